@@ -1,0 +1,55 @@
+"""Files that are either whole or not there: written beside, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from featcache.errors import OutputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; when the block ends well, what was written there becomes `path`.
+
+    The file and its folder are synced, so that after a power cut `path` holds the old bytes or the new ones.
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`path` holds exactly `text` (UTF-8) or what it held before."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def make_folder(path: Path) -> None:
+    """`path` exists as a folder that can be written; raises OutputError when it cannot."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the folder cannot be made ({error.strerror}). Choose another with --cache-dir or --results-dir."
+        ) from None
+    if not writable:
+        raise OutputError(f"{path}: the folder is not writable. Choose another with --cache-dir or --results-dir.")
+
+
+def sync(path: Path) -> None:
+    """The bytes of a file, or the entries of a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

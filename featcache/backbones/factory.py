@@ -1,0 +1,203 @@
+"""Backbones by name: `load_backbone` gives images -> pooled features, `load_model` images -> logits."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+import torchvision
+from torch import nn
+
+from featcache.atomic import write_text
+from featcache.backbones.initial import settle
+from featcache.backbones.model import Backbone, Model, build_head, resolve_dims
+from featcache.backbones.sources import Custom, Source, Timm, Torchvision
+from featcache.backbones.surgery import FeaturesThenPool, drop_unused, remove_classifier, run_once
+from featcache.backbones.weights import load_file_into, resolve, tensor_digest
+from featcache.errors import FeatcacheError, InputSizeError, OptionsError, UnknownBackboneError, WeightsError, WorkError
+from featcache.options import ModelOptions, Options
+from featcache.records import BackboneInfo, Identity, Preprocessing, WeightsOrigin, digest
+
+SIZES_TO_TRY = (32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)  # pixels
+
+
+def sources(allow_custom: bool = False) -> dict[str, Source]:
+    """Every source by name, in the order that `auto` asks them."""
+    return {s.name: s for s in (Torchvision(), Timm(), Custom(allow_custom))}
+
+
+def find_source(name: str, source: str = "auto", allow_custom: bool = False) -> Source:
+    """The source that has `name`; raises UnknownBackboneError with the nearest names."""
+    every = sources(allow_custom)
+    asked = list(every.values()) if source == "auto" else [every[source]]
+    for candidate in asked:
+        if candidate.has(name):
+            return candidate
+    known = [n for s in asked for n in s.names()]
+    close = list(dict.fromkeys(difflib.get_close_matches(name, known, n=4, cutoff=0.5)))
+    nearest = f" Nearest: {', '.join(close)}." if close else ""
+    raise UnknownBackboneError(
+        f"model.backbone: {name!r} is no classifier of {' or '.join(s.name for s in asked)}.{nearest} "
+        "`featcache backbones` lists what can be named."
+    )
+
+
+def load_backbone(
+    model: ModelOptions | str,
+    *,
+    precision: str = "float32",
+    dtype: str = "auto",
+    device: str | torch.device = "cpu",
+    allow_custom: bool = False,
+) -> Backbone:
+    """The frozen backbone that `model` names (options, or just a name): images `[N, 3, S, S]` -> features `[N, F]`.
+
+    Raises UnknownBackboneError, WeightsError, InputSizeError.
+    """
+    options = ModelOptions(backbone=model) if isinstance(model, str) else model
+    source = find_source(options.backbone, options.source, allow_custom)
+    origin, published = resolve(options, source, options.backbone)
+    hub_file = Path(origin.location) if origin.kind == "hub" else None
+    # Building draws random numbers: from the weights' own seed, and leaving the caller's generator as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.weights_seed)
+        try:
+            network, preprocessing = source.build(options.backbone, published, hub_file, options.input_size)
+        except FeatcacheError:
+            raise
+        except Exception as error:
+            if hub_file is not None:
+                raise WeightsError(
+                    f"{options.backbone}: the weights in {hub_file} cannot be loaded ({error}). Remove the file so that "
+                    "it is downloaded again."
+                ) from error
+            raise WorkError(f"{options.backbone}: cannot be built: {error}.") from error
+    network.eval()
+    whole = set(network.state_dict())
+    trunk, tap = remove_classifier(network)
+    trunk.eval()
+    features = _probe(trunk, preprocessing, options)
+    if origin.kind == "file":
+        # timm's networks keep their own names although they are wrapped to stop at the pooling.
+        named = trunk.network if isinstance(trunk, FeaturesThenPool) else trunk
+        load_file_into(named, whole - set(named.state_dict()), Path(origin.location))
+    if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
+        origin = WeightsOrigin("random", f"random({options.weights_seed})+norm", fell_back=origin.fell_back)
+    identity = Identity(
+        options.backbone, source.name, tensor_digest(trunk), preprocessing, tap, precision, dtype
+    )
+    params = sum(p.numel() for p in trunk.parameters())
+    return Backbone(trunk, BackboneInfo(identity, features, params, origin)).to(device)
+
+
+def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions) -> int:
+    """Run the network once on blank images: discovers F and drops what lies behind the tap."""
+    side = preprocessing.input_size
+    try:
+        output, ran = run_once(trunk, torch.zeros(2, 3, side, side))
+    except WorkError as error:
+        raise WorkError(f"{options.backbone}: {error}") from None
+    except Exception as error:  # networks assert, divide by zero or run out of pixels, each in its own way
+        can = [s for s in SIZES_TO_TRY if s != side and _takes(trunk, s)]
+        sizes = f"It can take {', '.join(map(str, can))}" if can else "No usual size works"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputSizeError(
+            f"model.input_size: {options.backbone} cannot take images of {side} x {side} pixels ({reason}). {sizes}."
+        ) from None
+    drop_unused(trunk, ran)
+    return output.shape[1]
+
+
+def _takes(trunk: nn.Module, side: int) -> bool:
+    try:
+        run_once(trunk, torch.zeros(1, 3, side, side))
+    except Exception:  # whatever it raises, it does not take this size
+        return False
+    return True
+
+
+def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[BackboneInfo, Backbone | None]:
+    """What is known of the backbone that `options` names, without building it when it was built here before.
+
+    Returns the built backbone too when it had to be built. The memo is keyed by all that the build depends on: name,
+    size, the weights file's path, size and time or the seed, and the libraries' versions.
+    """
+    model = options.model
+    source = find_source(model.backbone, model.source, allow_custom)
+    origin, _ = resolve(model, source, model.backbone)
+    memo = Path(options.cache.dir) / "memo" / "backbones.json"
+    key = digest(_recipe(options, source, origin))
+    known = _read_memo(memo)
+    if key in known and source.name != "custom":
+        value = known[key]
+        return (
+            BackboneInfo(
+                Identity.from_dict(value["identity"]),
+                value["features"],
+                value["params"],
+                WeightsOrigin(**{**value["origin"], "fell_back": origin.fell_back}),
+            ),
+            None,
+        )
+    backbone = load_backbone(
+        model, precision=options.training.precision, dtype=options.cache.dtype, allow_custom=allow_custom
+    )
+    info = backbone.info
+    value = {
+        "identity": info.identity.as_dict(),
+        "features": info.features,
+        "params": info.params,
+        "origin": {"kind": info.origin.kind, "label": info.origin.label, "location": info.origin.location},
+    }
+    write_text(memo, json.dumps({**_read_memo(memo), key: value}))
+    return info, backbone
+
+
+def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str, Any]:
+    import timm
+
+    stat = Path(origin.location).stat() if origin.kind in {"hub", "file"} else None
+    return {
+        "backbone": [options.model.backbone, source.name, options.model.input_size],
+        "weights": [origin.kind, origin.location, stat and [stat.st_size, stat.st_mtime_ns]],
+        "seed": options.model.weights_seed if origin.kind == "random" else None,
+        "stored": [options.training.precision, options.cache.dtype],
+        "versions": [torch.__version__, torchvision.__version__, timm.__version__, PIL.__version__],
+        "identity": sorted(Identity.__dataclass_fields__) + [Identity.format_version],
+    }
+
+
+def _read_memo(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def load_model(
+    options: Options,
+    *,
+    classes: int | None = None,
+    device: str | torch.device = "cpu",
+    allow_custom: bool = False,
+) -> Model:
+    """Images `[N, 3, S, S]` -> logits `[N, C]`: the backbone with a fresh `classifier_dims` head, seeded by
+    `training.seed`. `classes` is needed where `classifier_dims` ends in "auto"."""
+    last = options.model.classifier_dims[-1]
+    if classes is None:
+        if last == "auto":
+            raise OptionsError('model.classifier_dims ends in "auto": pass classes=, or write the number of classes.')
+        classes = int(last)
+    backbone = load_backbone(
+        options.model, precision=options.training.precision, dtype=options.cache.dtype, allow_custom=allow_custom
+    )
+    dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.training.seed)
+        head = build_head(dims, options.model.dropout)
+    return Model(backbone, head).to(device)

@@ -1,0 +1,89 @@
+"""The modules that the factory gives: a backbone, and a backbone with a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from featcache.errors import OptionsError
+from featcache.records import BackboneInfo, Preprocessing
+
+
+class Backbone(nn.Module):
+    """A frozen network without its classifier: normalised images `[N, 3, S, S]` to pooled features `[N, F]`.
+
+    Frozen means evaluation mode whatever `train()` says of its parent, and no gradients.
+    """
+
+    def __init__(self, network: nn.Module, info: BackboneInfo) -> None:
+        super().__init__()
+        self.network = network
+        self.info = info
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def features(self) -> int:
+        """F, the width of the pooled features."""
+        return self.info.features
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What images must go through first."""
+        return self.info.identity.preprocessing
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Stay in evaluation mode: a frozen backbone's batch statistics and dropout must not move."""
+        del mode
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pooled features, float32 `[N, F]`, under the precision that the identity names."""
+        precision = self.info.identity.precision
+        if precision == "float32":
+            features: Tensor = self.network(images)
+            return features
+        with torch.autocast(images.device.type, dtype=getattr(torch, precision)):
+            features = self.network(images)
+        return features.float()
+
+
+class Model(nn.Module):
+    """Backbone and head: normalised images `[N, 3, S, S]` to logits `[N, C]`."""
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+def build_head(dims: Sequence[int], dropout: float) -> nn.Sequential:
+    """`Linear - ReLU - Dropout - .. - Linear` with the widths `dims`: features `[N, dims[0]]` to `[N, dims[-1]]`."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(dims[:-2], dims[1:-1], strict=True):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(dims[-2], dims[-1]))
+
+
+def resolve_dims(classifier_dims: Sequence[int | str], backbone: str, features: int, classes: int) -> tuple[int, ...]:
+    """`classifier_dims` in numbers; raises OptionsError when either end disagrees with the backbone or the data."""
+    first, *hidden, last = classifier_dims
+    wanted = [features, *hidden, classes]
+    if first not in ("auto", features):
+        raise OptionsError(
+            f"model.classifier_dims starts with {first}, but {backbone} gives {features} features. "
+            f'Expected {wanted}, or "auto" in the first place.'
+        )
+    if last not in ("auto", classes):
+        raise OptionsError(
+            f"model.classifier_dims ends with {last}, but the data has {classes} classes. "
+            f'Expected {wanted}, or "auto" in the last place.'
+        )
+    return tuple(int(d) for d in wanted)

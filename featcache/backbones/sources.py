@@ -1,0 +1,234 @@
+"""The libraries that backbones come from, behind one Protocol: torchvision, timm, and the user's own code."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from featcache.errors import UnknownBackboneError, WeightsError, WorkError
+from featcache.records import Preprocessing
+
+ENTRY_POINTS = "featcache.backbones"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights that a library publishes for a network."""
+
+    label: str  # IMAGENET1K_V1, a1_in1k
+    url: str  # a file, or huggingface.co/<repository>
+    repository: str | None = None  # on the Hugging Face hub
+    files: tuple[str, ...] = ()  # the names it may have there, best first
+
+
+class Source(Protocol):
+    """Where networks are looked up by name."""
+
+    name: str
+
+    def names(self) -> list[str]:
+        """Every name it knows, sorted."""
+
+    def has(self, name: str) -> bool:
+        """Whether `name` is one of them."""
+
+    def published(self, name: str) -> list[Published]:
+        """The weights published for it, the default first."""
+
+    def build(
+        self, name: str, published: Published | None, weights_file: Path | None, input_size: int | None
+    ) -> tuple[nn.Module, Preprocessing]:
+        """The classification network, with the published weights from `weights_file` or freshly initialised."""
+
+
+class Torchvision:
+    """torchvision's classification models."""
+
+    name = "torchvision"
+
+    def names(self) -> list[str]:
+        """Every classification model."""
+        from torchvision import models
+
+        return sorted(models.list_models(module=models))
+
+    def has(self, name: str) -> bool:
+        """Whether torchvision has it."""
+        return name in self.names()
+
+    def published(self, name: str) -> list[Published]:
+        """Its weights enum, the default first."""
+        enum = self._enum(name)
+        ordered = [enum.DEFAULT, *(w for w in enum if w is not enum.DEFAULT)]
+        return [Published(w.name, w.url) for w in ordered]
+
+    def build(
+        self, name: str, published: Published | None, weights_file: Path | None, input_size: int | None
+    ) -> tuple[nn.Module, Preprocessing]:
+        """The network; its hub file must be in torch's hub cache already."""
+        from torchvision import models
+
+        enum = self._enum(name)
+        weights = enum[published.label] if published and weights_file else None
+        preset = (enum[published.label] if published else enum.DEFAULT).transforms()
+        # Both were trained on inputs scaled otherwise and rescale by themselves when told so, as the hub's loader does.
+        extra: dict[str, Any] = {"transform_input": True} if name in {"inception_v3", "googlenet"} else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of their initialisation's default
+            network: nn.Module = models.get_model(name, weights=weights, **extra)
+        preprocessing = Preprocessing(
+            input_size=preset.crop_size[0],
+            resize_size=preset.resize_size[0],
+            interpolation=preset.interpolation.value,
+            mean=tuple(preset.mean),
+            std=tuple(preset.std),
+        )
+        return network, preprocessing.at(input_size) if input_size else preprocessing
+
+    def _enum(self, name: str) -> Any:
+        from torchvision import models
+
+        return models.get_model_weights(name)
+
+
+class Timm:
+    """Every classifier of timm."""
+
+    name = "timm"
+
+    def names(self) -> list[str]:
+        """Every architecture; `architecture.tag` names its weights too."""
+        import timm
+
+        return sorted(timm.list_models())
+
+    def has(self, name: str) -> bool:
+        """Whether timm has the architecture, and the tag when one is given."""
+        import timm
+
+        architecture, _, tag = name.partition(".")
+        return bool(timm.is_model(architecture)) and (not tag or name in timm.list_pretrained(f"{architecture}.*"))
+
+    def published(self, name: str) -> list[Published]:
+        """The tags of its weights, the default first."""
+        import timm
+
+        architecture, _, tag = name.partition(".")
+        every = timm.list_pretrained(f"{architecture}.*")
+        default = name if tag else f"{architecture}.{timm.get_pretrained_cfg(architecture).tag}"
+        ordered = [n for n in [default, *every] if n in every]
+        return [self._published(n) for n in dict.fromkeys(ordered)]
+
+    def build(
+        self, name: str, published: Published | None, weights_file: Path | None, input_size: int | None
+    ) -> tuple[nn.Module, Preprocessing]:
+        """The network; timm itself reads `weights_file`, resampling position embeddings where the size differs."""
+        import timm
+
+        architecture = name.partition(".")[0]
+        full = f"{architecture}.{published.label}" if published else name
+        config = timm.get_pretrained_cfg(full, allow_unregistered=True)
+        extra: dict[str, Any] = {}
+        if input_size and config and config.fixed_input_size and input_size != config.input_size[-1]:
+            extra["img_size"] = input_size
+        if weights_file:
+            extra["pretrained_cfg_overlay"] = {"file": str(weights_file), "custom_load": False}
+        network: nn.Module = timm.create_model(full, pretrained=weights_file is not None, **extra)
+        return network, self._preprocessing(network, input_size)
+
+    def _preprocessing(self, network: nn.Module, input_size: int | None) -> Preprocessing:
+        import timm.data
+
+        config = timm.data.resolve_model_data_config(network)
+        channels, height, width = config["input_size"]
+        if channels != 3:
+            raise WorkError(f"the network takes {channels} channels; featcache feeds RGB images.")
+        side = input_size or max(height, width)
+        return Preprocessing(
+            input_size=side,
+            resize_size=math.floor(side / config["crop_pct"]),  # as timm's own evaluation transform rounds it
+            resize_mode="squash" if config["crop_mode"] == "squash" else "shorter",
+            interpolation=config["interpolation"],
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+        )
+
+    def _published(self, full: str) -> Published:
+        import timm
+
+        config = timm.get_pretrained_cfg(full)
+        label = full.partition(".")[2] or "default"
+        if config.hf_hub_id:
+            repository = config.hf_hub_id + (full if config.hf_hub_id.endswith("/") else "")
+            files = (config.hf_hub_filename,) if config.hf_hub_filename else ("model.safetensors", "pytorch_model.bin")
+            return Published(label, f"https://huggingface.co/{repository}", repository, files)
+        return Published(label, config.url)
+
+
+class Custom:
+    """Functions of the user's: installed entry points, or `package.module:function` where that is allowed.
+
+    The function takes no arguments and returns a network, or a network and a Preprocessing (at 224 pixels with
+    ImageNet's mean and deviation where it returns none). Its classifier is taken off by the same rule as any other's.
+    """
+
+    name = "custom"
+
+    def __init__(self, allow: bool) -> None:
+        self.allow = allow
+
+    def names(self) -> list[str]:
+        """The installed entry points."""
+        return sorted(e.name for e in entry_points(group=ENTRY_POINTS))
+
+    def has(self, name: str) -> bool:
+        """Whether it is an entry point, or a function that may be imported."""
+        return name in self.names() or ":" in name
+
+    def published(self, name: str) -> list[Published]:
+        """None: the function brings its own weights."""
+        del name
+        return []
+
+    def build(
+        self, name: str, published: Published | None, weights_file: Path | None, input_size: int | None
+    ) -> tuple[nn.Module, Preprocessing]:
+        """What the function returns."""
+        del published, weights_file
+        built = self._function(name)()
+        network, preprocessing = built if isinstance(built, tuple) else (built, Preprocessing(224, 256))
+        if not isinstance(network, nn.Module) or not isinstance(preprocessing, Preprocessing):
+            raise WorkError(f"{name}: returned {type(built).__name__}; expected a torch.nn.Module, or a pair of it and a Preprocessing.")
+        return network, preprocessing.at(input_size) if input_size else preprocessing
+
+    def _function(self, name: str) -> Callable[[], Any]:
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            return self._callable(name, entry.load())
+        if not self.allow:
+            raise UnknownBackboneError(
+                f"model.backbone: {name!r} names code to import, which an options file may not do by itself. "
+                "Pass --allow-custom (in Python: allow_custom=True) if you trust it."
+            )
+        module, _, attribute = name.partition(":")
+        try:
+            return self._callable(name, getattr(importlib.import_module(module), attribute))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownBackboneError(f"model.backbone: {name!r} cannot be imported: {error}.") from None
+
+    def _callable(self, name: str, value: Any) -> Callable[[], Any]:
+        if not callable(value) or any(
+            p.default is p.empty and p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
+            for p in inspect.signature(value).parameters.values()
+        ):
+            raise WeightsError(f"model.backbone: {name!r} is no function that can be called without arguments.")
+        function: Callable[[], Any] = value
+        return function

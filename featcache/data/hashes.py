@@ -1,0 +1,62 @@
+"""Content hashes of files, remembered by path, size and modification time so that nothing is read twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from featcache.atomic import write_text
+
+
+class HashMemo:
+    """The content hash of each file under `root`, and which contents are known to be unreadable.
+
+    It is only a memo: losing the file costs one more reading, so concurrent writers may overwrite each other.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._files: dict[str, list[int | str]] = {}
+        self._bad: dict[str, str] = {}
+        self._changed = False
+        try:
+            memo = json.loads(file.read_text())
+            self._files, self._bad = dict(memo["files"]), dict(memo["bad"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # absent or damaged: start afresh
+
+    def sha256(self, paths: Sequence[Path], workers: int) -> list[str]:
+        """The sha256 (hex) of each file's bytes, in the order of `paths`; raises OSError as `open` does."""
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(self._one, paths, chunksize=64))
+
+    def bad_reason(self, sha256: str, reader: str) -> str | None:
+        """Why this content could not be read by `reader` (a decoder's version) before, if it could not."""
+        return self._bad.get(f"{reader}:{sha256}")
+
+    def remember_bad(self, sha256: str, reader: str, reason: str) -> None:
+        """This content cannot be read by `reader`."""
+        self._bad[f"{reader}:{sha256}"] = reason
+        self._changed = True
+
+    def save(self) -> None:
+        """Write the memo, when it has anything new."""
+        if self._changed:
+            write_text(self.file, json.dumps({"files": self._files, "bad": self._bad}))
+            self._changed = False
+
+    def _one(self, path: Path) -> str:
+        stat = path.stat()
+        key = os.fsencode(path).decode("utf-8", "surrogateescape")
+        known = self._files.get(key)
+        if known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return str(known[2])
+        with path.open("rb") as file:
+            value = hashlib.file_digest(file, "sha256").hexdigest()
+        self._files[key] = [stat.st_size, stat.st_mtime_ns, value]
+        self._changed = True
+        return value

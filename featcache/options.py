@@ -1,0 +1,434 @@
+"""What a user may write: the JSON of one run, checked whole before any work.
+
+Every default of the project lives here. All faults of a file are collected and shown at once, each with its
+key and, for a misspelt key, the nearest name. `configs/options.schema.json` is generated from these classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from featcache.errors import OptionsError
+from featcache.records import digest
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class HorizontalFlip(_Section):
+    """Mirror left and right."""
+
+    name: Literal["horizontal_flip"] = "horizontal_flip"
+    p: Fraction = 0.5
+    """How often."""
+
+
+class RandomCrop(_Section):
+    """Crop `input_size` at a random place instead of the centre."""
+
+    name: Literal["random_crop"] = "random_crop"
+    padding: Fraction | None = None
+    """Border added on each side before the crop, as a fraction of `input_size`; null: 1/8 where resizing
+    leaves no margin to move in, else none."""
+
+
+class RandomResizedCrop(_Section):
+    """Crop a random area and aspect ratio, resized to `input_size`."""
+
+    name: Literal["random_resized_crop"] = "random_resized_crop"
+    scale: tuple[Fraction, Fraction] = (0.35, 1.0)
+    """Area of the crop as a fraction of the image's."""
+    ratio: tuple[Positive, Positive] = (0.75, 1.3333)
+    """Width over height."""
+
+
+class Rotation(_Section):
+    """Rotate about the centre."""
+
+    name: Literal["rotation"] = "rotation"
+    degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
+    """Largest angle to either side."""
+
+
+class ColorJitter(_Section):
+    """Change brightness, contrast, saturation and hue."""
+
+    name: Literal["color_jitter"] = "color_jitter"
+    brightness: Fraction = 0.2
+    contrast: Fraction = 0.2
+    saturation: Fraction = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+
+
+class RandomErasing(_Section):
+    """Blank a random rectangle with the mean colour."""
+
+    name: Literal["random_erasing"] = "random_erasing"
+    p: Fraction = 0.25
+    """How often."""
+    scale: tuple[Fraction, Fraction] = (0.02, 0.2)
+    """Area of the rectangle as a fraction of the image's."""
+
+
+AugmentationSpec = (
+    HorizontalFlip | RandomCrop | RandomResizedCrop | Rotation | ColorJitter | RandomErasing
+)
+Augmentation = Annotated[
+    Annotated[AugmentationSpec, Field(discriminator="name")],
+    # A bare name means the augmentation with its defaults.
+    BeforeValidator(
+        lambda v: {"name": v} if isinstance(v, str) else v,
+        json_schema_input_type=Literal[
+            "horizontal_flip", "random_crop", "random_resized_crop", "rotation", "color_jitter", "random_erasing"
+        ]
+        | AugmentationSpec,
+    ),
+]
+
+
+class ModelOptions(_Section):
+    """The network: a backbone and the head on top of it."""
+
+    backbone: Annotated[str, Field(min_length=1)]
+    """Name of a torchvision or timm classifier, of an installed `featcache.backbones` entry point, or
+    `package.module:function` together with `--allow-custom`."""
+    source: Literal["auto", "torchvision", "timm", "custom"] = "auto"
+    """Which library the name is looked up in; auto: torchvision, then timm, then custom."""
+    input_size: Annotated[int, Field(ge=8, le=4096)] | None = None
+    """Side of the square input in pixels; null: the size the weights were published for."""
+    classifier_dims: Annotated[tuple[Count | Literal["auto"], ...], Field(min_length=2)] = ("auto", 1024, "auto")
+    """Widths of the head from the backbone's features to the classes; `auto` at either end is discovered."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Dropout before the head's last layer and between its hidden layers."""
+    pretrained: bool | Literal["if-available"] = True
+    """true: pretrained weights or an error; false: seeded random weights; if-available: may fall back, loudly."""
+    weights: str | None = None
+    """A local .pth or .safetensors state dict, or the name of published weights such as IMAGENET1K_V1."""
+    weights_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of random weights; every run with the same seed shares its cached rows."""
+
+    @model_validator(mode="after")
+    def _auto_only_at_the_ends(self) -> ModelOptions:
+        if "auto" in self.classifier_dims[1:-1]:
+            raise ValueError("only the first and the last of model.classifier_dims may be 'auto'")
+        if self.weights is not None and self.pretrained is False:
+            raise ValueError("model.weights is given and model.pretrained is false: drop one of the two")
+        return self
+
+
+class DataOptions(_Section):
+    """The images."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """An image folder, or `demo:digits` for the embedded handwritten digits."""
+    batch_size: Count = 32
+    """Images in one step of head training; throughput is measured at it too."""
+    augmentations: tuple[Augmentation, ...] = ()
+    """Applied in this order to training images only, as cached views."""
+    views: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Views kept of each training image, the plain one included; null: 4 with augmentations, else 1."""
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Threads that decode images; null: one for each core."""
+    max_bad_fraction: Fraction = 0.01
+    """The command fails when more than this fraction of the files cannot be read as images."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Cut from train, by content hash, where the folder has no val split."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Cut from train, by content hash, where the folder has no test split."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataOptions:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("data.val_fraction and data.test_fraction together leave nothing to train on")
+        if self.views is not None and self.views > 1 and not self.augmentations:
+            raise ValueError(f"data.views is {self.views} but data.augmentations is empty: every view would be the same")
+        names = [a.name for a in self.augmentations]
+        if len(set(names)) < len(names):
+            raise ValueError(f"data.augmentations names one twice: {names}")
+        if {"random_crop", "random_resized_crop"} <= set(names):
+            raise ValueError("data.augmentations has random_crop and random_resized_crop: keep one of the two")
+        return self
+
+    @property
+    def view_count(self) -> int:
+        """Views of each training image, the plain one included."""
+        return self.views if self.views is not None else (4 if self.augmentations else 1)
+
+
+class UnfreezeStep(_Section):
+    """From `epoch` on, `unfreeze` trains too, with the learning rate scaled by `lr_scale`."""
+
+    epoch: Annotated[int, Field(ge=0)]
+    unfreeze: Literal["last_block", "all"] | Fraction
+    lr_scale: Positive = 1.0
+
+
+class TrainingOptions(_Section):
+    """How the head is trained."""
+
+    epochs: Count = 50
+    learning_rate: Positive = 1e-4
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    weight_decay: NonNegative = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of sgd."""
+    scheduler: Literal["none", "cosine", "step"] = "none"
+    """Of the learning rate, by epoch; cosine: to 0 over all epochs; step: a tenth at 1/2 and at 3/4 of them."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the backbone's forward pass (autocast); heads train in float32."""
+    patience: Count | None = None
+    """Stop after this many epochs without a better epoch; null: never."""
+    selection_metric: Literal["val_top1", "val_top3", "val_loss"] = "val_top1"
+    """Chooses the best epoch; ties go to top-1, then to the lower validation loss, then to the earlier epoch."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    seeds: Count | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = 1
+    """How many heads to train (seed, seed + 1, ..), or the list of their seeds."""
+    unfreeze_schedule: Annotated[tuple[UnfreezeStep, ...], Field(min_length=1)] | None = None
+    """null: the backbone stays frozen and the head trains on cached features."""
+
+    @model_validator(mode="after")
+    def _distinct_seeds(self) -> TrainingOptions:
+        if len(set(self.seed_list)) < len(self.seed_list):
+            raise ValueError(f"training.seeds names one twice: {list(self.seed_list)}")
+        return self
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seed of each head."""
+        if isinstance(self.seeds, tuple):
+            return self.seeds
+        return tuple(range(self.seed, self.seed + self.seeds))
+
+
+class CacheOptions(_Section):
+    """The store of features."""
+
+    dir: Annotated[str, Field(min_length=1)] = "cache"
+    dtype: Literal["auto", "float16", "float32"] = "auto"
+    """Of the stored rows; auto: float16 where it loses nothing that matters, else float32."""
+    batch_size: Count = 32
+    """Images in one forward pass of extraction."""
+
+
+class ProfileOptions(_Section):
+    """How latency is measured."""
+
+    iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
+    warmup: Annotated[int, Field(ge=0, le=10_000)] = 10
+    batch_size: Count = 1
+    """Images in the forward pass that is timed."""
+
+
+class Options(_Section):
+    """One run of featcache."""
+
+    experiment_name: Annotated[str, Field(min_length=1, max_length=120)]
+    """Name of the folder under results/."""
+    model: ModelOptions
+    data: DataOptions
+    training: TrainingOptions = TrainingOptions()
+    cache: CacheOptions = CacheOptions()
+    profile: ProfileOptions = ProfileOptions()
+
+    @model_validator(mode="after")
+    def _name_stays_in_results(self) -> Options:
+        name = self.experiment_name
+        if name in {".", ".."} or name.startswith(".") or any(c in '/\\:*?"<>|' or ord(c) < 32 for c in name):
+            raise ValueError(
+                f"experiment_name is {name!r}, which is no plain folder name: it may not start with a dot "
+                'or hold any of / \\ : * ? " < > |'
+            )
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as JSON values, every default filled in."""
+        value: dict[str, Any] = self.model_dump(mode="json")
+        return value
+
+    @property
+    def short(self) -> str:
+        """Eight hex digits that tell options apart (the name and where the cache lies do not count)."""
+        value = self.as_dict()
+        del value["experiment_name"], value["cache"]["dir"], value["data"]["workers"]
+        return digest(value)[:8]
+
+
+def parse_options(value: Mapping[str, Any], where: str = "options") -> Options:
+    """`value` (the JSON of one run) checked and completed.
+
+    Raises OptionsError that lists every fault with its key; `where` names the file in the message.
+    """
+    document = {k: v for k, v in value.items() if k != "$schema"}  # editors find the schema by this key
+    try:
+        return Options.model_validate_json(json.dumps(document, allow_nan=False))
+    except ValidationError as error:
+        raise OptionsError(f"{where}: {'; '.join(_faults(error))}.") from None
+    except (TypeError, ValueError) as error:
+        raise OptionsError(f"{where}: not JSON values: {error}.") from None
+
+
+def load_options(path: str | Path, overrides: Sequence[str] = ()) -> Options:
+    """The options file at `path`, with `overrides` like `training.learning_rate=5e-5` applied.
+
+    Raises OptionsError when the file is missing, is not JSON, or does not validate.
+    """
+    document = read_json(Path(path))
+    apply_overrides(document, overrides)
+    return parse_options(document, str(path))
+
+
+def load_base_config(path: str | Path | None = None) -> dict[str, Any]:
+    """`configs/base.json` as a plain dict: change what you like and pass it to `train_model`.
+
+    Without `path`: the file in the current folder, else the one featcache came with.
+    """
+    here = Path(__file__).resolve().parent
+    shipped = [Path("configs/base.json"), here / "base.json", here.parent / "configs/base.json"]
+    chosen = Path(path) if path is not None else next((p for p in shipped if p.is_file()), shipped[0])
+    return read_json(chosen)
+
+
+def config_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Every options file meant by `paths`: files as they are, folders by their *.json, sorted, recursively."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*.json") if not p.name.endswith(".schema.json"))
+            if not found:
+                raise OptionsError(f"{path}: the folder holds no *.json options file. Put one in it, or name another.")
+            files += found
+        else:
+            files.append(path)
+    return list(dict.fromkeys(files))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`; raises OptionsError that says what is wrong and where."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise OptionsError(f"{path}: there is no such file. Name an options file or a folder of them.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionsError(f"{path}: cannot be read: {error}.") from None
+    try:
+        value = json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_no_constants)
+    except json.JSONDecodeError as error:
+        raise OptionsError(
+            f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from None
+    except ValueError as error:
+        raise OptionsError(f"{path}: {error}.") from None
+    if not isinstance(value, dict):
+        raise OptionsError(f"{path}: holds a JSON {type(value).__name__}; expected an object like configs/base.json.")
+    return value
+
+
+def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Write each `section.key=value` into `document`; a value that is not JSON is taken as a string."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not all(key.split(".")):
+            raise OptionsError(f"--set {override}: expected KEY=VALUE, such as training.learning_rate=5e-5.")
+        try:
+            value = json.loads(text, parse_constant=_no_constants)
+        except ValueError:
+            value = text
+        *sections, last = key.split(".")
+        target = document
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise OptionsError(f"--set {override}: {section} is not a section of the options.")
+        target[last] = value
+
+
+def options_schema() -> dict[str, Any]:
+    """The JSON schema of an options file, for editors."""
+    schema = Options.model_json_schema()
+    schema["properties"]["$schema"] = {"type": "string", "description": "Where editors find this schema."}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "featcache options", **schema}
+
+
+def known_keys() -> list[str]:
+    """Every option as `section.key`, sections too, for suggestions."""
+    inner = [f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields]
+    return [*Options.model_fields, *inner]
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """Every fault as `section.key: what is wrong, got what`; the alternatives of one key in one line."""
+    wrong: dict[str, tuple[list[str], str]] = {}
+    faults: list[str] = []
+    for fault in error.errors():
+        # Union members put their own names into the location; those are our classes, not the user's keys.
+        place = [str(p) for p in fault["loc"] if isinstance(p, int) or p in _field_names()]
+        key = ".".join(place)
+        if fault["type"] == "extra_forbidden":
+            key = ".".join([*place, str(fault["loc"][-1])])
+            faults.append(f"unknown key {key!r}{_nearest(key)}")
+        elif fault["type"] == "missing":
+            faults.append(f"{key} is missing")
+        elif fault["type"] == "value_error":
+            faults.append(str(fault["ctx"]["error"]))
+        elif not (fault["type"] == "too_short" and fault["input"]):  # an echo of a fault inside
+            message = fault["msg"][0].lower() + fault["msg"][1:]
+            wrong.setdefault(key, ([], json.dumps(fault["input"], default=str)))[0].append(message)
+    return faults + [f"{key}: {' or '.join(dict.fromkeys(m))}, got {got}" for key, (m, got) in wrong.items()]
+
+
+def _nearest(key: str) -> str:
+    section, _, last = key.rpartition(".")
+    names = {k.rpartition(".")[2]: k for k in known_keys()}
+    here = {n: k for n, k in names.items() if k.rpartition(".")[0] == section} or {n: n for n in _SECTIONS}
+    for candidates in (here, names):
+        close = difflib.get_close_matches(last, candidates, n=1, cutoff=0.6)
+        if close:
+            return f" (did you mean {candidates[close[0]]!r}?)"
+    return f" (known here: {', '.join(sorted(here))})"
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "model": ModelOptions,
+    "data": DataOptions,
+    "training": TrainingOptions,
+    "cache": CacheOptions,
+    "profile": ProfileOptions,
+}
+_NESTED: tuple[type[BaseModel], ...] = (
+    UnfreezeStep,
+    HorizontalFlip,
+    RandomCrop,
+    RandomResizedCrop,
+    Rotation,
+    ColorJitter,
+    RandomErasing,
+)
+
+
+def _field_names() -> set[str]:
+    return {n for c in (Options, *_SECTIONS.values(), *_NESTED) for n in c.model_fields}
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [k for k, _ in pairs]
+    repeated = sorted({k for k in keys if keys.count(k) > 1})
+    if repeated:
+        raise ValueError(f"the key {repeated[0]!r} stands twice in one object: keep one of the two")
+    return dict(pairs)
+
+
+def _no_constants(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")

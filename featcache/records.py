@@ -1,0 +1,229 @@
+"""The small frozen records that rooms hand each other; no torch, no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+FORMAT_VERSION = 1  # of the store and of every identity; raise it when old rows must not be read
+
+
+def canonical_json(value: Any) -> str:
+    """The one spelling of `value` that digests are taken of: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """The sha256 (hex) of `value`'s canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One file of the data set: where it lies, what it holds, what it is called."""
+
+    path: Path
+    name: str  # relative to the data folder, with "/" between parts: what tables and messages show
+    sha256: str  # of the file's bytes: the address of its row in every store
+    label: int
+    split: Split
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """A file that could not be read as an image, and why."""
+
+    name: str
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A scanned data set: every image with its label and split."""
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]  # sorted; a label is an index into it
+    images: tuple[ImageRecord, ...]
+    notices: tuple[str, ...] = ()  # what the user should know of how the folder was read
+    ignored: tuple[str, ...] = ()  # files that are not images by their name
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 (hex) of what is in which split under which label: two equal fingerprints hold equal data."""
+        rows = sorted((i.split, self.classes[i.label], i.name, i.sha256) for i in self.images)
+        return digest([list(self.classes), rows])
+
+    def of(self, split: Split) -> tuple[ImageRecord, ...]:
+        """The images of one split, in name order."""
+        return tuple(i for i in self.images if i.split == split)
+
+    def without(self, bad: set[str]) -> Manifest:
+        """This manifest less the images whose content hash is in `bad`."""
+        return Manifest(
+            self.name,
+            self.root,
+            self.classes,
+            tuple(i for i in self.images if i.sha256 not in bad),
+            self.notices,
+            self.ignored,
+        )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image file becomes the network's input `[3, input_size, input_size]`; part of the identity.
+
+    Images go through Pillow (antialiased by construction), are resized (`shorter`: the shorter side to
+    `resize_size`; `squash`: both sides), centre-cropped to `input_size`, and normalised with `mean` and `std`.
+    """
+
+    input_size: int  # pixels, square
+    resize_size: int  # pixels
+    resize_mode: Literal["shorter", "squash"] = "shorter"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    crop: Literal["center"] = "center"
+    antialias: bool = True
+
+    def at(self, input_size: int) -> Preprocessing:
+        """The same recipe at another input size: `resize_size` keeps its ratio to `input_size`."""
+        resize = round(self.resize_size * input_size / self.input_size)
+        return Preprocessing(**{**asdict(self), "input_size": input_size, "resize_size": resize})
+
+
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """Where a backbone's weights come from."""
+
+    kind: Literal["hub", "file", "random", "custom"]
+    label: str  # what the leaderboard shows: IMAGENET1K_V1, a file's name, random(0)
+    location: str = ""  # the file, or the hub's address
+    fell_back: bool = False  # "if-available" found nothing: random weights stand in
+
+
+@dataclass(frozen=True)
+class Identity:
+    """All that a cached row depends on beside the image itself (DESIGN: nothing stale).
+
+    Labels, splits, file names and the data set are not in it, so changing those costs nothing.
+    """
+
+    backbone: str
+    source: str
+    weights: str  # sha256 of the backbone's tensors, by name
+    preprocessing: Preprocessing
+    tap: str  # where the pooled features are taken
+    precision: str  # of the forward pass
+    dtype: str  # of the stored rows: float16, float32, or auto (float16 where it loses nothing that matters)
+    format_version: int = FORMAT_VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """The identity as plain JSON values."""
+        value: dict[str, Any] = json.loads(canonical_json(asdict(self)))
+        return value
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Identity:
+        """The identity that `as_dict` gave."""
+        raw = dict(value["preprocessing"])
+        raw["mean"], raw["std"] = tuple(raw["mean"]), tuple(raw["std"])
+        return cls(**{**value, "preprocessing": Preprocessing(**raw)})
+
+    @property
+    def short(self) -> str:
+        """The first eight hex digits of the identity's digest: part of the store's file name."""
+        return digest(self.as_dict())[:8]
+
+    @property
+    def stem(self) -> str:
+        """The store's file name without its ending."""
+        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.backbone)
+        return f"{safe}-{self.preprocessing.input_size}-{self.short}"
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What is known of a backbone once it has been built and run once."""
+
+    identity: Identity
+    features: int  # F
+    params: int  # of the backbone, without any classifier
+    origin: WeightsOrigin
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One forward pass, timed: milliseconds over `iterations` passes after `warmup` untimed ones."""
+
+    mean: float
+    std: float
+    p50: float
+    p95: float
+    p99: float
+    iterations: int
+    warmup: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the full model (backbone and head) costs on one device."""
+
+    device: str
+    precision: str
+    threads: int
+    input_size: int
+    latency_ms: Latency
+    throughput_batch_size: int
+    images_per_second: float  # forward passes alone, at throughput_batch_size
+    macs: int  # of one image: convolutions, linear layers, matrix products
+    flops: int  # 2 x macs
+    macs_by_operator: dict[str, int]
+    other_flops_by_operator: dict[str, int]  # normalisation, pooling: not in macs
+    unmapped_operators: dict[str, int]  # operator -> how often; their cost is not counted
+    counter: str
+    params_backbone: int
+    params_head: int
+    peak_memory_bytes: int
+    peak_memory_kind: str
+    measured_at: str = ""
+    busy: bool = field(default=False)  # p95 over 1.5 x p50: something else ran beside the measurement
+
+
+class Progress(Protocol):
+    """Who is told how the work goes: the command line draws it, a library call stays silent."""
+
+    def begin(self, what: str, total: int, unit: str) -> None:
+        """Work named `what` starts; `total` steps of `unit` lie ahead."""
+
+    def advance(self, steps: int) -> None:
+        """`steps` more are done."""
+
+    def end(self, summary: str) -> None:
+        """The work that began last is over; `summary` says how it went."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def begin(self, what: str, total: int, unit: str) -> None:
+        """Nothing."""
+
+    def advance(self, steps: int) -> None:
+        """Nothing."""
+
+    def end(self, summary: str) -> None:
+        """Nothing."""
+
+
+SILENT = Silent()
