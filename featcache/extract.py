@@ -26,7 +26,17 @@ from featcache.data.views import spec_digest, view
 from featcache.errors import DataError, InputError, NonFiniteError, WorkError
 from featcache.options import DataOptions, Options
 from featcache.profiling import device_name, profile_model
-from featcache.records import SILENT, SPLITS, BackboneInfo, BadImage, Latency, Manifest, Profile, Progress, digest
+from featcache.records import (
+    SILENT,
+    SPLITS,
+    BackboneInfo,
+    BadImage,
+    Latency,
+    Manifest,
+    Profile,
+    Progress,
+    digest,
+)
 from featcache.store import FeatureStore, RowWriter
 
 log = logging.getLogger("featcache")
@@ -65,7 +75,9 @@ def pick_device(name: str | None = None) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--device {name}: cannot be used here ({reason}). Expected cpu, or cuda on a machine with a GPU.") from None
+        raise InputError(
+            f"--device {name}: cannot be used here ({reason}). Expected cpu, or cuda on a machine with a GPU."
+        ) from None
     return device
 
 
@@ -88,11 +100,7 @@ def extract(
         log.info("%s: %s", manifest.name, notice)
     info, backbone = describe_backbone(options, allow_custom=allow_custom)
     if info.origin.fell_back:
-        log.warning(
-            "%s: NO PRETRAINED WEIGHTS could be had; seeded random weights stand in. Its ranking says nothing about the "
-            "pretrained network.",
-            info.identity.backbone,
-        )
+        log.warning("%s: NO PRETRAINED WEIGHTS could be had: seeded random weights stand in", info.identity.backbone)
     dims = resolve_dims(options.model.classifier_dims, info.identity.backbone, info.features, len(manifest.classes))
     store = FeatureStore(options.cache.dir, info)
     spec = _spec(options.data)
@@ -130,11 +138,16 @@ def _spec(data: DataOptions) -> str | None:
 
 def _load(options: Options, allow_custom: bool) -> Backbone:
     return load_backbone(
-        options.model, precision=options.training.precision, dtype=options.cache.dtype, allow_custom=allow_custom
+        options.model,
+        precision=options.training.precision,
+        dtype=options.cache.dtype,
+        allow_custom=allow_custom,
     )
 
 
-def _missing(manifest: Manifest, store: FeatureStore, spec: str | None, data: DataOptions, memo: HashMemo) -> list[_Task]:
+def _missing(
+    manifest: Manifest, store: FeatureStore, spec: str | None, data: DataOptions, memo: HashMemo
+) -> list[_Task]:
     """What the store lacks, each content once, in the manifest's order. Views are for training images only."""
     base = store.rows()
     augmented = store.rows(spec) if spec else {}
@@ -142,7 +155,7 @@ def _missing(manifest: Manifest, store: FeatureStore, spec: str | None, data: Da
     for image in manifest.images:
         if image.sha256 in tasks or memo.bad_reason(image.sha256, READER) is not None:
             continue
-        views = () if image.sha256 in base else (0,)
+        views: tuple[int, ...] = () if image.sha256 in base else (0,)
         # The manifest has train first, so a content in several splits meets its training copy first.
         if spec and image.split == "train" and image.sha256 not in augmented:
             views += tuple(range(1, data.view_count))
@@ -264,8 +277,8 @@ def _forward(
         except torch.OutOfMemoryError:
             if batch_size == 1:
                 raise WorkError(
-                    f"{backbone.info.identity.backbone}: one image does not fit the memory of {device}. Choose a smaller "
-                    "model.input_size or another device."
+                    f"{backbone.info.identity.backbone}: one image does not fit the memory of {device}. Choose a "
+                    "smaller model.input_size or another device."
                 ) from None
             batch_size = max(1, batch_size // 2)
             torch.cuda.empty_cache()
@@ -277,7 +290,11 @@ def _append(writer: RowWriter, batch: list[tuple[_Task, Tensor]], features: Tens
     plain = [(t.sha256, r[0]) for (t, _), r in zip(batch, rows, strict=True) if t.views[0] == 0]
     if plain:
         writer.append([s for s, _ in plain], torch.stack([r for _, r in plain]).numpy())
-    augmented = [(t.sha256, r[-(len(t.views) - (t.views[0] == 0)) :]) for (t, _), r in zip(batch, rows, strict=True) if t.views[-1] > 0]
+    augmented = [
+        (t.sha256, r[-(len(t.views) - (t.views[0] == 0)) :])
+        for (t, _), r in zip(batch, rows, strict=True)
+        if t.views[-1] > 0
+    ]
     if augmented:
         writer.append([s for s, _ in augmented], torch.stack([r for _, r in augmented]).numpy(), spec)
 
@@ -314,16 +331,25 @@ def _quarantine(manifest: Manifest, memo: HashMemo, options: Options) -> tuple[M
     first = "; ".join(f"{b.name}: {b.reason}" for b in bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
     if fraction > options.data.max_bad_fraction:
         raise DataError(
-            f"{manifest.root}: {len(bad)} of {len(manifest.images)} files ({fraction:.1%}) cannot be read as images, more than "
-            f"data.max_bad_fraction ({options.data.max_bad_fraction:.1%}): {first}. The list is {file}. Mend or remove them, or "
-            "raise the limit."
+            f"{manifest.root}: {len(bad)} of {len(manifest.images)} files ({fraction:.1%}) cannot be read as images, more "
+            f"than data.max_bad_fraction ({options.data.max_bad_fraction:.1%}): {first}. The list is {file}. Mend or remove "
+            "them, or raise the limit."
         )
-    log.warning("%s: %d of %d files left out as unreadable (%s); the list is %s", manifest.name, len(bad), len(manifest.images), first, file)
+    log.warning(
+        "%s: %d of %d files left out as unreadable (%s); the list is %s",
+        manifest.name,
+        len(bad),
+        len(manifest.images),
+        first,
+        file,
+    )
     readable = manifest.without({b.sha256 for b in bad})
     for split in SPLITS:
         for label, name in enumerate(manifest.classes):
             if not any(i.label == label for i in readable.of(split)):
-                raise DataError(f"{manifest.root}: no image of the class {name!r} in {split} can be read. The list is {file}.")
+                raise DataError(
+                    f"{manifest.root}: no image of the class {name!r} in {split} can be read. The list is {file}."
+                )
     return readable, bad
 
 

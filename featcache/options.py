@@ -82,16 +82,19 @@ class RandomErasing(_Section):
     """Area of the rectangle as a fraction of the image's."""
 
 
-AugmentationSpec = (
-    HorizontalFlip | RandomCrop | RandomResizedCrop | Rotation | ColorJitter | RandomErasing
-)
+AugmentationSpec = HorizontalFlip | RandomCrop | RandomResizedCrop | Rotation | ColorJitter | RandomErasing
 Augmentation = Annotated[
     Annotated[AugmentationSpec, Field(discriminator="name")],
     # A bare name means the augmentation with its defaults.
     BeforeValidator(
         lambda v: {"name": v} if isinstance(v, str) else v,
         json_schema_input_type=Literal[
-            "horizontal_flip", "random_crop", "random_resized_crop", "rotation", "color_jitter", "random_erasing"
+            "horizontal_flip",
+            "random_crop",
+            "random_resized_crop",
+            "rotation",
+            "color_jitter",
+            "random_erasing",
         ]
         | AugmentationSpec,
     ),
@@ -108,7 +111,11 @@ class ModelOptions(_Section):
     """Which library the name is looked up in; auto: torchvision, then timm, then custom."""
     input_size: Annotated[int, Field(ge=8, le=4096)] | None = None
     """Side of the square input in pixels; null: the size the weights were published for."""
-    classifier_dims: Annotated[tuple[Count | Literal["auto"], ...], Field(min_length=2)] = ("auto", 1024, "auto")
+    classifier_dims: Annotated[tuple[Count | Literal["auto"], ...], Field(min_length=2)] = (
+        "auto",
+        1024,
+        "auto",
+    )
     """Widths of the head from the backbone's features to the classes; `auto` at either end is discovered."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Dropout before the head's last layer and between its hidden layers."""
@@ -153,7 +160,9 @@ class DataOptions(_Section):
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction together leave nothing to train on")
         if self.views is not None and self.views > 1 and not self.augmentations:
-            raise ValueError(f"data.views is {self.views} but data.augmentations is empty: every view would be the same")
+            raise ValueError(
+                f"data.views is {self.views} but data.augmentations is empty: every view would be the same"
+            )
         names = [a.name for a in self.augmentations]
         if len(set(names)) < len(names):
             raise ValueError(f"data.augmentations names one twice: {names}")
@@ -419,7 +428,8 @@ _NESTED: tuple[type[BaseModel], ...] = (
 
 
 def _field_names() -> set[str]:
-    return {n for c in (Options, *_SECTIONS.values(), *_NESTED) for n in c.model_fields}
+    sections: tuple[type[BaseModel], ...] = (Options, *_SECTIONS.values(), *_NESTED)
+    return {n for c in sections for n in c.model_fields}
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

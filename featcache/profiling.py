@@ -95,9 +95,7 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _latency(
-    model: nn.Module, size: int, options: ProfileOptions, device: torch.device
-) -> tuple[Latency, int, str]:
+def _latency(model: nn.Module, size: int, options: ProfileOptions, device: torch.device) -> tuple[Latency, int, str]:
     images = torch.rand(options.batch_size, 3, size, size, device=device)
     with torch.inference_mode(), _peak_memory(device) as peak:
         for _ in range(options.warmup):
@@ -105,14 +103,21 @@ def _latency(
         times = _timed(lambda: model(images), options.iterations, device)
     p50, p95, p99 = (float(np.percentile(times, q)) for q in (50, 95, 99))
     spread = float(np.std(times, ddof=1)) if len(times) > 1 else 0.0
-    latency = Latency(float(np.mean(times)), spread, p50, p95, p99, options.iterations, options.warmup, options.batch_size)
-    return latency, peak(), "device memory allocated" if device.type == "cuda" else "resident memory of the process"
+    latency = Latency(
+        float(np.mean(times)), spread, p50, p95, p99, options.iterations, options.warmup, options.batch_size
+    )
+    return (
+        latency,
+        peak(),
+        "device memory allocated" if device.type == "cuda" else "resident memory of the process",
+    )
 
 
 def _timed(run: Callable[[], Any], iterations: int, device: torch.device) -> list[float]:
     """Milliseconds of each call: CUDA events on a GPU (its queue runs ahead of Python), perf_counter elsewhere."""
     if device.type == "cuda":
-        events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(iterations)]
+        event: Any = torch.cuda.Event
+        events = [(event(enable_timing=True), event(enable_timing=True)) for _ in range(iterations)]
         for start, end in events:
             start.record()
             run()

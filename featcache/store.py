@@ -68,7 +68,9 @@ class FeatureStore:
         rows = self.rows(spec)
         missing = [s for s in sha256 if s not in rows]
         if missing:
-            raise StoreError(f"{self.path}: has no row for {len(missing)} of {len(sha256)} images. Run `featcache extract` first.")
+            raise StoreError(
+                f"{self.path}: has no row for {len(missing)} of {len(sha256)} images. Run `featcache extract` first."
+            )
         wanted = np.array([rows[s] for s in sha256], dtype=np.int64)
         order = np.unique(wanted)  # HDF5 reads in order or crawls
         with self._open() as file:
@@ -168,11 +170,14 @@ class FeatureStore:
         try:
             file = h5py.File(self.path, "r")
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot be read ({error}). Remove it and run again: its rows are extracted anew.") from None
+            raise StoreError(
+                f"{self.path}: cannot be read ({error}). Remove it and run again: its rows are extracted anew."
+            ) from None
         with file:
             if file.attrs.get("format_version") != FORMAT_VERSION:
                 raise StoreError(
-                    f"{self.path}: has the format {file.attrs.get('format_version')}, expected {FORMAT_VERSION}. Remove it and run again."
+                    f"{self.path}: has the format {file.attrs.get('format_version')}, expected {FORMAT_VERSION}. "
+                    "Remove it and run again."
                 )
             yield file
 
@@ -200,8 +205,8 @@ class RowWriter:
 
         Raises NonFiniteError that names the contents whose features are not finite; they are not stored.
         """
-        finite = np.isfinite(features).reshape(len(features), -1).all(axis=1)
-        if not finite.all():
+        finite: list[bool] = np.isfinite(features).reshape(len(features), -1).all(axis=1).tolist()  # type: ignore[assignment]
+        if not all(finite):
             raise NonFiniteError(",".join(s for s, ok in zip(sha256, finite, strict=True) if not ok))
         stored = self._narrow(features)
         self._pending.setdefault(spec, []).extend(zip(sha256, stored, strict=True))
@@ -255,26 +260,31 @@ def _append(file: h5py.File, info: BackboneInfo, parts: list[dict[str, Any]], wr
         _set_json(file, "origin", asdict(info.origin))
         file.attrs["params"] = info.params
         _set_json(file, "provenance", provenance())
-        file.create_dataset("sha256", shape=(0, 32), maxshape=(None, 32), chunks=(4096, 32), dtype="u1", fletcher32=True)
-    base: dict[str, int] = {h.tobytes().hex(): i for i, h in enumerate(file["sha256"][:])}
-    for spec in sorted({p["spec"] for p in parts}):
+        file.create_dataset(
+            "sha256", shape=(0, 32), maxshape=(None, 32), chunks=(4096, 32), dtype="u1", fletcher32=True
+        )
+    for spec in sorted({p["spec"] for p in parts}):  # "" first: augmented rows point at base rows
+        hashes = [h.tobytes().hex() for h in file["sha256"][:]]
+        base = set(hashes)
         place = f"augmented/{spec}" if spec else "/"
-        known = base if not spec else ({int(r): 0 for r in file[f"{place}/row"][:]} if place in file else {})
-        hashes, rows = [], []
+        known = base
+        if spec:
+            known = {hashes[r] for r in file[f"{place}/row"][:]} if place in file else set()
+        fresh: dict[str, Features] = {}
         for part in (p for p in parts if p["spec"] == spec):
             for name, row in zip(part["sha256"], part["features"], strict=True):
-                key = name.tobytes().hex()
-                if spec and key not in base:
-                    continue  # its base row was in a part that was lost
-                if (base[key] if spec else key) not in known:
-                    known[base[key] if spec else key] = len(known)
-                    hashes.append(base[key] if spec else name)
-                    rows.append(row)
-        if not rows:
+                fresh.setdefault(name.tobytes().hex(), row)
+        # An augmented row whose base row was in a part that was lost has nothing to point at: it is extracted again.
+        keep = [h for h in fresh if h not in known and (not spec or h in base)]
+        if not keep:
             continue
-        values = np.stack([r.astype(np.result_type(*{r.dtype for r in rows})) for r in rows])
-        _grow(file.require_group(place), "features", values)
-        _grow(file.require_group(place), "row" if spec else "sha256", np.array(hashes))
+        group = file.require_group(place)
+        _grow(group, "features", np.stack([fresh[h] for h in keep]))
+        if spec:
+            row_of = {h: i for i, h in enumerate(hashes)}
+            _grow(group, "row", np.array([row_of[h] for h in keep], dtype=np.int64))
+        else:
+            _grow(group, "sha256", np.array([list(bytes.fromhex(h)) for h in keep], dtype=np.uint8))
     if writer and writer.precision_loss and file["features"].dtype == np.float16:
         before = json.loads(file.attrs["float16"]) if "float16" in file.attrs else {}
         _set_json(file, "float16", {k: max(v, before.get(k, 0.0)) for k, v in writer.precision_loss.items()})
@@ -284,7 +294,11 @@ def _append(file: h5py.File, info: BackboneInfo, parts: list[dict[str, Any]], wr
 
 def _grow(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
     """Append `values` to a dataset, made on first use, in the wider of the two types; a checksum for each chunk."""
-    old = group[name][:] if name in group and group[name].dtype != np.result_type(group[name].dtype, values.dtype) else None
+    old = (
+        group[name][:]
+        if name in group and group[name].dtype != np.result_type(group[name].dtype, values.dtype)
+        else None
+    )
     if old is not None:
         del group[name]
         values = np.concatenate([old.astype(values.dtype), values])
@@ -292,7 +306,12 @@ def _grow(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
         row_bytes = max(1, values[0].nbytes)
         chunk = (max(1, min(4096, CHUNK_BYTES // row_bytes)), *values.shape[1:])
         group.create_dataset(
-            name, shape=(0, *values.shape[1:]), maxshape=(None, *values.shape[1:]), chunks=chunk, dtype=values.dtype, fletcher32=True
+            name,
+            shape=(0, *values.shape[1:]),
+            maxshape=(None, *values.shape[1:]),
+            chunks=chunk,
+            dtype=values.dtype,
+            fletcher32=True,
         )
     data = group[name]
     start = len(data)
@@ -333,11 +352,20 @@ def provenance() -> dict[str, Any]:
     import platform
     from importlib.metadata import version
 
-    packages = ("featcache", "torch", "torchvision", "timm", "h5py", "numpy", "pillow", "scikit-learn", "fvcore")
+    packages = (
+        "featcache",
+        "torch",
+        "torchvision",
+        "timm",
+        "h5py",
+        "numpy",
+        "pillow",
+        "scikit-learn",
+        "fvcore",
+    )
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {p: version(p) for p in packages},
     }
-

@@ -12,13 +12,21 @@ import torch
 import torchvision
 from torch import nn
 
+from featcache import __version__
 from featcache.atomic import write_text
 from featcache.backbones.initial import settle
 from featcache.backbones.model import Backbone, Model, build_head, resolve_dims
 from featcache.backbones.sources import Custom, Source, Timm, Torchvision
 from featcache.backbones.surgery import FeaturesThenPool, drop_unused, remove_classifier, run_once
 from featcache.backbones.weights import load_file_into, resolve, tensor_digest
-from featcache.errors import FeatcacheError, InputSizeError, OptionsError, UnknownBackboneError, WeightsError, WorkError
+from featcache.errors import (
+    FeatcacheError,
+    InputSizeError,
+    OptionsError,
+    UnknownBackboneError,
+    WeightsError,
+    WorkError,
+)
 from featcache.options import ModelOptions, Options
 from featcache.records import BackboneInfo, Identity, Preprocessing, WeightsOrigin, digest
 
@@ -72,8 +80,8 @@ def load_backbone(
         except Exception as error:
             if hub_file is not None:
                 raise WeightsError(
-                    f"{options.backbone}: the weights in {hub_file} cannot be loaded ({error}). Remove the file so that "
-                    "it is downloaded again."
+                    f"{options.backbone}: the weights in {hub_file} cannot be loaded ({error}). Remove the file so "
+                    "that it is downloaded again."
                 ) from error
             raise WorkError(f"{options.backbone}: cannot be built: {error}.") from error
     network.eval()
@@ -86,10 +94,8 @@ def load_backbone(
         named = trunk.network if isinstance(trunk, FeaturesThenPool) else trunk
         load_file_into(named, whole - set(named.state_dict()), Path(origin.location))
     if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
-        origin = WeightsOrigin("random", f"random({options.weights_seed})+norm", fell_back=origin.fell_back)
-    identity = Identity(
-        options.backbone, source.name, tensor_digest(trunk), preprocessing, tap, precision, dtype
-    )
+        origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
+    identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, tap, precision, dtype)
     params = sum(p.numel() for p in trunk.parameters())
     return Backbone(trunk, BackboneInfo(identity, features, params, origin)).to(device)
 
@@ -166,8 +172,8 @@ def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str
         "weights": [origin.kind, origin.location, stat and [stat.st_size, stat.st_mtime_ns]],
         "seed": options.model.weights_seed if origin.kind == "random" else None,
         "stored": [options.training.precision, options.cache.dtype],
-        "versions": [torch.__version__, torchvision.__version__, timm.__version__, PIL.__version__],
-        "identity": sorted(Identity.__dataclass_fields__) + [Identity.format_version],
+        "versions": [__version__, torch.__version__, torchvision.__version__, timm.__version__, PIL.__version__],
+        "identity": [*sorted(Identity.__dataclass_fields__), Identity.format_version],
     }
 
 
@@ -194,7 +200,10 @@ def load_model(
             raise OptionsError('model.classifier_dims ends in "auto": pass classes=, or write the number of classes.')
         classes = int(last)
     backbone = load_backbone(
-        options.model, precision=options.training.precision, dtype=options.cache.dtype, allow_custom=allow_custom
+        options.model,
+        precision=options.training.precision,
+        dtype=options.cache.dtype,
+        allow_custom=allow_custom,
     )
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, classes)
     with torch.random.fork_rng(devices=[]):

@@ -2,10 +2,11 @@
 
 A network's own initialisation is kept wherever its signal survives it. Where it does not (batch norms with the
 statistics 0 and 1 normalise nothing, so an untrained ResNet-152 multiplies its features up to millions and
-MobileNets divide theirs down to 1e-9), the batch norms' statistics are estimated on seeded synthetic images with the
-1/f spectrum of photographs. That is what training would do first (Ioffe and Szegedy 2015, section 3.1), as
-data-dependent initialisation (Mishkin and Matas 2016, "All you need is a good init"). The user's images play no part,
-so the weights, and with them the cached rows, are the same for every data set.
+MobileNets divide theirs down to 1e-9), each batch norm is given the mean and variance of its layer's input, so that
+every layer starts with unit variance: the layer-sequential unit-variance initialisation (LSUV) of Mishkin and Matas
+2016, "All you need is a good init", section 3. The input is seeded synthetic images with the 1/f spectrum of
+photographs: the user's images play no part, so the weights, and with them the cached rows, are the same for every
+data set.
 """
 
 from __future__ import annotations
@@ -43,21 +44,27 @@ def signal_survives(features: Tensor) -> bool:
 
 
 def settle(backbone: nn.Module, size: int, seed: int) -> bool:
-    """Estimate the batch norms' statistics when the untrained `backbone` needs it; returns whether it did."""
+    """Scale the batch norms of the untrained `backbone` when its signal does not survive; returns whether it did."""
     images = synthetic_images(size, seed)
     norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     with torch.inference_mode():
         survives = signal_survives(backbone(images))
     if survives or not norms:
         return False
-    momentum = [n.momentum for n in norms]
-    for norm in norms:  # only they: dropout and stochastic depth stay as in evaluation
-        norm.train()
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average: the statistics of this one batch
-    with torch.no_grad():
-        backbone(images)
-    for norm, value in zip(norms, momentum, strict=True):
-        norm.momentum = value
-        norm.eval()
+    # In the order of the pass: each layer sees its input as the layers before it, already scaled, leave it.
+    hooks = [norm.register_forward_pre_hook(_unit_variance) for norm in norms]
+    try:
+        with torch.no_grad():
+            backbone(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return True
+
+
+def _unit_variance(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """One mean and one variance for the whole layer. Those of single channels would whiten what little differs
+    between images together with the noise: measured on the embedded digits, that costs 5 to 30 points of accuracy."""
+    assert isinstance(norm.running_mean, Tensor) and isinstance(norm.running_var, Tensor)
+    norm.running_mean.fill_(inputs[0].mean())
+    norm.running_var.fill_(inputs[0].var())

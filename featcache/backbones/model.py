@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ class Model(nn.Module):
 def build_head(dims: Sequence[int], dropout: float) -> nn.Sequential:
     """`Linear - ReLU - Dropout - .. - Linear` with the widths `dims`: features `[N, dims[0]]` to `[N, dims[-1]]`."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(dims[:-2], dims[1:-1], strict=True):
+    for inputs, outputs in pairwise(dims[:-1]):
         layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(dims[-2], dims[-1]))
 

@@ -124,7 +124,7 @@ class Timm:
 
         architecture, _, tag = name.partition(".")
         every = timm.list_pretrained(f"{architecture}.*")
-        default = name if tag else f"{architecture}.{timm.get_pretrained_cfg(architecture).tag}"
+        default = name if tag else f"{architecture}.{self._config(architecture).tag}"
         ordered = [n for n in [default, *every] if n in every]
         return [self._published(n) for n in dict.fromkeys(ordered)]
 
@@ -136,9 +136,9 @@ class Timm:
 
         architecture = name.partition(".")[0]
         full = f"{architecture}.{published.label}" if published else name
-        config = timm.get_pretrained_cfg(full, allow_unregistered=True)
+        config = self._config(full)
         extra: dict[str, Any] = {}
-        if input_size and config and config.fixed_input_size and input_size != config.input_size[-1]:
+        if input_size and config.fixed_input_size and input_size != config.input_size[-1]:
             extra["img_size"] = input_size
         if weights_file:
             extra["pretrained_cfg_overlay"] = {"file": str(weights_file), "custom_load": False}
@@ -146,9 +146,9 @@ class Timm:
         return network, self._preprocessing(network, input_size)
 
     def _preprocessing(self, network: nn.Module, input_size: int | None) -> Preprocessing:
-        import timm.data
+        from timm.data.config import resolve_model_data_config
 
-        config = timm.data.resolve_model_data_config(network)
+        config: dict[str, Any] = resolve_model_data_config(network)
         channels, height, width = config["input_size"]
         if channels != 3:
             raise WorkError(f"the network takes {channels} channels; featcache feeds RGB images.")
@@ -162,10 +162,14 @@ class Timm:
             std=tuple(config["std"]),
         )
 
-    def _published(self, full: str) -> Published:
+    def _config(self, full: str) -> Any:
+        """timm's record of a name: its tag, where its weights lie, what input they were trained on."""
         import timm
 
-        config = timm.get_pretrained_cfg(full)
+        return timm.get_pretrained_cfg(full)
+
+    def _published(self, full: str) -> Published:
+        config = self._config(full)
         label = full.partition(".")[2] or "default"
         if config.hf_hub_id:
             repository = config.hf_hub_id + (full if config.hf_hub_id.endswith("/") else "")
@@ -207,7 +211,9 @@ class Custom:
         built = self._function(name)()
         network, preprocessing = built if isinstance(built, tuple) else (built, Preprocessing(224, 256))
         if not isinstance(network, nn.Module) or not isinstance(preprocessing, Preprocessing):
-            raise WorkError(f"{name}: returned {type(built).__name__}; expected a torch.nn.Module, or a pair of it and a Preprocessing.")
+            raise WorkError(
+                f"{name}: returned {type(built).__name__}; expected a torch.nn.Module, or one and a Preprocessing."
+            )
         return network, preprocessing.at(input_size) if input_size else preprocessing
 
     def _function(self, name: str) -> Callable[[], Any]:

@@ -19,7 +19,7 @@ AUXILIARY_PREFIX = "aux"  # AuxLogits (inception), aux1 and aux2 (googlenet)
 
 
 class ToVector(nn.Module):
-    """What stood before the classifier, as `[N, F]`: a map `[N, C, H, W]` that the classifier would pool is averaged."""
+    """What the classifier was given, as `[N, F]`; a map `[N, C, H, W]`, which it would have pooled, is averaged."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool and flatten."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import urllib.error
@@ -16,12 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from featcache.backbones.sources import Published, Source
-from featcache.errors import WeightsError
+from featcache.errors import OptionsError, WeightsError
 from featcache.options import ModelOptions
 from featcache.records import WeightsOrigin
 
+log = logging.getLogger("featcache")
+
 FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")  # of training checkpoints
+CONTAINERS = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+)  # of training checkpoints
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 REACH_SECONDS = 10.0
 
@@ -31,36 +40,63 @@ _unreachable: dict[str, str] = {}  # host -> why; asked once in a process, since
 def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOrigin, Published | None]:
     """Which weights `options` means, downloaded if need be. Raises WeightsError when they cannot be had."""
     if options.weights is not None and _is_file(options.weights):
-        path = Path(options.weights).expanduser()
-        if not path.is_file():
-            raise WeightsError(f"model.weights: {path} does not exist. Expected a .pth or .safetensors state dict of {name}.")
+        path = _local_file(options.weights, name)
         return WeightsOrigin("file", path.name, str(path.resolve())), None
-    published = source.published(name)
     if options.pretrained is False:
         return _random(options, fell_back=False), None
     if source.name == "custom":
         return WeightsOrigin("custom", "custom"), None
+    try:
+        published = _choose(options, source, name)
+        return WeightsOrigin("hub", published.label, str(fetch(name, published))), published
+    except WeightsError as error:
+        if options.pretrained != "if-available":
+            raise
+        log.info("%s", error)
+        return _random(options, fell_back=True), None
+
+
+def describe(options: ModelOptions, source: Source, name: str) -> str:
+    """Where the weights would come from, in words, without fetching any; raises WeightsError when that is settled."""
+    if options.weights is not None and _is_file(options.weights):
+        return str(_local_file(options.weights, name))
+    if options.pretrained is False:
+        return f"seeded random, seed {options.weights_seed}"
+    if source.name == "custom":
+        return "the function's own"
+    published = _choose(options, source, name)
+    cached = cached_file(published)
+    return f"{published.label}, {'at hand' if cached else 'to be downloaded from ' + published.url}"
+
+
+def _choose(options: ModelOptions, source: Source, name: str) -> Published:
+    """The published weights that `options` means."""
+    published = source.published(name)
     if options.weights is not None:
         wanted = [p for p in published if p.label == options.weights]
         if not wanted:
             known = ", ".join(p.label for p in published) or "none"
-            raise WeightsError(
-                f"model.weights: {options.weights!r} is neither a file (*.pth, *.safetensors) nor weights published for "
-                f"{name} ({known})."
+            # No fallback for a name that is wrong: that is an error in the options, whatever "pretrained" says.
+            raise OptionsError(
+                f"model.weights: {options.weights!r} is neither a file (*.pth, *.safetensors) nor weights published "
+                f"for {name} ({known})."
             )
         published = wanted
-    try:
-        if not published:
-            raise WeightsError(
-                f"{name}: {source.name} publishes no pretrained weights for it. Give a file as model.weights, or set "
-                "model.pretrained to false."
-            )
-        path = fetch(name, published[0])
-        return WeightsOrigin("hub", published[0].label, str(path)), published[0]
-    except WeightsError:
-        if options.pretrained != "if-available":
-            raise
-        return _random(options, fell_back=True), None
+    if not published:
+        raise WeightsError(
+            f"{name}: {source.name} publishes no pretrained weights for it. Give a file as model.weights, or set "
+            "model.pretrained to false."
+        )
+    return published[0]
+
+
+def _local_file(weights: str, name: str) -> Path:
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"model.weights: {path} does not exist. Expected a .pth or .safetensors state dict of {name}."
+        )
+    return path
 
 
 def _random(options: ModelOptions, *, fell_back: bool) -> WeightsOrigin:
@@ -103,8 +139,8 @@ def fetch(name: str, published: Published) -> Path:
         file = Path(published.files[0])
         remedy = f"fetch {published.files[0]} from {published.url} where there is a network"
     raise WeightsError(
-        f"{name}: the pretrained weights {published.label} are not on this machine and cannot be downloaded ({reason}). "
-        f"The missing file is {file.name}: {remedy}, or name a local copy as model.weights; or set model.pretrained to "
+        f"{name}: the pretrained weights {published.label} are not on this machine and cannot be downloaded "
+        f"({reason}). The missing file is {file.name}: {remedy}, or name a local copy as model.weights; or set model.pretrained to "
         '"if-available" for seeded random weights.'
     )
 
@@ -122,7 +158,7 @@ def _why_unreachable(url: str) -> str | None:
     host = urlparse(url).netloc
     if host not in _unreachable:
         try:
-            request = urllib.request.Request(url, method="HEAD")  # noqa: S310  the hubs' own https addresses
+            request = urllib.request.Request(url, method="HEAD")
             urllib.request.urlopen(request, timeout=REACH_SECONDS).close()
         except urllib.error.HTTPError:
             return None  # it answered: the download will say what is wrong
@@ -133,7 +169,9 @@ def _why_unreachable(url: str) -> str | None:
 
 def _download(published: Published) -> Path:
     if published.repository is None:
-        torch.hub.load_state_dict_from_url(published.url, map_location="cpu", progress=False, check_hash=True, weights_only=True)
+        torch.hub.load_state_dict_from_url(
+            published.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
         return _torch_hub_file(published.url)
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
@@ -158,15 +196,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # pickle, zip and safetensors each raise their own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
-            f"model.weights: {path} cannot be read ({reason}). Expected a state dict saved by torch.save, loadable with "
-            "weights_only=True, or a .safetensors file."
+            f"model.weights: {path} cannot be read ({reason}). Expected a state dict saved by torch.save, loadable "
+            "with weights_only=True, or a .safetensors file."
         ) from None
     for key in CONTAINERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise WeightsError(f"model.weights: {path} holds no state dict (names to tensors) but a {type(loaded).__name__}.")
+        raise WeightsError(
+            f"model.weights: {path} holds no state dict (names to tensors) but a {type(loaded).__name__}."
+        )
     return {_plain(str(k)): v for k, v in loaded.items()}
 
 
@@ -193,10 +233,17 @@ def load_file_into(network: nn.Module, classifier_keys: set[str], path: Path) ->
     ]
     # By the classifier's first name part too: a fine-tuned classifier may have other layers than the original.
     heads = {k.partition(".")[0] for k in classifier_keys} - {k.partition(".")[0] for k in own}
-    wrong += [f"{k} is not in the network" for k in state if k not in own and k not in classifier_keys and k.partition(".")[0] not in heads]
+    wrong += [
+        f"{k} is not in the network"
+        for k in state
+        if k not in own and k not in classifier_keys and k.partition(".")[0] not in heads
+    ]
     if wrong:
         more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
-        raise WeightsError(f"model.weights: {path} does not fit the network: {'; '.join(wrong[:3])}{more}. Is it another architecture's?")
+        raise WeightsError(
+            f"model.weights: {path} does not fit the network: {'; '.join(wrong[:3])}{more}. "
+            "Is it another architecture's?"
+        )
     network.load_state_dict({k: state[k] for k in own if k in state}, strict=False)
 
 

@@ -72,11 +72,15 @@ def resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     size = preprocessing.resize_size
     interpolation = InterpolationMode(preprocessing.interpolation)
     if preprocessing.resize_mode == "squash":
-        return F.resize(image, [size, size], interpolation)
+        squashed: Image.Image = F.resize(image, [size, size], interpolation)
+        return squashed
     shorter, longer = sorted(image.size)
     if size * size * longer / shorter > MAX_RESIZED_PIXELS:
-        raise UnreadableImageError(f"{image.size[0]} x {image.size[1]} pixels is too narrow a strip to resize to {size}")
-    return F.resize(image, [size], interpolation)
+        raise UnreadableImageError(
+            f"{image.size[0]} x {image.size[1]} pixels is too narrow a strip to resize to {size}"
+        )
+    resized: Image.Image = F.resize(image, [size], interpolation)
+    return resized
 
 
 def to_uint8(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
@@ -100,6 +104,7 @@ class EvalTransform:
         self.preprocessing = preprocessing
 
     def __call__(self, image: str | os.PathLike[str] | bytes | Image.Image) -> Tensor:
+        """Decode, resize, crop, normalise."""
         if isinstance(image, Image.Image):
             image = _to_rgb(image)
         else:

@@ -39,7 +39,9 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
     root = digits.materialise(cache_dir) if options.path == digits.NAME else Path(options.path).expanduser()
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"data.path: {root} {what}. Expected an image folder: {root}/<class>/*, or {root}/train/<class>/*.")
+        raise DataError(
+            f"data.path: {root} {what}. Expected an image folder: {root}/<class>/*, or {root}/train/<class>/*."
+        )
     root = root.resolve()
     memo = HashMemo(cache_dir / "memo" / f"files-{digest(str(root))[:16]}.json")
     manifest = scan(root, options, memo)
@@ -66,7 +68,9 @@ def scan(root: Path, options: DataOptions, memo: HashMemo) -> Manifest:
     try:
         hashes = memo.sha256([path for _, _, path in files], workers)
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}. Mend its permissions or remove it.") from None
+        raise DataError(
+            f"{error.filename}: cannot be read: {error.strerror}. Mend its permissions or remove it."
+        ) from None
     images = [
         ImageRecord(path, _name(path, root), sha256, label, split)
         for (split, label, path), sha256 in zip(files, hashes, strict=True)
@@ -88,7 +92,9 @@ def _split_folders(root: Path) -> dict[Split, Path]:
         if split is None:
             continue
         if split in found:
-            raise DataError(f"{root}: both {found[split].name!r} and {folder.name!r} mean the split {split}. Keep one of the two.")
+            raise DataError(
+                f"{root}: both {found[split].name!r} and {folder.name!r} mean the split {split}. Keep one of the two."
+            )
         found[split] = folder
     if not found:
         return {"train": root}
@@ -100,8 +106,8 @@ def _split_folders(root: Path) -> dict[Split, Path]:
     strays = [f.name for f in _folders(root) if f.name.lower() not in SPLIT_NAMES]
     if strays:
         raise DataError(
-            f"{root}: holds split folders ({', '.join(f.name for f in found.values())}) and also {strays[0]!r}, which is none "
-            f"of {', '.join(SPLIT_NAMES)}. Move it elsewhere."
+            f"{root}: holds split folders ({', '.join(f.name for f in found.values())}) and also {strays[0]!r}, which is "
+            f"none of {', '.join(SPLIT_NAMES)}. Move it elsewhere."
         )
     return found
 
@@ -174,7 +180,9 @@ def _cut_missing_splits(
             continue
         moved: set[tuple[int, str]] = set()
         for label, name in enumerate(classes):
-            here = sorted({_draw(i.sha256, split): i.sha256 for i in images if i.split == "train" and i.label == label}.items())
+            here = sorted(
+                {_draw(i.sha256, split): i.sha256 for i in images if i.split == "train" and i.label == label}.items()
+            )
             if len(here) < 2:
                 raise DataError(
                     f"the class {name!r} has too few distinct images in train to cut {split} from it. "
@@ -185,7 +193,9 @@ def _cut_missing_splits(
                 chosen = chosen[:-1]
             moved |= {(label, sha) for sha in chosen}
         images = [
-            ImageRecord(i.path, i.name, i.sha256, i.label, split) if i.split == "train" and (i.label, i.sha256) in moved else i
+            ImageRecord(i.path, i.name, i.sha256, i.label, split)
+            if i.split == "train" and (i.label, i.sha256) in moved
+            else i
             for i in images
         ]
         count = sum(i.split == split for i in images)

@@ -1,0 +1,79 @@
+"""Many configs in one command: one failure stays one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from featcache.errors import FeatcacheError, InputError, OptionsError, WorkError
+from featcache.options import Options, config_files, load_options
+
+log = logging.getLogger("featcache")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A config that could not be done, and why."""
+
+    name: str
+    error: FeatcacheError
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What came of each config."""
+
+    done: tuple[T, ...]
+    failures: tuple[Failure, ...]
+
+    def raise_if_failed(self) -> None:
+        """Raise the failure of a lone config as it is, and of several one WorkError that lists those that failed.
+
+        When every one of several failed by its input, that is what is raised: nothing was done.
+        """
+        if not self.failures:
+            return
+        errors = [f.error for f in self.failures]
+        if len(self.failures) == 1 and not self.done:
+            raise errors[0]
+        listed = "\n".join(f"  {f.name}: {f.error}" for f in self.failures)
+        total = len(self.failures) + len(self.done)
+        kind = InputError if not self.done and all(isinstance(e, InputError) for e in errors) else WorkError
+        raise kind(f"{len(self.failures)} of {total} configs failed; the others are done.\n{listed}") from errors[0]
+
+
+def load_all(paths: Sequence[str], overrides: Sequence[str]) -> list[Options]:
+    """Every options file meant by `paths`, all checked before any work; raises OptionsError with every fault."""
+    loaded, faults = [], []
+    for file in config_files(paths):
+        try:
+            loaded.append(load_options(file, overrides))
+        except OptionsError as error:
+            faults.append(str(error))
+    if faults:
+        raise OptionsError("\n".join(faults))
+    return loaded
+
+
+def run_each(options: Sequence[Options], work: Callable[[Options], T]) -> Outcome[T]:
+    """Do `work` for each; an error of one is kept and the others go on."""
+    done: list[T] = []
+    failures: list[Failure] = []
+    for one in options:
+        name = one.experiment_name
+        try:
+            done.append(work(one))
+        except FeatcacheError as error:
+            failures.append(Failure(name, error))
+        except Exception as error:  # torch, the system and users' backbones raise what they like
+            wrapped = WorkError(f"{type(error).__name__}: {error}")
+            wrapped.__cause__ = error
+            failures.append(Failure(name, wrapped))
+        else:
+            continue
+        log.error("%s failed: %s", name, failures[-1].error)
+    return Outcome(tuple(done), tuple(failures))

@@ -1,0 +1,304 @@
+"""The command line: the one place that prints and exits, and the one above both packages.
+
+Heavy imports wait inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from featcache.errors import FeatcacheError
+
+if TYPE_CHECKING:
+    from featcache.batch import Outcome
+    from featcache.options import Options
+    from featcache.terminal import TerminalProgress
+    from heads.ranking import Leaderboard
+    from heads.runs import Run
+
+app = typer.Typer(
+    help="Which pretrained backbone separates your image classes best, and at what latency?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any option; repeatable.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the first GPU, else the CPU.")]
+CacheDir = Annotated[Path | None, typer.Option(help="Where features are kept; default: cache.dir of the options.")]
+ResultsDir = Annotated[Path, typer.Option(help="Where runs are kept.")]
+AllowCustom = Annotated[
+    bool, typer.Option("--allow-custom", help="Let model.backbone name code: package.module:function.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished already.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")]
+
+RESULTS = Path("results")
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def guarded(command: F) -> F:
+    """Errors become one paragraph and an exit code; `-v` shows where they came from."""
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> None:
+        verbose = bool(arguments.get("verbose"))
+        try:
+            command(**arguments)
+        except FeatcacheError as error:
+            if verbose:
+                traceback.print_exc()
+            typer.echo(f"featcache: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("featcache: stopped. What is finished is kept; the same command goes on from there.", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            traceback.print_exc()
+            typer.echo(
+                f"featcache: unexpected {type(error).__name__}: {error}. This is a fault of featcache.",
+                err=True,
+            )
+            raise typer.Exit(1) from None
+
+    return run  # type: ignore[return-value]
+
+
+def _start(verbose: bool, quiet: bool) -> TerminalProgress:
+    """Notices to standard error, and who is told of progress."""
+    from featcache.terminal import ConsoleHandler, TerminalProgress, consoles
+
+    console = consoles()[1]
+    level = logging.WARNING if quiet else logging.INFO
+    log = logging.getLogger("featcache")
+    log.handlers = [ConsoleHandler(console, logging.DEBUG if verbose else level)]
+    log.propagate = False
+    if verbose:
+        log.setLevel(logging.DEBUG)
+    return TerminalProgress(console, quiet)
+
+
+def _load(configs: list[str], overrides: list[str] | None, cache_dir: Path | None) -> list[Options]:
+    import json
+
+    from featcache.batch import load_all
+
+    cache = [f"cache.dir={json.dumps(str(cache_dir))}"] if cache_dir is not None else []
+    return load_all(configs, [*(overrides or []), *cache])
+
+
+@app.command()
+@guarded
+def benchmark(
+    configs: Configs,
+    set_: Set = None,
+    device: Device = None,
+    cache_dir: CacheDir = None,
+    results_dir: ResultsDir = RESULTS,
+    allow_custom: AllowCustom = False,
+    fresh: Fresh = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Phase 1 in one go: extract with every config, train its heads, rank them all."""
+    options = _load(configs, set_, cache_dir)
+    outcome = _train_all(options, device, results_dir, allow_custom, fresh, verbose, quiet)
+    if outcome.done:
+        _leaderboard(results_dir, data=outcome.done[-1].summary["data"]["fingerprint"])
+    outcome.raise_if_failed()
+
+
+@app.command()
+@guarded
+def train(
+    configs: Configs,
+    set_: Set = None,
+    device: Device = None,
+    cache_dir: CacheDir = None,
+    results_dir: ResultsDir = RESULTS,
+    allow_custom: AllowCustom = False,
+    fresh: Fresh = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """One run for each config, on cached features (extracted first where rows are missing)."""
+    outcome = _train_all(_load(configs, set_, cache_dir), device, results_dir, allow_custom, fresh, verbose, quiet)
+    for run in outcome.done:
+        metrics = ", ".join(f"{k} {v:.4f}" for k, v in run.metrics.items())
+        typer.echo(f"{run.folder}: {metrics}, best epoch {run.best_epoch}{' (finished before)' if run.reused else ''}")
+    outcome.raise_if_failed()
+
+
+@app.command()
+@guarded
+def extract(
+    configs: Configs,
+    set_: Set = None,
+    device: Device = None,
+    cache_dir: CacheDir = None,
+    allow_custom: AllowCustom = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Stage one: fill the cache for each config, and measure latency and MACs."""
+    options = _load(configs, set_, cache_dir)
+    progress = _start(verbose, quiet)
+    from featcache.batch import run_each
+    from featcache.extract import extract as run_extract
+
+    outcome = run_each(options, lambda o: run_extract(o, device=device, allow_custom=allow_custom, progress=progress))
+    progress.close()
+    for e in outcome.done:
+        latency = e.profile.latency_ms
+        typer.echo(
+            f"{e.store.path}: {e.reused} rows reused, {e.new} new, {len(e.bad)} bad; {latency.mean:.1f} ms "
+            f"(p95 {latency.p95:.1f}) on {e.profile.device}, {e.profile.macs / 1e9:.3f} GMACs"
+        )
+    outcome.raise_if_failed()
+
+
+@app.command()
+@guarded
+def report(results_dir: ResultsDir = RESULTS, verbose: Verbose = False) -> None:
+    """Write leaderboard.csv from the finished runs, and show it."""
+    del verbose
+    _leaderboard(results_dir)
+
+
+@app.command()
+@guarded
+def backbones(
+    pattern: Annotated[str, typer.Argument(help="A name or a glob such as 'resnet*'; timm is listed when given.")] = "",
+    allow_custom: AllowCustom = False,
+    verbose: Verbose = False,
+) -> None:
+    """What model.backbone can name: feature size, input size, whether weights are at hand."""
+    del verbose
+    from featcache.catalogue import catalogue
+    from featcache.terminal import catalogue_table, consoles
+
+    consoles()[0].print(catalogue_table(catalogue(pattern, allow_custom)))
+
+
+@app.command()
+@guarded
+def check(
+    configs: Configs,
+    set_: Set = None,
+    device: Device = None,
+    cache_dir: CacheDir = None,
+    allow_custom: AllowCustom = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Validate, and say what would be computed, how long and how much disk; runs nothing."""
+    options = _load(configs, set_, cache_dir)
+    _start(verbose, quiet)
+    from featcache.batch import run_each
+    from featcache.check import check as run_check
+
+    outcome = run_each(options, lambda o: run_check(o, device=device, allow_custom=allow_custom))
+    for plan in outcome.done:
+        images = ", ".join(f"{n} {s}" for s, n in plan.images.items())
+        typer.echo(
+            f"{plan.name}: {plan.backbone} ({plan.weights}), {plan.features} features, head {list(plan.dims)}\n"
+            f"  {len(plan.classes)} classes, {images}; {plan.passes} forward passes, about "
+            f"{plan.extraction_seconds:.0f} s, {plan.disk_bytes / 1e6:.1f} MB as float16"
+        )
+        for notice in plan.notices:
+            typer.echo(f"  {notice}")
+    outcome.raise_if_failed()
+
+
+@app.command()
+@guarded
+def schema(verbose: Verbose = False) -> None:
+    """Print the JSON schema of an options file."""
+    del verbose
+    import json
+
+    from featcache.options import options_schema
+
+    typer.echo(json.dumps(options_schema(), indent=2))
+
+
+def _train_all(
+    options: list[Options],
+    device: str | None,
+    results_dir: Path,
+    allow_custom: bool,
+    fresh: bool,
+    verbose: bool,
+    quiet: bool,
+) -> Outcome[Run]:
+    progress = _start(verbose, quiet)
+    from featcache.batch import run_each
+    from heads import train_model
+
+    outcome = run_each(
+        options,
+        lambda o: train_model(
+            o,
+            results_dir=results_dir,
+            device=device,
+            allow_custom=allow_custom,
+            reuse=not fresh,
+            progress=progress,
+        ),
+    )
+    progress.close()
+    return outcome
+
+
+def _leaderboard(results_dir: Path, data: str | None = None) -> None:
+    """Write leaderboard.csv and show it."""
+    from featcache.errors import RunError
+    from featcache.terminal import consoles, leaderboard_table
+    from heads.ranking import leaderboard, write_leaderboard
+    from heads.runs import finished_runs
+
+    runs = finished_runs(results_dir)
+    if not runs:
+        raise RunError(f"{results_dir}: holds no finished run. Run `featcache benchmark` or `featcache train` first.")
+    board: Leaderboard = leaderboard(runs, data)
+    file = results_dir / "leaderboard.csv"
+    write_leaderboard(board, file)
+    out, err = consoles()
+    out.print(leaderboard_table(board.rows, [board.tied(r) for r in board.rows], board.top))
+    out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
+    if any(board.tied(r) for r in board.rows):
+        out.print("= a tie: equal ranks differ by less than the 95% interval of their difference on val")
+    out.print(f"{file}: {len(board.rows)} runs", markup=False)
+    if board.left_out:
+        err.print(
+            f"{len(board.left_out)} runs on other data are left out, such as {board.left_out[0]}",
+            markup=False,
+        )
+    if board.fell_back:
+        err.print(
+            f"\nNO PRETRAINED WEIGHTS for {len(board.fell_back)} of these backbones: they stand here with seeded "
+            "random weights (column weights).\nThis ranking says nothing about the pretrained networks. Run again where the "
+            "model hubs can be reached.",
+            style="bold yellow",
+            markup=False,
+        )
+
+
+def main() -> None:
+    """The console command `featcache`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""A finished run as a model that is ready to use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featcache.backbones import Model, build_head, load_backbone
+from featcache.data.images import EvalTransform
+from featcache.errors import RunError, WeightsError
+from featcache.extract import pick_device
+from featcache.options import Options, load_options
+from featcache.records import digest
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """The model of a run, the transform its images need, and the class names of its logits."""
+
+    model: Model
+    transform: EvalTransform
+    classes: tuple[str, ...]
+    options: Options
+
+    def predict(self, images: Iterable[str | Path]) -> Tensor:
+        """Class probabilities `[N, C]` of image files, on the CPU, in the order of `classes`."""
+        device = next(self.model.head.parameters()).device
+        rows = []
+        with torch.inference_mode():
+            for image in images:
+                rows.append(self.model(self.transform(image)[None].to(device)).softmax(dim=1).cpu())
+        return torch.cat(rows) if rows else torch.empty(0, len(self.classes))
+
+
+def load_run(folder: str | Path, *, device: str | None = None, allow_custom: bool = False) -> LoadedRun:
+    """The best model of the run in `folder` (backbone and head, in evaluation mode).
+
+    Raises RunError when the folder holds no finished run, WeightsError when the backbone's weights are not those the
+    head was trained on.
+    """
+    folder = Path(folder)
+    if not (folder / "best_model.pth").is_file():
+        raise RunError(
+            f"{folder}: holds no best_model.pth. Expected a finished run's folder, such as results/<experiment_name>."
+        )
+    options = load_options(folder / "options.json")
+    try:
+        checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
+        head = build_head(checkpoint["dims"], checkpoint["dropout"])
+        head.load_state_dict(checkpoint["head"])
+    except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
+        raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
+    backbone = load_backbone(
+        options.model,
+        precision=options.training.precision,
+        dtype=options.cache.dtype,
+        allow_custom=allow_custom,
+    )
+    if digest(backbone.info.identity.as_dict()) != digest(checkpoint["identity"]):
+        raise WeightsError(
+            f"{folder}: the head was trained on other features than {options.model.backbone} gives now (weights "
+            f"{checkpoint['identity']['weights'][:8]}, now {backbone.info.identity.weights[:8]}). Bring the weights "
+            "back, or train again."
+        )
+    model = Model(backbone, head).to(pick_device(device)).eval()
+    return LoadedRun(model, EvalTransform(backbone.preprocessing), tuple(checkpoint["classes"]), options)

@@ -1,0 +1,154 @@
+"""The results folder: one sub-folder for each run, whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featcache.atomic import make_folder, sync
+from featcache.errors import FeatcacheError, RunError
+from featcache.options import Options
+
+log = logging.getLogger("featcache")
+
+METRIC_COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_top1",
+    "val_loss",
+    "val_top1",
+    "val_top3",
+    "learning_rate",
+    "seconds",
+    "seed",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder and what it holds."""
+
+    folder: Path
+    summary: dict[str, Any]
+    performance: dict[str, Any]
+    reused: bool = False  # the same options on the same data were trained before
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights are in best_model.pth, counted from 0."""
+        return int(self.summary["best_epoch"])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Mean over seeds: val_top1, val_top3, val_loss, test_top1, test_top3, test_loss."""
+        return {f"{s}_{m}": self.summary[s][m]["mean"] for s in ("val", "test") for m in ("top1", "top3", "loss")}
+
+
+def run_folder(results_dir: Path, options: Options) -> Path:
+    """Where a run with `options` belongs: under its name, or, when other options took that, under name-options8."""
+    folder = results_dir / options.experiment_name
+    if not folder.exists() or _options_short(folder) == options.short:
+        return folder
+    other = results_dir / f"{options.experiment_name}-{options.short}"
+    log.info("%s is taken by other options; this run goes to %s", folder, other)
+    return other
+
+
+def _options_short(folder: Path) -> str | None:
+    try:
+        return Options.model_validate_json((folder / "options.json").read_text()).short
+    except (OSError, ValueError):
+        return None  # not a run of this version: leave it alone
+
+
+def load_run_record(folder: Path) -> Run:
+    """The run in `folder`; raises RunError when it is not whole."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        performance = json.loads((folder / "performance.json").read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: is no finished run ({error}).") from None
+    return Run(folder, summary, performance)
+
+
+def finished_runs(results_dir: Path) -> list[Run]:
+    """Every finished run below `results_dir`, in name order."""
+    runs = []
+    for folder in sorted(p for p in results_dir.glob("*") if p.is_dir() and not p.name.startswith(".")):
+        try:
+            runs.append(load_run_record(folder))
+        except RunError:
+            continue
+    return runs
+
+
+@contextmanager
+def recording() -> Iterator[list[str]]:
+    """The lines that featcache logs inside the block, for log.txt."""
+    lines: list[str] = []
+    handler = _Lines(lines)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        log.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@contextmanager
+def writing_run(folder: Path) -> Iterator[Path]:
+    """A partial folder that takes the place of `folder` when the block ends well, and is gone when it does not."""
+    make_folder(folder.parent)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.iterdir():
+            sync(file)
+        _swap(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    """A folder cannot be renamed over one that holds files: the old one steps aside first."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """`value`, readable by people and diffs; NaN is refused."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise FeatcacheError(f"{file.name}: a figure is not finite, so the run is not kept.") from None
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def write_metrics(file: Path, rows: list[dict[str, Any]]) -> None:
+    """metrics.csv: a row for each epoch and seed."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, METRIC_COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
