@@ -331,9 +331,9 @@ def _quarantine(manifest: Manifest, memo: HashMemo, options: Options) -> tuple[M
     first = "; ".join(f"{b.name}: {b.reason}" for b in bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
     if fraction > options.data.max_bad_fraction:
         raise DataError(
-            f"{manifest.root}: {len(bad)} of {len(manifest.images)} files ({fraction:.1%}) cannot be read as images, more "
-            f"than data.max_bad_fraction ({options.data.max_bad_fraction:.1%}): {first}. The list is {file}. Mend or remove "
-            "them, or raise the limit."
+            f"{manifest.root}: {len(bad)} of {len(manifest.images)} files ({fraction:.1%}) cannot be read as images, "
+            f"more than data.max_bad_fraction ({options.data.max_bad_fraction:.1%}): {first}. The list is {file}. "
+            "Mend or remove them, or raise the limit."
         )
     log.warning(
         "%s: %d of %d files left out as unreadable (%s); the list is %s",

@@ -53,7 +53,7 @@ def profile_model(
     """Measure backbone and head together on `device`, on random images of `input_size` pixels."""
     model = nn.Sequential(backbone, head).to(device).eval()
     latency, peak, peak_kind = _latency(model, input_size, options, device)
-    rate = _throughput(model, input_size, throughput_batch_size, device)
+    rate, batch_size = _throughput(model, input_size, throughput_batch_size, device)
     count = count_macs(model, input_size)
     return Profile(
         device=device_name(device),
@@ -61,7 +61,7 @@ def profile_model(
         threads=torch.get_num_threads(),
         input_size=input_size,
         latency_ms=latency,
-        throughput_batch_size=throughput_batch_size,
+        throughput_batch_size=batch_size,
         images_per_second=rate,
         macs=count.macs,
         flops=2 * count.macs,
@@ -132,13 +132,21 @@ def _timed(run: Callable[[], Any], iterations: int, device: torch.device) -> lis
     return times
 
 
-def _throughput(model: nn.Module, size: int, batch_size: int, device: torch.device) -> float:
-    """Images per second at `batch_size`: the median of a few passes after one untimed."""
-    images = torch.rand(batch_size, 3, size, size, device=device)
-    with torch.inference_mode():
-        model(images)
-        times = _timed(lambda: model(images), THROUGHPUT_PASSES, device)
-    return batch_size / (float(np.median(times)) / 1e3)
+def _throughput(model: nn.Module, size: int, batch_size: int, device: torch.device) -> tuple[float, int]:
+    """Images per second (the median of a few passes after one untimed), and the batch size it was measured at.
+
+    That is `batch_size`, or the largest half, quarter, .. of it that fits the device's memory.
+    """
+    try:
+        images = torch.rand(batch_size, 3, size, size, device=device)
+        with torch.inference_mode():
+            model(images)
+            times = _timed(lambda: model(images), THROUGHPUT_PASSES, device)
+    except torch.OutOfMemoryError:
+        if batch_size == 1:
+            raise
+        return _throughput(model, size, batch_size // 2, device)
+    return batch_size / (float(np.median(times)) / 1e3), batch_size
 
 
 @contextmanager

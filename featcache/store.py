@@ -333,7 +333,8 @@ def _read_rows(data: h5py.Dataset, order: NDArray[np.int64]) -> NDArray[Any]:
 def _load_part(path: Path) -> dict[str, Any] | None:
     """A part's arrays; None when a power cut left it torn: its rows are then extracted again."""
     try:
-        with np.load(path) as part:
+        # From memory: numpy leaves a file open when its archive is torn.
+        with np.load(io.BytesIO(path.read_bytes())) as part:
             return {"sha256": part["sha256"], "features": part["features"], "spec": str(part["spec"])}
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError):
         return None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, recall_score
 from torch import Tensor
@@ -78,8 +77,3 @@ def confusion(labels: Tensor, predicted: NDArray[np.int64], classes: int) -> lis
     """Counts `[true][predicted]`."""
     matrix: list[list[int]] = confusion_matrix(labels.cpu().numpy(), predicted, labels=range(classes)).tolist()
     return matrix
-
-
-def finite(value: Tensor) -> bool:
-    """Whether nothing in `value` is NaN or infinite."""
-    return bool(torch.isfinite(value).all())

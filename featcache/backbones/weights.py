@@ -134,15 +134,22 @@ def fetch(name: str, published: Published) -> Path:
             reason = f"{type(error).__name__}: {error}"
     if published.repository is None:
         file = _torch_hub_file(published.url)
-        remedy = f"download {published.url} to {file}"
+        missing, remedy = file.name, f"download {published.url} to {file}"
     else:
-        file = Path(published.files[0])
-        remedy = f"fetch {published.files[0]} from {published.url} where there is a network"
+        missing = f"{published.files[0]} of {published.repository}"
+        place = _hub_folder(published.repository)
+        remedy = f"`hf download {published.repository}` where there is a network fills {place}, which can be copied here"
     raise WeightsError(
         f"{name}: the pretrained weights {published.label} are not on this machine and cannot be downloaded "
-        f"({reason}). The missing file is {file.name}: {remedy}, or name a local copy as model.weights; or set model.pretrained to "
-        '"if-available" for seeded random weights.'
+        f"({reason}). The missing file is {missing}: {remedy}. Or name a local copy as model.weights, or set "
+        'model.pretrained to "if-available" for seeded random weights.'
     )
+
+
+def _hub_folder(repository: str) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
 
 
 def _torch_hub_file(url: str) -> Path:

@@ -106,8 +106,8 @@ def _split_folders(root: Path) -> dict[Split, Path]:
     strays = [f.name for f in _folders(root) if f.name.lower() not in SPLIT_NAMES]
     if strays:
         raise DataError(
-            f"{root}: holds split folders ({', '.join(f.name for f in found.values())}) and also {strays[0]!r}, which is "
-            f"none of {', '.join(SPLIT_NAMES)}. Move it elsewhere."
+            f"{root}: holds split folders ({', '.join(f.name for f in found.values())}) and also {strays[0]!r}, "
+            f"which is none of {', '.join(SPLIT_NAMES)}. Move it elsewhere."
         )
     return found
 

@@ -1,0 +1,97 @@
+"""What tests share: small real images in folders, and options for quick runs on a tiny network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import nn
+
+from featcache.records import Preprocessing
+
+TINY = "conftest:tiny_backbone"  # with allow_custom: built in a millisecond
+
+
+def tiny_backbone() -> tuple[nn.Module, Preprocessing]:
+    """A convolution, a batch norm and a classifier: 16 features at 32 pixels, the same weights every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        features = nn.Sequential(nn.Conv2d(3, 16, 5, stride=3), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+    network = nn.Module()
+    network.features = features
+    network.classifier = nn.Linear(64, 10)
+    network.forward = lambda x: network.classifier(network.features(x).flatten(1))
+    return network, Preprocessing(input_size=32, resize_size=36)
+
+
+def write_digits(root: Path, counts: dict[str, int], classes: int = 4) -> Path:
+    """An image folder of real handwritten digits: `counts[split]` images of each class; "" for a bare folder."""
+    digits = load_digits(n_class=classes)
+    for label in range(classes):
+        pictures = iter(digits.images[digits.target == label])
+        for split, count in counts.items():
+            folder = root / split / f"digit {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                pixels = (next(pictures) * 15.9).astype(np.uint8)
+                Image.fromarray(pixels).resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i:03d}.png")
+    return root
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """12 training, 5 val and 4 test images of each of 4 classes."""
+    return write_digits(tmp_path / "digits", {"train": 12, "val": 5, "test": 4})
+
+
+@pytest.fixture
+def config(tmp_path: Path, digits: Path) -> Callable[..., dict[str, Any]]:
+    """A plain options dict for a quick run on `digits`; keyword sections are merged in."""
+
+    def make(name: str = "run", **sections: dict[str, Any]) -> dict[str, Any]:
+        base: dict[str, Any] = {
+            "experiment_name": name,
+            "model": {
+                "backbone": "squeezenet1_1",
+                "input_size": 32,
+                "classifier_dims": ["auto", 16, 4],
+                "pretrained": False,
+            },
+            "data": {"path": str(digits), "batch_size": 16, "workers": 2},
+            "training": {"epochs": 4, "learning_rate": 0.003},
+            "cache": {"dir": str(tmp_path / "cache"), "batch_size": 8},
+            "profile": {"iterations": 3, "warmup": 1},
+        }
+        for section, values in sections.items():
+            base.setdefault(section, {}).update(values)
+        return base
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """The command line installs handlers on featcache's logger; the next test must not write to their streams."""
+    log = logging.getLogger("featcache")
+    before = (list(log.handlers), log.propagate, log.level)
+    yield
+    log.handlers, log.propagate = before[0], before[1]
+    log.setLevel(before[2])
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Tests are offline and see empty hub caches, whatever the machine has."""
+    if "network" in request.keywords:
+        return
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-hub"))
+    monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path / "torch-hub"))
+    monkeypatch.setattr("featcache.backbones.weights._why_unreachable", lambda url: "the test has no network")

@@ -1,0 +1,157 @@
+"""Extraction: each distinct image once, nothing stale, nothing lost."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from PIL import Image
+from torch import nn
+
+from featcache.data.images import EvalTransform
+from featcache.errors import DataError, InputError, NonFiniteError
+from featcache.extract import Extraction, extract
+from featcache.options import parse_options
+
+Config = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(config: Config) -> Callable[..., Extraction]:
+    """Extract with the tiny backbone."""
+
+    def go(**sections: dict[str, Any]) -> Extraction:
+        tiny = {"backbone": TINY, "pretrained": True, **sections.pop("model", {})}
+        return extract(parse_options(config(model=tiny, **sections)), allow_custom=True)
+
+    return go
+
+
+def test_features_are_those_of_the_network_on_each_image_alone(run: Callable[..., Extraction]) -> None:
+    from featcache.backbones import load_backbone
+    from featcache.options import ModelOptions
+
+    extraction = run()
+    backbone = load_backbone(ModelOptions(backbone=TINY, input_size=32), allow_custom=True)
+    transform = EvalTransform(backbone.preprocessing)
+    for image in extraction.manifest.images[::7]:
+        with torch.inference_mode():
+            expected = backbone(transform(image.path)[None])[0].numpy()
+        stored = extraction.store.read([image.sha256])[0]
+        assert np.allclose(stored, expected, rtol=2e-3, atol=1e-4)
+
+
+def test_copies_of_an_image_are_extracted_once(run: Callable[..., Extraction], digits: Path) -> None:
+    original = digits / "train" / "digit 0" / "000.png"
+    shutil.copy(original, digits / "train" / "digit 0" / "copy.png")
+    shutil.copy(original, digits / "test" / "digit 0" / "copy in test.png")
+    extraction = run()
+    assert extraction.new == 84
+    assert len(extraction.manifest.images) == 86
+
+
+def test_what_costs_a_forward_pass_and_what_does_not(run: Callable[..., Extraction], digits: Path) -> None:
+    """Law 4: nothing stale, and no label, split or name is part of the identity."""
+    assert run().new == 84
+    assert run().new == 0
+    (digits / "val" / "digit 1" / "000.png").rename(digits / "val" / "digit 2" / "relabelled.png")
+    (digits / "train" / "digit 1" / "003.png").rename(digits / "test" / "digit 1" / "moved between splits.png")
+    (digits / "train" / "digit 2" / "000.png").rename(digits / "train" / "digit 2" / "renamed.png")
+    assert run().new == 0
+    Image.new("RGB", (50, 40), "red").save(digits / "train" / "digit 3" / "000.png")
+    Image.new("RGB", (50, 40), "blue").save(digits / "train" / "digit 3" / "added.png")
+    assert run().new == 2
+    assert run(model={"input_size": 40}).new == 85
+    assert run(cache={"dtype": "float32"}).new == 85
+    assert run().new == 0
+
+
+def test_a_second_data_set_shares_rows(run: Callable[..., Extraction], digits: Path, tmp_path: Path) -> None:
+    run()
+    other = shutil.copytree(digits, tmp_path / "another name")
+    Image.new("RGB", (50, 40), "red").save(other / "train" / "digit 3" / "new.png")
+    extraction = run(data={"path": str(other)})
+    assert (extraction.reused, extraction.new) == (84, 1)
+
+
+def test_unreadable_images_are_remembered_and_left_out(
+    run: Callable[..., Extraction], digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i, content in enumerate((b"", b"text", (digits / "train" / "digit 0" / "000.png").read_bytes()[:-30])):
+        (digits / "train" / "digit 0" / f"bad{i}.jpg").write_bytes(content)
+    lenient = {"max_bad_fraction": 0.1}
+    extraction = run(data=lenient)
+    assert sorted(b.name for b in extraction.bad) == [f"train/digit 0/bad{i}.jpg" for i in range(3)]
+    assert all(b.reason for b in extraction.bad)
+    assert len(extraction.manifest.images) == 84
+    monkeypatch.setattr("featcache.extract.decode_image", lambda data: pytest.fail("decoded again"))
+    assert len(run(data=lenient).bad) == 3
+
+
+def test_a_class_without_a_readable_image_is_an_error(run: Callable[..., Extraction], digits: Path) -> None:
+    for file in (digits / "val" / "digit 2").iterdir():
+        file.write_bytes(b"broken " + file.name.encode())
+    with pytest.raises(DataError, match=r"no image of the class 'digit 2' in val"):
+        run(data={"max_bad_fraction": 0.5})
+
+
+def test_features_that_are_not_finite_name_the_images(
+    run: Callable[..., Extraction], digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import conftest
+
+    plain = conftest.tiny_backbone
+
+    def explodes_on_red() -> Any:
+        network, preprocessing = plain()
+        forward = network.forward
+        network.forward = lambda x: forward(x) * torch.where(x[:, 0].mean((1, 2)) > 2.2, torch.inf, 1.0)[:, None]
+        return network, preprocessing
+
+    monkeypatch.setattr(conftest, "tiny_backbone", explodes_on_red)
+    Image.new("RGB", (50, 40), "red").save(digits / "train" / "digit 3" / "red.png")
+    with pytest.raises(NonFiniteError, match=r"not finite .* for train/digit 3/red\.png\."):
+        run()
+
+
+def test_a_batch_that_does_not_fit_is_halved(
+    run: Callable[..., Extraction], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from featcache.backbones import Backbone
+
+    forward = Backbone.forward
+
+    def small_memory(self: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return forward(self, images)
+
+    monkeypatch.setattr(Backbone, "forward", small_memory)
+    with caplog.at_level(logging.WARNING):
+        extraction = run()
+    assert extraction.new == 84
+    assert "going on with batches of 2" in caplog.text
+    assert extraction.store.extraction()["batch_size"] == 2
+    assert extraction.profile.throughput_batch_size == 2
+
+
+def test_the_profile_is_measured_once_for_each_head_and_device(
+    run: Callable[..., Extraction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run()
+    monkeypatch.setattr("featcache.extract.profile_model", lambda *a, **k: pytest.fail("measured again"))
+    assert run().profile == first.profile
+    with pytest.raises(pytest.fail.Exception):
+        run(profile={"iterations": 4})
+
+
+def test_a_device_that_is_not_there(config: Config) -> None:
+    with pytest.raises(InputError, match="--device cuda:9"):
+        extract(parse_options(config()), device="cuda:9")
