@@ -288,8 +288,8 @@ def _leaderboard(results_dir: Path, data: str | None = None) -> None:
     if board.fell_back:
         err.print(
             f"\nNO PRETRAINED WEIGHTS for {len(board.fell_back)} of these backbones: they stand here with seeded "
-            "random weights (column weights).\nThis ranking says nothing about the pretrained networks. Run again where "
-            "the model hubs can be reached.",
+            "random weights (column weights).\nThis ranking says nothing about the pretrained networks. Run again "
+            "where the model hubs can be reached.",
             style="bold yellow",
             markup=False,
         )

@@ -48,9 +48,9 @@ class RandomResizedCrop(_Section):
     """Crop a random area and aspect ratio, resized to `input_size`."""
 
     name: Literal["random_resized_crop"] = "random_resized_crop"
-    scale: tuple[Fraction, Fraction] = (0.35, 1.0)
+    scale: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.35, 1.0)
     """Area of the crop as a fraction of the image's."""
-    ratio: tuple[Positive, Positive] = (0.75, 1.3333)
+    ratio: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.75, 1.3333)
     """Width over height."""
 
 
@@ -78,7 +78,7 @@ class RandomErasing(_Section):
     name: Literal["random_erasing"] = "random_erasing"
     p: Fraction = 0.25
     """How often."""
-    scale: tuple[Fraction, Fraction] = (0.02, 0.2)
+    scale: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.02, 0.2)
     """Area of the rectangle as a fraction of the image's."""
 
 
@@ -203,7 +203,10 @@ class TrainingOptions(_Section):
     selection_metric: Literal["val_top1", "val_top3", "val_loss"] = "val_top1"
     """Chooses the best epoch; ties go to top-1, then to the lower validation loss, then to the earlier epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
-    seeds: Count | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = 1
+    seeds: (
+        Annotated[int, Field(ge=1, le=10_000)]
+        | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)]
+    ) = 1
     """How many heads to train (seed, seed + 1, ..), or the list of their seeds."""
     unfreeze_schedule: Annotated[tuple[UnfreezeStep, ...], Field(min_length=1)] | None = None
     """null: the backbone stays frozen and the head trains on cached features."""
@@ -212,6 +215,8 @@ class TrainingOptions(_Section):
     def _distinct_seeds(self) -> TrainingOptions:
         if len(set(self.seed_list)) < len(self.seed_list):
             raise ValueError(f"training.seeds names one twice: {list(self.seed_list)}")
+        if max(self.seed_list) >= 2**31:
+            raise ValueError(f"training.seed and training.seeds reach {max(self.seed_list)}: seeds stay below 2^31")
         return self
 
     @property
@@ -255,7 +260,9 @@ class Options(_Section):
     @model_validator(mode="after")
     def _name_stays_in_results(self) -> Options:
         name = self.experiment_name
-        if name in {".", ".."} or name.startswith(".") or any(c in '/\\:*?"<>|' or ord(c) < 32 for c in name):
+        if len(name.encode(errors="replace")) > 200:  # file systems take 255, and suffixes need room
+            raise ValueError(f"experiment_name has {len(name.encode(errors='replace'))} bytes, more than 200")
+        if name in {".", ".."} or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
             raise ValueError(
                 f"experiment_name is {name!r}, which is no plain folder name: it may not start with a dot "
                 'or hold any of / \\ : * ? " < > |'
@@ -368,7 +375,7 @@ def options_schema() -> dict[str, Any]:
     """The JSON schema of an options file, for editors."""
     schema = Options.model_json_schema()
     schema["properties"]["$schema"] = {"type": "string", "description": "Where editors find this schema."}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "featcache options", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "featcache options"}
 
 
 def known_keys() -> list[str]:
@@ -381,32 +388,51 @@ def _faults(error: ValidationError) -> list[str]:
     """Every fault as `section.key: what is wrong, got what`; the alternatives of one key in one line."""
     wrong: dict[str, tuple[list[str], str]] = {}
     faults: list[str] = []
-    for fault in error.errors():
+    errors = error.errors()
+    for fault in errors:
         # Union members put their own names into the location; those are our classes, not the user's keys.
-        place = [str(p) for p in fault["loc"] if isinstance(p, int) or p in _field_names()]
-        key = ".".join(place)
+        key = ".".join(str(p) for p in fault["loc"] if isinstance(p, int) or p in _field_names())
         if fault["type"] == "extra_forbidden":
-            key = ".".join([*place, str(fault["loc"][-1])])
-            faults.append(f"unknown key {key!r}{_nearest(key)}")
+            *place, last = fault["loc"]
+            section = ".".join(str(p) for p in place if isinstance(p, int) or p in _field_names())
+            key = f"{section}.{last}" if section else str(last)
+            faults.append(f"unknown key {key!r}{_nearest(section, str(last), _list_item_fields(place))}")
         elif fault["type"] == "missing":
             faults.append(f"{key} is missing")
         elif fault["type"] == "value_error":
             faults.append(str(fault["ctx"]["error"]))
-        elif not (fault["type"] == "too_short" and fault["input"]):  # an echo of a fault inside
+        elif fault["type"] == "too_short" and any(
+            other is not fault and other["loc"][: len(fault["loc"])] == fault["loc"] for other in errors
+        ):
+            continue  # pydantic counts the valid items only: the fault is the item that is named too
+        else:
             message = fault["msg"][0].lower() + fault["msg"][1:]
             wrong.setdefault(key, ([], json.dumps(fault["input"], default=str)))[0].append(message)
     return faults + [f"{key}: {' or '.join(dict.fromkeys(m))}, got {got}" for key, (m, got) in wrong.items()]
 
 
-def _nearest(key: str) -> str:
-    section, _, last = key.rpartition(".")
-    names = {k.rpartition(".")[2]: k for k in known_keys()}
-    here = {n: k for n, k in names.items() if k.rpartition(".")[0] == section} or {n: n for n in _SECTIONS}
-    for candidates in (here, names):
+def _nearest(section: str, last: str, item_fields: list[str]) -> str:
+    """The known key that was probably meant: the same name elsewhere, a similar one here, a similar one elsewhere."""
+    here = {k.rpartition(".")[2]: k for k in known_keys() if k.rpartition(".")[0] == section}
+    here = {n: f"{section}.{n}" for n in item_fields} or here
+    anywhere = {k.rpartition(".")[2]: k for k in known_keys()}
+    if last in anywhere and not item_fields:
+        return f" (did you mean {anywhere[last]!r}?)"
+    for candidates in (here,) if item_fields else (here, anywhere):
         close = difflib.get_close_matches(last, candidates, n=1, cutoff=0.6)
         if close:
             return f" (did you mean {candidates[close[0]]!r}?)"
-    return f" (known here: {', '.join(sorted(here))})"
+    return f" (known here: {', '.join(here)})"
+
+
+def _list_item_fields(place: Sequence[int | str]) -> list[str]:
+    """The keys of an object in a list (an augmentation, a step of the schedule); empty for a section."""
+    if "augmentations" in place:
+        named = (
+            [c for c in _NESTED if c.model_fields["name"].default == place[-1]] if isinstance(place[-1], str) else []
+        )
+        return [n for c in named for n in c.model_fields]
+    return list(UnfreezeStep.model_fields) if "unfreeze_schedule" in place else []
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -417,7 +443,6 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "profile": ProfileOptions,
 }
 _NESTED: tuple[type[BaseModel], ...] = (
-    UnfreezeStep,
     HorizontalFlip,
     RandomCrop,
     RandomResizedCrop,
@@ -428,7 +453,7 @@ _NESTED: tuple[type[BaseModel], ...] = (
 
 
 def _field_names() -> set[str]:
-    sections: tuple[type[BaseModel], ...] = (Options, *_SECTIONS.values(), *_NESTED)
+    sections: tuple[type[BaseModel], ...] = (Options, *_SECTIONS.values(), UnfreezeStep, *_NESTED)
     return {n for c in sections for n in c.model_fields}
 
 

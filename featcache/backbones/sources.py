@@ -152,6 +152,10 @@ class Timm:
         channels, height, width = config["input_size"]
         if channels != 3:
             raise WorkError(f"the network takes {channels} channels; featcache feeds RGB images.")
+        if config["crop_mode"] not in {"center", "squash"}:
+            raise WorkError(
+                f"the network wants the crop mode {config['crop_mode']!r}; featcache has center and squash."
+            )
         side = input_size or max(height, width)
         return Preprocessing(
             input_size=side,

@@ -138,7 +138,9 @@ def fetch(name: str, published: Published) -> Path:
     else:
         missing = f"{published.files[0]} of {published.repository}"
         place = _hub_folder(published.repository)
-        remedy = f"`hf download {published.repository}` where there is a network fills {place}, which can be copied here"
+        remedy = (
+            f"`hf download {published.repository}` where there is a network fills {place}, which can be copied here"
+        )
     raise WeightsError(
         f"{name}: the pretrained weights {published.label} are not on this machine and cannot be downloaded "
         f"({reason}). The missing file is {missing}: {remedy}. Or name a local copy as model.weights, or set "

@@ -25,7 +25,9 @@ class HashMemo:
         self._changed = False
         try:
             memo = json.loads(file.read_text())
-            self._files, self._bad = dict(memo["files"]), dict(memo["bad"])
+            files, bad = dict(memo["files"]), dict(memo["bad"])
+            if all(isinstance(entry, list) and len(entry) == 3 for entry in files.values()):
+                self._files, self._bad = files, bad
         except (OSError, ValueError, KeyError, TypeError):
             pass  # absent or damaged: start afresh
 

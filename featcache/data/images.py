@@ -106,7 +106,7 @@ class EvalTransform:
     def __call__(self, image: str | os.PathLike[str] | bytes | Image.Image) -> Tensor:
         """Decode, resize, crop, normalise."""
         if isinstance(image, Image.Image):
-            image = _to_rgb(image)
+            image = _to_rgb(ImageOps.exif_transpose(image))
         else:
             image = decode_image(image if isinstance(image, bytes) else Path(image))
         return normalise(to_uint8(image, self.preprocessing)[None], self.preprocessing)[0]

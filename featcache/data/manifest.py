@@ -36,8 +36,14 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
     Raises DataError for a missing path, an empty split, a class missing in a split, or fewer than two classes.
     """
     cache_dir = Path(cache_dir)
-    root = digits.materialise(cache_dir) if options.path == digits.NAME else Path(options.path).expanduser()
-    if not root.is_dir():
+    try:
+        root = digits.materialise(cache_dir) if options.path == digits.NAME else Path(options.path).expanduser()
+        found = root.is_dir()
+    except RuntimeError as error:  # ~somebody who has no home
+        raise DataError(f"data.path: {options.path}: {error}") from None
+    except PermissionError as error:
+        raise _unreadable(error) from None
+    if not found:
         what = "is a file" if root.exists() else "does not exist"
         raise DataError(
             f"data.path: {root} {what}. Expected an image folder: {root}/<class>/*, or {root}/train/<class>/*."
@@ -52,11 +58,12 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
 def scan(root: Path, options: DataOptions, memo: HashMemo) -> Manifest:
     """The manifest of the image folder at `root`."""
     splits = _split_folders(root)
-    classes = _classes(root, splits)
+    folders = _class_folders(root, splits)
+    classes = tuple(_printable(name) for name in folders)
     files: list[tuple[Split, int, Path]] = []
     ignored: list[str] = []
     for split, folder in splits.items():
-        for label, name in enumerate(classes):
+        for label, name in enumerate(folders):
             found = list(_image_files(folder / name, ignored, root))
             if not found:
                 raise DataError(
@@ -68,14 +75,18 @@ def scan(root: Path, options: DataOptions, memo: HashMemo) -> Manifest:
     try:
         hashes = memo.sha256([path for _, _, path in files], workers)
     except OSError as error:
-        raise DataError(
-            f"{error.filename}: cannot be read: {error.strerror}. Mend its permissions or remove it."
-        ) from None
+        raise _unreadable(error) from None
     images = [
         ImageRecord(path, _name(path, root), sha256, label, split)
         for (split, label, path), sha256 in zip(files, hashes, strict=True)
     ]
     images, notices = _cut_missing_splits(images, splits, classes, options)
+    loose = [p for folder in splits.values() for p in sorted(folder.iterdir()) if p.is_file() and not _is_junk(p.name)]
+    if loose:
+        notices.append(
+            f"{len(loose)} file{'s' * (len(loose) > 1)} ignored beside the class folders, such as "
+            f"{_name(loose[0], root)}"
+        )
     if ignored:
         notices.append(
             f"{len(ignored)} file{'s' * (len(ignored) > 1)} ignored that no image is named like, such as {ignored[0]}"
@@ -112,7 +123,8 @@ def _split_folders(root: Path) -> dict[Split, Path]:
     return found
 
 
-def _classes(root: Path, splits: dict[Split, Path]) -> tuple[str, ...]:
+def _class_folders(root: Path, splits: dict[Split, Path]) -> tuple[str, ...]:
+    """The names of the class folders, sorted, the same in every split."""
     by_split = {split: sorted(f.name for f in _folders(folder)) for split, folder in splits.items()}
     for split, names in by_split.items():
         if not names:
@@ -132,7 +144,21 @@ def _classes(root: Path, splits: dict[Split, Path]) -> tuple[str, ...]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if not _is_junk(p.name) and p.is_dir())
+    try:
+        return sorted(p for p in folder.iterdir() if not _is_junk(p.name) and p.is_dir())
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> DataError:
+    return DataError(f"{error.filename}: cannot be read: {error.strerror}. Mend its permissions or remove it.")
+
+
+def _image_endings() -> set[str]:
+    """The endings of the formats that Pillow opens by itself: no placeholders for HDF5, no documents."""
+    formats = set(Image.registered_extensions().values()) & set(Image.OPEN)
+    formats -= {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+    return {ending for ending, name in Image.registered_extensions().items() if name in formats}
 
 
 def _is_junk(name: str) -> bool:
@@ -141,9 +167,9 @@ def _is_junk(name: str) -> bool:
 
 def _image_files(folder: Path, ignored: list[str], root: Path) -> Iterator[Path]:
     """The image files below `folder`, in name order; each folder is entered once, so link loops end."""
-    endings = Image.registered_extensions().keys()  # loads Pillow's plugins on first call
+    endings = _image_endings()
     seen: set[Path] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         real = Path(place).resolve()
         folders[:] = sorted(f for f in folders if not _is_junk(f)) if real not in seen else []
         if real in seen:
@@ -160,9 +186,19 @@ def _image_files(folder: Path, ignored: list[str], root: Path) -> Iterator[Path]
                 yield path
 
 
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed is an error: passing over it would train on a part of the data in silence."""
+    raise _unreadable(error) from None
+
+
 def _name(path: Path, root: Path) -> str:
-    """`path` below `root` as printable UTF-8, whatever bytes its name holds."""
-    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+    """`path` below `root`, with "/" between its parts."""
+    return _printable(path.relative_to(root).as_posix())
+
+
+def _printable(name: str) -> str:
+    """A file's name as UTF-8 that can be written anywhere, whatever bytes it holds."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _cut_missing_splits(
@@ -173,7 +209,9 @@ def _cut_missing_splits(
     Each image goes where its content hash says, so adding images moves none and copies stay together; a class that
     would get none gives the image with the lowest hash.
     """
-    fractions: dict[Split, float] = {"val": options.val_fraction, "test": options.test_fraction}
+    # Test is cut from what val leaves, and both are fractions of the whole.
+    left = 1.0 if "val" in splits else 1 - options.val_fraction
+    fractions: dict[Split, float] = {"val": options.val_fraction, "test": options.test_fraction / left}
     notices: list[str] = []
     for split in ("val", "test"):
         if split in splits:
