@@ -193,7 +193,9 @@ def count_macs(model: nn.Module, input_size: int) -> MacCount:
     One MAC is one multiply and one add; FLOPs are twice that. Convolutions, linear layers and matrix products
     count, attention's included; normalisation and pooling are reported apart.
     """
-    from fvcore.nn import FlopCountAnalysis
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch, about what fvcore is built on
+        from fvcore.nn import FlopCountAnalysis
 
     device = next(model.parameters()).device
     image = torch.zeros(1, 3, input_size, input_size, device=device)

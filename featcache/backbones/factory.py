@@ -101,10 +101,11 @@ def load_backbone(
 
 
 def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions) -> int:
-    """Run the network once on blank images: discovers F and drops what lies behind the tap."""
+    """Run the network once on noise: discovers F and drops what lies behind the tap."""
     side = preprocessing.input_size
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:
-        output, ran = run_once(trunk, torch.zeros(2, 3, side, side))
+        output, ran = run_once(trunk, images)
     except WorkError as error:
         raise WorkError(f"{options.backbone}: {error}") from None
     except Exception as error:  # networks assert, divide by zero or run out of pixels, each in its own way
@@ -114,7 +115,7 @@ def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions
         raise InputSizeError(
             f"model.input_size: {options.backbone} cannot take images of {side} x {side} pixels ({reason}). {sizes}."
         ) from None
-    drop_unused(trunk, ran)
+    drop_unused(trunk, ran, images)
     return output.shape[1]
 
 

@@ -82,6 +82,8 @@ class Torchvision:
         preset = (enum[published.label] if published else enum.DEFAULT).transforms()
         # Both were trained on inputs scaled otherwise and rescale by themselves when told so, as the hub's loader does.
         extra: dict[str, Any] = {"transform_input": True} if name in {"inception_v3", "googlenet"} else {}
+        if name.startswith("vit_") and weights is None:  # their position embeddings are made for one size
+            extra["image_size"] = preset.crop_size[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of their initialisation's default
             network: nn.Module = models.get_model(name, weights=weights, **extra)

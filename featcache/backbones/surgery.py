@@ -88,22 +88,35 @@ def run_once(module: nn.Module, images: Tensor) -> tuple[Tensor, set[str]]:
     return output, ran
 
 
-def drop_unused(module: nn.Module, ran: set[str]) -> None:
-    """Take out what lies behind the tap, so that it counts in no figure: children in which nothing ran.
+def drop_unused(module: nn.Module, ran: set[str], images: Tensor) -> None:
+    """Take out what lies behind the tap, so that it counts in no figure: children with weights in which nothing ran.
 
-    Looks no deeper than a network's own children and its head's: attention reads the weights of inner layers
-    without running them.
+    Looks no deeper than a network's own children and its head's, and puts back what `module(images)` turns out to
+    need: a few networks read a child's weights, or call its methods, without running it.
     """
-    for parent, name, path in list(_outer_children(module)):
-        if not any(r == path or r.startswith(path + ".") for r in ran):
-            setattr(parent, name, nn.Identity())
+    unused = [
+        (parent, name, child)
+        for parent, name, child, path in list(_outer_children(module))
+        if any(True for _ in child.parameters()) and not any(r == path or r.startswith(path + ".") for r in ran)
+    ]
+    if not unused:
+        return
+    expected, _ = run_once(module, images)
+    for parent, name, child in unused:
+        setattr(parent, name, nn.Identity())
+        try:
+            same = torch.equal(run_once(module, images)[0], expected)
+        except Exception:  # whatever it misses, it needs the child
+            same = False
+        if not same:
+            setattr(parent, name, child)
 
 
-def _outer_children(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+def _outer_children(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module, str]]:
     prefix = "network." if isinstance(module, FeaturesThenPool) else ""
     network = module.network if isinstance(module, FeaturesThenPool) else module
     for name, child in network.named_children():
-        yield network, name, prefix + name
+        yield network, name, child, prefix + name
         if name == "head":
-            for inner, _ in child.named_children():
-                yield child, inner, f"{prefix}{name}.{inner}"
+            for inner, grandchild in child.named_children():
+                yield child, inner, grandchild, f"{prefix}{name}.{inner}"

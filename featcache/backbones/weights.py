@@ -253,7 +253,10 @@ def load_file_into(network: nn.Module, classifier_keys: set[str], path: Path) ->
             f"model.weights: {path} does not fit the network: {'; '.join(wrong[:3])}{more}. "
             "Is it another architecture's?"
         )
-    network.load_state_dict({k: state[k] for k in own if k in state}, strict=False)
+    # Into the network's own dict, which carries the layers' versions that some of them ask for.
+    for key in own:
+        own[key] = state.get(key, own[key])
+    network.load_state_dict(own)
 
 
 def tensor_digest(module: nn.Module) -> str:

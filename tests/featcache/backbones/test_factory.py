@@ -183,6 +183,12 @@ def test_a_network_that_needs_larger_images_says_from_which_on(monkeypatch: pyte
         load_backbone(random_weights("inception_v3", input_size=64))
 
 
+def test_a_network_that_is_built_for_its_size_does_not_say_that_none_works() -> None:
+    with pytest.raises(InputSizeError, match=r"levit_128s cannot take images of 50 x 50 ") as caught:
+        load_backbone(random_weights("levit_128s", input_size=50))
+    assert "No usual size works" not in str(caught.value)  # 64 and the published 224 do, in a network built for them
+
+
 def test_timms_transformers_are_built_for_the_size() -> None:
     backbone = load_backbone(random_weights("test_vit", input_size=64))
     assert backbone.preprocessing.input_size == 64

@@ -98,8 +98,14 @@ def check_parity(options_dict: dict[str, Any]) -> None:
         head.load_state_dict(model.head.state_dict())
         logits = head(cached)
 
+        # Some deep networks with random weights are chaotic: rounding alone moves their float32 logits by 1%. The
+        # distance to float64 says how much of a difference is rounding.
+        exact = torch.cat([model.double()(transform(path)[None].double()) for path in images.values()]).float()
+
     scale = float(expected.abs().max())
-    torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE[extraction.store.dtype()] * scale)
+    rounding = 5 * float((expected - exact).abs().max())
+    tolerance = TOLERANCE[extraction.store.dtype()] * scale + rounding
+    torch.testing.assert_close(logits, expected, rtol=0, atol=tolerance)
     # Random networks see little difference between images, less than the tolerance: so each row must also be nearer
     # to its own image's features than to any other's.
     own = torch.cdist(cached.double(), direct.double()).argmin(dim=1)

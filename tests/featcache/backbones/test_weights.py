@@ -12,6 +12,7 @@ import huggingface_hub.constants
 import pytest
 import timm
 import torch
+from conftest import TINY
 from safetensors.torch import save_file
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
@@ -223,6 +224,11 @@ def test_a_missing_file_is_named(tmp_path: Path, pretrained: Any) -> None:
 def test_an_unknown_weights_name_lists_the_known(backbone: str, known: str, pretrained: Any) -> None:
     with pytest.raises(OptionsError, match=rf"'IMAGENET1K_V9'.*{backbone} \(.*{known}"):
         load_backbone(named(backbone, "IMAGENET1K_V9", pretrained=pretrained))
+
+
+def test_a_weights_name_for_a_network_of_ones_own_is_not_ignored() -> None:
+    with pytest.raises(OptionsError, match="IMAGENET1K_V1"):  # nothing is published for it: a wrong name, said
+        load_backbone(ModelOptions(backbone=TINY, weights="IMAGENET1K_V1"), allow_custom=True)
 
 
 def test_missing_torchvision_weights_are_one_error_with_file_and_place() -> None:
