@@ -100,7 +100,10 @@ def extract(
         log.info("%s: %s", manifest.name, notice)
     info, backbone = describe_backbone(options, allow_custom=allow_custom)
     if info.origin.fell_back:
-        log.warning("%s: NO PRETRAINED WEIGHTS could be had: seeded random weights stand in", info.identity.backbone)
+        log.warning(
+            "%s: NO PRETRAINED WEIGHTS could be had: seeded random weights stand in (-v says why)",
+            info.identity.backbone,
+        )
     dims = resolve_dims(options.model.classifier_dims, info.identity.backbone, info.features, len(manifest.classes))
     store = FeatureStore(options.cache.dir, info)
     spec = _spec(options.data)

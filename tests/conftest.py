@@ -77,6 +77,15 @@ def config(tmp_path: Path, digits: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small networks gain nothing from threads, and threads that spin on a shared machine cost ten times the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """The command line installs handlers on featcache's logger; the next test must not write to their streams."""
     log = logging.getLogger("featcache")

@@ -88,7 +88,7 @@ def load_backbone(
     whole = set(network.state_dict())
     trunk, tap = remove_classifier(network)
     trunk.eval()
-    features = _probe(trunk, preprocessing, options)
+    features = _probe(trunk, preprocessing, options, source)
     if origin.kind == "file":
         # timm's networks keep their own names although they are wrapped to stop at the pooling.
         named = trunk.network if isinstance(trunk, FeaturesThenPool) else trunk
@@ -100,7 +100,7 @@ def load_backbone(
     return Backbone(trunk, BackboneInfo(identity, features, params, origin)).to(device)
 
 
-def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions) -> int:
+def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions, source: Source) -> int:
     """Run the network once on noise: discovers F and drops what lies behind the tap."""
     side = preprocessing.input_size
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -110,10 +110,12 @@ def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions
         raise WorkError(f"{options.backbone}: {error}") from None
     except Exception as error:  # networks assert, divide by zero or run out of pixels, each in its own way
         can = [s for s in SIZES_TO_TRY if s != side and _takes(trunk, s)]
-        sizes = f"It can take {', '.join(map(str, can))}" if can else "No usual size works"
+        # A network that is built for one size takes no other afterwards: name the one it is published for.
+        can = can or [source.build(options.backbone, None, None, None)[1].input_size]
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputSizeError(
-            f"model.input_size: {options.backbone} cannot take images of {side} x {side} pixels ({reason}). {sizes}."
+            f"model.input_size: {options.backbone} cannot take images of {side} x {side} pixels ({reason}). "
+            f"It can take {', '.join(map(str, can))}."
         ) from None
     drop_unused(trunk, ran, images)
     return output.shape[1]

@@ -17,12 +17,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 PROBE_IMAGES = 32
 RMS_RANGE = (1e-2, 1e2)  # of the pooled features: outside, AdamW's steps and float16 both do badly
+RESCALINGS = 3  # of the last layer: an activation behind it bends the scale a little
 MIN_SPREAD = 1e-2  # deviation between images over RMS: below, every image gives nearly the same features
 
 
 def synthetic_images(size: int, seed: int) -> Tensor:
-    """`PROBE_IMAGES` normalised images `[N, 3, size, size]` with a 1/f amplitude spectrum (Field 1987) and colour
-    channels that agree with each other as those of photographs do."""
+    """`PROBE_IMAGES` normalised images `[N, 3, size, size]`: a 1/f amplitude spectrum (Field 1987), colour channels
+    that agree with each other as those of photographs do, flat and contrasty, dark and bright ones."""
     generator = torch.Generator().manual_seed(seed)
     white = torch.randn(PROBE_IMAGES, 3, size, size, generator=generator)
     fy, fx = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
@@ -30,7 +31,9 @@ def synthetic_images(size: int, seed: int) -> Tensor:
     images = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=(size, size))
     mixing = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.44, 0.0], [0.85, 0.3, 0.43]])  # unit rows: correlation about 0.9
     images = torch.einsum("ij,njhw->nihw", mixing, images)
-    return images / images.std()
+    contrast = 0.25 + torch.rand(PROBE_IMAGES, 1, 1, 1, generator=generator)
+    brightness = torch.randn(PROBE_IMAGES, 1, 1, 1, generator=generator)
+    return contrast * images / images.std() + brightness
 
 
 def signal_survives(features: Tensor) -> bool:
@@ -52,13 +55,23 @@ def settle(backbone: nn.Module, size: int, seed: int) -> bool:
     if survives or not norms:
         return False
     # In the order of the pass: each layer sees its input as the layers before it, already scaled, leave it.
+    order: list[_BatchNorm] = []
     hooks = [norm.register_forward_pre_hook(_unit_variance) for norm in norms]
+    hooks += [norm.register_forward_pre_hook(lambda n, _: order.append(n)) for norm in norms]
     try:
         with torch.no_grad():
             backbone(images)
     finally:
         for hook in hooks:
             hook.remove()
+    # The extreme images decide a layer's variance and leave the typical one small; the last layer makes up for it.
+    for _ in range(RESCALINGS):
+        with torch.inference_mode():
+            typical = backbone(images).pow(2).mean(dim=1).sqrt().median()
+        if not (typical > 0 and torch.isfinite(typical)):
+            break
+        assert isinstance(order[-1].running_var, Tensor)
+        order[-1].running_var.mul_(typical**2)
     return True
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from featcache.errors import UnknownBackboneError, WeightsError, WorkError
+from featcache.errors import UnknownBackboneError, WorkError
 from featcache.records import Preprocessing
 
 ENTRY_POINTS = "featcache.backbones"
@@ -241,6 +241,6 @@ class Custom:
             p.default is p.empty and p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
             for p in inspect.signature(value).parameters.values()
         ):
-            raise WeightsError(f"model.backbone: {name!r} is no function that can be called without arguments.")
+            raise UnknownBackboneError(f"model.backbone: {name!r} is no function that can be called without arguments.")
         function: Callable[[], Any] = value
         return function

@@ -44,7 +44,7 @@ def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOr
         return WeightsOrigin("file", path.name, str(path.resolve())), None
     if options.pretrained is False:
         return _random(options, fell_back=False), None
-    if source.name == "custom":
+    if source.name == "custom" and options.weights is None:
         return WeightsOrigin("custom", "custom"), None
     try:
         published = _choose(options, source, name)
@@ -52,7 +52,7 @@ def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOr
     except WeightsError as error:
         if options.pretrained != "if-available":
             raise
-        log.info("%s", error)
+        log.debug("%s", error)
         return _random(options, fell_back=True), None
 
 
@@ -62,7 +62,7 @@ def describe(options: ModelOptions, source: Source, name: str) -> str:
         return str(_local_file(options.weights, name))
     if options.pretrained is False:
         return f"seeded random, seed {options.weights_seed}"
-    if source.name == "custom":
+    if source.name == "custom" and options.weights is None:
         return "the function's own"
     published = _choose(options, source, name)
     cached = cached_file(published)

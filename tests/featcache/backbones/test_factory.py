@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -22,15 +22,6 @@ from featcache.records import Preprocessing
 
 Config = Callable[..., dict[str, Any]]
 HERE = Path(__file__).stem  # custom functions are named `test_factory:function`
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and threads that spin on a shared machine cost ten times the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_weights(backbone: str, **extra: Any) -> ModelOptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,6 @@ TIMM = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and threads that spin on a shared machine cost ten times the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def check_parity(options_dict: dict[str, Any]) -> None:
     options = parse_options(options_dict)
     extraction = extract(options, device="cpu")
@@ -98,18 +89,15 @@ def check_parity(options_dict: dict[str, Any]) -> None:
         head.load_state_dict(model.head.state_dict())
         logits = head(cached)
 
-        # Some deep networks with random weights are chaotic: rounding alone moves their float32 logits by 1%. The
-        # distance to float64 says how much of a difference is rounding.
-        exact = torch.cat([model.double()(transform(path)[None].double()) for path in images.values()]).float()
-
     scale = float(expected.abs().max())
-    rounding = 5 * float((expected - exact).abs().max())
-    tolerance = TOLERANCE[extraction.store.dtype()] * scale + rounding
-    torch.testing.assert_close(logits, expected, rtol=0, atol=tolerance)
-    # Random networks see little difference between images, less than the tolerance: so each row must also be nearer
-    # to its own image's features than to any other's.
-    own = torch.cdist(cached.double(), direct.double()).argmin(dim=1)
-    assert own.tolist() == list(range(len(images)))
+    torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE[extraction.store.dtype()] * scale)
+    # Random networks may see little difference between images, less than that tolerance: so each row must also be
+    # nearer to its own image's features than to any other's, wherever float16 can tell those apart at all.
+    direct, cached = direct.double(), cached.double()
+    apart = float(torch.pdist(direct).min())
+    if apart > 4 * 2**-11 * float(direct.norm(dim=1).max()):
+        own = torch.cdist(cached, direct).argmin(dim=1)
+        assert own.tolist() == list(range(len(images)))
 
 
 def quick(config: Config, source: str, name: str, size: int, **cache: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,6 @@ SQUEEZENET_FILE = "squeezenet1_1-b8a52dc0.pth"  # of the hub
 RESNET_REPOSITORY = "timm/test_resnet.r160_in1k"
 
 State = dict[str, Tensor]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and threads that spin on a shared machine cost ten times the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def squeezenet(seed: int = 3, **extra: Any) -> nn.Module:
