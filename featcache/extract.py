@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import time
@@ -17,18 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featcache.atomic import make_folder, write_text
+from featcache.atomic import make_folder
 from featcache.backbones import Backbone, build_head, describe_backbone, load_backbone, resolve_dims
 from featcache.data import load_manifest, normalise
 from featcache.data.hashes import HashMemo
 from featcache.data.images import READER, UnreadableImageError, decode_image
+from featcache.data.quarantine import quarantine
 from featcache.data.views import spec_digest, view
-from featcache.errors import DataError, InputError, NonFiniteError, WorkError
+from featcache.errors import InputError, NonFiniteError, WorkError
 from featcache.options import DataOptions, Options
 from featcache.profiling import device_name, profile_model
 from featcache.records import (
     SILENT,
-    SPLITS,
     BackboneInfo,
     BadImage,
     Latency,
@@ -114,7 +112,7 @@ def extract(
         with store.writing(log.warning) as writer:
             tasks = _missing(manifest, store, spec, options.data, memo)  # another process may just have filled some
             new = _run(tasks, backbone, writer, memo, manifest, spec, options, place, progress)
-    readable, bad = _quarantine(manifest, memo, options)
+    readable, bad = quarantine(manifest, memo, options.data, Path(options.cache.dir))
     store.save_dataset(readable)
     wanted = len({i.sha256 for i in readable.images})
     extraction = Extraction(
@@ -313,47 +311,6 @@ def _name_images(error: NonFiniteError, manifest: Manifest, backbone: str) -> No
         f"{backbone}: its features are not finite (NaN or infinity) for {', '.join(names[:3])}{more}. Expected finite "
         "features: check the weights, or training.precision, which is too narrow for some networks as float16."
     )
-
-
-def _quarantine(manifest: Manifest, memo: HashMemo, options: Options) -> tuple[Manifest, tuple[BadImage, ...]]:
-    """The manifest less what cannot be read, which is listed in a CSV file beside the store."""
-    bad = tuple(
-        BadImage(i.name, i.sha256, reason)
-        for i in manifest.images
-        if (reason := memo.bad_reason(i.sha256, READER)) is not None
-    )
-    if not bad:
-        return manifest, ()
-    file = Path(options.cache.dir) / "quarantine" / f"{manifest.name}-{digest(str(manifest.root))[:8]}.csv"
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "reason", "sha256"])
-    table.writerows([b.name, b.reason, b.sha256] for b in bad)
-    write_text(file, text.getvalue())
-    fraction = len(bad) / len(manifest.images)
-    first = "; ".join(f"{b.name}: {b.reason}" for b in bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
-    if fraction > options.data.max_bad_fraction:
-        raise DataError(
-            f"{manifest.root}: {len(bad)} of {len(manifest.images)} files ({fraction:.1%}) cannot be read as images, "
-            f"more than data.max_bad_fraction ({options.data.max_bad_fraction:.1%}): {first}. The list is {file}. "
-            "Mend or remove them, or raise the limit."
-        )
-    log.warning(
-        "%s: %d of %d files left out as unreadable (%s); the list is %s",
-        manifest.name,
-        len(bad),
-        len(manifest.images),
-        first,
-        file,
-    )
-    readable = manifest.without({b.sha256 for b in bad})
-    for split in SPLITS:
-        for label, name in enumerate(manifest.classes):
-            if not any(i.label == label for i in readable.of(split)):
-                raise DataError(
-                    f"{manifest.root}: no image of the class {name!r} in {split} can be read. The list is {file}."
-                )
-    return readable, bad
 
 
 def _profile(

@@ -72,6 +72,16 @@ def test_an_untrained_deep_network_still_separates_the_digits(demo: Demo, name: 
     assert probe.score(test.numpy(), demo.test_labels) >= floor
 
 
+def test_a_very_deep_untrained_network_does_not_amplify_rounding() -> None:
+    # On uniform synthetic images alone, its features changed by half with the batch that an image was in.
+    backbone = untrained("efficientnet_b6")
+    images = synthetic_images(SIZE, 9)[:4]
+    with torch.inference_mode():
+        together = backbone(images)
+        alone = torch.cat([backbone(image[None]) for image in images])
+    assert float(((alone - together).norm(dim=1) / together.norm(dim=1)).max()) < 1e-3
+
+
 @pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_large"])
 def test_as_drawn_their_signal_is_lost(name: str) -> None:
     torch.manual_seed(0)
@@ -134,7 +144,9 @@ def test_synthetic_images_are_seeded_and_have_the_spectrum_of_photographs() -> N
     images = synthetic_images(64, 3)
     assert torch.equal(images, synthetic_images(64, 3))
     assert not torch.equal(images, synthetic_images(64, 4))
-    assert float(images.std()) == pytest.approx(1, abs=1e-4)
+    contrast, brightness = images.std(dim=(1, 2, 3)), images.mean(dim=(1, 2, 3))
+    assert 0.2 < contrast.min() < 0.5 and 0.9 < contrast.max() < 1.7
+    assert brightness.min() < -0.8 and brightness.max() > 0.8
     power = torch.fft.rfft2(images.double()).abs().square().mean(dim=(0, 1))[0, 1:32]  # along one axis
     slope = np.polyfit(np.log(np.arange(1, 32)), np.log(power.numpy()), 1)[0]
     assert slope == pytest.approx(-2, abs=0.3)  # amplitude 1/f

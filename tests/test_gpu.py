@@ -1,0 +1,51 @@
+"""What only a GPU shows: the same run on CUDA as on the CPU, within float tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from featcache import load_run
+from featcache.extract import extract
+from featcache.options import parse_options
+from heads import train_model
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+Config = Callable[..., dict[str, Any]]
+
+
+def on_each(config: Config, tmp_path: Path, **sections: dict[str, Any]) -> list[Any]:
+    return [
+        extract(
+            parse_options(config(cache={"dir": str(tmp_path / device), "dtype": "float32"}, **sections)), device=device
+        )
+        for device in ("cpu", "cuda")
+    ]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-2), ("bfloat16", 5e-2), ("float16", 2e-2)])
+def test_features_agree_with_the_cpus(config: Config, tmp_path: Path, precision: str, tolerance: float) -> None:
+    cpu, cuda = on_each(config, tmp_path, training={"precision": precision})
+    hashes = list(cpu.store.rows())
+    a, b = (torch.from_numpy(e.store.read(hashes)) for e in (cpu, cuda))
+    assert float((a - b).norm() / a.norm()) < tolerance
+
+
+def test_the_profile_is_of_the_device(config: Config, tmp_path: Path) -> None:
+    _, cuda = on_each(config, tmp_path)
+    assert cuda.profile.device == torch.cuda.get_device_name()
+    assert cuda.profile.peak_memory_kind == "device memory allocated"
+    assert 0 < cuda.profile.peak_memory_bytes < torch.cuda.get_device_properties(0).total_memory
+
+
+def test_a_run_on_the_gpu_is_as_good_and_comes_back(config: Config, tmp_path: Path, digits: Path) -> None:
+    options = config(training={"epochs": 30, "seeds": 3})
+    runs = [train_model(options, results_dir=tmp_path / d, device=d) for d in ("cpu", "cuda")]
+    assert runs[0].metrics["val_top1"] == pytest.approx(runs[1].metrics["val_top1"], abs=0.1)
+    loaded = load_run(runs[1].folder, device="cuda")
+    assert loaded.predict(sorted((digits / "val").rglob("*.png"))).shape == (20, 4)
