@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from featcache.backbones import load_backbone, load_model
     from featcache.errors import FeatcacheError
-    from featcache.extract import extract
+    from featcache.extraction import extract
     from featcache.options import Options, load_base_config, load_options
     from featcache.predictor import load_run
     from featcache.records import Preprocessing
@@ -26,7 +26,7 @@ _HOMES = {
     "FeatcacheError": "featcache.errors",
     "Options": "featcache.options",
     "Preprocessing": "featcache.records",
-    "extract": "featcache.extract",
+    "extract": "featcache.extraction",
     "load_backbone": "featcache.backbones",
     "load_base_config": "featcache.options",
     "load_model": "featcache.backbones",

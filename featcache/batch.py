@@ -42,8 +42,9 @@ class Outcome(Generic[T]):
             raise errors[0]
         listed = "\n".join(f"  {f.name}: {f.error}" for f in self.failures)
         total = len(self.failures) + len(self.done)
+        others = "; the others are done" if self.done else ""
         kind = InputError if not self.done and all(isinstance(e, InputError) for e in errors) else WorkError
-        raise kind(f"{len(self.failures)} of {total} configs failed; the others are done.\n{listed}") from errors[0]
+        raise kind(f"{len(self.failures)} of {total} configs failed{others}.\n{listed}") from errors[0]
 
 
 def load_all(paths: Sequence[str], overrides: Sequence[str]) -> list[Options]:
@@ -75,5 +76,6 @@ def run_each(options: Sequence[Options], work: Callable[[Options], T]) -> Outcom
             failures.append(Failure(name, wrapped))
         else:
             continue
-        log.error("%s failed: %s", name, failures[-1].error)
+        if len(options) > 1:  # a lone failure is said once, at the end
+            log.error("%s failed: %s", name, failures[-1].error)
     return Outcome(tuple(done), tuple(failures))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from featcache.backbones import Backbone, find_source, load_backbone, resolve_dims
 from featcache.backbones.weights import describe
 from featcache.data import load_manifest
-from featcache.extract import pick_device
-from featcache.options import Options
+from featcache.extraction import pick_device
+from featcache.options import Options, require_frozen
 from featcache.records import SPLITS
 
 TIMED_PASSES = 3
@@ -39,11 +40,14 @@ def check(options: Options, *, device: str | None = None, allow_custom: bool = F
 
     Nothing is downloaded: the network is built with random weights, which cost the same. Raises what a run would.
     """
+    require_frozen(options)
     place = pick_device(device)
     manifest, _ = load_manifest(options.data, options.cache.dir)
     source = find_source(options.model.backbone, options.model.source, allow_custom)
     weights = describe(options.model, source, options.model.backbone)
-    model = options.model.model_copy(update={"pretrained": False, "weights": None})
+    model = options.model
+    if not Path(weights).is_file():  # a local file is loaded, to see that it fits
+        model = model.model_copy(update={"pretrained": False, "weights": None})
     backbone = load_backbone(model, precision=options.training.precision, device=place, allow_custom=allow_custom)
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, len(manifest.classes))
     distinct = {i.sha256 for i in manifest.images}

@@ -155,7 +155,7 @@ def extract(
     options = _load(configs, set_, cache_dir)
     progress = _start(verbose, quiet)
     from featcache.batch import run_each
-    from featcache.extract import extract as run_extract
+    from featcache.extraction import extract as run_extract
 
     outcome = run_each(options, lambda o: run_extract(o, device=device, allow_custom=allow_custom, progress=progress))
     progress.close()
@@ -213,7 +213,7 @@ def check(
         images = ", ".join(f"{n} {s}" for s, n in plan.images.items())
         typer.echo(
             f"{plan.name}: {plan.backbone} ({plan.weights}), {plan.features} features, head {list(plan.dims)}\n"
-            f"  {len(plan.classes)} classes, {images}; {plan.passes} forward passes, about "
+            f"  {len(plan.classes)} classes, {images}; {plan.passes} forward passes from an empty cache, about "
             f"{plan.extraction_seconds:.0f} s, {plan.disk_bytes / 1e6:.1f} MB as float16"
         )
         for notice in plan.notices:

@@ -260,6 +260,8 @@ class Options(_Section):
     @model_validator(mode="after")
     def _name_stays_in_results(self) -> Options:
         name = self.experiment_name
+        if name in {"leaderboard.csv", "report.html"}:
+            raise ValueError(f"experiment_name is {name!r}, which results/ needs for itself: choose another")
         if len(name.encode(errors="replace")) > 200:  # file systems take 255, and suffixes need room
             raise ValueError(f"experiment_name has {len(name.encode(errors='replace'))} bytes, more than 200")
         if name in {".", ".."} or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
@@ -289,11 +291,19 @@ def parse_options(value: Mapping[str, Any], where: str = "options") -> Options:
     """
     document = {k: v for k, v in value.items() if k != "$schema"}  # editors find the schema by this key
     try:
-        return Options.model_validate_json(json.dumps(document, allow_nan=False))
+        return Options.model_validate_json(json.dumps(document, allow_nan=False, default=_plain_number))
     except ValidationError as error:
         raise OptionsError(f"{where}: {'; '.join(_faults(error))}.") from None
     except (TypeError, ValueError) as error:
         raise OptionsError(f"{where}: not JSON values: {error}.") from None
+
+
+def require_frozen(options: Options) -> None:
+    """Raise OptionsError for a schedule: heads train on frozen backbones."""
+    if options.training.unfreeze_schedule is not None:
+        raise OptionsError(
+            "training.unfreeze_schedule: this version trains heads on frozen backbones only. Set it to null."
+        )
 
 
 def load_options(path: str | Path, overrides: Sequence[str] = ()) -> Options:
@@ -359,9 +369,11 @@ def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> None:
         if not equals or not all(key.split(".")):
             raise OptionsError(f"--set {override}: expected KEY=VALUE, such as training.learning_rate=5e-5.")
         try:
-            value = json.loads(text, parse_constant=_no_constants)
-        except ValueError:
+            value = json.loads(text, parse_constant=_no_constants, object_pairs_hook=_no_repeats)
+        except json.JSONDecodeError:
             value = text
+        except ValueError as error:
+            raise OptionsError(f"--set {override}: {error}.") from None
         *sections, last = key.split(".")
         target = document
         for section in sections:
@@ -455,6 +467,13 @@ _NESTED: tuple[type[BaseModel], ...] = (
 def _field_names() -> set[str]:
     sections: tuple[type[BaseModel], ...] = (Options, *_SECTIONS.values(), UnfreezeStep, *_NESTED)
     return {n for c in sections for n in c.model_fields}
+
+
+def _plain_number(value: Any) -> Any:
+    """A numpy scalar, which search loops like to hold, as the number it is."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} {value!r}")
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from featcache.backbones import Model, build_head, load_backbone
 from featcache.data.images import EvalTransform
 from featcache.errors import RunError, WeightsError
-from featcache.extract import pick_device
+from featcache.extraction import pick_device
 from featcache.options import Options, load_options
 from featcache.records import digest
 
@@ -44,9 +44,10 @@ def load_run(folder: str | Path, *, device: str | None = None, allow_custom: boo
     head was trained on.
     """
     folder = Path(folder)
-    if not (folder / "best_model.pth").is_file():
+    if not all((folder / name).is_file() for name in ("best_model.pth", "options.json")):
         raise RunError(
-            f"{folder}: holds no best_model.pth. Expected a finished run's folder, such as results/<experiment_name>."
+            f"{folder}: holds no best_model.pth with its options.json. "
+            "Expected a finished run's folder, such as results/<experiment_name>."
         )
     options = load_options(folder / "options.json")
     try:

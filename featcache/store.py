@@ -107,6 +107,8 @@ class FeatureStore:
         rows = self.rows()
 
         def add(file: h5py.File) -> None:
+            if name in file:  # another process was first
+                return
             group = file.create_group(name)
             group.attrs["classes"] = list(manifest.classes)
             group.attrs["root"] = os.fsencode(manifest.root).decode("utf-8", "backslashreplace")
@@ -198,7 +200,7 @@ class RowWriter:
         self._number = 0
         self.dtype = store.dtype() if store.path.exists() else store.info.identity.dtype
         self.precision_loss: dict[str, float] = {}
-        self.extraction: dict[str, Any] = {}
+        self.extraction = store.extraction()
 
     def append(self, sha256: Sequence[str], features: NDArray[np.float32], spec: str | None = None) -> None:
         """Rows `[n, F]` (or `[n, V-1, F]` with a spec) for these contents; committed within about a second.

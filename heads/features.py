@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featcache.extract import Extraction
+from featcache.extraction import Extraction
 from featcache.records import ImageRecord, Split
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import logging
 import os
@@ -32,6 +33,28 @@ METRIC_COLUMNS = (
 )
 
 
+RUN_FILES = frozenset(
+    {
+        "options.json",
+        "metrics.csv",
+        "performance.json",
+        "summary.json",
+        "best_model.pth",
+        "environment.json",
+        "log.txt",
+    }
+)
+SUMMARY_KEYS = {"backbone", "weights", "weights_fell_back", "features", "phase", "best_epoch", "val", "test", "data"}
+PERFORMANCE_KEYS = {
+    "latency_ms",
+    "macs",
+    "params_backbone",
+    "params_head",
+    "extraction",
+    "head_seconds",
+}
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: its folder and what it holds."""
@@ -58,7 +81,7 @@ def run_folder(results_dir: Path, options: Options) -> Path:
     if not folder.exists() or _options_short(folder) == options.short:
         return folder
     other = results_dir / f"{options.experiment_name}-{options.short}"
-    log.info("%s is taken by other options; this run goes to %s", folder, other)
+    log.info("%s is taken by other options or files; this run goes to %s", folder, other)
     return other
 
 
@@ -76,6 +99,10 @@ def load_run_record(folder: Path) -> Run:
         performance = json.loads((folder / "performance.json").read_text())
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: is no finished run ({error}).") from None
+    for name, value, keys in (("summary", summary, SUMMARY_KEYS), ("performance", performance, PERFORMANCE_KEYS)):
+        missing = sorted(keys - set(value)) if isinstance(value, dict) else sorted(keys)
+        if missing:
+            raise RunError(f"{folder}: its {name}.json is not one of featcache's: it lacks {', '.join(missing)}.")
     return Run(folder, summary, performance)
 
 
@@ -85,8 +112,9 @@ def finished_runs(results_dir: Path) -> list[Run]:
     for folder in sorted(p for p in results_dir.glob("*") if p.is_dir() and not p.name.startswith(".")):
         try:
             runs.append(load_run_record(folder))
-        except RunError:
-            continue
+        except RunError as error:
+            if (folder / "summary.json").exists():
+                log.info("passed over: %s", error)
     return runs
 
 
@@ -117,6 +145,9 @@ def writing_run(folder: Path) -> Iterator[Path]:
     """A partial folder that takes the place of `folder` when the block ends well, and is gone when it does not."""
     make_folder(folder.parent)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        if not _alive(stale.suffixes[-2]):  # its process was killed
+            shutil.rmtree(stale, ignore_errors=True)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -128,10 +159,22 @@ def writing_run(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _alive(suffix: str) -> bool:
+    """Whether the process whose number a partial folder's name ends in still runs."""
+    try:
+        os.kill(int(suffix.removeprefix(".")), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        return True
+    return True
+
+
 def _swap(partial: Path, folder: Path) -> None:
     """A folder cannot be renamed over one that holds files: the old one steps aside first."""
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
+        log.info("%s: takes the place of an earlier run with the same options", folder)
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

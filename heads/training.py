@@ -17,15 +17,15 @@ from torch import Tensor
 from featcache import __version__
 from featcache.atomic import make_folder
 from featcache.backbones import build_head
-from featcache.errors import NonFiniteError, OptionsError, RunError
-from featcache.extract import Extraction, extract, pick_device
-from featcache.options import Options, parse_options
+from featcache.errors import NonFiniteError, RunError
+from featcache.extraction import Extraction, extract, pick_device
+from featcache.options import Options, parse_options, require_frozen
 from featcache.profiling import device_name
 from featcache.records import SILENT, Progress, Split, digest
 from featcache.store import provenance
 from heads.features import Features
 from heads.metrics import Outcome, confusion, outcome, per_class, summarise
-from heads.runs import Run, load_run_record, recording, run_folder, write_json, write_metrics, writing_run
+from heads.runs import RUN_FILES, Run, load_run_record, recording, run_folder, write_json, write_metrics, writing_run
 from heads.stacked import TrainedHead, train_heads
 
 log = logging.getLogger("featcache")
@@ -44,15 +44,13 @@ def train_model(
 ) -> Run:
     """Train the heads that `options` describes on cached features, extracting first what the cache lacks.
 
-    Accepts an Options or a plain dict. Each call is a fresh experiment in its own folder; with `reuse`, a finished run
-    of the same options on the same rows is given back instead. Raises InputError before any work when the options
-    cannot be followed, and NonFiniteError when no head trained to a finite loss.
+    Accepts an Options or a plain dict. Each call is a fresh experiment, and each set of options has a folder of its
+    own; with `reuse`, a finished run of the same options on the same rows is given back instead of replaced. Raises
+    InputError before any work when the options cannot be followed, and NonFiniteError when no head trained to a
+    finite loss.
     """
     options = options if isinstance(options, Options) else parse_options(options)
-    if options.training.unfreeze_schedule is not None:
-        raise OptionsError(
-            "training.unfreeze_schedule: this version trains heads on frozen backbones only. Set it to null."
-        )
+    require_frozen(options)
     make_folder(Path(results_dir))
     place = pick_device(device)
     with recording() as log_lines:
@@ -64,16 +62,16 @@ def train_model(
             return known
         with writing_run(folder) as partial:
             _train_into(partial, options, extraction, inputs, place)
+            seen = load_run_record(partial)
+            log.info(
+                "%s: val top-1 %.4f, best epoch %d -> %s",
+                options.model.backbone,
+                seen.metrics["val_top1"],
+                seen.best_epoch,
+                folder,
+            )
             (partial / "log.txt").write_text("\n".join([*log_lines, ""]), encoding="utf-8")
-    run = load_run_record(folder)
-    log.info(
-        "%s: val top-1 %.4f, best epoch %d -> %s",
-        options.model.backbone,
-        run.metrics["val_top1"],
-        run.best_epoch,
-        folder,
-    )
-    return run
+    return load_run_record(folder)
 
 
 trainModel = train_model  # noqa: N816  the name that users' search loops call
@@ -84,7 +82,7 @@ def _same_run(folder: Path, inputs: dict[str, str]) -> Run | None:
         run = load_run_record(folder)
     except RunError:
         return None
-    if run.summary.get("inputs") != inputs:
+    if run.summary.get("inputs") != inputs or not all((folder / name).is_file() for name in RUN_FILES):
         return None
     return Run(run.folder, run.summary, run.performance, reused=True)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from featcache import load_run
-from featcache.extract import extract
+from featcache.extraction import extract
 from featcache.options import parse_options
 from heads import train_model
 

@@ -42,10 +42,10 @@ def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOr
     if options.weights is not None and _is_file(options.weights):
         path = _local_file(options.weights, name)
         return WeightsOrigin("file", path.name, str(path.resolve())), None
+    if source.name == "custom" and options.weights is None:
+        return WeightsOrigin("custom", "custom"), None  # the function brings its own, whatever `pretrained` says
     if options.pretrained is False:
         return _random(options, fell_back=False), None
-    if source.name == "custom" and options.weights is None:
-        return WeightsOrigin("custom", "custom"), None
     try:
         published = _choose(options, source, name)
         return WeightsOrigin("hub", published.label, str(fetch(name, published))), published
@@ -60,10 +60,10 @@ def describe(options: ModelOptions, source: Source, name: str) -> str:
     """Where the weights would come from, in words, without fetching any; raises WeightsError when that is settled."""
     if options.weights is not None and _is_file(options.weights):
         return str(_local_file(options.weights, name))
-    if options.pretrained is False:
-        return f"seeded random, seed {options.weights_seed}"
     if source.name == "custom" and options.weights is None:
         return "the function's own"
+    if options.pretrained is False:
+        return f"seeded random, seed {options.weights_seed}"
     published = _choose(options, source, name)
     cached = cached_file(published)
     return f"{published.label}, {'at hand' if cached else 'to be downloaded from ' + published.url}"

@@ -22,6 +22,7 @@ class HashMemo:
         self.file = file
         self._files: dict[str, list[int | str]] = {}
         self._bad: dict[str, str] = {}
+        self._transient: dict[str, str] = {}
         self._changed = False
         try:
             memo = json.loads(file.read_text())
@@ -38,12 +39,16 @@ class HashMemo:
 
     def bad_reason(self, sha256: str, reader: str) -> str | None:
         """Why this content could not be read by `reader` (a decoder's version) before, if it could not."""
-        return self._bad.get(f"{reader}:{sha256}")
+        return self._transient.get(sha256) or self._bad.get(f"{reader}:{sha256}")
 
     def remember_bad(self, sha256: str, reader: str, reason: str) -> None:
         """This content cannot be read by `reader`."""
         self._bad[f"{reader}:{sha256}"] = reason
         self._changed = True
+
+    def remember_unread(self, sha256: str, reason: str) -> None:
+        """This content could not be read from the disk just now: bad for this run, tried again in the next."""
+        self._transient[sha256] = reason
 
     def save(self) -> None:
         """Write the memo, when it has anything new."""

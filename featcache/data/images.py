@@ -19,7 +19,7 @@ from featcache.records import Preprocessing
 
 READER = f"pillow-{PIL.__version__}"  # what decides whether a file can be read
 MAX_PIXELS = 178_956_970  # of a decoded image: Pillow's own limit against decompression bombs
-MAX_RESIZED_PIXELS = 64_000_000  # of a resized one: a strip of 1 x 5000 pixels must not take the memory
+MAX_ASPECT = 100  # longer over shorter side: a strip of 1 x 5000 pixels, resized, would take the memory
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this figure
 
 
@@ -40,6 +40,8 @@ def decode_image(source: str | Path | bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises
             with Image.open(io.BytesIO(data)) as image:
+                if max(image.size) > MAX_ASPECT * min(image.size):
+                    raise UnreadableImageError(f"{image.size[0]} x {image.size[1]} pixels is too narrow a strip")
                 image.load()
                 return _to_rgb(ImageOps.exif_transpose(image))
     except UnreadableImageError:
@@ -74,17 +76,12 @@ def resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     if preprocessing.resize_mode == "squash":
         squashed: Image.Image = F.resize(image, [size, size], interpolation)
         return squashed
-    shorter, longer = sorted(image.size)
-    if size * size * longer / shorter > MAX_RESIZED_PIXELS:
-        raise UnreadableImageError(
-            f"{image.size[0]} x {image.size[1]} pixels is too narrow a strip to resize to {size}"
-        )
     resized: Image.Image = F.resize(image, [size], interpolation)
     return resized
 
 
 def to_uint8(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    """`image` resized and centre-cropped: uint8 `[3, S, S]`. Raises UnreadableImageError for extreme strips."""
+    """`image` resized and centre-cropped: uint8 `[3, S, S]`."""
     side = preprocessing.input_size
     tensor: Tensor = F.pil_to_tensor(F.center_crop(resize(image, preprocessing), [side, side]))
     return tensor

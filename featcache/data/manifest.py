@@ -151,7 +151,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _unreadable(error: OSError) -> DataError:
-    return DataError(f"{error.filename}: cannot be read: {error.strerror}. Mend its permissions or remove it.")
+    return DataError(f"{error.filename}: cannot be read: {error.strerror}. Mend it or remove it.")
 
 
 def _image_endings() -> set[str]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from featcache.data.images import EvalTransform
 from featcache.errors import DataError, InputError, NonFiniteError
-from featcache.extract import Extraction, extract
+from featcache.extraction import Extraction, extract
 from featcache.options import parse_options
 
 Config = Callable[..., dict[str, Any]]
@@ -91,8 +91,33 @@ def test_unreadable_images_are_remembered_and_left_out(
     assert sorted(b.name for b in extraction.bad) == [f"train/digit 0/bad{i}.jpg" for i in range(3)]
     assert all(b.reason for b in extraction.bad)
     assert len(extraction.manifest.images) == 84
-    monkeypatch.setattr("featcache.extract.decode_image", lambda data: pytest.fail("decoded again"))
+    monkeypatch.setattr("featcache.extraction.decode_image", lambda data: pytest.fail("decoded again"))
     assert len(run(data=lenient).bad) == 3
+
+
+def test_a_file_system_that_failed_once_is_asked_again(
+    run: Callable[..., Extraction], digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_bytes
+
+    def fails(path: Path) -> bytes:
+        if path.name == "003.png" and path.parent.parent.name == "train":
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    assert len(run(data={"max_bad_fraction": 0.1}).bad) == 4
+    monkeypatch.undo()
+    healed = run(data={"max_bad_fraction": 0.1})
+    assert (len(healed.bad), healed.new) == (0, 4)
+
+
+def test_a_few_new_images_do_not_change_the_measured_rate(run: Callable[..., Extraction], digits: Path) -> None:
+    first = run().store.extraction()
+    Image.new("RGB", (50, 40), "blue").save(digits / "train" / "digit 3" / "added.png")
+    extraction = run()
+    assert extraction.new == 1
+    assert extraction.store.extraction() == first
 
 
 def test_a_class_without_a_readable_image_is_an_error(run: Callable[..., Extraction], digits: Path) -> None:
@@ -146,7 +171,7 @@ def test_the_profile_is_measured_once_for_each_head_and_device(
     run: Callable[..., Extraction], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run()
-    monkeypatch.setattr("featcache.extract.profile_model", lambda *a, **k: pytest.fail("measured again"))
+    monkeypatch.setattr("featcache.extraction.profile_model", lambda *a, **k: pytest.fail("measured again"))
     assert run().profile == first.profile
     with pytest.raises(pytest.fail.Exception):
         run(profile={"iterations": 4})

@@ -39,6 +39,7 @@ def save_run(
         "weights_fell_back": fell_back,
         "features": 10,
         "phase": 1,
+        "best_epoch": 0,
         "val": figures,
         "test": figures,
         "data": {"fingerprint": data},
@@ -121,6 +122,9 @@ def test_the_csv_has_the_columns_of_the_design(tmp_path: Path) -> None:
 def test_unfinished_and_foreign_folders_are_passed_over(tmp_path: Path) -> None:
     save_run(tmp_path, "a", 0.9, 1.0)
     (tmp_path / "junk").mkdir()
+    (tmp_path / "foreign").mkdir()
+    for name in ("summary.json", "performance.json"):
+        (tmp_path / "foreign" / name).write_text("{}")
     save_run(tmp_path, ".b.1.partial", 0.9, 1.0)
     runs: list[Run] = finished_runs(tmp_path)
     assert [r.folder.name for r in runs] == ["a"]

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from featcache import load_base_config, load_model, load_options, load_run
 from featcache.errors import DataError, NonFiniteError, OptionsError, OutputError, RunError, WeightsError
-from featcache.extract import extract
+from featcache.extraction import extract
 from featcache.options import parse_options
 from heads import train_model, trainModel
 from heads.runs import METRIC_COLUMNS
@@ -170,6 +171,21 @@ def test_load_run_refuses_other_weights(config: Config, tmp_path: Path) -> None:
     save(1)
     with pytest.raises(WeightsError, match="trained on other features"):
         load_run(run.folder)
+
+
+def test_a_run_that_lost_a_file_is_trained_again(config: Config, tmp_path: Path) -> None:
+    run = train_model(config(), results_dir=tmp_path / "results")
+    (run.folder / "best_model.pth").unlink()
+    again = train_model(config(), results_dir=tmp_path / "results", reuse=True)
+    assert not again.reused
+    assert (run.folder / "best_model.pth").is_file()
+
+
+def test_numpy_numbers_from_a_search_are_numbers(config: Config, tmp_path: Path) -> None:
+    run = train_model(
+        config(training={"epochs": np.int64(2), "learning_rate": np.float32(0.01)}), results_dir=tmp_path / "results"
+    )
+    assert load_options(run.folder / "options.json").training.epochs == 2
 
 
 def test_load_run_of_nothing(tmp_path: Path) -> None:

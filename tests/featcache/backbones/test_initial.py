@@ -114,7 +114,7 @@ def test_settling_leaves_the_drawn_weights_and_sets_statistics_alone() -> None:
 
 def test_users_images_take_no_part(tmp_path: Path) -> None:
     """The same weights whatever folder is extracted, so that every data set shares its rows."""
-    from featcache.extract import extract
+    from featcache.extraction import extract
     from featcache.options import parse_options
 
     def weights_for(name: str, classes: int) -> str:

@@ -14,7 +14,7 @@ from torchvision import models
 
 from featcache.backbones import build_head, load_model
 from featcache.data.images import EvalTransform
-from featcache.extract import extract
+from featcache.extraction import extract
 from featcache.options import parse_options
 
 Config = Callable[..., dict[str, Any]]

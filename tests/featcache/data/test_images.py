@@ -18,7 +18,7 @@ from sklearn.datasets import load_sample_image
 from torchvision import models
 
 from featcache.backbones import find_source
-from featcache.data.images import EvalTransform, UnreadableImageError, decode_image, normalise, to_uint8
+from featcache.data.images import EvalTransform, UnreadableImageError, decode_image, normalise
 from featcache.records import Preprocessing
 
 SMALL = Preprocessing(input_size=24, resize_size=28)
@@ -243,10 +243,8 @@ def test_a_decompression_bomb_is_not_opened() -> None:
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (2, 4000)])
 def test_a_strip_too_narrow_to_resize(size: tuple[int, int]) -> None:
-    image = decode_image(saved(Image.new("RGB", size), "PNG"))
-    with pytest.raises(UnreadableImageError) as unreadable:
-        to_uint8(image, Preprocessing(224, 256))
-    assert f"{size[0]} x {size[1]}" in str(unreadable.value)
+    # At any input size: what can be read must not depend on the backbone.
+    assert f"{size[0]} x {size[1]}" in reason(saved(Image.new("RGB", size), "PNG"))
 
 
 def test_pixels_without_an_agreed_range() -> None:

@@ -64,6 +64,10 @@ class _Task:
     views: tuple[int, ...]
 
 
+class _UnreadFileError(UnreadableImageError):
+    """The file system failed, which says nothing about the image."""
+
+
 def pick_device(name: str | None = None) -> torch.device:
     """The device called `name`, or the first GPU, or the CPU; raises InputError for one that is not there."""
     if name is None:
@@ -71,6 +75,8 @@ def pick_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type not in {"cpu", "cuda", "mps"}:
+            raise RuntimeError("nothing can be computed on it")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -194,12 +200,12 @@ def _run(
             done += len(batch)
             progress.advance(len(batch))
         seconds = time.perf_counter() - begin
-        if images:
-            rate = images / seconds
+        # The rate that the leaderboard shows is that of the largest extraction, not of the last few images.
+        if images and images >= writer.extraction.get("images", 0):
             writer.extraction = {
                 "images": images,
                 "seconds": seconds,
-                "images_per_second": rate,
+                "images_per_second": images / seconds,
                 "batch_size": batch_size,
                 "device": device_name(device),
                 "precision": backbone.info.identity.precision,
@@ -223,7 +229,7 @@ def _decoded(
         try:
             data = task.path.read_bytes()
         except OSError as error:
-            raise UnreadableImageError(error.strerror or str(error)) from None
+            raise _UnreadFileError(error.strerror or str(error)) from None
         image = decode_image(data)
         return torch.stack([view(image, task.sha256, v, augmentations, preprocessing) for v in task.views])
 
@@ -247,6 +253,8 @@ def _decoded(
                 try:
                     batch.append((task, future.result()))
                     filled += len(task.views)
+                except _UnreadFileError as error:
+                    memo.remember_unread(task.sha256, str(error))
                 except UnreadableImageError as error:
                     memo.remember_bad(task.sha256, READER, str(error))
                 refill()
