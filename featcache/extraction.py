@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featcache.atomic import make_folder
 from featcache.backbones import Backbone, build_head, describe_backbone, load_backbone, resolve_dims
 from featcache.data import load_manifest, normalise
 from featcache.data.hashes import HashMemo
@@ -98,7 +97,6 @@ def extract(
     more than `data.max_bad_fraction` of the files is unreadable, NonFiniteError when features are.
     """
     place = pick_device(device)
-    make_folder(Path(options.cache.dir))
     manifest, memo = load_manifest(options.data, options.cache.dir)
     for notice in manifest.notices:
         log.info("%s: %s", manifest.name, notice)

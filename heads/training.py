@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -17,7 +18,7 @@ from torch import Tensor
 from featcache import __version__
 from featcache.atomic import make_folder
 from featcache.backbones import build_head
-from featcache.errors import NonFiniteError, RunError
+from featcache.errors import InputError, NonFiniteError, RunError
 from featcache.extraction import Extraction, extract, pick_device
 from featcache.options import Options, parse_options, require_frozen
 from featcache.profiling import device_name
@@ -51,10 +52,30 @@ def train_model(
     """
     options = options if isinstance(options, Options) else parse_options(options)
     require_frozen(options)
-    make_folder(Path(results_dir))
     place = pick_device(device)
+    made = not Path(results_dir).exists()
+    make_folder(Path(results_dir))  # before hours of extraction, not after
+    try:
+        return _train(options, Path(results_dir), place, device, allow_custom, reuse, progress)
+    except InputError:
+        if made:  # nothing was done: leave nothing behind
+            with contextlib.suppress(OSError):
+                Path(results_dir).rmdir()
+        raise
+
+
+def _train(
+    options: Options,
+    results_dir: Path,
+    place: torch.device,
+    device: str | None,
+    allow_custom: bool,
+    reuse: bool,
+    progress: Progress,
+) -> Run:
+    """Extract what is missing, train, and write the run's folder."""
     with recording() as log_lines:
-        folder = run_folder(Path(results_dir), options)
+        folder = run_folder(results_dir, options)
         extraction = extract(options, device=device, allow_custom=allow_custom, progress=progress)
         inputs = _inputs(options, extraction, device_name(place))
         if reuse and (known := _same_run(folder, inputs)) is not None:
