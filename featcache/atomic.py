@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from featcache.errors import OutputError
+from featcache.errors import DiskFullError, OutputError
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the last is a limit on the size of one file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; when the block ends well, what was written there becomes `path`.
 
-    The file and its folder are synced, so that after a power cut `path` holds the old bytes or the new ones.
+    The file and its folder are synced, so that after a power cut `path` holds the old bytes or the new ones. Raises
+    DiskFullError where there is no room.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -24,8 +30,22 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
+    except (OSError, RuntimeError) as error:  # HDF5 raises either
+        if not _no_room(error):
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise DiskFullError(
+            f"{path}: no room to write it ({free / 1e6:.0f} MB are free on that disk, unless a quota or a limit on the "
+            "size of files says less). Free some space, or choose another place with --cache-dir or --results-dir."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _no_room(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return True
+    return any(int(n) in NO_ROOM for n in re.findall(r"errno = (\d+)", str(error)))  # as HDF5 words it
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
+from featcache.data.scratch import Scratch
 from featcache.errors import FeatcacheError, InputError, OptionsError, WorkError
 from featcache.options import Options, config_files, load_options
+from featcache.records import SILENT, Progress
 
 log = logging.getLogger("featcache")
 
@@ -60,11 +64,25 @@ def load_all(paths: Sequence[str], overrides: Sequence[str]) -> list[Options]:
     return loaded
 
 
-def run_each(options: Sequence[Options], work: Callable[[Options], T]) -> Outcome[T]:
+@contextmanager
+def shared_scratch(options: Sequence[Options]) -> Iterator[Scratch | None]:
+    """Where several configs keep decoded images for each other; a lone config needs none."""
+    if len(options) < 2:
+        yield None
+        return
+    cache = options[0].cache
+    with closing(Scratch(Path(cache.dir), int(cache.max_decoded_gb * 1e9))) as scratch:
+        yield scratch
+
+
+def run_each(options: Sequence[Options], work: Callable[[Options], T], progress: Progress = SILENT) -> Outcome[T]:
     """Do `work` for each; an error of one is kept and the others go on."""
     done: list[T] = []
     failures: list[Failure] = []
-    for one in options:
+    progress.whole(len(options))
+    for number, one in enumerate(options):
+        if number:
+            progress.piece_done()
         name = one.experiment_name
         try:
             done.append(work(one))
@@ -78,4 +96,5 @@ def run_each(options: Sequence[Options], work: Callable[[Options], T]) -> Outcom
             continue
         if len(options) > 1:  # a lone failure is said once, at the end
             log.error("%s failed: %s", name, failures[-1].error)
+    progress.piece_done()
     return Outcome(tuple(done), tuple(failures))

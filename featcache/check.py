@@ -1,8 +1,7 @@
-"""What a config would compute, how long and how much disk. It trains and stores nothing; one image is timed."""
+"""What a config would compute, how long and how much disk. It trains and stores nothing; a few images are timed."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,14 @@ import torch
 from featcache.backbones import Backbone, find_source, load_backbone, resolve_dims
 from featcache.backbones.weights import describe
 from featcache.data import load_manifest
+from featcache.data.decoding import Decoder, Task
 from featcache.extraction import pick_device
+from featcache.inference import Inference
 from featcache.options import Options, require_frozen
-from featcache.records import SPLITS
+from featcache.records import SPLITS, Manifest
 
 TIMED_PASSES = 3
+TIMED_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,12 @@ class Plan:
     classes: tuple[str, ...]
     images: dict[str, int]  # by split
     passes: int  # forward passes of a full extraction: each distinct image once, and its views
-    extraction_seconds: float
+    seconds: float  # to decode the images with every worker, and to run them through the backbone
     disk_bytes: int  # of the rows, as float16 and as float32 the double
+    views: int  # of each training image, the plain one counted
+    view_passes: int  # what of the passes, the time and the disk the augmented views cost
+    view_seconds: float
+    view_disk_bytes: int
     notices: tuple[str, ...]
 
 
@@ -52,7 +58,9 @@ def check(options: Options, *, device: str | None = None, allow_custom: bool = F
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, len(manifest.classes))
     distinct = {i.sha256 for i in manifest.images}
     training = {i.sha256 for i in manifest.of("train")}
-    passes = len(distinct) + len(training) * (options.data.view_count - 1)
+    view_passes = len(training) * (options.data.view_count - 1)
+    passes = len(distinct) + view_passes
+    pass_seconds = _seconds_per_image(backbone, manifest, options, place)
     return Plan(
         name=options.experiment_name,
         backbone=options.model.backbone,
@@ -62,20 +70,29 @@ def check(options: Options, *, device: str | None = None, allow_custom: bool = F
         classes=manifest.classes,
         images={s: len(manifest.of(s)) for s in SPLITS},
         passes=passes,
-        extraction_seconds=passes * _seconds_per_image(backbone, options, place),
+        seconds=passes * pass_seconds,
         disk_bytes=passes * backbone.features * 2,
+        views=options.data.view_count,
+        view_passes=view_passes,
+        view_seconds=view_passes * pass_seconds,
+        view_disk_bytes=view_passes * backbone.features * 2,
         notices=manifest.notices,
     )
 
 
-def _seconds_per_image(backbone: Backbone, options: Options, device: torch.device) -> float:
+def _seconds_per_image(backbone: Backbone, manifest: Manifest, options: Options, device: torch.device) -> float:
+    """One image decoded and run through the backbone, timed on a few as the extraction does it."""
+    infer = Inference(backbone, device, options.cache.batch_size)
     side = backbone.preprocessing.input_size
-    batch = min(8, options.cache.batch_size)
-    images = torch.rand(batch, 3, side, side, device=device)
-    times = []
-    with torch.inference_mode():
-        for _ in range(TIMED_PASSES):
-            begin = time.perf_counter()
-            backbone(images).sum().item()  # reading the value waits for the device
-            times.append(time.perf_counter() - begin)
-    return min(times) / batch
+    images = torch.randint(0, 256, (infer.batch_size, 3, side, side), dtype=torch.uint8)
+    infer(images)  # untimed: the first pass allocates
+    infer.seconds = 0.0
+    for _ in range(TIMED_PASSES):
+        infer(images)
+    decoder = Decoder(backbone.preprocessing, options.data.augmentations, options.data.workers)
+    last = options.data.view_count - 1  # an augmented view, where there are any: they take longer
+    some = manifest.images[:: max(1, len(manifest.images) // TIMED_FILES)][:TIMED_FILES]
+    tasks = [Task(i.sha256, i.path, (last,)) for i in some]
+    for _ in decoder.blocks(tasks, len(tasks), 1, ahead=False):
+        pass
+    return infer.seconds / (TIMED_PASSES * len(images)) + decoder.seconds / len(tasks)

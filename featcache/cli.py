@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -32,6 +34,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+cache_app = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache_app, name="cache")
+
 Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any option; repeatable.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the first GPU, else the CPU.")]
@@ -45,6 +50,7 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show t
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")]
 
 RESULTS = Path("results")
+CACHE = Path("cache")
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -62,7 +68,11 @@ def guarded(command: F) -> F:
             typer.echo(f"featcache: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("featcache: stopped. What is finished is kept; the same command goes on from there.", err=True)
+            typer.echo(
+                "featcache: stopped. Rows that are extracted and runs that are finished are kept; run the same command "
+                "again to go on from there.",
+                err=True,
+            )
             raise typer.Exit(130) from None
         except Exception as error:
             traceback.print_exc()
@@ -75,8 +85,9 @@ def guarded(command: F) -> F:
     return run  # type: ignore[return-value]
 
 
-def _start(verbose: bool, quiet: bool) -> TerminalProgress:
-    """Notices to standard error, and who is told of progress."""
+@contextmanager
+def _working(verbose: bool, quiet: bool) -> Iterator[TerminalProgress]:
+    """Notices to standard error, and who is told of progress until the work is over, however it ends."""
     from featcache.terminal import ConsoleHandler, TerminalProgress, consoles
 
     console = consoles()[1]
@@ -86,7 +97,8 @@ def _start(verbose: bool, quiet: bool) -> TerminalProgress:
     log.propagate = False
     if verbose:
         log.setLevel(logging.DEBUG)
-    return TerminalProgress(console, quiet)
+    with closing(TerminalProgress(console, quiet)) as progress:
+        yield progress
 
 
 def _load(configs: list[str], overrides: list[str] | None, cache_dir: Path | None) -> list[Options]:
@@ -153,12 +165,13 @@ def extract(
 ) -> None:
     """Stage one: fill the cache for each config, and measure latency and MACs."""
     options = _load(configs, set_, cache_dir)
-    progress = _start(verbose, quiet)
-    from featcache.batch import run_each
-    from featcache.extraction import extract as run_extract
+    with _working(verbose, quiet) as progress:
+        from featcache.batch import run_each, shared_scratch
+        from featcache.extraction import extract as run_extract
 
-    outcome = run_each(options, lambda o: run_extract(o, device=device, allow_custom=allow_custom, progress=progress))
-    progress.close()
+        with shared_scratch(options) as scratch:
+            work = partial(run_extract, device=device, allow_custom=allow_custom, progress=progress, scratch=scratch)
+            outcome = run_each(options, work, progress)
     for e in outcome.done:
         latency = e.profile.latency_ms
         typer.echo(
@@ -204,18 +217,23 @@ def check(
 ) -> None:
     """Validate, and say what would be computed, how long and how much disk; runs nothing."""
     options = _load(configs, set_, cache_dir)
-    _start(verbose, quiet)
-    from featcache.batch import run_each
-    from featcache.check import check as run_check
+    with _working(verbose, quiet):
+        from featcache.batch import run_each
+        from featcache.check import check as run_check
 
-    outcome = run_each(options, lambda o: run_check(o, device=device, allow_custom=allow_custom))
+        outcome = run_each(options, lambda o: run_check(o, device=device, allow_custom=allow_custom))
     for plan in outcome.done:
         images = ", ".join(f"{n} {s}" for s, n in plan.images.items())
         typer.echo(
             f"{plan.name}: {plan.backbone} ({plan.weights}), {plan.features} features, head {list(plan.dims)}\n"
             f"  {len(plan.classes)} classes, {images}; {plan.passes} forward passes from an empty cache, about "
-            f"{plan.extraction_seconds:.0f} s, {plan.disk_bytes / 1e6:.1f} MB as float16"
+            f"{plan.seconds:.0f} s, {plan.disk_bytes / 1e6:.1f} MB as float16"
         )
+        if plan.views > 1:
+            typer.echo(
+                f"  of these {plan.view_passes} for data.views {plan.views} ({plan.views - 1} augmented views of each "
+                f"training image): about {plan.view_seconds:.0f} s, {plan.view_disk_bytes / 1e6:.1f} MB"
+            )
         for notice in plan.notices:
             typer.echo(f"  {notice}")
     outcome.raise_if_failed()
@@ -233,6 +251,90 @@ def schema(verbose: Verbose = False) -> None:
     typer.echo(json.dumps(options_schema(), indent=2))
 
 
+@cache_app.command("list")
+@guarded
+def cache_list(cache_dir: Path = CACHE, verbose: Verbose = False) -> None:
+    """Every store: rows, size, data sets, when it was last used."""
+    del verbose
+    from featcache.store.upkeep import list_stores
+    from featcache.terminal import consoles, stores_table
+
+    entries = list_stores(_cache_folder(cache_dir))
+    if entries:
+        consoles()[0].print(stores_table(entries))
+    typer.echo(f"{cache_dir}: {len(entries)} stores, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB")
+
+
+@cache_app.command("verify")
+@guarded
+def cache_verify(
+    cache_dir: Path = CACHE,
+    repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged; it is extracted again.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Read every byte of every store; name the rows that are not what was written."""
+    del verbose
+    from featcache.errors import StoreError
+    from featcache.store.upkeep import stores
+    from featcache.store.verify import describe, verify
+    from featcache.store.verify import repair as run_repair
+
+    damaged = left = 0
+    for path in stores(_cache_folder(cache_dir)):
+        verdict = verify(path)
+        typer.echo(describe(verdict))
+        damaged += not verdict.ok
+        if repair and not verdict.ok:
+            done = run_repair(verdict)
+            left += not done
+            typer.echo("  repaired" if done else "  left as it is: a process works with it")
+    if damaged and not repair:
+        raise StoreError(
+            f"{damaged} stores are damaged. `featcache cache verify --repair` drops what is, and the next `extract` or "
+            "`train` extracts only that again."
+        )
+    if left:
+        raise StoreError(f"{left} damaged stores are in use. Run the same command when nothing works with them.")
+
+
+@cache_app.command("prune")
+@guarded
+def cache_prune(
+    cache_dir: Path = CACHE,
+    older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
+    max_gb: Annotated[float | None, typer.Option(min=0, help="Longest unused first, until all take less.")] = None,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="No run under the results folder was trained on it.")
+    ] = False,
+    results_dir: ResultsDir = RESULTS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Remove stores by age, by size, or because nothing used them; never one that a process works with."""
+    del verbose
+    from featcache.errors import OptionsError
+    from featcache.store.upkeep import prune
+    from heads.runs import finished_runs
+
+    if older_than_days is None and max_gb is None and not unused:
+        raise OptionsError("cache prune: say what may go: --older-than-days N, --max-gb N or --unused (or several).")
+    used = frozenset(str(run.summary["store"]) for run in finished_runs(results_dir)) if unused else None
+    pruned = prune(_cache_folder(cache_dir), older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run)
+    for one in pruned:
+        what = "kept, a process works with it" if one.kept else "would go" if dry_run else "removed"
+        typer.echo(f"{one.entry.path}: {what} ({one.entry.size_bytes / 1e6:.1f} MB; {one.reason})")
+    gone = sum(one.entry.size_bytes for one in pruned if not one.kept)
+    typer.echo(f"{cache_dir}: {gone / 1e6:.1f} MB {'would be freed' if dry_run else 'freed'}")
+
+
+def _cache_folder(cache_dir: Path) -> Path:
+    from featcache.errors import OptionsError
+
+    if not cache_dir.is_dir():
+        raise OptionsError(f"--cache-dir {cache_dir}: is no folder. Name the one that cache.dir of the options names.")
+    return cache_dir
+
+
 def _train_all(
     options: list[Options],
     device: str | None,
@@ -242,23 +344,21 @@ def _train_all(
     verbose: bool,
     quiet: bool,
 ) -> Outcome[Run]:
-    progress = _start(verbose, quiet)
-    from featcache.batch import run_each
-    from heads import train_model
+    with _working(verbose, quiet) as progress:
+        from featcache.batch import run_each, shared_scratch
+        from heads import train_model
 
-    outcome = run_each(
-        options,
-        lambda o: train_model(
-            o,
-            results_dir=results_dir,
-            device=device,
-            allow_custom=allow_custom,
-            reuse=not fresh,
-            progress=progress,
-        ),
-    )
-    progress.close()
-    return outcome
+        with shared_scratch(options) as scratch:
+            work = partial(
+                train_model,
+                results_dir=results_dir,
+                device=device,
+                allow_custom=allow_custom,
+                reuse=not fresh,
+                progress=progress,
+                scratch=scratch,
+            )
+            return run_each(options, work, progress)
 
 
 def _leaderboard(results_dir: Path, data: str | None = None) -> None:

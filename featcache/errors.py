@@ -52,5 +52,9 @@ class StoreError(WorkError):
     """A cache file that is damaged or not ours."""
 
 
+class DiskFullError(WorkError):
+    """The disk, or a quota on it, has no room left."""
+
+
 class RunError(InputError, LookupError):
     """A results folder that does not hold a complete run."""

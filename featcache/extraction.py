@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +14,25 @@ import torch
 from torch import Tensor
 
 from featcache.backbones import Backbone, build_head, describe_backbone, load_backbone, resolve_dims
-from featcache.data import load_manifest, normalise
+from featcache.data import load_manifest
+from featcache.data.decoding import ChangedFileError, Decoded, Decoder, Task, UnreadFileError
 from featcache.data.hashes import HashMemo
-from featcache.data.images import READER, UnreadableImageError, decode_image
+from featcache.data.images import READER, EvalTransform, UnreadableImageError
 from featcache.data.quarantine import quarantine
-from featcache.data.views import spec_digest, view
-from featcache.errors import InputError, NonFiniteError, WorkError
+from featcache.data.scratch import Scratch
+from featcache.data.views import spec_digest
+from featcache.errors import InputError, NonFiniteError
+from featcache.inference import Inference
 from featcache.options import DataOptions, Options
 from featcache.profiling import device_name, profile_model
-from featcache.records import (
-    SILENT,
-    BackboneInfo,
-    BadImage,
-    Latency,
-    Manifest,
-    Profile,
-    Progress,
-    digest,
-)
+from featcache.records import SILENT, BackboneInfo, BadImage, Manifest, Profile, Progress, digest
 from featcache.store import FeatureStore, RowWriter
+from featcache.store.upkeep import why_new
 
 log = logging.getLogger("featcache")
+
+BLOCK_IMAGES = 64  # decoded at a time, at least
+PREPROCESS_SAMPLE = 16  # images whose decoding is timed for the profile
 
 
 @dataclass(frozen=True)
@@ -48,23 +44,27 @@ class Extraction:
     store: FeatureStore
     spec: str | None  # the store's name for the augmented views, if there are any
     dims: tuple[int, ...]  # the head's widths
-    reused: int  # rows that were there already
-    new: int  # rows extracted now
+    reused: int  # distinct images that were there already
+    new: int  # distinct images extracted now
     bad: tuple[BadImage, ...]
     profile: Profile
 
 
 @dataclass(frozen=True)
-class _Task:
-    """One image content with the views that the store lacks."""
+class _Job:
+    """What one extraction works on, handed through its steps."""
 
-    sha256: str
-    path: Path
-    views: tuple[int, ...]
-
-
-class _UnreadFileError(UnreadableImageError):
-    """The file system failed, which says nothing about the image."""
+    options: Options
+    device: torch.device
+    manifest: Manifest
+    memo: HashMemo
+    info: BackboneInfo
+    dims: tuple[int, ...]
+    store: FeatureStore
+    spec: str | None
+    progress: Progress
+    scratch: Scratch | None
+    allow_custom: bool
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -90,11 +90,13 @@ def extract(
     device: str | None = None,
     allow_custom: bool = False,
     progress: Progress = SILENT,
+    scratch: Scratch | None = None,
 ) -> Extraction:
     """Fill the store with the features that `options` needs, measure the model, and say what was new.
 
-    Raises InputError (DataError, WeightsError, ..) before any work when the options cannot be followed, DataError when
-    more than `data.max_bad_fraction` of the files is unreadable, NonFiniteError when features are.
+    Several calls that share a `scratch` decode each image once. Raises InputError (DataError, WeightsError, ..) before
+    any work when the options cannot be followed, DataError when more than `data.max_bad_fraction` of the files is
+    unreadable, NonFiniteError when features are, DiskFullError where there is no room.
     """
     place = pick_device(device)
     manifest, memo = load_manifest(options.data, options.cache.dir)
@@ -108,30 +110,18 @@ def extract(
         )
     dims = resolve_dims(options.model.classifier_dims, info.identity.backbone, info.features, len(manifest.classes))
     store = FeatureStore(options.cache.dir, info)
-    spec = _spec(options.data)
-    missing = _missing(manifest, store, spec, options.data, memo)
+    job = _Job(options, place, manifest, memo, info, dims, store, _spec(options.data), progress, scratch, allow_custom)
+    store.hold()
     new = 0
-    if missing:
-        backbone = backbone or _load(options, allow_custom)
-        with store.writing(log.warning) as writer:
-            tasks = _missing(manifest, store, spec, options.data, memo)  # another process may just have filled some
-            new = _run(tasks, backbone, writer, memo, manifest, spec, options, place, progress)
+    if _missing(job) or _known_profile(job) is None:
+        new = _extract_and_measure(job, backbone)
     readable, bad = quarantine(manifest, memo, options.data, Path(options.cache.dir))
     store.save_dataset(readable)
-    wanted = len({i.sha256 for i in readable.images})
-    extraction = Extraction(
-        info=info,
-        manifest=readable,
-        store=store,
-        spec=spec,
-        dims=dims,
-        reused=wanted - new,
-        new=new,
-        bad=bad,
-        profile=_profile(store, backbone, info, dims, options, place, allow_custom),
-    )
-    log.info("%s: %d rows reused, %d new, %d bad", info.identity.stem, extraction.reused, new, len(bad))
-    return extraction
+    profile = _known_profile(job)
+    assert profile is not None  # measured above, where it was not there
+    reused = len({i.sha256 for i in readable.images}) - new
+    log.info("%s: %d rows reused, %d new, %d bad", info.identity.stem, reused, new, len(bad))
+    return Extraction(info, readable, store, job.spec, dims, reused, new, bad, profile)
 
 
 def _spec(data: DataOptions) -> str | None:
@@ -141,165 +131,115 @@ def _spec(data: DataOptions) -> str | None:
     return digest([spec_digest(data.augmentations), data.view_count])[:8]
 
 
-def _load(options: Options, allow_custom: bool) -> Backbone:
+def _load(job: _Job) -> Backbone:
+    options = job.options
     return load_backbone(
         options.model,
         precision=options.training.precision,
         dtype=options.cache.dtype,
-        allow_custom=allow_custom,
+        allow_custom=job.allow_custom,
     )
 
 
-def _missing(
-    manifest: Manifest, store: FeatureStore, spec: str | None, data: DataOptions, memo: HashMemo
-) -> list[_Task]:
+def _missing(job: _Job) -> list[Task]:
     """What the store lacks, each content once, in the manifest's order. Views are for training images only."""
-    base = store.rows()
-    augmented = store.rows(spec) if spec else {}
-    tasks: dict[str, _Task] = {}
-    for image in manifest.images:
-        if image.sha256 in tasks or memo.bad_reason(image.sha256, READER) is not None:
+    base = job.store.rows()
+    augmented = job.store.rows(job.spec) if job.spec else {}
+    tasks: dict[str, Task] = {}
+    for image in job.manifest.images:
+        if image.sha256 in tasks or job.memo.bad_reason(image.sha256, READER) is not None:
             continue
         views: tuple[int, ...] = () if image.sha256 in base else (0,)
         # The manifest has train first, so a content in several splits meets its training copy first.
-        if spec and image.split == "train" and image.sha256 not in augmented:
-            views += tuple(range(1, data.view_count))
+        if job.spec and image.split == "train" and image.sha256 not in augmented:
+            views += tuple(range(1, job.options.data.view_count))
         if views:
-            tasks[image.sha256] = _Task(image.sha256, image.path, views)
+            tasks[image.sha256] = Task(image.sha256, image.path, views)
     return list(tasks.values())
 
 
-def _run(
-    tasks: Sequence[_Task],
-    backbone: Backbone,
-    writer: RowWriter,
-    memo: HashMemo,
-    manifest: Manifest,
-    spec: str | None,
-    options: Options,
-    device: torch.device,
-    progress: Progress,
-) -> int:
-    """Extract `tasks`; returns how many rows were committed."""
-    name = backbone.info.identity.backbone
-    backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    progress.begin(name, len(tasks), "img")
-    begin = time.perf_counter()
-    images = done = 0
-    batch_size = options.cache.batch_size
+def _extract_and_measure(job: _Job, backbone: Backbone | None) -> int:
+    """Commit the rows and the profile that the store lacks; returns how many images were extracted."""
+    if not job.store.path.exists() and (reason := why_new(job.store.path.parent, job.info.identity)) is not None:
+        log.info("%s: extracted anew: %s", job.info.identity.stem, reason)
+    with job.store.writing(log.warning) as writer:
+        tasks, known = _missing(job), _known_profile(job)  # another process may just have filled some
+        if not tasks and known is not None:
+            return 0
+        backbone = backbone or _load(job)
+        if known is None:  # first, while the network is as `load_model` gives it
+            writer.profiles[_profile_key(job)] = asdict(_measure(job, backbone))
+        return _run(job, tasks, backbone, writer) if tasks else 0
+
+
+def _run(job: _Job, tasks: Sequence[Task], backbone: Backbone, writer: RowWriter) -> int:
+    """Extract `tasks`; returns how many of them could be."""
+    cache, data = job.options.cache, job.options.data
+    name, total = job.info.identity.backbone, len({i.sha256 for i in job.manifest.images})
+    infer = Inference(backbone, job.device, cache.batch_size, cache.compile)
+    decoder = Decoder(backbone.preprocessing, data.augmentations, data.workers, job.scratch)
+    images = new = bad = 0
+    job.progress.begin(name, len(tasks), "img")
     try:
-        for batch in _decoded(tasks, backbone, memo, options):
-            features, batch_size = _forward(backbone, batch, batch_size, device)
-            try:
-                _append(writer, batch, features, spec)
-            except NonFiniteError as error:
-                raise _name_images(error, manifest, name) from None
-            images += sum(len(t.views) for t, _ in batch)
-            done += len(batch)
-            progress.advance(len(batch))
-        seconds = time.perf_counter() - begin
-        # The rate that the leaderboard shows is that of the largest extraction, not of the last few images.
+        blocks = decoder.blocks(
+            tasks, max(BLOCK_IMAGES, infer.batch_size), infer.batch_size, ahead=job.device.type != "cpu"
+        )
+        for block in blocks:
+            readable = _set_bad_aside(block, job)
+            if readable:
+                features = infer(torch.cat([views for _, views in readable]))
+                try:
+                    _append(writer, [t for t, _ in readable], features, job.spec)
+                except NonFiniteError as error:
+                    raise _name_images(error, job.manifest, name) from None
+                images += len(features)
+            new += len(readable)
+            bad += len(block) - len(readable)
+            job.progress.advance(len(block), f"{total - len(tasks)} reused, {new} new, {bad} bad")
+        seconds = decoder.seconds + infer.seconds
+        # The rate on record is that of the largest extraction, not of the last few images.
         if images and images >= writer.extraction.get("images", 0):
             writer.extraction = {
                 "images": images,
                 "seconds": seconds,
+                "decode_seconds": decoder.seconds,
+                "forward_seconds": infer.seconds,
                 "images_per_second": images / seconds,
-                "batch_size": batch_size,
-                "device": device_name(device),
-                "precision": backbone.info.identity.precision,
+                "batch_size": infer.batch_size,
+                "folded_batch_norms": infer.folded,
+                "device": device_name(job.device),
+                "precision": job.info.identity.precision,
             }
-        progress.end(f"{done} images extracted, {images / max(seconds, 1e-9):.0f} img/s")
+        job.progress.end(f"{new} images extracted, {images / max(seconds, 1e-9):.0f} img/s")
     finally:
-        memo.save()
-    return done
+        job.memo.save()
+    return new
 
 
-def _decoded(
-    tasks: Sequence[_Task], backbone: Backbone, memo: HashMemo, options: Options
-) -> Iterator[list[tuple[_Task, Tensor]]]:
-    """Batches of (task, its views as uint8 `[v, 3, S, S]`), decoded ahead by threads; bad files go to the memo."""
-    preprocessing = backbone.preprocessing
-    augmentations = options.data.augmentations
-    workers = options.data.workers or os.cpu_count() or 1
-    size = options.cache.batch_size
-
-    def decode(task: _Task) -> Tensor:
-        try:
-            data = task.path.read_bytes()
-        except OSError as error:
-            raise _UnreadFileError(error.strerror or str(error)) from None
-        image = decode_image(data)
-        return torch.stack([view(image, task.sha256, v, augmentations, preprocessing) for v in task.views])
-
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[_Task, Future[Tensor]]] = deque()
-        remaining = iter(tasks)
-        batch: list[tuple[_Task, Tensor]] = []
-        filled = 0
-
-        def refill() -> None:
-            while len(waiting) < 2 * size:  # two batches ahead, whatever the number of images
-                task = next(remaining, None)
-                if task is None:
-                    return
-                waiting.append((task, pool.submit(decode, task)))
-
-        refill()
-        try:
-            while waiting:
-                task, future = waiting.popleft()
-                try:
-                    batch.append((task, future.result()))
-                    filled += len(task.views)
-                except _UnreadFileError as error:
-                    memo.remember_unread(task.sha256, str(error))
-                except UnreadableImageError as error:
-                    memo.remember_bad(task.sha256, READER, str(error))
-                refill()
-                if batch and (filled >= size or not waiting):
-                    yield batch
-                    batch, filled = [], 0
-            if batch:
-                yield batch
-        finally:
-            for _, future in waiting:
-                future.cancel()
+def _set_bad_aside(block: Sequence[Decoded], job: _Job) -> list[tuple[Task, Tensor]]:
+    """What could be decoded; the memo learns of the rest, and the quarantine from the memo."""
+    readable = []
+    for decoded in block:
+        task, error = decoded.task, decoded.error
+        if decoded.images is not None:
+            readable.append((task, decoded.images))
+        elif isinstance(error, UnreadFileError):
+            job.memo.remember_unread(task.sha256, str(error))
+            if isinstance(error, ChangedFileError):
+                job.memo.forget(task.path)
+        else:
+            job.memo.remember_bad(task.sha256, READER, str(error))
+    return readable
 
 
-def _forward(
-    backbone: Backbone, batch: list[tuple[_Task, Tensor]], batch_size: int, device: torch.device
-) -> tuple[Tensor, int]:
-    """Features `[n, F]` of all views in the batch, and the batch size that fitted the device's memory."""
-    images = torch.cat([views for _, views in batch])
-    if device.type == "cuda":
-        images = images.pin_memory()
-    while True:
-        try:
-            pieces = []
-            for piece in images.split(batch_size):
-                x = normalise(piece.to(device, non_blocking=True), backbone.preprocessing)
-                with torch.inference_mode():
-                    pieces.append(backbone(x.contiguous(memory_format=torch.channels_last)).float().cpu())
-            return torch.cat(pieces), batch_size
-        except torch.OutOfMemoryError:
-            if batch_size == 1:
-                raise WorkError(
-                    f"{backbone.info.identity.backbone}: one image does not fit the memory of {device}. Choose a "
-                    "smaller model.input_size or another device."
-                ) from None
-            batch_size = max(1, batch_size // 2)
-            torch.cuda.empty_cache()
-            log.warning("%s: out of memory; going on with batches of %d", backbone.info.identity.backbone, batch_size)
-
-
-def _append(writer: RowWriter, batch: list[tuple[_Task, Tensor]], features: Tensor, spec: str | None) -> None:
-    rows = features.split([len(task.views) for task, _ in batch])
-    plain = [(t.sha256, r[0]) for (t, _), r in zip(batch, rows, strict=True) if t.views[0] == 0]
+def _append(writer: RowWriter, tasks: Sequence[Task], features: Tensor, spec: str | None) -> None:
+    rows = features.split([len(task.views) for task in tasks])
+    plain = [(t.sha256, r[0]) for t, r in zip(tasks, rows, strict=True) if t.views[0] == 0]
     if plain:
         writer.append([s for s, _ in plain], torch.stack([r for _, r in plain]).numpy())
     augmented = [
         (t.sha256, r[-(len(t.views) - (t.views[0] == 0)) :])
-        for (t, _), r in zip(batch, rows, strict=True)
+        for t, r in zip(tasks, rows, strict=True)
         if t.views[-1] > 0
     ]
     if augmented:
@@ -319,44 +259,53 @@ def _name_images(error: NonFiniteError, manifest: Manifest, backbone: str) -> No
     )
 
 
-def _profile(
-    store: FeatureStore,
-    backbone: Backbone | None,
-    info: BackboneInfo,
-    dims: tuple[int, ...],
-    options: Options,
-    device: torch.device,
-    allow_custom: bool,
-) -> Profile:
-    """The full model's profile on this device: from the store when it was measured like this before."""
+def _profile_key(job: _Job) -> str:
+    """What a measurement depends on beside the network."""
     conditions: dict[str, Any] = {
-        "device": device_name(device),
+        "device": device_name(job.device),
         "threads": torch.get_num_threads(),
-        "precision": info.identity.precision,
-        "dims": list(dims),
-        "throughput_batch_size": options.data.batch_size,
-        **options.profile.model_dump(),
+        "precision": job.info.identity.precision,
+        "dims": list(job.dims),
+        "throughput_batch_size": job.options.data.batch_size,
+        **job.options.profile.model_dump(),
     }
-    key = digest(conditions)[:16]
-    known = store.profiles().get(key)
-    if known is not None:
-        return Profile(**{**known, "latency_ms": Latency(**known["latency_ms"])})
-    backbone = (backbone or _load(options, allow_custom)).to(device)
+    return digest(conditions)[:16]
+
+
+def _known_profile(job: _Job) -> Profile | None:
+    """The profile, when it was measured under the same conditions before."""
+    known = job.store.profiles().get(_profile_key(job))
+    return Profile.from_dict(known) if known is not None else None
+
+
+def _measure(job: _Job, backbone: Backbone) -> Profile:
+    """The full model's profile on this device."""
+    options = job.options
+    transform = EvalTransform(backbone.preprocessing)
+    readable = [i.path for i in job.manifest.images if job.memo.bad_reason(i.sha256, READER) is None]
+    sample = readable[:: max(1, len(readable) // PREPROCESS_SAMPLE)][:PREPROCESS_SAMPLE]
+    own = job.info.identity.precision
     profile = profile_model(
         backbone,
-        build_head(dims, options.model.dropout),
-        input_size=info.identity.preprocessing.input_size,
-        precision=info.identity.precision,
+        build_head(job.dims, options.model.dropout),
+        input_size=job.info.identity.preprocessing.input_size,
+        precision=own,
         throughput_batch_size=options.data.batch_size,
         options=options.profile,
-        device=device,
+        device=job.device,
+        variants={p: backbone.at(p) for p in options.profile.precisions if p != own},
+        preprocess=[partial(_prepare, transform, path) for path in sample],
     )
     if profile.busy:
         log.warning(
             "%s: latency p95 is %.1f ms against a median of %.1f ms: something else kept the machine busy",
-            info.identity.backbone,
+            job.info.identity.backbone,
             profile.latency_ms.p95,
             profile.latency_ms.p50,
         )
-    store.save_profile(key, asdict(profile))
     return profile
+
+
+def _prepare(transform: EvalTransform, path: Path) -> None:
+    with contextlib.suppress(UnreadableImageError, OSError):  # the extraction finds and reports them
+        transform(path)

@@ -21,6 +21,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class _Section(BaseModel):
@@ -196,7 +197,7 @@ class TrainingOptions(_Section):
     scheduler: Literal["none", "cosine", "step"] = "none"
     """Of the learning rate, by epoch; cosine: to 0 over all epochs; step: a tenth at 1/2 and at 3/4 of them."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     """Of the backbone's forward pass (autocast); heads train in float32."""
     patience: Count | None = None
     """Stop after this many epochs without a better epoch; null: never."""
@@ -234,7 +235,11 @@ class CacheOptions(_Section):
     dtype: Literal["auto", "float16", "float32"] = "auto"
     """Of the stored rows; auto: float16 where it loses nothing that matters, else float32."""
     batch_size: Count = 32
-    """Images in one forward pass of extraction."""
+    """Images in one forward pass of extraction, at most: on a CPU fewer are faster, and fewer are taken."""
+    compile: bool = False
+    """Run the backbone through torch.compile, which takes a minute first and repays it on some networks only."""
+    max_decoded_gb: NonNegative = 16.0
+    """Disk that decoded images may take during a command with several backbones; what does not fit is decoded again."""
 
 
 class ProfileOptions(_Section):
@@ -242,8 +247,10 @@ class ProfileOptions(_Section):
 
     iterations: Annotated[int, Field(ge=1, le=100_000)] = 100
     warmup: Annotated[int, Field(ge=0, le=10_000)] = 10
-    batch_size: Count = 1
-    """Images in the forward pass that is timed."""
+    batch_sizes: Annotated[list[Count], Field(min_length=1)] = [1]
+    """Images in the forward pass that is timed; the first is the one that the leaderboard shows."""
+    precisions: list[Precision] = []
+    """To measure beside training.precision, which the leaderboard shows."""
 
 
 class Options(_Section):
@@ -278,9 +285,9 @@ class Options(_Section):
 
     @property
     def short(self) -> str:
-        """Eight hex digits that tell options apart (the name and where the cache lies do not count)."""
+        """Eight hex digits that tell options apart (the name, where the cache lies and its limits do not count)."""
         value = self.as_dict()
-        del value["experiment_name"], value["cache"]["dir"], value["data"]["workers"]
+        del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"], value["data"]["workers"]
         return digest(value)[:8]
 
 

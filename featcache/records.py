@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-FORMAT_VERSION = 1  # of the store and of every identity; raise it when old rows must not be read
+FORMAT_VERSION = 2  # of the store and of every identity; raise it when old rows must not be read
 
 
 def canonical_json(value: Any) -> str:
@@ -176,6 +176,14 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """The full model's latency at one precision; the batch size is the latency's."""
+
+    precision: str
+    latency_ms: Latency
+
+
+@dataclass(frozen=True)
 class Profile:
     """What the full model (backbone and head) costs on one device."""
 
@@ -183,7 +191,11 @@ class Profile:
     precision: str
     threads: int
     input_size: int
-    latency_ms: Latency
+    latency_ms: Latency  # of backbone and head together, isolated from loading
+    preprocess_ms: Latency | None  # of one image file to the network's input, on one CPU thread; over some real files
+    backbone_ms: Latency  # the two shares of latency_ms
+    head_ms: Latency
+    measurements: tuple[Measurement, ...]  # every batch size and precision that was asked for; latency_ms is the first
     throughput_batch_size: int
     images_per_second: float  # forward passes alone, at throughput_batch_size
     macs: int  # of one image: convolutions, linear layers, matrix products
@@ -199,15 +211,29 @@ class Profile:
     measured_at: str = ""
     busy: bool = field(default=False)  # p95 over 1.5 x p50: something else ran beside the measurement
 
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Profile:
+        """The profile that `dataclasses.asdict` gave."""
+        parts = {k: Latency(**value[k]) for k in ("latency_ms", "backbone_ms", "head_ms")}
+        preprocess = value["preprocess_ms"] and Latency(**value["preprocess_ms"])
+        measurements = tuple(Measurement(m["precision"], Latency(**m["latency_ms"])) for m in value["measurements"])
+        return cls(**{**value, **parts, "preprocess_ms": preprocess, "measurements": measurements})
+
 
 class Progress(Protocol):
     """Who is told how the work goes: the command line draws it, a library call stays silent."""
 
+    def whole(self, total: int) -> None:
+        """`total` pieces of work lie ahead, one for each config."""
+
+    def piece_done(self) -> None:
+        """One of them is over, well or not."""
+
     def begin(self, what: str, total: int, unit: str) -> None:
         """Work named `what` starts; `total` steps of `unit` lie ahead."""
 
-    def advance(self, steps: int) -> None:
-        """`steps` more are done."""
+    def advance(self, steps: int, note: str = "") -> None:
+        """`steps` more are done; `note` says what became of them so far."""
 
     def end(self, summary: str) -> None:
         """The work that began last is over; `summary` says how it went."""
@@ -216,10 +242,16 @@ class Progress(Protocol):
 class Silent:
     """Progress that nobody watches."""
 
+    def whole(self, total: int) -> None:
+        """Nothing."""
+
+    def piece_done(self) -> None:
+        """Nothing."""
+
     def begin(self, what: str, total: int, unit: str) -> None:
         """Nothing."""
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: int, note: str = "") -> None:
         """Nothing."""
 
     def end(self, summary: str) -> None:

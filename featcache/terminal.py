@@ -26,56 +26,87 @@ def consoles() -> tuple[Console, Console]:
 
 
 class TerminalProgress:
-    """A bar with rate and time left on a terminal; elsewhere a line now and then."""
+    """On a terminal a bar with rate and time left, under one for the whole; elsewhere a line now and then."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         self.console = console
         self.quiet = quiet
         self._bars: Progress | None = None
+        self._whole: TaskID | None = None
         self._task: TaskID | None = None
+        self._pieces = self._pieces_done = 0
         self._what, self._total, self._done, self._unit = "", 0, 0, ""
         self._begin = self._said = 0.0
 
+    def whole(self, total: int) -> None:
+        """So many pieces of work; a lone one needs no bar of its own."""
+        self._pieces, self._pieces_done = total, 0
+        if self._shown() and total > 1:
+            self._whole = self._started().add_task("all", total=total, rate="", note="", unit="configs")
+
+    def piece_done(self) -> None:
+        """One of them is over."""
+        self._pieces_done += 1
+        if self._bars is not None and self._whole is not None:
+            self._bars.update(self._whole, completed=self._pieces_done)
+
     def begin(self, what: str, total: int, unit: str) -> None:
         """A new piece of work."""
-        self.close()
+        self._drop()
         self._what, self._total, self._done, self._unit = what, total, 0, unit
         self._begin = self._said = time.monotonic()
-        if self.console.is_terminal and not self.quiet:
-            self._bars = Progress(
-                TextColumn("{task.description:<28}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=self.console,
-                transient=True,
-            )
-            self._task = self._bars.add_task(what, total=total, rate="")
-            self._bars.start()
+        if self._shown():
+            self._task = self._started().add_task(what, total=total, rate="", note="")
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: int, note: str = "") -> None:
         """More of it is done."""
         self._done += steps
         now = time.monotonic()
         rate = f"{self._done / max(now - self._begin, 1e-9):.0f} {self._unit}/s"
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, advance=steps, rate=rate)
+            self._bars.update(self._task, advance=steps, rate=rate, note=note)
         elif now - self._said > PLAIN_SECONDS and not self.quiet:
             self._said = now
-            self.console.print(f"{self._what}: {self._done}/{self._total}, {rate}")
+            left = (self._total - self._done) * (now - self._begin) / max(self._done, 1)
+            place = f"[{self._pieces_done + 1}/{self._pieces}] " if self._pieces > 1 else ""
+            said = f"{self._done}/{self._total}, {rate}, about {left:.0f} s left{f' ({note})' if note else ''}"
+            self.console.print(Text(f"{place}{self._what}: {said}"))
 
     def end(self, summary: str) -> None:
         """It is done."""
-        self.close()
+        self._drop()
         if not self.quiet:
-            self.console.print(f"{self._what}: {summary}")
+            self.console.print(Text(f"{self._what}: {summary}"))
 
     def close(self) -> None:
-        """Take the bar away, however the work ended."""
+        """Take the bars away, however the work ended."""
         if self._bars is not None:
             self._bars.stop()
-            self._bars = None
+            self._bars = self._whole = self._task = None
+
+    def _shown(self) -> bool:
+        return self.console.is_terminal and not self.quiet
+
+    def _started(self) -> Progress:
+        if self._bars is None:
+            self._bars = Progress(
+                TextColumn("{task.description:<22}", markup=False),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}", markup=False),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", style="dim", markup=False),
+                console=self.console,
+                transient=True,
+            )
+            self._bars.start()
+        return self._bars
+
+    def _drop(self) -> None:
+        """Take the bar of the piece that is over away."""
+        if self._bars is not None and self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
 
 
 class ConsoleHandler(logging.Handler):
@@ -137,3 +168,33 @@ def catalogue_table(listed: Sequence[Any]) -> Table:
             "yes" if row.at_hand else "no",
         )
     return table
+
+
+def stores_table(entries: Sequence[Any]) -> Table:
+    """The stores of a cache folder."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("store", "backbone", "input", "weights", "rows", "views", "type", "MB", "last used", "data sets"):
+        right = name in {"input", "rows", "views", "MB", "last used"}
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            Text(entry.path.name),
+            Text(entry.backbone),
+            str(entry.input_size or "-"),
+            Text(entry.weights),
+            str(entry.rows),
+            str(entry.views or "-"),
+            entry.dtype,
+            f"{entry.size_bytes / 1e6:.1f}",
+            age(entry.idle_seconds),
+            Text(entry.fault or ", ".join(entry.datasets), style="bold yellow" if entry.fault else ""),
+        )
+    return table
+
+
+def age(seconds: float) -> str:
+    """How long ago, in the largest unit that says something."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return "just now"

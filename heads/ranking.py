@@ -34,7 +34,7 @@ class Row:
     latency_p95_ms: float
     macs: int
     params: int  # of backbone and head
-    images_per_second: float  # of extraction, files to rows
+    images_per_second: float  # of the full model's forward passes at data.batch_size
     head_seconds: float
     phase: int
     run: str
@@ -136,7 +136,7 @@ def _row(rank: int, run: Run) -> Row:
         latency_p95_ms=performance["latency_ms"]["p95"],
         macs=performance["macs"],
         params=performance["params_backbone"] + performance["params_head"],
-        images_per_second=performance["extraction"]["images_per_second"],
+        images_per_second=performance["images_per_second"],
         head_seconds=performance["head_seconds"],
         phase=run.summary["phase"],
         run=run.folder.name,

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from torch import Tensor
 from featcache import __version__
 from featcache.atomic import make_folder
 from featcache.backbones import build_head
+from featcache.data.scratch import Scratch
 from featcache.errors import InputError, NonFiniteError, RunError
 from featcache.extraction import Extraction, extract, pick_device
 from featcache.options import Options, parse_options, require_frozen
 from featcache.profiling import device_name
 from featcache.records import SILENT, Progress, Split, digest
-from featcache.store import provenance
+from featcache.store.provenance import provenance
 from heads.features import Features
 from heads.metrics import Outcome, confusion, outcome, per_class, summarise
 from heads.runs import RUN_FILES, Run, load_run_record, recording, run_folder, write_json, write_metrics, writing_run
@@ -42,6 +44,7 @@ def train_model(
     allow_custom: bool = False,
     reuse: bool = False,
     progress: Progress = SILENT,
+    scratch: Scratch | None = None,
 ) -> Run:
     """Train the heads that `options` describes on cached features, extracting first what the cache lacks.
 
@@ -56,7 +59,8 @@ def train_model(
     made = not Path(results_dir).exists()
     make_folder(Path(results_dir))  # before hours of extraction, not after
     try:
-        return _train(options, Path(results_dir), place, device, allow_custom, reuse, progress)
+        fill = partial(extract, device=device, allow_custom=allow_custom, progress=progress, scratch=scratch)
+        return _train(options, Path(results_dir), place, fill, reuse)
     except InputError:
         if made:  # nothing was done: leave nothing behind
             with contextlib.suppress(OSError):
@@ -68,15 +72,13 @@ def _train(
     options: Options,
     results_dir: Path,
     place: torch.device,
-    device: str | None,
-    allow_custom: bool,
+    fill: Callable[[Options], Extraction],
     reuse: bool,
-    progress: Progress,
 ) -> Run:
     """Extract what is missing, train, and write the run's folder."""
     with recording() as log_lines:
         folder = run_folder(results_dir, options)
-        extraction = extract(options, device=device, allow_custom=allow_custom, progress=progress)
+        extraction = fill(options)
         inputs = _inputs(options, extraction, device_name(place))
         if reuse and (known := _same_run(folder, inputs)) is not None:
             log.info("%s: finished before with the same options on the same rows", folder)

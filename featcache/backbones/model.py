@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -35,6 +36,10 @@ class Backbone(nn.Module):
         """What images must go through first."""
         return self.info.identity.preprocessing
 
+    def at(self, precision: str) -> Backbone:
+        """The same network at another precision."""
+        return Backbone(self.network, replace(self.info, identity=replace(self.info.identity, precision=precision)))
+
     def train(self, mode: bool = True) -> Backbone:
         """Stay in evaluation mode: a frozen backbone's batch statistics and dropout must not move."""
         del mode
@@ -42,13 +47,17 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Pooled features, float32 `[N, F]`, under the precision that the identity names."""
-        precision = self.info.identity.precision
-        if precision == "float32":
-            features: Tensor = self.network(images)
-            return features
-        with torch.autocast(images.device.type, dtype=getattr(torch, precision)):
-            features = self.network(images)
-        return features.float()
+        return run_network(self.network, images, self.info.identity.precision)
+
+
+def run_network(network: nn.Module, images: Tensor, precision: str) -> Tensor:
+    """Features float32 `[N, F]`, computed under `precision`."""
+    if precision == "float32":
+        features: Tensor = network(images)
+        return features
+    with torch.autocast(images.device.type, dtype=getattr(torch, precision)):
+        features = network(images)
+    return features.float()
 
 
 class Model(nn.Module):

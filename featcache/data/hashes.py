@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from featcache.atomic import write_text
+from featcache.errors import DiskFullError
+
+log = logging.getLogger("featcache")
 
 
 class HashMemo:
@@ -50,15 +54,25 @@ class HashMemo:
         """This content could not be read from the disk just now: bad for this run, tried again in the next."""
         self._transient[sha256] = reason
 
+    def forget(self, path: Path) -> None:
+        """This file is not what it was, whatever its size and time say: hash it again."""
+        self._files.pop(_key(path), None)
+        self._changed = True
+
     def save(self) -> None:
-        """Write the memo, when it has anything new."""
-        if self._changed:
+        """Write the memo, when it has anything new. It is only a memo: a full disk does not stop the work."""
+        if not self._changed:
+            return
+        try:
             write_text(self.file, json.dumps({"files": self._files, "bad": self._bad}))
+        except DiskFullError as error:
+            log.warning("content hashes are not remembered: %s", error)
+        else:
             self._changed = False
 
     def _one(self, path: Path) -> str:
         stat = path.stat()
-        key = os.fsencode(path).decode("utf-8", "surrogateescape")
+        key = _key(path)
         known = self._files.get(key)
         if known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns]:
             return str(known[2])
@@ -67,3 +81,7 @@ class HashMemo:
         self._files[key] = [stat.st_size, stat.st_mtime_ns, value]
         self._changed = True
         return value
+
+
+def _key(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "surrogateescape")

@@ -91,7 +91,7 @@ def test_unreadable_images_are_remembered_and_left_out(
     assert sorted(b.name for b in extraction.bad) == [f"train/digit 0/bad{i}.jpg" for i in range(3)]
     assert all(b.reason for b in extraction.bad)
     assert len(extraction.manifest.images) == 84
-    monkeypatch.setattr("featcache.extraction.decode_image", lambda data: pytest.fail("decoded again"))
+    monkeypatch.setattr("featcache.data.decoding.decode_image", lambda data: pytest.fail("decoded again"))
     assert len(run(data=lenient).bad) == 3
 
 
@@ -149,16 +149,23 @@ def test_features_that_are_not_finite_name_the_images(
 def test_a_batch_that_does_not_fit_is_halved(
     run: Callable[..., Extraction], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from featcache.backbones import Backbone
+    import conftest
 
-    forward = Backbone.forward
+    plain = conftest.tiny_backbone
 
-    def small_memory(self: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        if len(images) > 3:
-            raise torch.OutOfMemoryError("no room")
-        return forward(self, images)
+    def small_memory() -> Any:
+        network, preprocessing = plain()
+        forward = network.forward
 
-    monkeypatch.setattr(Backbone, "forward", small_memory)
+        def checked(images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 3:
+                raise torch.OutOfMemoryError("no room")
+            return forward(images)
+
+        network.forward = checked
+        return network, preprocessing
+
+    monkeypatch.setattr(conftest, "tiny_backbone", small_memory)
     with caplog.at_level(logging.WARNING):
         extraction = run()
     assert extraction.new == 84

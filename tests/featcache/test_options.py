@@ -115,8 +115,8 @@ def test_defaults() -> None:
             "seeds": 1,
             "unfreeze_schedule": None,
         },
-        "cache": {"dir": "cache", "dtype": "auto", "batch_size": 32},
-        "profile": {"iterations": 100, "warmup": 10, "batch_size": 1},
+        "cache": {"dir": "cache", "dtype": "auto", "batch_size": 32, "compile": False, "max_decoded_gb": 16.0},
+        "profile": {"iterations": 100, "warmup": 10, "batch_sizes": [1], "precisions": []},
     }
 
 

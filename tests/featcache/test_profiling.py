@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -172,7 +174,7 @@ def profile() -> Profile:
         input_size=64,
         precision="float32",
         throughput_batch_size=4,
-        options=ProfileOptions(iterations=40, warmup=2, batch_size=1),
+        options=ProfileOptions(iterations=40, warmup=2),
         device=CPU,
     )
     torch.set_num_threads(threads)
@@ -249,7 +251,12 @@ def measure(backbone: nn.Module, iterations: int, features: int) -> Profile:
 def times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Milliseconds that the next measurement will find."""
     given: list[float] = []
-    monkeypatch.setattr(profiling, "_timed", lambda run, iterations, device: list(given))
+
+    def timed(images: Tensor, stages: Sequence[Any], iterations: int, device: torch.device) -> Any:
+        whole = np.array(given)[:, None]
+        return whole if len(stages) == 1 else np.hstack([0.75 * whole, 0.25 * whole])
+
+    monkeypatch.setattr(profiling, "_timed", timed)
     monkeypatch.setattr(profiling, "count_macs", lambda model, size: MacCount(0, {}, {}, {}))
     return given
 
@@ -286,7 +293,7 @@ def test_every_iteration_is_one_pass_after_the_warmup() -> None:
             passes.append(len(x))
             return x.mean(dim=(2, 3))
 
-    options = ProfileOptions(iterations=7, warmup=3, batch_size=2)
+    options = ProfileOptions(iterations=7, warmup=3, batch_sizes=[2])
     profile_model(
         Counting(),
         nn.Linear(3, 2),

@@ -74,9 +74,10 @@ def test_the_file_explains_itself(tmp_path: Path) -> None:
     manifest = Manifest("my data", tmp_path, ("cat", "dog"), images)
     store.save_dataset(manifest)
     store.save_dataset(manifest)  # once is enough
-    store.save_profile("key", {"latency": 1.5})
+    with store.writing() as writer:
+        writer.profiles["key"] = {"latency": 1.5}
     with h5py.File(store.path) as file:
-        assert file.attrs["format_version"] == 1
+        assert file.attrs["format_version"] == 2
         assert json.loads(file.attrs["identity"])["backbone"] == "net/work"
         assert json.loads(file.attrs["provenance"])["versions"]["torch"]
         assert json.loads(file.attrs["profile"]) == {"key": {"latency": 1.5}}
@@ -154,7 +155,7 @@ def test_views_point_at_their_base_rows(tmp_path: Path) -> None:
 def test_a_foreign_or_damaged_file_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path, info())
     store.path.write_bytes(b"not HDF5")
-    with pytest.raises(StoreError, match="Remove it"):
+    with pytest.raises(StoreError, match="cache verify --repair"):
         store.rows()
 
 
@@ -162,8 +163,8 @@ WRITER = """
     import os, sys, time
     sys.path.insert(0, sys.argv[2])
     from test_store import FeatureStore, Path, info, rows, sha
-    import featcache.store
-    featcache.store.COMMIT_SECONDS = 0
+    import featcache.store.writer
+    featcache.store.writer.COMMIT_SECONDS = 0
     store = FeatureStore(Path(sys.argv[1]), info())
     with store.writing() as writer:
         for n in range(10_000):

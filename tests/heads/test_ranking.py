@@ -49,7 +49,7 @@ def save_run(
         "macs": 5,
         "params_backbone": 7,
         "params_head": 4,
-        "extraction": {"images_per_second": 9.0},
+        "images_per_second": 9.0,
         "head_seconds": 1.0,
     }
     (folder / "summary.json").write_text(json.dumps(summary))

@@ -1,0 +1,93 @@
+"""A frozen backbone made fast and run at one batch shape: uint8 images in, pooled features out."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import torch
+from torch import Tensor, nn
+
+from featcache.backbones.folding import fold_batch_norms
+from featcache.backbones.model import Backbone, run_network
+from featcache.data.images import normalise
+from featcache.errors import WorkError
+
+log = logging.getLogger("featcache")
+
+# On a CPU a few images at a time stay in its caches: with 2 threads, 4 to 8 images a pass were fastest for every
+# network measured, by 1.1 to 1.5 against 32 (docs/benchmarks.md).
+CPU_IMAGES_PER_THREAD = 4
+MIN_CPU_IMAGES = 8
+
+
+class Inference:
+    """Features `[n, F]` of uint8 images `[n, 3, S, S]`.
+
+    Every forward pass has the same shape, the last one filled up with repeats: so an image's features, bit for bit, do
+    not depend on the images beside it, on how many there are, or on where an earlier run was stopped. Weights and
+    images are channels-last and batch norms folded, which changes features by rounding only.
+    """
+
+    def __init__(self, backbone: Backbone, device: torch.device, batch_size: int, compiled: bool = False) -> None:
+        self.name = backbone.info.identity.backbone
+        self.device = device
+        self.seconds = 0.0  # spent here, waiting for the device included
+        self.batch_size = batch_size if device.type == "cuda" else min(batch_size, cpu_images())
+        self._preprocessing = backbone.preprocessing
+        self._precision = backbone.info.identity.precision
+        side = self._preprocessing.input_size
+        example = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+        network, self.folded = fold_batch_norms(backbone.network.cpu(), example)
+        network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        self._network: nn.Module = torch.compile(network) if compiled else network  # type: ignore[assignment]
+        self._compiled = compiled
+        log.debug("%s: %d batch norms folded, %d images a pass", self.name, self.folded, self.batch_size)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features float32 `[n, F]` on the CPU; batches that do not fit the memory are halved, down to one image."""
+        begin = time.perf_counter()
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        while True:
+            try:
+                pieces = [self._piece(piece) for piece in images.split(self.batch_size)]
+                features = torch.cat(pieces).cpu()
+                self.seconds += time.perf_counter() - begin
+                return features
+            except torch.OutOfMemoryError:
+                self._halve()
+
+    def _piece(self, images: Tensor) -> Tensor:
+        n = len(images)
+        if n < self.batch_size:
+            images = torch.cat([images, images[:1].expand(self.batch_size - n, -1, -1, -1)])
+        x = normalise(images.to(self.device, non_blocking=True), self._preprocessing)
+        with torch.inference_mode():
+            try:
+                return run_network(self._network, x.contiguous(memory_format=torch.channels_last), self._precision)[:n]
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # the compiler raises what its many parts raise
+                if not self._compiled:
+                    raise
+                raise WorkError(
+                    f"{self.name}: torch.compile failed: {str(error).strip().splitlines()[0]}. Set cache.compile to "
+                    "false."
+                ) from error
+
+    def _halve(self) -> None:
+        if self.batch_size == 1:
+            raise WorkError(
+                f"{self.name}: one image does not fit the memory of {self.device}. Choose a smaller model.input_size "
+                "or another device."
+            ) from None
+        self.batch_size = max(1, self.batch_size // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("%s: out of memory; going on with batches of %d", self.name, self.batch_size)
+
+
+def cpu_images() -> int:
+    """Images in one forward pass on this CPU."""
+    return max(MIN_CPU_IMAGES, CPU_IMAGES_PER_THREAD * torch.get_num_threads())

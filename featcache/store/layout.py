@@ -1,0 +1,220 @@
+"""What lies where in a store's HDF5 file, and how it is read and added to.
+
+Every row carries a CRC-32 of its content hash and its bytes, so that a damaged row can be named; every chunk carries
+HDF5's own Fletcher-32.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.records import FORMAT_VERSION, SPLITS, BackboneInfo, Manifest
+from featcache.store.parts import Features, Part
+from featcache.store.provenance import provenance
+
+CHUNK_BYTES = 1 << 20
+HASH_CHUNK = 4096  # rows; for the small columns beside the features
+CHECKSUMS = "attributes_crc32"
+
+
+def group_name(spec: str) -> str:
+    """The group that holds the views of an augmentation spec; "" is the plain one, at the root."""
+    return f"augmented/{spec}" if spec else "/"
+
+
+def start_file(file: h5py.File, info: BackboneInfo) -> None:
+    """Everything that a file without rows holds; does nothing to one that has begun."""
+    if "format_version" in file.attrs:
+        return
+    file.attrs["format_version"] = FORMAT_VERSION
+    set_json(file, "identity", info.identity.as_dict())
+    set_json(file, "origin", asdict(info.origin))
+    file.attrs["params"] = info.params
+    set_json(file, "provenance", provenance())
+    create_hashes(file)
+
+
+def create_hashes(file: h5py.File) -> None:
+    """The column that every file has, even without rows."""
+    _create(file, "sha256", (32,), np.dtype("u1"), HASH_CHUNK)
+
+
+def finish_file(file: h5py.File) -> None:
+    """Checksums of the attributes, which HDF5 keeps without any."""
+    sums = {name: _attribute_crc(file, name) for name in file.attrs if name != CHECKSUMS}
+    file.attrs[CHECKSUMS] = json.dumps(sums, sort_keys=True)
+
+
+def sound_attributes(file: h5py.File) -> list[str]:
+    """The attributes that match their checksum."""
+    try:
+        sums = json.loads(file.attrs[CHECKSUMS])
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return []
+    return [name for name, crc in sums.items() if name in file.attrs and _attribute_crc(file, name) == crc]
+
+
+def _attribute_crc(file: h5py.File, name: str) -> int | None:
+    try:
+        return zlib.crc32(str(file.attrs[name]).encode())
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def append_part(file: h5py.File, part: Part) -> None:
+    """Add the rows of `part` that `file` lacks. Base rows come first: augmented ones point at them."""
+    row_of = base_rows(file)
+    known: set[str] = set(row_of) if not part.spec else set(spec_rows(file, part.spec))
+    fresh: dict[str, Features] = {}
+    for name, row in zip(part.sha256, part.features, strict=True):
+        # An augmented row whose base row was in a part that was lost has nothing to point at: it is extracted again.
+        if name not in known and (not part.spec or name in row_of):
+            fresh.setdefault(name, row)
+    if fresh:
+        append_rows(file, part.spec, list(fresh), np.stack(list(fresh.values())))
+
+
+def append_rows(file: h5py.File, spec: str, hashes: Sequence[str], features: Features) -> None:
+    """Add rows that are known to be new."""
+    group = file.require_group(group_name(spec))
+    kept = _grow(group, "features", features)
+    if spec:
+        row_of = base_rows(file)
+        _grow(group, "row", np.array([row_of[h] for h in hashes], dtype=np.int64))
+    else:
+        _grow(group, "sha256", hash_bytes(hashes))
+    _grow(group, "crc32", row_crcs(hash_bytes(hashes), kept))
+
+
+def base_rows(file: h5py.File) -> dict[str, int]:
+    """Content hash -> row."""
+    return {h.tobytes().hex(): i for i, h in enumerate(file["sha256"][:])}
+
+
+def spec_rows(file: h5py.File, spec: str) -> dict[str, int]:
+    """Content hash -> row among the views of `spec`."""
+    name = group_name(spec)
+    if name not in file:
+        return {}
+    hashes = file["sha256"][:]
+    return {hashes[r].tobytes().hex(): i for i, r in enumerate(file[f"{name}/row"][:])}
+
+
+def hash_bytes(hashes: Sequence[str]) -> NDArray[np.uint8]:
+    """Content hashes as `[N, 32]`."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32)
+
+
+def row_crcs(hashes: NDArray[np.uint8], features: NDArray[Any]) -> NDArray[np.uint32]:
+    """CRC-32 of each row: its content hash's 32 bytes, then its values as stored."""
+    flat = np.ascontiguousarray(features).reshape(len(features), -1)
+    pairs = zip(hashes, flat, strict=True)
+    return np.fromiter(
+        (zlib.crc32(row.data, zlib.crc32(name.data)) for name, row in pairs), dtype=np.uint32, count=len(flat)
+    )
+
+
+def read_rows(data: h5py.Dataset, order: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows `order` (ascending): whole blocks at a time, since picking single rows through HDF5 is very slow."""
+    pieces = []
+    for start, stop in blocks(data):
+        inside = order[np.searchsorted(order, start) : np.searchsorted(order, stop)] - start
+        if len(inside):
+            pieces.append(data[start:stop][inside])
+    return np.concatenate(pieces) if pieces else np.empty((0, *data.shape[1:]), data.dtype)
+
+
+def blocks(data: h5py.Dataset) -> Iterable[tuple[int, int]]:
+    """Ranges of rows that cover `data`, each some whole chunks of about 64 MB together."""
+    row_bytes = max(1, int(np.prod(data.shape[1:])) * data.dtype.itemsize)
+    rows = data.chunks[0] * max(1, (64 << 20) // (data.chunks[0] * row_bytes))
+    return ((start, min(start + rows, len(data))) for start in range(0, len(data), rows))
+
+
+def dataset_name(manifest: Manifest) -> str:
+    """The group of a data set."""
+    return f"datasets/{_safe(manifest.name)}-{manifest.fingerprint[:8]}"
+
+
+def write_dataset(file: h5py.File, manifest: Manifest) -> None:
+    """Which rows make up a data set, so that the file explains itself to anyone with h5py."""
+    name = dataset_name(manifest)
+    if name in file:
+        return
+    rows = base_rows(file)
+    group = file.create_group(name)
+    group.attrs["classes"] = list(manifest.classes)
+    group.attrs["root"] = os.fsencode(manifest.root).decode("utf-8", "backslashreplace")
+    group.attrs["fingerprint"] = manifest.fingerprint
+    for split in SPLITS:
+        images = manifest.of(split)
+        part = group.create_group(split)
+        part["row"] = np.array([rows[i.sha256] for i in images], dtype=np.int64)
+        part["label"] = np.array([i.label for i in images], dtype=np.int64)
+        part.create_dataset("path", data=[i.name for i in images], dtype=h5py.string_dtype())
+
+
+def set_json(file: h5py.File, name: str, value: Any) -> None:
+    """An attribute of the file as JSON text."""
+    file.attrs[name] = json.dumps(value, sort_keys=True)
+
+
+def get_json(file: h5py.File, name: str, default: Any) -> Any:
+    """What `set_json` wrote."""
+    return json.loads(file.attrs[name]) if name in file.attrs else default
+
+
+def _grow(group: h5py.Group, name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Append `values` to a dataset, made on first use; returns them in the type they are stored in."""
+    if name not in group:
+        row_bytes = max(1, values[0].nbytes)
+        rows = HASH_CHUNK if values.ndim == 1 else max(1, min(HASH_CHUNK, CHUNK_BYTES // row_bytes))
+        _create(group, name, values.shape[1:], values.dtype, rows)
+    elif np.result_type(group[name].dtype, values.dtype) != group[name].dtype:
+        _widen(group, name, values.dtype)
+    data = group[name]
+    start = len(data)
+    data.resize(start + len(values), axis=0)
+    data[start:] = values
+    return values.astype(data.dtype)
+
+
+def _create(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunk_rows: int) -> None:
+    group.create_dataset(
+        name,
+        shape=(0, *shape),
+        maxshape=(None, *shape),
+        chunks=(chunk_rows, *shape),
+        dtype=dtype,
+        fletcher32=True,
+    )
+
+
+def _widen(group: h5py.Group, name: str, dtype: np.dtype[Any]) -> None:
+    """Features seen later need a wider type: the rows stored before are exact in it; their checksums are new."""
+    old = group[name]
+    _create(group, "wider", old.shape[1:], dtype, max(1, old.chunks[0] * old.dtype.itemsize // dtype.itemsize))
+    wider = group["wider"]
+    wider.resize(len(old), axis=0)
+    hashes = group.file["sha256"][:]
+    if "row" in group:
+        hashes = hashes[group["row"][:]]
+    for start, stop in blocks(old):
+        values = old[start:stop].astype(dtype)
+        wider[start:stop] = values
+        group["crc32"][start:stop] = row_crcs(hashes[start:stop], values)
+    del group[name]
+    group.move("wider", name)
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)

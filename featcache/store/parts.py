@@ -1,0 +1,77 @@
+"""Committed rows that are not in the HDF5 file yet: small archives, synced, then renamed.
+
+HDF5 has no journal, so rows are safe here first. Each archive member has its own checksum.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.atomic import make_folder, replacing
+
+Features = NDArray[Any]  # float16 or float32
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one spec: features `[n, F]`, or `[n, V-1, F]` where `spec` is not ""."""
+
+    spec: str
+    sha256: tuple[str, ...]
+    features: Features
+
+
+class Parts:
+    """The folder of parts beside a store's file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._number = 0
+
+    def write(self, spec: str, sha256: Sequence[str], features: Features) -> None:
+        """These rows survive a kill or a power cut from here on."""
+        make_folder(self.folder)
+        archive = io.BytesIO()  # numpy would seek in the file
+        np.savez(archive, sha256=np.array(sha256), features=features)
+        # Base rows sort first: "base" has a smaller leading digit than any spec.
+        name = f"{1 if spec else 0}-{spec or 'base'}-{os.getpid()}-{self._number:08d}.npz"
+        with replacing(self.folder / name) as temporary:
+            temporary.write_bytes(archive.getvalue())
+        self._number += 1
+
+    def files(self) -> list[Path]:
+        """Every part, base rows first."""
+        return sorted(self.folder.glob("*.npz")) if self.folder.is_dir() else []
+
+    def read(self) -> Iterator[Part]:
+        """The parts one by one; one that a power cut left torn is passed over: its rows are extracted again."""
+        for file in self.files():
+            part = read_part(file)
+            if part is not None:
+                yield part
+
+    def clear(self) -> None:
+        """They are in the file now."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def read_part(file: Path) -> Part | None:
+    """A part's rows; None when the file is torn or damaged."""
+    spec = file.name.split("-")[1]
+    try:
+        # From memory: numpy leaves a file open when its archive is torn.
+        with np.load(io.BytesIO(file.read_bytes())) as archive:
+            return Part("" if spec == "base" else spec, tuple(archive["sha256"].tolist()), archive["features"])
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, IndexError, NotImplementedError):
+        return None
