@@ -50,7 +50,7 @@ PERFORMANCE_KEYS = {
     "macs",
     "params_backbone",
     "params_head",
-    "extraction",
+    "images_per_second",
     "head_seconds",
 }
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from conftest import TINY
 from PIL import Image
-from torch import nn
 
 from featcache.data.images import EvalTransform
 from featcache.errors import DataError, InputError, NonFiniteError
