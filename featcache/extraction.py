@@ -187,7 +187,7 @@ def _run(job: _Job, tasks: Sequence[Task], backbone: Backbone, writer: RowWriter
         for block in blocks:
             readable = _set_bad_aside(block, job)
             if readable:
-                features = infer(torch.cat([views for _, views in readable]))
+                features = infer(torch.stack([view for _, views in readable for view in views]))
                 try:
                     _append(writer, [t for t, _ in readable], features, job.spec)
                 except NonFiniteError as error:
@@ -216,7 +216,7 @@ def _run(job: _Job, tasks: Sequence[Task], backbone: Backbone, writer: RowWriter
     return new
 
 
-def _set_bad_aside(block: Sequence[Decoded], job: _Job) -> list[tuple[Task, Tensor]]:
+def _set_bad_aside(block: Sequence[Decoded], job: _Job) -> list[tuple[Task, tuple[Tensor, ...]]]:
     """What could be decoded; the memo learns of the rest, and the quarantine from the memo."""
     readable = []
     for decoded in block:

@@ -9,8 +9,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 log = logging.getLogger("featcache")
 
@@ -18,7 +18,7 @@ SPARE_BYTES = 2 << 30  # of the disk that are left to rows and to whoever else w
 
 
 class Scratch:
-    """Tensors by key in a nameless file, which is gone when the process is, however it ends.
+    """Pixels by key in a nameless file, which is gone when the process is, however it ends.
 
     Reading and writing go past the process's memory, so that it does not grow with the number of images. What does not
     fit `max_bytes` or the disk is not kept, and is decoded again.
@@ -32,19 +32,19 @@ class Scratch:
         self._lock = threading.Lock()
         self._file: int | None = None
 
-    def get(self, key: bytes, shape: tuple[int, ...]) -> Tensor | None:
-        """The uint8 tensor kept under `key`."""
+    def get(self, key: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+        """What is kept under `key`."""
         offset = self._slots.get(key)
         if offset is None or self._file is None:
             return None
-        tensor = torch.empty(shape, dtype=torch.uint8)
-        if os.preadv(self._file, [tensor.numpy().data.cast("B")], offset) != tensor.numel():
+        pixels = np.empty(shape, dtype=np.uint8)
+        if os.preadv(self._file, [pixels.data.cast("B")], offset) != pixels.size:
             return None
-        return tensor
+        return pixels
 
-    def put(self, key: bytes, tensor: Tensor) -> None:
-        """Keep a uint8 tensor, where there is room."""
-        data = tensor.contiguous().numpy().data.cast("B")
+    def put(self, key: bytes, pixels: NDArray[np.uint8]) -> None:
+        """Keep pixels, where there is room."""
+        data = np.ascontiguousarray(pixels).data.cast("B")
         with self._lock:
             if key in self._slots or len(data) > self._left:
                 return

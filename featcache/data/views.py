@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -110,8 +111,7 @@ def _erase(tensor: Tensor, spec: RandomErasing, preprocessing: Preprocessing, rn
     w = min(side, max(1, round(math.sqrt(area * ratio))))
     h = min(side, max(1, round(math.sqrt(area / ratio))))
     left, top = rng.randint(0, side - w), rng.randint(0, side - h)
-    for channel, value in enumerate(_mean_colour(preprocessing)):
-        tensor[channel, top : top + h, left : left + w] = value
+    tensor.numpy()[:, top : top + h, left : left + w] = np.array(_mean_colour(preprocessing))[:, None, None]
     return tensor
 
 
