@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,20 @@ def tiny_backbone() -> tuple[nn.Module, Preprocessing]:
     network.classifier = nn.Linear(64, 10)
     network.forward = lambda x: network.classifier(network.features(x).flatten(1))
     return network, Preprocessing(input_size=32, resize_size=36)
+
+
+def slow_backbone() -> tuple[nn.Module, Preprocessing]:
+    """The same, a tenth of a second a pass: slow enough to be killed on the way."""
+    network, preprocessing = tiny_backbone()
+    forward = network.forward
+
+    def slowly(x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.1)
+        features: torch.Tensor = forward(x)
+        return features
+
+    network.forward = slowly
+    return network, preprocessing
 
 
 def write_digits(root: Path, counts: dict[str, int], classes: int = 4) -> Path:

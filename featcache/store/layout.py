@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.records import FORMAT_VERSION, SPLITS, BackboneInfo, Manifest
-from featcache.store.parts import Features, Part
+from featcache.store.parts import Features, Part, hash_bytes
 from featcache.store.provenance import provenance
 
 CHUNK_BYTES = 1 << 20
@@ -107,11 +107,6 @@ def spec_rows(file: h5py.File, spec: str) -> dict[str, int]:
         return {}
     hashes = file["sha256"][:]
     return {hashes[r].tobytes().hex(): i for i, r in enumerate(file[f"{name}/row"][:])}
-
-
-def hash_bytes(hashes: Sequence[str]) -> NDArray[np.uint8]:
-    """Content hashes as `[N, 32]`."""
-    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32)
 
 
 def row_crcs(hashes: NDArray[np.uint8], features: NDArray[Any]) -> NDArray[np.uint32]:

@@ -43,7 +43,7 @@ class Parts:
         """These rows survive a kill or a power cut from here on."""
         make_folder(self.folder)
         archive = io.BytesIO()  # numpy would seek in the file
-        np.savez(archive, sha256=np.array(sha256), features=features)
+        np.savez(archive, sha256=hash_bytes(sha256), features=features)
         # Base rows sort first: "base" has a smaller leading digit than any spec.
         name = f"{1 if spec else 0}-{spec or 'base'}-{os.getpid()}-{self._number:08d}.npz"
         with replacing(self.folder / name) as temporary:
@@ -66,12 +66,18 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def hash_bytes(hashes: Sequence[str]) -> NDArray[np.uint8]:
+    """Content hashes as `[N, 32]`."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32)
+
+
 def read_part(file: Path) -> Part | None:
     """A part's rows; None when the file is torn or damaged."""
     spec = file.name.split("-")[1]
     try:
         # From memory: numpy leaves a file open when its archive is torn.
         with np.load(io.BytesIO(file.read_bytes())) as archive:
-            return Part("" if spec == "base" else spec, tuple(archive["sha256"].tolist()), archive["features"])
+            hashes = tuple(row.tobytes().hex() for row in archive["sha256"])
+            return Part("" if spec == "base" else spec, hashes, archive["features"])
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, IndexError, NotImplementedError):
         return None

@@ -23,8 +23,9 @@ from featcache.errors import DiskFullError, FeatcacheError, StoreError
 from featcache.records import FORMAT_VERSION, BackboneInfo, Manifest
 from featcache.store import layout
 from featcache.store.locks import StoreLocks
-from featcache.store.parts import Parts
-from featcache.store.seal import BLOCK, seal
+from featcache.store.parts import Parts, hash_bytes
+from featcache.store.seal import seal
+from featcache.store.unfailing import UnfailingFile, editing
 from featcache.store.writer import RowWriter
 
 REMEDY = "Run `featcache cache verify --repair`: it drops what is damaged, and only that is extracted again."
@@ -70,7 +71,7 @@ class FeatureStore:
             values = layout.read_rows(group["features"], order)
             expected = group["crc32"][:][order]
         names = {r: s for s, r in rows.items()}
-        hashes = layout.hash_bytes([names[int(r)] for r in order])
+        hashes = hash_bytes([names[int(r)] for r in order])
         damaged = int((layout.row_crcs(hashes, values) != expected).sum())
         if damaged:
             raise StoreError(f"{self.path}: {damaged} of {len(order)} rows are damaged. {REMEDY}")
@@ -96,7 +97,7 @@ class FeatureStore:
         with open_file(self.path) as file:
             if layout.dataset_name(manifest) in file:
                 return
-        self._rewrite(lambda file: layout.write_dataset(file, manifest))
+        self._rewrite(lambda file, _: layout.write_dataset(file, manifest))
 
     @contextmanager
     def writing(self, waiting: Callable[[str], None] = lambda _: None) -> Iterator[RowWriter]:
@@ -125,10 +126,12 @@ class FeatureStore:
     def _fold(self, writer: RowWriter | None = None) -> None:
         """Move the committed parts, and what the writer knows beside them, into the file."""
 
-        def change(file: h5py.File) -> None:
+        def change(file: h5py.File, target: UnfailingFile) -> None:
             layout.start_file(file, self.info)
             for part in self.parts.read():  # one at a time: memory does not grow with the number of rows
                 layout.append_part(file, part)
+                if target.error is not None:
+                    return  # nothing of this will be kept
             if writer is not None:
                 _add_notes(file, writer)
 
@@ -136,18 +139,14 @@ class FeatureStore:
             self._rewrite(change)
         self.parts.clear()
 
-    def _rewrite(self, change: Callable[[h5py.File], None]) -> None:
+    def _rewrite(self, change: Callable[[h5py.File, UnfailingFile], None]) -> None:
         with self.locks.rewriting(), replacing(self.path) as temporary:
             for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):  # by a killed process
                 left.unlink(missing_ok=True)
             if self.path.exists():
                 shutil.copyfile(self.path, temporary)
-                mode, block = "r+", None
-            else:
-                mode, block = "w", BLOCK
-            # v112: checksums in the file's own structures.
-            with h5py.File(temporary, mode, libver="v112", userblock_size=block) as file:
-                change(file)
+            with editing(temporary) as (file, target):
+                change(file, target)
                 layout.finish_file(file)
             seal(temporary)
 

@@ -18,7 +18,8 @@ from featcache.records import FORMAT_VERSION, Identity
 from featcache.store import layout
 from featcache.store.locks import StoreLocks
 from featcache.store.parts import Features, Parts, read_part
-from featcache.store.seal import BLOCK, is_whole, seal
+from featcache.store.seal import is_whole, seal
+from featcache.store.unfailing import editing
 
 SHOWN_ROWS = 20
 FLETCHER_BYTES = 4  # HDF5 appends its checksum to each chunk
@@ -134,10 +135,7 @@ def repair(verdict: Verdict) -> bool:
 
 def _rebuild(path: Path) -> None:
     with replacing(path) as temporary:
-        with (
-            h5py.File(path, "r") as old,
-            h5py.File(temporary, "w", libver="v112", userblock_size=BLOCK) as new,
-        ):
+        with h5py.File(path, "r") as old, editing(temporary) as (new, _):
             for name in layout.sound_attributes(old):
                 new.attrs[name] = old.attrs[name]
             # What can be known from the name and the rows alone, were its attribute damaged.

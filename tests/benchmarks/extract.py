@@ -6,6 +6,7 @@ Every ratio is of two times from this run, alternating, the best of the repeats.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 import os
@@ -162,8 +163,8 @@ def overhead(work: Path, images: int, repeats: int) -> None:
             times["whole"] = min(times["whole"], bench.seconds)
         wall = times["whole"] - times["build"]
         print(
-            f"  {name:20s} decode {times['decode']:6.2f} s + forward {times['forward']:6.2f} s; extraction {wall:6.2f} s "
-            f"(and {times['build']:.2f} s to build the network): {wall / (times['decode'] + times['forward']):.2f}"
+            f"  {name:20s} decode {times['decode']:.2f} s + forward {times['forward']:.2f} s; extraction {wall:.2f} s "
+            f"(and {times['build']:.2f} s of building): {wall / (times['decode'] + times['forward']):.2f}"
         )
 
 
@@ -233,14 +234,15 @@ def memory(work: Path, images: int, repeats: int) -> None:
     for count in (1_000, 10_000):
         data = write_photographs(work / f"data {count}", count, 96, 72)
         script = (
-            "import resource, sys; from featcache.extraction import extract; from featcache.options import load_options;"
+            "import resource, sys\nfrom featcache.extraction import extract\n"
+            "from featcache.options import load_options\n"
             "extract(load_options(sys.argv[1])); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
         )
         one = options("resnet18", data, work / f"cache {count}").as_dict()
         one["model"]["input_size"] = 64
         one["cache"]["dtype"] = "float32"
         file = work / "options.json"
-        file.write_text(__import__("json").dumps(one))
+        file.write_text(json.dumps(one))
         done = subprocess.run([sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True)
         peaks.append(float(done.stdout.split()[-1]))
         print(f"  {count:6d} images: {peaks[-1]:.0f} MB")

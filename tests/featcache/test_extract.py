@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from conftest import TINY
 from PIL import Image
 
 from featcache.data.images import EvalTransform
 from featcache.errors import DataError, InputError, NonFiniteError
 from featcache.extraction import Extraction, extract
+from featcache.inference import Inference
 from featcache.options import parse_options
 
 Config = Callable[..., dict[str, Any]]
@@ -70,6 +72,90 @@ def test_what_costs_a_forward_pass_and_what_does_not(run: Callable[..., Extracti
     assert run(model={"input_size": 40}).new == 85
     assert run(cache={"dtype": "float32"}).new == 85
     assert run().new == 0
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The images of each call of the network in stage one."""
+    seen: list[int] = []
+    call = Inference.__call__
+
+    def counting(self: Inference, images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return call(self, images)
+
+    monkeypatch.setattr(Inference, "__call__", counting)
+    return seen
+
+
+def weights_file(path: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
+    return path
+
+
+def test_the_identity_table(config: Config, digits: Path, tmp_path: Path, passes: list[int]) -> None:
+    """Law 4 by its forward passes: each change, and what it costs."""
+
+    def cost(**sections: dict[str, Any]) -> int:
+        passes.clear()
+        model = {"weights": str(tmp_path / "weights.pth"), "pretrained": True, **sections.pop("model", {})}
+        extraction = extract(parse_options(config(model=model, **sections)))
+        assert sum(passes) == extraction.new
+        return extraction.new
+
+    weights = weights_file(tmp_path / "weights.pth", 0)
+    every, one = 84, 1
+    assert cost() == every
+    assert cost() == 0
+    # What rows depend on.
+    weights_file(weights, 1)
+    assert cost() == every
+    assert cost(model={"input_size": 40}) == every
+    assert cost(training={"precision": "bfloat16"}) == every
+    Image.new("RGB", (50, 40), "red").save(digits / "train" / "digit 3" / "000.png")
+    assert cost() == one
+    # What they do not.
+    weights.rename(tmp_path / "renamed.pth")
+    assert cost(model={"weights": str(tmp_path / "renamed.pth")}) == 0
+    weights_file(weights, 0)
+    assert cost() == one  # the first weights again, and the image that was changed meanwhile
+    (digits / "val" / "digit 1" / "000.png").rename(digits / "val" / "digit 2" / "relabelled.png")
+    assert cost() == 0
+    (digits / "train" / "digit 1" / "003.png").rename(digits / "test" / "digit 1" / "moved.png")
+    assert cost() == 0
+    (digits / "train" / "digit 2" / "000.png").rename(digits / "train" / "digit 2" / "renamed.png")
+    assert cost() == 0
+    for file in (digits / "train" / "digit 2").iterdir():
+        file.touch()
+    assert cost() == 0
+    digits.rename(digits.with_name("another name"))
+    assert cost(data={"path": str(digits.with_name("another name"))}) == 0
+    shutil.copytree(digits.with_name("another name") / "train", tmp_path / "second data set")
+    assert cost(data={"path": str(tmp_path / "second data set")}) == 0
+    assert cost(data={"path": str(tmp_path / "second data set"), "batch_size": 4}) == 0
+    assert cost(data={"path": str(tmp_path / "second data set")}, training={"epochs": 9, "seed": 5}) == 0
+
+
+def test_a_store_that_nearly_matches_is_explained(
+    run: Callable[..., Extraction], caplog: pytest.LogCaptureFixture
+) -> None:
+    run()
+    with caplog.at_level(logging.INFO):
+        run(model={"input_size": 40})
+    assert "preprocessing.input_size is 32 there, 40 here" in caplog.text
+
+
+def test_views_cost_their_own_rows_only(run: Callable[..., Extraction], passes: list[int]) -> None:
+    assert run().new == 84
+    passes.clear()
+    flips = {"augmentations": ["horizontal_flip"], "views": 3}
+    assert run(data=flips).new == 48  # of train
+    assert sum(passes) == 96
+    passes.clear()
+    assert run(data=flips).new == 0
+    assert run(data={**flips, "views": 4}).new == 48
+    assert sum(passes) == 144
 
 
 def test_a_second_data_set_shares_rows(run: Callable[..., Extraction], digits: Path, tmp_path: Path) -> None:
@@ -181,6 +267,24 @@ def test_the_profile_is_measured_once_for_each_head_and_device(
     assert run().profile == first.profile
     with pytest.raises(pytest.fail.Exception):
         run(profile={"iterations": 4})
+
+
+def test_what_was_measured_is_told_apart(run: Callable[..., Extraction]) -> None:
+    profile = run(profile={"batch_sizes": [1, 4], "precisions": ["float32", "bfloat16"], "iterations": 4}).profile
+    assert [(m.precision, m.latency_ms.batch_size) for m in profile.measurements] == [
+        ("float32", 1),
+        ("float32", 4),
+        ("bfloat16", 1),
+        ("bfloat16", 4),
+    ]
+    assert profile.measurements[0].latency_ms == profile.latency_ms
+    assert profile.preprocess_ms is not None and profile.preprocess_ms.iterations == 16
+    shares = profile.backbone_ms.mean + profile.head_ms.mean
+    assert shares == pytest.approx(profile.latency_ms.mean)
+    assert profile.backbone_ms.mean > 0 and profile.head_ms.mean > 0
+    assert (
+        run(profile={"batch_sizes": [1, 4], "precisions": ["float32", "bfloat16"], "iterations": 4}).profile == profile
+    )
 
 
 def test_a_device_that_is_not_there(config: Config) -> None:
