@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,14 @@ def load_all(paths: Sequence[str], overrides: Sequence[str]) -> list[Options]:
     return loaded
 
 
+def _release(error: BaseException | None) -> None:
+    """Forget the local variables of the frames that an error came through: they hold the network that did not fit a
+    GPU's memory, and the next one needs it."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
 @contextmanager
 def shared_scratch(options: Sequence[Options]) -> Iterator[Scratch | None]:
     """Where several configs keep decoded images for each other; a lone config needs none."""
@@ -88,10 +97,12 @@ def run_each(options: Sequence[Options], work: Callable[[Options], T], progress:
             done.append(work(one))
         except FeatcacheError as error:
             failures.append(Failure(name, error))
+            _release(error)
         except Exception as error:  # torch, the system and users' backbones raise what they like
             wrapped = WorkError(f"{type(error).__name__}: {error}")
             wrapped.__cause__ = error
             failures.append(Failure(name, wrapped))
+            _release(error)
         else:
             continue
         if len(options) > 1:  # a lone failure is said once, at the end

@@ -22,7 +22,7 @@ from featcache.data.quarantine import quarantine
 from featcache.data.scratch import Scratch
 from featcache.data.views import spec_digest
 from featcache.errors import InputError, NonFiniteError
-from featcache.inference import Inference
+from featcache.inference import Inference, one_image_too_many, out_of_memory
 from featcache.options import DataOptions, Options
 from featcache.profiling import device_name, profile_model
 from featcache.records import SILENT, BackboneInfo, BadImage, Manifest, Profile, Progress, digest
@@ -285,17 +285,22 @@ def _measure(job: _Job, backbone: Backbone) -> Profile:
     readable = [i.path for i in job.manifest.images if job.memo.bad_reason(i.sha256, READER) is None]
     sample = readable[:: max(1, len(readable) // PREPROCESS_SAMPLE)][:PREPROCESS_SAMPLE]
     own = job.info.identity.precision
-    profile = profile_model(
-        backbone,
-        build_head(job.dims, options.model.dropout),
-        input_size=job.info.identity.preprocessing.input_size,
-        precision=own,
-        throughput_batch_size=options.data.batch_size,
-        options=options.profile,
-        device=job.device,
-        variants={p: backbone.at(p) for p in options.profile.precisions if p != own},
-        preprocess=[partial(_prepare, transform, path) for path in sample],
-    )
+    try:
+        profile = profile_model(
+            backbone,
+            build_head(job.dims, options.model.dropout),
+            input_size=job.info.identity.preprocessing.input_size,
+            precision=own,
+            throughput_batch_size=options.data.batch_size,
+            options=options.profile,
+            device=job.device,
+            variants={p: backbone.at(p) for p in options.profile.precisions if p != own},
+            preprocess=[partial(_prepare, transform, path) for path in sample],
+        )
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise one_image_too_many(job.info.identity.backbone, job.device) from None
     if profile.busy:
         log.warning(
             "%s: latency p95 is %.1f ms against a median of %.1f ms: something else kept the machine busy",

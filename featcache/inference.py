@@ -55,8 +55,10 @@ class Inference:
                 features = torch.cat(pieces).cpu()
                 self.seconds += time.perf_counter() - begin
                 return features
-            except torch.OutOfMemoryError:
-                self._halve()
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            self._halve()  # outside the handler, whose traceback holds what did not fit
 
     def _piece(self, images: Tensor) -> Tensor:
         n = len(images)
@@ -66,10 +68,8 @@ class Inference:
         with torch.inference_mode():
             try:
                 return run_network(self._network, x.contiguous(memory_format=torch.channels_last), self._precision)[:n]
-            except torch.OutOfMemoryError:
-                raise
             except Exception as error:  # the compiler raises what its many parts raise
-                if not self._compiled:
+                if not self._compiled or out_of_memory(error):
                     raise
                 raise WorkError(
                     f"{self.name}: torch.compile failed: {str(error).strip().splitlines()[0]}. Set cache.compile to "
@@ -78,14 +78,23 @@ class Inference:
 
     def _halve(self) -> None:
         if self.batch_size == 1:
-            raise WorkError(
-                f"{self.name}: one image does not fit the memory of {self.device}. Choose a smaller model.input_size "
-                "or another device."
-            ) from None
+            raise one_image_too_many(self.name, self.device)
         self.batch_size = max(1, self.batch_size // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("%s: out of memory; going on with batches of %d", self.name, self.batch_size)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """The device, or the machine, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def one_image_too_many(name: str, device: torch.device) -> WorkError:
+    """What is said where not even one image fits."""
+    return WorkError(
+        f"{name}: one image does not fit the memory of {device}. Choose a smaller model.input_size or another device."
+    )
 
 
 def cpu_images() -> int:

@@ -26,6 +26,8 @@ from featcache.records import Latency, Measurement, Profile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+log = logging.getLogger("featcache")
+
 BUSY_RATIO = 1.5  # p95 over p50 above this says that something else ran beside the measurement
 BUSY_ATTEMPTS = 3
 THROUGHPUT_PASSES = 5
@@ -70,7 +72,13 @@ def profile_model(
     ]
     measurements = [Measurement(precision, latency)]
     for name, network, n in others:
-        times, _, _ = _calmest(network, head, input_size, n, options, device)
+        try:
+            times, _, _ = _calmest(network, head, input_size, n, options, device)
+        except torch.OutOfMemoryError:
+            if n == 1:
+                raise
+            log.warning("a batch of %d images (%s) does not fit the memory of %s: not measured", n, name, device)
+            continue
         measurements.append(Measurement(name, _summary(times.sum(axis=1), options.warmup, n)))
     rate, fitted = _throughput(nn.Sequential(backbone, head), input_size, throughput_batch_size, device)
     count = count_macs(nn.Sequential(backbone, head), input_size)

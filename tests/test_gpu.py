@@ -43,6 +43,25 @@ def test_the_profile_is_of_the_device(config: Config, tmp_path: Path) -> None:
     assert 0 < cuda.profile.peak_memory_bytes < torch.cuda.get_device_properties(0).total_memory
 
 
+def test_every_precision_and_batch_size_is_measured(config: Config) -> None:
+    profile = {"batch_sizes": [1, 8], "precisions": ["bfloat16", "float16"], "iterations": 5}
+    measured = extract(parse_options(config(profile=profile)), device="cuda").profile
+    assert len(measured.measurements) == 6
+    assert all(m.latency_ms.p50 > 0 for m in measured.measurements)
+    assert measured.backbone_ms.mean + measured.head_ms.mean == pytest.approx(measured.latency_ms.mean)
+
+
+def test_features_do_not_depend_on_the_images_beside() -> None:
+    from featcache.backbones import load_backbone
+    from featcache.inference import Inference
+    from featcache.options import ModelOptions
+
+    backbone = load_backbone(ModelOptions(backbone="resnet18", input_size=64, pretrained=False))
+    infer = Inference(backbone, torch.device("cuda"), 8)
+    images = torch.randint(0, 256, (19, 3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(infer(images[5:6]), infer(images)[5:6])
+
+
 def test_a_run_on_the_gpu_is_as_good_and_comes_back(config: Config, tmp_path: Path, digits: Path) -> None:
     options = config(training={"epochs": 30, "seeds": 3})
     runs = [train_model(options, results_dir=tmp_path / d, device=d) for d in ("cpu", "cuda")]

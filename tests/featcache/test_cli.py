@@ -45,7 +45,7 @@ def test_help_comes_before_torch_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("benchmark", "train", "extract", "report", "backbones", "check"):
+    for command in ("benchmark", "train", "extract", "report", "backbones", "check", "cache"):
         assert command in done.stdout
 
 

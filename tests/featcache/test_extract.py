@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,9 @@ import torch
 import torchvision
 from conftest import TINY
 from PIL import Image
+from typer.testing import CliRunner
 
+from featcache.cli import app
 from featcache.data.images import EvalTransform
 from featcache.errors import DataError, InputError, NonFiniteError
 from featcache.extraction import Extraction, extract
@@ -257,6 +260,35 @@ def test_a_batch_that_does_not_fit_is_halved(
     assert "going on with batches of 2" in caplog.text
     assert extraction.store.extraction()["batch_size"] == 2
     assert extraction.profile.throughput_batch_size == 2
+
+
+def test_one_backbone_that_does_not_fit_leaves_the_others_done(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import conftest
+
+    def too_large() -> Any:
+        network, preprocessing = conftest.tiny_backbone()
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            if len(images) != 2:  # what finds the number of features
+                raise torch.OutOfMemoryError("no room")
+            return torch.zeros(2, 64)
+
+        network.forward = forward
+        return network, preprocessing
+
+    monkeypatch.setattr(conftest, "too_large", too_large, raising=False)
+    files = []
+    for name in ("tiny_backbone", "too_large", "missing", "slow_backbone"):
+        model = {"backbone": f"conftest:{name}", "pretrained": True}
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(config(name, model=model)))
+    done = CliRunner().invoke(app, ["extract", *map(str, files), "--allow-custom"])
+    assert done.exit_code == 1
+    assert done.output.count("84 new, 0 bad;") == 2
+    assert "2 of 4 configs failed; the others are done" in done.output
+    assert "too_large: conftest:too_large: one image does not fit the memory of cpu" in done.output
 
 
 def test_the_profile_is_measured_once_for_each_head_and_device(

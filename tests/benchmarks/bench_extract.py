@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,7 +42,14 @@ BATCH = 32
 
 def main() -> None:
     """Run the sections that are asked for."""
-    sections = {"overhead": overhead, "plain": plain, "twelve": twelve, "idle": idle, "memory": memory}
+    sections = {
+        "overhead": overhead,
+        "plain": plain,
+        "twelve": twelve,
+        "compile": compiling,
+        "idle": idle,
+        "memory": memory,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
     parser.add_argument("--images", type=int, default=256)
@@ -56,14 +64,23 @@ def main() -> None:
             sections[name](Path(folder), arguments.images, arguments.repeats)
 
 
-def options(backbone: str, data: Path, cache: Path) -> Options:
+def weights(backbone: str, work: Path) -> Path:
+    """Seeded random weights as a file: loading them is quick, unlike finding their scale again each time."""
+    file = work / f"{backbone}.pth"
+    if not file.exists():
+        model = ModelOptions(backbone=backbone, input_size=224, pretrained=False)
+        torch.save(load_backbone(model).network.state_dict(), file)
+    return file
+
+
+def options(backbone: str, data: Path, work: Path) -> Options:
     """One run; the profile is cut short, since it is not what is measured here."""
     return parse_options(
         {
             "experiment_name": backbone,
-            "model": {"backbone": backbone, "input_size": 224, "pretrained": False},
+            "model": {"backbone": backbone, "input_size": 224, "weights": str(weights(backbone, work))},
             "data": {"path": str(data), "batch_size": 1},
-            "cache": {"dir": str(cache), "batch_size": BATCH},
+            "cache": {"dir": str(work / "cache"), "batch_size": BATCH},
             "profile": {"iterations": 1, "warmup": 0},
         }
     )
@@ -82,15 +99,15 @@ class Bench:
     def __init__(self, name: str, data: Path, work: Path) -> None:
         self.name, self.data, self.work = name, data, work
         self.device = pick_device()
-        model = ModelOptions(backbone=name, input_size=224, pretrained=False)
-        self.backbone: Backbone = load_backbone(model)
-        self.infer = Inference(load_backbone(model), self.device, BATCH)
+        self.model = options(name, data, work).model
+        self.backbone: Backbone = load_backbone(self.model)
+        self.infer = Inference(load_backbone(self.model), self.device, BATCH)
         self.files = sorted(data.rglob("*.jpg"))
         self.tasks = [Task(_sha256(f), f, (0,)) for f in self.files]
         self.number = 0
         # Describes the backbone and measures its profile once, on another data set: what is timed finds both known.
         self.few = write_photographs(work / "few", 16)
-        extract(options(name, self.few, work / "cache"))
+        extract(options(name, self.few, work))
 
     def decode(self) -> None:
         """Files to uint8 tensors, with every core."""
@@ -115,16 +132,15 @@ class Bench:
 
     def build(self) -> None:
         """What extraction does once, whatever the number of images."""
-        Inference(load_backbone(ModelOptions(backbone=self.name, input_size=224, pretrained=False)), self.device, BATCH)
+        Inference(load_backbone(self.model), self.device, BATCH)
 
     def whole(self, scratch: Scratch | None = None) -> None:
         """Files to committed rows, by the public function, on an emptied store."""
         for file in (self.work / "cache").glob("*.h5"):
             if file.name.startswith(self.name + "-"):
                 file.unlink()
-        extract(options(self.name, self.few, self.work / "cache"))
-        seconds = timed(lambda: extract(options(self.name, self.data, self.work / "cache"), scratch=scratch))
-        self.seconds = seconds
+        extract(options(self.name, self.few, self.work))
+        self.seconds = timed(lambda: extract(options(self.name, self.data, self.work), scratch=scratch))
 
     def plain_loop(self, workers: int) -> Callable[[], None]:
         """What anyone writes: DataLoader(ImageFolder), eager, contiguous."""
@@ -215,11 +231,30 @@ def twelve(work: Path, images: int, repeats: int) -> None:
     )
 
 
+def compiling(work: Path, images: int, repeats: int) -> None:
+    """What cache.compile gives, and after how many images it has repaid its time."""
+    del work, images
+    print("\ntorch.compile: one forward pass without and with it, and the images after which it is repaid")
+    for name in SIX:
+        backbone = load_backbone(ModelOptions(backbone=name, input_size=224, pretrained=False))
+        plain, compiled = (Inference(backbone, pick_device(), BATCH, c) for c in (False, True))
+        x = torch.randint(0, 256, (plain.batch_size, 3, 224, 224), dtype=torch.uint8)
+        plain(x)
+        cost = timed(partial(compiled, x))
+        before, after = math.inf, math.inf
+        for _ in range(10 * repeats):
+            before = min(before, timed(partial(plain, x)))
+            after = min(after, timed(partial(compiled, x)))
+        gain = (before - after) / len(x)
+        repaid = f"repaid after {cost / gain:,.0f} images" if gain > 0 else "never repaid"
+        print(f"  {name:20s} {before * 1e3:6.0f} ms, compiled {after * 1e3:6.0f} ms; compiling {cost:5.1f} s: {repaid}")
+
+
 def idle(work: Path, images: int, repeats: int) -> None:
     """Nothing new to extract from 10,000 images."""
     del images
     data = write_photographs(work / "data", 10_000, 48, 36)
-    one = options("squeezenet1_1", data, work / "cache")
+    one = options("squeezenet1_1", data, work)
     one = one.model_copy(update={"model": one.model.model_copy(update={"input_size": 32})})
     first = timed(lambda: extract(one))
     again = min(timed(lambda: extract(one)) for _ in range(repeats))
@@ -238,7 +273,8 @@ def memory(work: Path, images: int, repeats: int) -> None:
             "from featcache.options import load_options\n"
             "extract(load_options(sys.argv[1])); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
         )
-        one = options("resnet18", data, work / f"cache {count}").as_dict()
+        one = options("resnet18", data, work).as_dict()
+        one["cache"]["dir"] = str(work / f"cache {count}")
         one["model"]["input_size"] = 64
         one["cache"]["dtype"] = "float32"
         file = work / "options.json"
