@@ -318,7 +318,19 @@ def cache_prune(
 
     if older_than_days is None and max_gb is None and not unused:
         raise OptionsError("cache prune: say what may go: --older-than-days N, --max-gb N or --unused (or several).")
-    used = frozenset(str(run.summary["store"]) for run in finished_runs(results_dir)) if unused else None
+    used = None
+    if unused:
+        runs = finished_runs(results_dir)
+        if not runs:  # a mistyped folder would make every store an unused one
+            raise OptionsError(
+                f"cache prune --unused: {results_dir} holds no finished run. Name it with --results-dir."
+            )
+        unread = set(results_dir.glob("*/summary.json")) - {run.folder / "summary.json" for run in runs}
+        if unread:
+            raise OptionsError(
+                f"cache prune --unused: {min(unread)} cannot be read, so what it used is not known. Mend or remove it."
+            )
+        used = frozenset(str(run.summary["store"]) for run in runs)
     pruned = prune(_cache_folder(cache_dir), older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run)
     for one in pruned:
         what = "kept, a process works with it" if one.kept else "would go" if dry_run else "removed"

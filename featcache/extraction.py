@@ -21,10 +21,10 @@ from featcache.data.images import READER, EvalTransform, UnreadableImageError
 from featcache.data.quarantine import quarantine
 from featcache.data.scratch import Scratch
 from featcache.data.views import spec_digest
-from featcache.errors import InputError, NonFiniteError
-from featcache.inference import Inference, one_image_too_many, out_of_memory
+from featcache.errors import InputError, NonFiniteError, WorkError
+from featcache.inference import Inference, one_image_too_many
 from featcache.options import DataOptions, Options
-from featcache.profiling import device_name, profile_model
+from featcache.profiling import device_name, out_of_memory, profile_model
 from featcache.records import SILENT, BackboneInfo, BadImage, Manifest, Profile, Progress, digest
 from featcache.store import FeatureStore, RowWriter
 from featcache.store.upkeep import why_new
@@ -113,12 +113,22 @@ def extract(
     job = _Job(options, place, manifest, memo, info, dims, store, _spec(options.data), progress, scratch, allow_custom)
     store.hold()
     new = 0
-    if _missing(job) or _known_profile(job) is None:
-        new = _extract_and_measure(job, backbone)
+    if _missing(job):
+        new, backbone = _extract_and_measure(job, backbone)
+    if store.rows() and _known_profile(job) is None:
+        store.save_profile(_profile_key(job), asdict(_measure(job, backbone or _load(job))))
     readable, bad = quarantine(manifest, memo, options.data, Path(options.cache.dir))
     store.save_dataset(readable)
     profile = _known_profile(job)
     assert profile is not None  # measured above, where it was not there
+    if profile.busy:
+        log.warning(
+            "%s: latency p95 is %.1f ms against a median of %.1f ms: something else kept the machine busy when it was "
+            "measured",
+            info.identity.backbone,
+            profile.latency_ms.p95,
+            profile.latency_ms.p50,
+        )
     reused = len({i.sha256 for i in readable.images}) - new
     log.info("%s: %d rows reused, %d new, %d bad", info.identity.stem, reused, new, len(bad))
     return Extraction(info, readable, store, job.spec, dims, reused, new, bad, profile)
@@ -158,27 +168,31 @@ def _missing(job: _Job) -> list[Task]:
     return list(tasks.values())
 
 
-def _extract_and_measure(job: _Job, backbone: Backbone | None) -> int:
-    """Commit the rows and the profile that the store lacks; returns how many images were extracted."""
-    if not job.store.path.exists() and (reason := why_new(job.store.path.parent, job.info.identity)) is not None:
+def _extract_and_measure(job: _Job, backbone: Backbone | None) -> tuple[int, Backbone | None]:
+    """Commit the rows and the profile that the store lacks; returns how many images were extracted, and the backbone
+    where it is still as `load_model` gives it."""
+    begun = job.store.path.exists() or job.store.parts.files()
+    if not begun and (reason := why_new(job.store.path.parent, job.info.identity)) is not None:
         log.info("%s: extracted anew: %s", job.info.identity.stem, reason)
     with job.store.writing(log.warning) as writer:
-        tasks, known = _missing(job), _known_profile(job)  # another process may just have filled some
-        if not tasks and known is not None:
-            return 0
+        tasks = _missing(job)
+        if not tasks:  # another process has just filled them
+            return 0, backbone
         backbone = backbone or _load(job)
-        if known is None:  # first, while the network is as `load_model` gives it
+        if _known_profile(job) is None:  # first, while the network is as `load_model` gives it
             writer.profiles[_profile_key(job)] = asdict(_measure(job, backbone))
-        return _run(job, tasks, backbone, writer) if tasks else 0
+        return _run(job, tasks, backbone, writer), None
 
 
 def _run(job: _Job, tasks: Sequence[Task], backbone: Backbone, writer: RowWriter) -> int:
     """Extract `tasks`; returns how many of them could be."""
     cache, data = job.options.cache, job.options.data
-    name, total = job.info.identity.backbone, len({i.sha256 for i in job.manifest.images})
+    name, distinct = job.info.identity.backbone, {i.sha256 for i in job.manifest.images}
     infer = Inference(backbone, job.device, cache.batch_size, cache.compile)
     decoder = Decoder(backbone.preprocessing, data.augmentations, data.workers, job.scratch)
-    images = new = bad = 0
+    images = new = 0
+    bad = sum(job.memo.bad_reason(s, READER) is not None for s in distinct)
+    reused = len(distinct) - len(tasks) - bad
     job.progress.begin(name, len(tasks), "img")
     try:
         blocks = decoder.blocks(
@@ -195,9 +209,10 @@ def _run(job: _Job, tasks: Sequence[Task], backbone: Backbone, writer: RowWriter
                 images += len(features)
             new += len(readable)
             bad += len(block) - len(readable)
-            job.progress.advance(len(block), f"{total - len(tasks)} reused, {new} new, {bad} bad")
+            job.progress.advance(len(block), f"{reused} reused, {new} new, {bad} bad")
         seconds = decoder.seconds + infer.seconds
         # The rate on record is that of the largest extraction, not of the last few images.
+        writer.extraction["batch_size"] = infer.batch_size
         if images and images >= writer.extraction.get("images", 0):
             writer.extraction = {
                 "images": images,
@@ -300,14 +315,13 @@ def _measure(job: _Job, backbone: Backbone) -> Profile:
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
+        first = options.profile.batch_sizes[0]
+        if first > 1:
+            raise WorkError(
+                f"{job.info.identity.backbone}: profile.batch_sizes starts with {first}, which does not fit the memory "
+                f"of {job.device}. Put a smaller one first."
+            ) from None
         raise one_image_too_many(job.info.identity.backbone, job.device) from None
-    if profile.busy:
-        log.warning(
-            "%s: latency p95 is %.1f ms against a median of %.1f ms: something else kept the machine busy",
-            job.info.identity.backbone,
-            profile.latency_ms.p95,
-            profile.latency_ms.p50,
-        )
     return profile
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from featcache.backbones.folding import fold_batch_norms
 from featcache.backbones.model import Backbone, run_network
 from featcache.data.images import normalise
 from featcache.errors import WorkError
+from featcache.profiling import out_of_memory
 
 log = logging.getLogger("featcache")
 
@@ -65,7 +68,7 @@ class Inference:
         if n < self.batch_size:
             images = torch.cat([images, images[:1].expand(self.batch_size - n, -1, -1, -1)])
         x = normalise(images.to(self.device, non_blocking=True), self._preprocessing)
-        with torch.inference_mode():
+        with torch.inference_mode(), _exact(self._precision, self.device):
             try:
                 return run_network(self._network, x.contiguous(memory_format=torch.channels_last), self._precision)[:n]
             except Exception as error:  # the compiler raises what its many parts raise
@@ -81,13 +84,23 @@ class Inference:
             raise one_image_too_many(self.name, self.device)
         self.batch_size = max(1, self.batch_size // 2)
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            with torch.cuda.device(self.device):
+                torch.cuda.empty_cache()
         log.warning("%s: out of memory; going on with batches of %d", self.name, self.batch_size)
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """The device, or the machine, had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+@contextmanager
+def _exact(precision: str, device: torch.device) -> Iterator[None]:
+    """float32 means float32: on a GPU, PyTorch's convolutions would round to TensorFloat-32, at about 1e-3."""
+    if device.type != "cuda" or precision != "float32":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def one_image_too_many(name: str, device: torch.device) -> WorkError:

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -62,20 +62,42 @@ def profile_model(
     `variants` holds the backbone at other precisions, by name, to be timed too; each of `preprocess` makes one image
     file into the network's input, and is timed on the CPU.
     """
-    backbone, head = backbone.to(device).eval(), head.to(device).eval()
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # events are of the current device
+        return _profile(
+            backbone.to(device).eval(),
+            head.to(device).eval(),
+            input_size,
+            precision,
+            throughput_batch_size,
+            options,
+            device,
+            variants or {},
+            preprocess,
+        )
+
+
+def _profile(
+    backbone: nn.Module,
+    head: nn.Module,
+    input_size: int,
+    precision: str,
+    throughput_batch_size: int,
+    options: ProfileOptions,
+    device: torch.device,
+    variants: Mapping[str, nn.Module],
+    preprocess: Sequence[Callable[[], object]],
+) -> Profile:
     batch_size, *more = options.batch_sizes
     stages, peak, peak_kind = _calmest(backbone, head, input_size, batch_size, options, device)
     latency = _summary(stages.sum(axis=1), options.warmup, batch_size)
     others = [(precision, backbone, n) for n in more]
-    others += [
-        (p, network.to(device).eval(), n) for p, network in (variants or {}).items() for n in options.batch_sizes
-    ]
+    others += [(p, network.to(device).eval(), n) for p, network in variants.items() for n in options.batch_sizes]
     measurements = [Measurement(precision, latency)]
     for name, network, n in others:
         try:
             times, _, _ = _calmest(network, head, input_size, n, options, device)
-        except torch.OutOfMemoryError:
-            if n == 1:
+        except RuntimeError as error:
+            if n == 1 or not out_of_memory(error):
                 raise
             log.warning("a batch of %d images (%s) does not fit the memory of %s: not measured", n, name, device)
             continue
@@ -107,6 +129,12 @@ def profile_model(
         measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         busy=latency.p95 > BUSY_RATIO * latency.p50,
     )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """The device, or the machine, had no memory left, in whichever of PyTorch's ways of saying it."""
+    said = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
 
 
 def device_name(device: torch.device) -> str:
@@ -211,16 +239,17 @@ def _throughput(model: nn.Module, size: int, batch_size: int, device: torch.devi
 
     That is `batch_size`, or the largest half, quarter, .. of it that fits the device's memory.
     """
-    try:
-        images = torch.rand(batch_size, 3, size, size, device=device)
-        with torch.inference_mode():
-            model(images)
-            times = _timed(images, (model,), THROUGHPUT_PASSES, device)
-    except torch.OutOfMemoryError:
-        if batch_size == 1:
-            raise
-        return _throughput(model, size, batch_size // 2, device)
-    return batch_size / (float(np.median(times)) / 1e3), batch_size
+    while True:
+        try:
+            images = torch.rand(batch_size, 3, size, size, device=device)
+            with torch.inference_mode():
+                model(images)
+                times = _timed(images, (model,), THROUGHPUT_PASSES, device)
+            return batch_size / (float(np.median(times)) / 1e3), batch_size
+        except RuntimeError as error:
+            if batch_size == 1 or not out_of_memory(error):
+                raise
+        batch_size //= 2  # outside the handler, whose traceback holds what did not fit
 
 
 @contextmanager

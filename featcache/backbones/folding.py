@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+log = logging.getLogger("featcache")
 
 MAX_RELATIVE_ERROR = 1e-4  # of a row's norm; folding rounds differently and changes nothing else
 
@@ -19,18 +22,19 @@ def fold_batch_norms(network: nn.Module, images: Tensor) -> tuple[nn.Module, int
     Pairs are found by running `images` `[N, 3, S, S]` through it: a batch norm that is given the very tensor which a
     convolution returned. Whether anything else used that tensor too shows in the features, which are compared.
     """
-    try:
-        folded = copy.deepcopy(network)
-    except Exception:  # networks may hold what cannot be copied, such as weights under a parametrisation
-        return network, 0
     with torch.no_grad():
         expected = network(images)
-        pairs = _pairs(folded, images)
-        for conv, norm in pairs:
-            _fold(folded, conv, norm)
-        found = folded(images)
-    error = (found - expected).norm(dim=1) / expected.norm(dim=1).clamp_min(1e-30)
-    if not pairs or not bool((error <= MAX_RELATIVE_ERROR).all()):
+        try:
+            folded = copy.deepcopy(network)
+            pairs = _pairs(folded, images)
+            for conv, norm in pairs:
+                _fold(folded, conv, norm)
+            found = folded(images)
+        except Exception as error:  # networks hold what cannot be copied, or reach for their norms' weights
+            log.debug("batch norms are not folded: %s: %s", type(error).__name__, error)
+            return network, 0
+    change = (found - expected).norm(dim=1) / expected.norm(dim=1).clamp_min(1e-30)
+    if not pairs or not bool((change <= MAX_RELATIVE_ERROR).all()):
         return network, 0
     return folded, len(pairs)
 

@@ -29,9 +29,10 @@ def quarantine(
         for i in manifest.images
         if (reason := memo.bad_reason(i.sha256, READER)) is not None
     )
-    if not bad:
-        return manifest, ()
     file = cache_dir / "quarantine" / f"{manifest.name}-{digest(str(manifest.root))[:8]}.csv"
+    if not bad:
+        file.unlink(missing_ok=True)  # what it listed has been mended or removed
+        return manifest, ()
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "reason", "sha256"])

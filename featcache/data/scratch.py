@@ -28,6 +28,7 @@ class Scratch:
         self._folder = folder
         self._left = max_bytes
         self._end = 0
+        self._full = False
         self._slots: dict[bytes, int] = {}
         self._lock = threading.Lock()
         self._file: int | None = None
@@ -46,7 +47,15 @@ class Scratch:
         """Keep pixels, where there is room."""
         data = np.ascontiguousarray(pixels).data.cast("B")
         with self._lock:
-            if key in self._slots or len(data) > self._left:
+            if key in self._slots:
+                return
+            if len(data) > self._left:
+                if not self._full:
+                    self._full = True
+                    log.warning(
+                        "%d decoded images fill cache.max_decoded_gb or the disk; each backbone decodes the others",
+                        len(self._slots),
+                    )
                 return
             offset, self._end, self._left = self._end, self._end + len(data), self._left - len(data)
             try:
@@ -70,8 +79,8 @@ class Scratch:
             return os.dup(file.fileno())
 
     def _give_up(self, error: OSError) -> None:
-        self._left = 0  # what is kept stays; the rest is decoded by each backbone
-        log.info("decoded images are no longer kept for the next backbone: %s", error)
+        self._left, self._full = 0, True  # what is kept stays; the rest is decoded by each backbone
+        log.warning("decoded images are no longer kept for the next backbone: %s", error)
 
     def close(self) -> None:
         """Give the disk space back."""

@@ -32,15 +32,20 @@ def group_name(spec: str) -> str:
 
 
 def start_file(file: h5py.File, info: BackboneInfo) -> None:
-    """Everything that a file without rows holds; does nothing to one that has begun."""
-    if "format_version" in file.attrs:
-        return
-    file.attrs["format_version"] = FORMAT_VERSION
-    set_json(file, "identity", info.identity.as_dict())
-    set_json(file, "origin", asdict(info.origin))
-    file.attrs["params"] = info.params
-    set_json(file, "provenance", provenance())
-    create_hashes(file)
+    """Everything that a file holds beside its rows, as far as it is not there: repair drops what was damaged."""
+    attributes: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "identity": json.dumps(info.identity.as_dict(), sort_keys=True),
+        "origin": json.dumps(asdict(info.origin), sort_keys=True),
+        "params": info.params,
+    }
+    for name, value in attributes.items():
+        if name not in file.attrs:
+            file.attrs[name] = value
+    if "provenance" not in file.attrs:  # not above: it looks up versions
+        set_json(file, "provenance", provenance())
+    if "sha256" not in file:
+        create_hashes(file)
 
 
 def create_hashes(file: h5py.File) -> None:
@@ -70,29 +75,38 @@ def _attribute_crc(file: h5py.File, name: str) -> int | None:
         return None
 
 
-def append_part(file: h5py.File, part: Part) -> None:
-    """Add the rows of `part` that `file` lacks. Base rows come first: augmented ones point at them."""
-    row_of = base_rows(file)
-    known: set[str] = set(row_of) if not part.spec else set(spec_rows(file, part.spec))
-    fresh: dict[str, Features] = {}
-    for name, row in zip(part.sha256, part.features, strict=True):
-        # An augmented row whose base row was in a part that was lost has nothing to point at: it is extracted again.
-        if name not in known and (not part.spec or name in row_of):
+class Appender:
+    """Adds rows to an open file; knows which are there, so that each part costs its own rows only."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._rows = {"": base_rows(file)}
+
+    def part(self, part: Part) -> None:
+        """Add the rows of `part` that the file lacks."""
+        fresh: dict[str, Features] = {}
+        for name, row in zip(part.sha256, part.features, strict=True):
             fresh.setdefault(name, row)
-    if fresh:
-        append_rows(file, part.spec, list(fresh), np.stack(list(fresh.values())))
+        self.rows(part.spec, list(fresh), list(fresh.values()))
 
-
-def append_rows(file: h5py.File, spec: str, hashes: Sequence[str], features: Features) -> None:
-    """Add rows that are known to be new."""
-    group = file.require_group(group_name(spec))
-    kept = _grow(group, "features", features)
-    if spec:
-        row_of = base_rows(file)
-        _grow(group, "row", np.array([row_of[h] for h in hashes], dtype=np.int64))
-    else:
-        _grow(group, "sha256", hash_bytes(hashes))
-    _grow(group, "crc32", row_crcs(hash_bytes(hashes), kept))
+    def rows(self, spec: str, hashes: Sequence[str], features: Sequence[Features] | Features) -> None:
+        """Add rows, but for those that are there. Base rows come first: augmented ones point at them."""
+        base = self._rows[""]
+        known = self._rows.setdefault(spec, spec_rows(self._file, spec))
+        # An augmented row whose base row was in a part that was lost has nothing to point at: it is extracted again.
+        new = [i for i, h in enumerate(hashes) if h not in known and (not spec or h in base)]
+        if not new:
+            return
+        names = hash_bytes([hashes[i] for i in new])
+        group = self._file.require_group(group_name(spec))
+        kept = _grow(group, "features", np.stack([features[i] for i in new]))
+        if spec:
+            _grow(group, "row", np.array([base[hashes[i]] for i in new], dtype=np.int64))
+        else:
+            _grow(group, "sha256", names)
+        _grow(group, "crc32", row_crcs(names, kept))
+        for i in new:
+            known[hashes[i]] = len(known)
 
 
 def base_rows(file: h5py.File) -> dict[str, int]:
@@ -103,7 +117,7 @@ def base_rows(file: h5py.File) -> dict[str, int]:
 def spec_rows(file: h5py.File, spec: str) -> dict[str, int]:
     """Content hash -> row among the views of `spec`."""
     name = group_name(spec)
-    if name not in file:
+    if name not in file or not spec:
         return {}
     hashes = file["sha256"][:]
     return {hashes[r].tobytes().hex(): i for i, r in enumerate(file[f"{name}/row"][:])}

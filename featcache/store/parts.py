@@ -6,7 +6,9 @@ HDF5 has no journal, so rows are safe here first. Each archive member has its ow
 from __future__ import annotations
 
 import io
+import logging
 import os
+import pickle
 import shutil
 import zipfile
 import zlib
@@ -20,6 +22,9 @@ from numpy.typing import NDArray
 
 from featcache.atomic import make_folder, replacing
 
+log = logging.getLogger("featcache")
+
+MALFORMED = (ValueError, KeyError, EOFError, OSError, IndexError, NotImplementedError)
 Features = NDArray[Any]  # float16 or float32
 
 
@@ -60,10 +65,15 @@ class Parts:
             part = read_part(file)
             if part is not None:
                 yield part
+            else:
+                log.warning("%s: torn, as by a power cut; its rows are extracted again", file)
 
-    def clear(self) -> None:
-        """They are in the file now."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def clear(self, files: Sequence[Path]) -> None:
+        """These are in the file now, or torn."""
+        for file in files:
+            file.unlink(missing_ok=True)
+        if not self.files():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def hash_bytes(hashes: Sequence[str]) -> NDArray[np.uint8]:
@@ -72,12 +82,13 @@ def hash_bytes(hashes: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def read_part(file: Path) -> Part | None:
-    """A part's rows; None when the file is torn or damaged."""
+    """A part's rows; None when it is torn or damaged. Raises OSError where the disk gives no answer."""
     spec = file.name.split("-")[1]
+    data = file.read_bytes()
     try:
         # From memory: numpy leaves a file open when its archive is torn.
-        with np.load(io.BytesIO(file.read_bytes())) as archive:
+        with np.load(io.BytesIO(data)) as archive:
             hashes = tuple(row.tobytes().hex() for row in archive["sha256"])
             return Part("" if spec == "base" else spec, hashes, archive["features"])
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, IndexError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, *MALFORMED):
         return None

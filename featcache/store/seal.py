@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
 
 BLOCK = 512  # bytes: the smallest user block that HDF5 knows
 _READ = 1 << 20
@@ -15,23 +16,22 @@ _READ = 1 << 20
 
 def seal(file: Path) -> None:
     """Write the seal of a closed file."""
-    block = _block(file)
     with file.open("r+b") as target:
+        block = _block(target)
+        target.seek(0)
         target.write(block)
 
 
 def is_whole(file: Path) -> bool:
     """Every byte of the file is what it was when it was sealed."""
-    with file.open("rb") as source:
-        return source.read(BLOCK) == _block(file)
+    with file.open("rb") as source:  # opened once: another process may put a new file in its place
+        return source.read(BLOCK) == _block(source)
 
 
-def _block(file: Path) -> bytes:
+def _block(source: BinaryIO) -> bytes:
     value = hashlib.sha256()
-    with file.open("rb") as source:
-        source.seek(BLOCK)
-        while piece := source.read(_READ):
-            value.update(piece)
-    return f"featcache store, sha256 of all bytes after these {BLOCK}: {value.hexdigest()}\n".encode().ljust(
-        BLOCK, b"\0"
-    )
+    source.seek(BLOCK)
+    while piece := source.read(_READ):
+        value.update(piece)
+    text = f"featcache store, sha256 of all bytes after these {BLOCK}: {value.hexdigest()}\n"
+    return text.encode().ljust(BLOCK, b"\0")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,11 @@ class FeatureStore:
     def dtype(self) -> str:
         """The type of the stored rows: float16 or float32."""
         with open_file(self.path) as file:
-            return str(file["features"].dtype)
+            return str(file["features"].dtype) if "features" in file else self.info.identity.dtype
+
+    def save_profile(self, key: str, profile: Mapping[str, Any]) -> None:
+        """Record a measurement in a store that has rows."""
+        self._rewrite(lambda file, _: _add_profiles(file, {key: dict(profile)}))
 
     def save_dataset(self, manifest: Manifest) -> None:
         """Write which rows make up a data set, unless the file says so already."""
@@ -126,18 +130,20 @@ class FeatureStore:
     def _fold(self, writer: RowWriter | None = None) -> None:
         """Move the committed parts, and what the writer knows beside them, into the file."""
 
+        files = self.parts.files()
+
         def change(file: h5py.File, target: UnfailingFile) -> None:
-            layout.start_file(file, self.info)
-            for part in self.parts.read():  # one at a time: memory does not grow with the number of rows
-                layout.append_part(file, part)
+            appender = layout.Appender(file)
+            for part in self.parts.read():  # one at a time: memory does not grow with the size of rows
+                appender.part(part)
                 if target.error is not None:
                     return  # nothing of this will be kept
             if writer is not None:
                 _add_notes(file, writer)
 
-        if self.parts.files() or (writer is not None and self.path.exists() and _has_news(writer)):
+        if files or (writer is not None and self.path.exists() and _has_news(writer)):
             self._rewrite(change)
-        self.parts.clear()
+        self.parts.clear(files)
 
     def _rewrite(self, change: Callable[[h5py.File, UnfailingFile], None]) -> None:
         with self.locks.rewriting(), replacing(self.path) as temporary:
@@ -146,6 +152,7 @@ class FeatureStore:
             if self.path.exists():
                 shutil.copyfile(self.path, temporary)
             with editing(temporary) as (file, target):
+                layout.start_file(file, self.info)
                 change(file, target)
                 layout.finish_file(file)
             seal(temporary)
@@ -185,6 +192,10 @@ def _add_notes(file: h5py.File, writer: RowWriter) -> None:
     if writer.extraction:
         layout.set_json(file, "extraction", writer.extraction)
     if writer.profiles:
-        layout.set_json(file, "profile", {**layout.get_json(file, "profile", {}), **writer.profiles})
+        _add_profiles(file, writer.profiles)
     if writer.manifest is not None and "features" in file:
         layout.write_dataset(file, writer.manifest)
+
+
+def _add_profiles(file: h5py.File, profiles: Mapping[str, Any]) -> None:
+    layout.set_json(file, "profile", {**layout.get_json(file, "profile", {}), **profiles})

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.atomic import replacing
-from featcache.errors import StoreError
 from featcache.records import FORMAT_VERSION, Identity
 from featcache.store import layout
 from featcache.store.locks import StoreLocks
@@ -47,11 +46,12 @@ class Verdict:
     whole: bool  # not one byte of the file differs
     unreadable: str  # why nothing can be read at all; "" where something can
     torn_parts: tuple[Path, ...]  # committed rows beside the file that a power cut tore
+    foreign: bool = False  # nothing that repair may touch: another version's, renamed, or not readable by this user
 
     @property
     def ok(self) -> bool:
-        """Nothing is wrong."""
-        return self.whole and not self.damaged and not self.unreadable and not self.torn_parts
+        """Nothing is wrong that repair could mend."""
+        return self.foreign or (self.whole and not (self.damaged or self.unreadable or self.torn_parts))
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,22 @@ class _Rows:
 
 def verify(path: Path) -> Verdict:
     """Read every byte of a store and every row's checksum; changes nothing."""
-    torn = tuple(p for p in Parts(path.with_suffix(".parts")).files() if read_part(p) is None)
+    torn = tuple(p for p in Parts(path.with_suffix(".parts")).files() if _is_torn(p))
     if not path.exists():
         return Verdict(path, 0, (), True, "", torn)
-    whole = is_whole(path)
+    try:
+        whole = is_whole(path)
+    except FileNotFoundError:  # pruned this moment
+        return Verdict(path, 0, (), True, "", torn)
+    except PermissionError as error:
+        return Verdict(path, 0, (), False, str(error), torn, foreign=True)
+    except OSError:  # a bad sector: the rows beside it may be read
+        whole = False
     count, damaged = 0, []
     try:
         with h5py.File(path, "r") as file:
-            _check_identity(file, path)
+            if whole and (other := _belongs_elsewhere(file, path)):
+                return Verdict(path, 0, (), whole, other, torn, foreign=True)
             names = {} if whole else _names(file)
             for rows in _every_row(file):
                 count += len(rows.ok)
@@ -85,8 +93,6 @@ def verify(path: Path) -> Verdict:
                             rows.spec, rows.start + int(i), sha256, tuple(names.get(rows.hashes[i].tobytes(), ()))
                         )
                     )
-    except StoreError as error:
-        return Verdict(path, count, (), whole, str(error), torn)
     except BROKEN as error:
         return Verdict(path, count, (), whole, f"HDF5 cannot read it: {error}", torn)
     return Verdict(path, count, tuple(damaged), whole, "", torn)
@@ -95,7 +101,9 @@ def verify(path: Path) -> Verdict:
 def describe(verdict: Verdict) -> str:
     """What was found, in words: one line, and one for each of the first damaged rows."""
     name, lines = verdict.path, []
-    if verdict.unreadable:
+    if verdict.foreign:
+        lines.append(f"{name}: left alone: {verdict.unreadable}")
+    elif verdict.unreadable:
         lines.append(f"{name}: DAMAGED, none of its rows can be read ({verdict.unreadable})")
     elif verdict.damaged:
         lines.append(f"{name}: DAMAGED, {len(verdict.damaged)} of {verdict.rows} rows")
@@ -122,43 +130,54 @@ def repair(verdict: Verdict) -> bool:
     """
     path, locks = verdict.path, StoreLocks(verdict.path)
     with locks.alone() as alone:
-        if not alone:
+        if not alone or verdict.foreign:
             return False
         for part in verdict.torn_parts:
             part.unlink(missing_ok=True)
         if verdict.unreadable:
             path.unlink(missing_ok=True)
-        elif not (verdict.whole and not verdict.damaged):
-            _rebuild(path)
+        elif (verdict.damaged or not verdict.whole) and _rebuild(path) == 0:
+            path.unlink()
     return True
 
 
-def _rebuild(path: Path) -> None:
+def _rebuild(path: Path) -> int:
+    """Write the file anew from what matches its checksum; returns how many rows of view 0 that is."""
     with replacing(path) as temporary:
         with h5py.File(path, "r") as old, editing(temporary) as (new, _):
+            # What is not sound here is written again by the next command that uses the store.
             for name in layout.sound_attributes(old):
                 new.attrs[name] = old.attrs[name]
-            # What can be known from the name and the rows alone, were its attribute damaged.
             new.attrs["format_version"] = FORMAT_VERSION
             layout.create_hashes(new)
+            appender = layout.Appender(new)
             for rows in _every_row(old):
-                kept = [h.tobytes().hex() for h in rows.hashes[rows.ok]]
-                base = layout.base_rows(new)
-                here = [i for i, h in enumerate(kept) if not rows.spec or h in base]
-                if here:
-                    layout.append_rows(new, rows.spec, [kept[i] for i in here], rows.values[rows.ok][here])
+                appender.rows(rows.spec, [h.tobytes().hex() for h in rows.hashes[rows.ok]], rows.values[rows.ok])
             layout.finish_file(new)
+            count = len(new["sha256"])
         seal(temporary)
+    return count
 
 
-def _check_identity(file: h5py.File, path: Path) -> None:
-    """The attributes that a file cannot be used without."""
+def _is_torn(part: Path) -> bool:
+    try:
+        return read_part(part) is None
+    except FileNotFoundError:  # folded in this moment
+        return False
+    except OSError:
+        return True
+
+
+def _belongs_elsewhere(file: h5py.File, path: Path) -> str:
+    """Why a sound file is none of this version's stores under this name; "" where it is one."""
     version = file.attrs.get("format_version")
     if version != FORMAT_VERSION:
-        raise StoreError(f"has the format {version}, expected {FORMAT_VERSION}")
-    identity = Identity.from_dict(json.loads(file.attrs["identity"]))
-    if identity.stem != path.stem:
-        raise StoreError(f"its identity is that of {identity.stem}.h5")
+        return f"it has the format {version}; this version reads {FORMAT_VERSION}"
+    if "identity" in file.attrs:
+        identity = Identity.from_dict(json.loads(file.attrs["identity"]))
+        if identity.stem != path.stem:
+            return f"it is {identity.stem}.h5 under another name"
+    return ""
 
 
 def _every_row(file: h5py.File) -> Iterator[_Rows]:

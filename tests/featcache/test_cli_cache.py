@@ -67,6 +67,17 @@ def test_prune_what_no_run_was_trained_on(cache: Path, tmp_path: Path) -> None:
     assert left.name.startswith("squeezenet1_1-32-")
 
 
+def test_prune_does_not_take_a_mistyped_folder_for_no_run_at_all(cache: Path, tmp_path: Path) -> None:
+    arguments = ("cache", "prune", "--unused", "--cache-dir", cache, "--results-dir")
+    done = featcache(*arguments, tmp_path / "reslts")
+    assert done.exit_code == 2 and "holds no finished run" in done.output
+    (tmp_path / "results" / "torn").mkdir()
+    (tmp_path / "results" / "torn" / "summary.json").write_text("{")
+    done = featcache(*arguments, tmp_path / "results")
+    assert done.exit_code == 2 and "cannot be read" in done.output
+    assert len(stores(cache)) == 2
+
+
 def test_prune_by_size(cache: Path) -> None:
     assert featcache("cache", "prune", "--max-gb", "0", "--cache-dir", cache).exit_code == 0
     assert stores(cache) == []

@@ -232,12 +232,20 @@ def test_a_small_tmpfs_that_is_full(slow: Callable[..., dict[str, Any]], tmp_pat
     small = tmp_path / "small disk"
     small.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)], check=False, capture_output=True
     )
     if mounted.returncode:
         pytest.skip(f"no tmpfs here: {mounted.stderr.decode()}")
     try:
+        whole = run_here(slow(cache={"dir": str(tmp_path / "whole")}))
+        options = slow(cache={"dir": str(small)})
         with pytest.raises(DiskFullError, match="no room"):
-            run_here(slow(cache={"dir": str(small)}))
+            run_here(options)
+        safe = committed(FeatureStore(small, whole.info))
+        subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
+        resumed = run_here(options)
+        assert resumed.new == IMAGES - len(safe)
+        assert np.array_equal(everything(resumed), everything(whole))
+        del resumed  # it holds a lock on that disk
     finally:
         subprocess.run(["umount", str(small)], check=True)

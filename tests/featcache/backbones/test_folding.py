@@ -99,7 +99,18 @@ class Changed(nn.Module):
         return self.norm(self.conv(x).relu_()).mean((2, 3))
 
 
-@pytest.mark.parametrize("make", [Branching, Shared, Changed])
+class Reaching(nn.Module):
+    """The norm's own weight is used beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)).mean((2, 3)) * self.norm.weight
+
+
+@pytest.mark.parametrize("make", [Branching, Shared, Changed, Reaching])
 def test_what_would_change_the_features_is_left_alone(make: type[nn.Module]) -> None:
     torch.manual_seed(0)
     network = with_statistics(make())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from test_store import FEATURES, info, rows, sha
 from featcache.errors import StoreError
 from featcache.records import ImageRecord, Manifest
 from featcache.store import FeatureStore
+from featcache.store.seal import seal
 from featcache.store.verify import Verdict, describe, repair, verify
 
 COUNT = 40
@@ -178,10 +180,53 @@ def test_a_file_that_is_no_store_is_removed_by_repair(store: FeatureStore) -> No
     assert not store.path.exists()
 
 
-def test_a_store_under_a_wrong_name_is_damaged(store: FeatureStore, tmp_path: Path) -> None:
+def test_what_is_another_store_is_left_alone(store: FeatureStore, tmp_path: Path) -> None:
     other = FeatureStore(tmp_path, info(weights="other"))
     store.path.rename(other.path)
-    assert "identity" in verify(other.path).unreadable
+    verdict = verify(other.path)
+    assert verdict.foreign and verdict.ok and "under another name" in describe(verdict)
+    assert not repair(verdict) and other.path.exists()
+
+
+def test_a_store_of_another_format_is_left_alone(store: FeatureStore) -> None:
+    with h5py.File(store.path, "r+") as file:
+        file.attrs["format_version"] = 99
+    seal(store.path)
+    verdict = verify(store.path)
+    assert verdict.foreign and "format 99" in describe(verdict)
+    assert not repair(verdict) and store.path.exists()
+
+
+@pytest.mark.parametrize("attribute", ["identity", "origin", "provenance", "attributes_crc32", "profile"])
+def test_a_damaged_attribute_costs_no_row(store: FeatureStore, attribute: str) -> None:
+    with h5py.File(store.path) as file:
+        text = file.attrs[attribute].encode()
+    for place in (0, 3, len(text) // 2, len(text) - 1):
+        flip(store.path, offset_of(store.path, text) + place, 0x11)
+        verdict = verify(store.path)
+        assert not verdict.ok and not verdict.unreadable and not verdict.damaged
+        assert repair(verdict)
+        assert verify(store.path).ok
+        check_complete(store)
+        with store.writing() as writer:  # as the next command would
+            writer.profiles["key"] = {"latency": 1.5}
+        with h5py.File(store.path) as file:
+            assert json.loads(file.attrs["identity"]) == info().identity.as_dict()
+            text = file.attrs[attribute].encode()
+
+
+def test_a_store_that_lost_every_row_is_begun_anew(store: FeatureStore) -> None:
+    with h5py.File(store.path) as file:
+        place = file["crc32"].id.get_chunk_info(0).byte_offset + file_userblock(store.path)
+    data = bytearray(store.path.read_bytes())
+    for i in range(4 * COUNT):
+        data[place + i] ^= 0x55
+    store.path.write_bytes(bytes(data))
+    verdict = verify(store.path)
+    assert len([d for d in verdict.damaged if not d.spec]) == COUNT
+    assert repair(verdict) and not store.path.exists()
+    assert fill_again(store) == COUNT + 30
+    check_complete(store)
 
 
 def test_a_torn_part_is_found_and_removed(store: FeatureStore) -> None:
