@@ -311,32 +311,37 @@ def cache_prune(
     verbose: Verbose = False,
 ) -> None:
     """Remove stores by age, by size, or because nothing used them; never one that a process works with."""
-    del verbose
     from featcache.errors import OptionsError
     from featcache.store.upkeep import prune
-    from heads.runs import finished_runs
 
     if older_than_days is None and max_gb is None and not unused:
         raise OptionsError("cache prune: say what may go: --older-than-days N, --max-gb N or --unused (or several).")
-    used = None
-    if unused:
-        runs = finished_runs(results_dir)
-        if not runs:  # a mistyped folder would make every store an unused one
-            raise OptionsError(
-                f"cache prune --unused: {results_dir} holds no finished run. Name it with --results-dir."
-            )
-        unread = set(results_dir.glob("*/summary.json")) - {run.folder / "summary.json" for run in runs}
-        if unread:
-            raise OptionsError(
-                f"cache prune --unused: {min(unread)} cannot be read, so what it used is not known. Mend or remove it."
-            )
-        used = frozenset(str(run.summary["store"]) for run in runs)
-    pruned = prune(_cache_folder(cache_dir), older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run)
+    with _working(verbose, quiet=False):
+        used = _used_stores(results_dir) if unused else None
+        pruned = prune(
+            _cache_folder(cache_dir), older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run
+        )
     for one in pruned:
         what = "kept, a process works with it" if one.kept else "would go" if dry_run else "removed"
         typer.echo(f"{one.entry.path}: {what} ({one.entry.size_bytes / 1e6:.1f} MB; {one.reason})")
     gone = sum(one.entry.size_bytes for one in pruned if not one.kept)
     typer.echo(f"{cache_dir}: {gone / 1e6:.1f} MB {'would be freed' if dry_run else 'freed'}")
+
+
+def _used_stores(results_dir: Path) -> frozenset[str]:
+    """The stores that finished runs were trained on; a mistyped folder must not make every store an unused one."""
+    from featcache.errors import OptionsError
+    from heads.runs import finished_runs
+
+    runs = finished_runs(results_dir)
+    unread = set(results_dir.glob("*/summary.json")) - {run.folder / "summary.json" for run in runs}
+    if unread:
+        raise OptionsError(
+            f"cache prune --unused: {min(unread)} cannot be read, so what it used is not known. Mend or remove it."
+        )
+    if not runs:
+        raise OptionsError(f"cache prune --unused: {results_dir} holds no finished run. Name it with --results-dir.")
+    return frozenset(str(run.summary["store"]) for run in runs)
 
 
 def _cache_folder(cache_dir: Path) -> Path:

@@ -296,6 +296,7 @@ def _known_profile(job: _Job) -> Profile | None:
 def _measure(job: _Job, backbone: Backbone) -> Profile:
     """The full model's profile on this device."""
     options = job.options
+    log.info("%s: measuring latency, %d passes", job.info.identity.backbone, options.profile.iterations)
     transform = EvalTransform(backbone.preprocessing)
     readable = [i.path for i in job.manifest.images if job.memo.bad_reason(i.sha256, READER) is None]
     sample = readable[:: max(1, len(readable) // PREPROCESS_SAMPLE)][:PREPROCESS_SAMPLE]

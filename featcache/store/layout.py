@@ -65,13 +65,15 @@ def sound_attributes(file: h5py.File) -> list[str]:
         sums = json.loads(file.attrs[CHECKSUMS])
     except (OSError, RuntimeError, KeyError, ValueError):
         return []
-    return [name for name, crc in sums.items() if name in file.attrs and _attribute_crc(file, name) == crc]
+    if not isinstance(sums, dict):
+        return []
+    return [name for name, crc in sums.items() if _attribute_crc(file, name) == crc]
 
 
 def _attribute_crc(file: h5py.File, name: str) -> int | None:
     try:
         return zlib.crc32(str(file.attrs[name]).encode())
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, RuntimeError, KeyError, ValueError):  # gone, or no text any more
         return None
 
 

@@ -165,10 +165,10 @@ def test_a_byte_flipped_anywhere_is_found_and_repaired(store: FeatureStore) -> N
 
 
 @pytest.mark.slow
-def test_bytes_flipped_at_four_thousand_places(store: FeatureStore) -> None:
+def test_bytes_flipped_at_hundreds_of_places(store: FeatureStore) -> None:
     sound = store.path.read_bytes()
     structure = [i for i in range(len(sound)) if sound[i]]  # most of a small file is unused space
-    for offset in random.Random(0).sample(structure, min(4000, len(structure))):
+    for offset in random.Random(0).sample(structure, 600):
         check_flip(store, sound, offset)
 
 
@@ -202,7 +202,10 @@ def test_a_damaged_attribute_costs_no_row(store: FeatureStore, attribute: str) -
     with h5py.File(store.path) as file:
         text = file.attrs[attribute].encode()
     for place in (0, 3, len(text) // 2, len(text) - 1):
-        flip(store.path, offset_of(store.path, text) + place, 0x11)
+        data = store.path.read_bytes()
+        broken = bytearray(text)
+        broken[min(place, len(text) - 1)] ^= 0x11
+        store.path.write_bytes(data.replace(text, bytes(broken)))  # HDF5 leaves earlier spellings of it in the file
         verdict = verify(store.path)
         assert not verdict.ok and not verdict.unreadable and not verdict.damaged
         assert repair(verdict)
