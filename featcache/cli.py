@@ -280,7 +280,8 @@ def cache_verify(
     from featcache.store.verify import repair as run_repair
 
     damaged = left = 0
-    for path in stores(_cache_folder(cache_dir)):
+    every = stores(_cache_folder(cache_dir))
+    for path in every:
         verdict = verify(path)
         typer.echo(describe(verdict))
         damaged += not verdict.ok
@@ -288,6 +289,7 @@ def cache_verify(
             done = run_repair(verdict)
             left += not done
             typer.echo("  repaired" if done else "  left as it is: a process works with it")
+    typer.echo(f"{cache_dir}: {len(every)} stores, {damaged} of them damaged")
     if damaged and not repair:
         raise StoreError(
             f"{damaged} stores are damaged. `featcache cache verify --repair` drops what is, and the next `extract` or "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -200,13 +201,12 @@ def _run(job: _Job, tasks: Sequence[Task], backbone: Backbone, writer: RowWriter
         )
         for block in blocks:
             readable = _set_bad_aside(block, job)
-            if readable:
-                features = infer(torch.stack([view for _, views in readable for view in views]))
+            for finished in _features(infer, readable):
                 try:
-                    _append(writer, [t for t, _ in readable], features, job.spec)
+                    _append(writer, finished, job.spec)
                 except NonFiniteError as error:
                     raise _name_images(error, job.manifest, name) from None
-                images += len(features)
+                images += sum(len(rows) for _, rows in finished)
             new += len(readable)
             bad += len(block) - len(readable)
             job.progress.advance(len(block), f"{reused} reused, {new} new, {bad} bad")
@@ -247,16 +247,36 @@ def _set_bad_aside(block: Sequence[Decoded], job: _Job) -> list[tuple[Task, tupl
     return readable
 
 
-def _append(writer: RowWriter, tasks: Sequence[Task], features: Tensor, spec: str | None) -> None:
-    rows = features.split([len(task.views) for task in tasks])
-    plain = [(t.sha256, r[0]) for t, r in zip(tasks, rows, strict=True) if t.views[0] == 0]
+def _features(
+    infer: Inference, readable: Sequence[tuple[Task, tuple[Tensor, ...]]]
+) -> Iterator[list[tuple[Task, Tensor]]]:
+    """Tasks with the features `[v, F]` of their views, as soon as the last of these has been through the network: what
+    is not committed yet is never more than a pass or two."""
+    if not readable:
+        return
+    images = torch.stack([view for _, views in readable for view in views])
+    waiting = deque(task for task, _ in readable)
+    rows: Tensor | None = None
+    start = 0
+    while start < len(images):
+        size = infer.batch_size  # smaller from here on, where a batch did not fit
+        found = infer(images[start : start + size])
+        rows = found if rows is None else torch.cat([rows, found])
+        start += size
+        finished = []
+        while waiting and len(waiting[0].views) <= len(rows):
+            task = waiting.popleft()
+            finished.append((task, rows[: len(task.views)]))
+            rows = rows[len(task.views) :]
+        if finished:
+            yield finished
+
+
+def _append(writer: RowWriter, finished: Sequence[tuple[Task, Tensor]], spec: str | None) -> None:
+    plain = [(t.sha256, r[0]) for t, r in finished if t.views[0] == 0]
     if plain:
         writer.append([s for s, _ in plain], torch.stack([r for _, r in plain]).numpy())
-    augmented = [
-        (t.sha256, r[-(len(t.views) - (t.views[0] == 0)) :])
-        for t, r in zip(tasks, rows, strict=True)
-        if t.views[-1] > 0
-    ]
+    augmented = [(t.sha256, r[-(len(t.views) - (t.views[0] == 0)) :]) for t, r in finished if t.views[-1] > 0]
     if augmented:
         writer.append([s for s, _ in augmented], torch.stack([r for _, r in augmented]).numpy(), spec)
 

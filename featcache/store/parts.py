@@ -83,9 +83,9 @@ def hash_bytes(hashes: Sequence[str]) -> NDArray[np.uint8]:
 
 def read_part(file: Path) -> Part | None:
     """A part's rows; None when it is torn or damaged. Raises OSError where the disk gives no answer."""
-    spec = file.name.split("-")[1]
     data = file.read_bytes()
     try:
+        spec = file.name.split("-")[1]
         # From memory: numpy leaves a file open when its archive is torn.
         with np.load(io.BytesIO(data)) as archive:
             hashes = tuple(row.tobytes().hex() for row in archive["sha256"])

@@ -79,13 +79,14 @@ def prune(
             reasons[entry.path] = f"not used for {entry.idle_days:.1f} days"
         elif used is not None and entry.path.name not in used:
             reasons[entry.path] = "no run was trained on it"
+    pruned = [Pruned(e, reasons[e.path], not _remove(e.path, dry_run)) for e in entries if e.path in reasons]
     if max_gb is not None:
-        left = sum(e.size_bytes for e in entries if e.path not in reasons)
+        left = sum(e.size_bytes for e in entries) - sum(p.entry.size_bytes for p in pruned if not p.kept)
         for entry in reversed(entries):
             if left > max_gb * 1e9 and entry.path not in reasons:
-                reasons[entry.path] = f"the cache would take more than {max_gb:g} GB"
-                left -= entry.size_bytes
-    pruned = [Pruned(e, reasons[e.path], not _remove(e.path, dry_run)) for e in entries if e.path in reasons]
+                one = Pruned(entry, f"the cache takes more than {max_gb:g} GB", not _remove(entry.path, dry_run))
+                pruned.append(one)
+                left -= 0 if one.kept else entry.size_bytes
     if not dry_run:
         _remove_leftovers(cache_dir)
     return pruned

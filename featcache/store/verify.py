@@ -46,6 +46,7 @@ class Verdict:
     whole: bool  # not one byte of the file differs
     unreadable: str  # why nothing can be read at all; "" where something can
     torn_parts: tuple[Path, ...]  # committed rows beside the file that a power cut tore
+    folded: bool = True  # there is a file; otherwise `rows` are committed beside it
     foreign: bool = False  # nothing that repair may touch: another version's, renamed, or not readable by this user
 
     @property
@@ -69,7 +70,8 @@ def verify(path: Path) -> Verdict:
     """Read every byte of a store and every row's checksum; changes nothing."""
     torn = tuple(p for p in Parts(path.with_suffix(".parts")).files() if _is_torn(p))
     if not path.exists():
-        return Verdict(path, 0, (), True, "", torn)
+        parts = (read_part(p) for p in Parts(path.with_suffix(".parts")).files() if p not in torn)
+        return Verdict(path, sum(len(p.sha256) for p in parts if p is not None), (), True, "", torn, folded=False)
     try:
         whole = is_whole(path)
     except FileNotFoundError:  # pruned this moment
@@ -111,6 +113,8 @@ def describe(verdict: Verdict) -> str:
         lines.append(
             f"{name}: DAMAGED outside the rows (structure, names or measurements); its {verdict.rows} rows are whole"
         )
+    elif not verdict.folded:
+        lines.append(f"{name}: not folded in yet, {verdict.rows} committed rows")
     else:
         lines.append(f"{name}: whole, {verdict.rows} rows")
     for one in verdict.damaged[:SHOWN_ROWS]:

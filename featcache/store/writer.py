@@ -59,22 +59,31 @@ class RowWriter:
         self._last = time.monotonic()
 
     def _narrow(self, features: NDArray[np.float32]) -> Features:
-        """`features` in the type that rows are stored in; `auto` is decided on the first rows, and never by loss."""
-        if self.dtype == "float32":
+        """`features` in the type that rows are stored in.
+
+        With `auto`, a row is rounded to float16 where that loses nothing that matters, whatever the rows beside it; the
+        first that would lose makes the whole dataset float32, in which the rounded ones stay what they are.
+        """
+        if self._wanted == "float32":
             return features.astype(np.float32)
         with np.errstate(over="ignore"):
             narrow = features.astype(np.float16)
-            largest = float(np.abs(features).max(initial=0))
+            rounded = narrow.astype(np.float32)
             norm = np.linalg.norm(features, axis=-1)
-            error = np.linalg.norm(narrow.astype(np.float32) - features, axis=-1) / np.maximum(norm, 1e-30)
-        loss = {"max_abs": largest, "max_relative_error": float(error.max(initial=0))}
-        fits = largest <= MAX_FLOAT16 and loss["max_relative_error"] <= MAX_RELATIVE_ERROR
+            error = np.linalg.norm(rounded - features, axis=-1) / np.maximum(norm, 1e-30)
         if self._wanted == "float16" and not np.isfinite(narrow).all():
-            raise NonFiniteError(f"features up to {largest:.3g} do not fit cache.dtype float16 (65504)")
-        if self._wanted == "auto" and not fits:
-            self.dtype = "float32"  # rows stored before are exact in it as they are
-            self.precision_loss = {}
-            return features.astype(np.float32)
+            raise NonFiniteError(f"features up to {np.abs(features).max():.3g} do not fit cache.dtype float16 (65504)")
+        each = tuple(range(1, features.ndim))
+        error = error.reshape(len(features), -1).max(axis=1)
+        fits = (np.abs(features).max(axis=each) <= MAX_FLOAT16) & (error <= MAX_RELATIVE_ERROR)
+        if self._wanted == "float16":
+            fits[:] = True
+        if fits.any():
+            loss = {"max_abs": float(np.abs(features[fits]).max()), "max_relative_error": float(error[fits].max())}
+            self.precision_loss = {k: max(v, self.precision_loss.get(k, 0.0)) for k, v in loss.items()}
+        if not fits.all():
+            self.dtype = "float32"
+        if self.dtype == "float32":
+            return np.where(fits.reshape(-1, *(1 for _ in each)), rounded, features).astype(np.float32)
         self.dtype = "float16"
-        self.precision_loss = {k: max(v, self.precision_loss.get(k, 0.0)) for k, v in loss.items()}
         return narrow

@@ -116,6 +116,23 @@ def test_float16_is_left_when_values_are_too_small(tmp_path: Path) -> None:
     assert np.array_equal(store.read([sha(1)]), tiny)
 
 
+def test_a_row_does_not_depend_on_the_rows_it_was_stored_with(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(20, FEATURES)).astype(np.float32)
+    values[13] *= 1e5  # too large for float16: the file becomes float32 on the way
+    read = []
+    for cuts in ((20,), (5, 20), (14, 20), (13, 14, 20)):
+        store = FeatureStore(tmp_path / str(cuts), info())
+        start = 0
+        for stop in cuts:
+            with store.writing() as writer:
+                writer.append([sha(n) for n in range(start, stop)], values[start:stop])
+            start = stop
+        read.append(store.read([sha(n) for n in range(20)]))
+        assert store.dtype() == "float32"
+    assert all(np.array_equal(r, read[0]) for r in read)
+    assert np.array_equal(read[0][13], values[13])
+
+
 def test_the_loss_to_float16_is_recorded(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path, info())
     fill(store, 3)

@@ -85,6 +85,14 @@ def test_what_is_in_use_is_never_pruned(three: list[FeatureStore], tmp_path: Pat
     assert not pruned.kept and not three[2].path.exists()
 
 
+def test_pruning_by_size_goes_on_past_what_is_in_use(three: list[FeatureStore], tmp_path: Path) -> None:
+    reader = FeatureStore(tmp_path, three[2].info)
+    reader.locks.hold()
+    pruned = prune(tmp_path, max_gb=(three[0].path.stat().st_size + three[2].path.stat().st_size + 10) / 1e9)
+    assert [(p.entry.path, p.kept) for p in pruned] == [(three[2].path, True), (three[1].path, False)]
+    assert three[0].path.exists()
+
+
 def test_temporary_files_of_the_dead_are_swept(tmp_path: Path, three: list[FeatureStore]) -> None:
     old, young = (tmp_path / f".x.h5.{n}.tmp" for n in (1, 2))
     for file in (old, young):

@@ -242,6 +242,21 @@ def test_a_torn_part_is_found_and_removed(store: FeatureStore) -> None:
     assert verify(store.path).ok and not part.exists()
 
 
+def test_a_stranger_among_the_parts_is_passed_over(store: FeatureStore) -> None:
+    store.parts.write("", [sha(77)], rows(77).astype(np.float16))
+    (store.parts.folder / "x.npz").write_bytes(b"hi")
+    assert [p.name for p in verify(store.path).torn_parts] == ["x.npz"]
+    with store.writing():
+        pass
+    assert sha(77) in store.rows()
+
+
+def test_rows_that_are_not_folded_in_are_counted(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, info())
+    store.parts.write("", [sha(1), sha(2)], rows(1, 2).astype(np.float16))
+    assert describe(verify(store.path)) == f"{store.path}: not folded in yet, 2 committed rows"
+
+
 def test_a_store_in_use_is_not_repaired(store: FeatureStore) -> None:
     flip(store.path, offset_of(store.path, rows(17).astype(np.float16).tobytes()))
     before = store.path.read_bytes()
