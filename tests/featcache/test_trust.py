@@ -118,7 +118,11 @@ def test_an_interrupted_command_keeps_its_rows_and_says_how_to_go_on(
     options = slow(cache={"batch_size": 2})  # 42 passes: some are committed long before the last
     file = tmp_path / "slow.json"
     file.write_text(json.dumps(options))
-    command = "import sys; sys.path.insert(0, sys.argv.pop(1)); from featcache.cli import main; main()"
+    # Where tests run in the background, shells have Ctrl-C ignored, and processes inherit that.
+    command = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "sys.path.insert(0, sys.argv.pop(1)); from featcache.cli import main; main()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", command, str(Path(__file__).parents[1]), "extract", str(file), "--allow-custom"],
         stderr=subprocess.PIPE,
