@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -62,36 +62,14 @@ def profile_model(
     `variants` holds the backbone at other precisions, by name, to be timed too; each of `preprocess` makes one image
     file into the network's input, and is timed on the CPU.
     """
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():  # events are of the current device
-        return _profile(
-            backbone.to(device).eval(),
-            head.to(device).eval(),
-            input_size,
-            precision,
-            throughput_batch_size,
-            options,
-            device,
-            variants or {},
-            preprocess,
-        )
-
-
-def _profile(
-    backbone: nn.Module,
-    head: nn.Module,
-    input_size: int,
-    precision: str,
-    throughput_batch_size: int,
-    options: ProfileOptions,
-    device: torch.device,
-    variants: Mapping[str, nn.Module],
-    preprocess: Sequence[Callable[[], object]],
-) -> Profile:
+    backbone, head = backbone.to(device).eval(), head.to(device).eval()
     batch_size, *more = options.batch_sizes
     stages, peak, peak_kind = _calmest(backbone, head, input_size, batch_size, options, device)
     latency = _summary(stages.sum(axis=1), options.warmup, batch_size)
     others = [(precision, backbone, n) for n in more]
-    others += [(p, network.to(device).eval(), n) for p, network in variants.items() for n in options.batch_sizes]
+    others += [
+        (p, network.to(device).eval(), n) for p, network in (variants or {}).items() for n in options.batch_sizes
+    ]
     measurements = [Measurement(precision, latency)]
     for name, network, n in others:
         try:
@@ -212,14 +190,15 @@ def _timed(
     """
     times = np.empty((iterations, len(stages)))
     if device.type == "cuda":
-        event: Any = torch.cuda.Event
-        marks = [[event(enable_timing=True) for _ in range(len(stages) + 1)] for _ in range(iterations)]
-        for row in marks:
-            x = images
-            row[0].record()
-            for stage, mark in zip(stages, row[1:], strict=True):
-                x = stage(x)
-                mark.record()
+        with torch.cuda.device(device):  # events are recorded on the current device
+            event: Any = torch.cuda.Event
+            marks = [[event(enable_timing=True) for _ in range(len(stages) + 1)] for _ in range(iterations)]
+            for row in marks:
+                x = images
+                row[0].record()
+                for stage, mark in zip(stages, row[1:], strict=True):
+                    x = stage(x)
+                    mark.record()
         torch.cuda.synchronize(device)
         for i, row in enumerate(marks):
             times[i] = [start.elapsed_time(end) for start, end in pairwise(row)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import timm
 import torch
@@ -121,5 +123,5 @@ def test_what_would_change_the_features_is_left_alone(make: type[nn.Module]) -> 
 
 def test_a_network_that_cannot_be_copied_is_left_alone() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    network.lock = __import__("threading").Lock()  # type: ignore[assignment]
+    network.lock = threading.Lock()  # type: ignore[assignment]
     assert fold_batch_norms(network.eval(), IMAGES) == (network, 0)

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_store import fill, info
 
@@ -43,7 +44,7 @@ def test_the_list_has_every_store_the_last_used_first(three: list[FeatureStore],
 def test_a_damaged_file_and_committed_rows_alone_are_listed(tmp_path: Path) -> None:
     (tmp_path / "net-32-00000000.h5").write_bytes(b"torn")
     store = FeatureStore(tmp_path, info())
-    store.parts.write("", ["0" * 64], __import__("numpy").zeros((1, 8), "float16"))
+    store.parts.write("", ["0" * 64], np.zeros((1, 8), np.float16))
     faults = {e.path.name: e.fault for e in list_stores(tmp_path)}
     assert "cannot be read" in faults["net-32-00000000.h5"]
     assert "nothing folded in yet" in faults[store.path.name]
