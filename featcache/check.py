@@ -57,7 +57,7 @@ def check(options: Options, *, device: str | None = None, allow_custom: bool = F
     backbone = load_backbone(model, precision=options.training.precision, device=place, allow_custom=allow_custom)
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, len(manifest.classes))
     distinct = {i.sha256 for i in manifest.images}
-    training = {i.sha256 for i in manifest.of("train")}
+    training = {i.sha256 for i in manifest.images if i.split in options.data.training_splits}
     view_passes = len(training) * (options.data.view_count - 1)
     passes = len(distinct) + view_passes
     pass_seconds = _seconds_per_image(backbone, manifest, options, place)

@@ -22,7 +22,7 @@ from featcache.data.images import READER, EvalTransform, UnreadableImageError
 from featcache.data.quarantine import quarantine
 from featcache.data.scratch import Scratch
 from featcache.data.views import spec_digest
-from featcache.errors import InputError, NonFiniteError, WorkError
+from featcache.errors import InputError, NonFiniteError, OptionsError, WorkError
 from featcache.inference import Inference, one_image_too_many
 from featcache.options import DataOptions, Options
 from featcache.profiling import device_name, out_of_memory, profile_model
@@ -44,6 +44,7 @@ class Extraction:
     manifest: Manifest  # of the images that can be read
     store: FeatureStore
     spec: str | None  # the store's name for the augmented views, if there are any
+    views: int  # of each training image, the plain one included
     dims: tuple[int, ...]  # the head's widths
     reused: int  # distinct images that were there already
     new: int  # distinct images extracted now
@@ -99,6 +100,11 @@ def extract(
     any work when the options cannot be followed, DataError when more than `data.max_bad_fraction` of the files is
     unreadable, NonFiniteError when features are, DiskFullError where there is no room.
     """
+    if len(options.model.names) > 1:
+        raise OptionsError(
+            f"model.backbone: {options.model.backbone!r} names several. Extract them one by one (`options.parts`), or "
+            "use featcache.joined.extract_joined."
+        )
     place = pick_device(device)
     manifest, memo = load_manifest(options.data, options.cache.dir)
     for notice in manifest.notices:
@@ -132,7 +138,7 @@ def extract(
         )
     reused = len({i.sha256 for i in readable.images}) - new
     log.info("%s: %d rows reused, %d new, %d bad", info.identity.stem, reused, new, len(bad))
-    return Extraction(info, readable, store, job.spec, dims, reused, new, bad, profile)
+    return Extraction(info, readable, store, job.spec, options.data.view_count, dims, reused, new, bad, profile)
 
 
 def _spec(data: DataOptions) -> str | None:
@@ -153,7 +159,7 @@ def _load(job: _Job) -> Backbone:
 
 
 def _missing(job: _Job) -> list[Task]:
-    """What the store lacks, each content once, in the manifest's order. Views are for training images only."""
+    """What the store lacks, each content once, in the manifest's order. Views are for images that train only."""
     base = job.store.rows()
     augmented = job.store.rows(job.spec) if job.spec else {}
     tasks: dict[str, Task] = {}
@@ -162,7 +168,7 @@ def _missing(job: _Job) -> list[Task]:
             continue
         views: tuple[int, ...] = () if image.sha256 in base else (0,)
         # The manifest has train first, so a content in several splits meets its training copy first.
-        if job.spec and image.split == "train" and image.sha256 not in augmented:
+        if job.spec and image.split in job.options.data.training_splits and image.sha256 not in augmented:
             views += tuple(range(1, job.options.data.view_count))
         if views:
             tasks[image.sha256] = Task(image.sha256, image.path, views)

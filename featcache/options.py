@@ -107,7 +107,7 @@ class ModelOptions(_Section):
 
     backbone: Annotated[str, Field(min_length=1)]
     """Name of a torchvision or timm classifier, of an installed `featcache.backbones` entry point, or
-    `package.module:function` together with `--allow-custom`."""
+    `package.module:function` together with `--allow-custom`. Several joined by `+` give their features side by side."""
     source: Literal["auto", "torchvision", "timm", "custom"] = "auto"
     """Which library the name is looked up in; auto: torchvision, then timm, then custom."""
     input_size: Annotated[int, Field(ge=8, le=4096)] | None = None
@@ -133,7 +133,24 @@ class ModelOptions(_Section):
             raise ValueError("only the first and the last of model.classifier_dims may be 'auto'")
         if self.weights is not None and self.pretrained is False:
             raise ValueError("model.weights is given and model.pretrained is false: drop one of the two")
+        if not all(self.names) or len(set(self.names)) < len(self.names):
+            raise ValueError(f"model.backbone is {self.backbone!r}: expected different names between the + signs")
+        if self.weights is not None and len(self.names) > 1:
+            raise ValueError(f"model.weights is given and model.backbone names {len(self.names)}: drop model.weights")
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The backbones: one, or those that are joined."""
+        return tuple(name.strip() for name in self.backbone.split("+"))
+
+    @property
+    def parts(self) -> tuple[ModelOptions, ...]:
+        """The options of each backbone alone; how wide all features together are is no matter of one."""
+        if len(self.names) == 1:
+            return (self,)
+        dims = ("auto", *self.classifier_dims[1:])
+        return tuple(self.model_copy(update={"backbone": name, "classifier_dims": dims}) for name in self.names)
 
 
 class DataOptions(_Section):
@@ -155,6 +172,9 @@ class DataOptions(_Section):
     """Cut from train, by content hash, where the folder has no val split."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Cut from train, by content hash, where the folder has no test split."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Cross-validate: cut train and val together into so many folds, stratified by class, and train a head on each
+    choice of all but one."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DataOptions:
@@ -170,6 +190,11 @@ class DataOptions(_Section):
         if {"random_crop", "random_resized_crop"} <= set(names):
             raise ValueError("data.augmentations has random_crop and random_resized_crop: keep one of the two")
         return self
+
+    @property
+    def training_splits(self) -> frozenset[str]:
+        """Whose images train, in one fold or another, and so have views."""
+        return frozenset({"train", "val"} if self.folds else {"train"})
 
     @property
     def view_count(self) -> int:
@@ -196,6 +221,8 @@ class TrainingOptions(_Section):
     """Of sgd."""
     scheduler: Literal["none", "cosine", "step"] = "none"
     """Of the learning rate, by epoch; cosine: to 0 over all epochs; step: a tenth at 1/2 and at 3/4 of them."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs in which the learning rate rises to its full value before the scheduler takes over."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Precision = "float32"
     """Of the backbone's forward pass (autocast); heads train in float32."""
@@ -211,6 +238,14 @@ class TrainingOptions(_Section):
     """How many heads to train (seed, seed + 1, ..), or the list of their seeds."""
     unfreeze_schedule: Annotated[tuple[UnfreezeStep, ...], Field(min_length=1)] | None = None
     """null: the backbone stays frozen and the head trains on cached features."""
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> TrainingOptions:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"training.warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs: leave some after the warm-up"
+            )
+        return self
 
     @model_validator(mode="after")
     def _distinct_seeds(self) -> TrainingOptions:
@@ -240,6 +275,8 @@ class CacheOptions(_Section):
     """Run the backbone through torch.compile, which takes a minute first and repays it on some networks only."""
     max_decoded_gb: NonNegative = 16.0
     """Disk that decoded images may take during a command with several backbones; what does not fit is decoded again."""
+    max_features_gb: Positive = 8.0
+    """Memory that features may take while heads train; more is read from the store in blocks, in every epoch."""
 
 
 class ProfileOptions(_Section):
@@ -266,17 +303,15 @@ class Options(_Section):
 
     @model_validator(mode="after")
     def _name_stays_in_results(self) -> Options:
-        name = self.experiment_name
-        if name in {"leaderboard.csv", "report.html"}:
-            raise ValueError(f"experiment_name is {name!r}, which results/ needs for itself: choose another")
-        if len(name.encode(errors="replace")) > 200:  # file systems take 255, and suffixes need room
-            raise ValueError(f"experiment_name has {len(name.encode(errors='replace'))} bytes, more than 200")
-        if name in {".", ".."} or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
-            raise ValueError(
-                f"experiment_name is {name!r}, which is no plain folder name: it may not start with a dot "
-                'or hold any of / \\ : * ? " < > |'
-            )
+        if self.experiment_name in {"leaderboard.csv", "report.html", "sweeps"}:
+            raise ValueError(f"experiment_name is {self.experiment_name!r}, which results/ needs for itself")
+        plain_name(self.experiment_name, "experiment_name")
         return self
+
+    @property
+    def parts(self) -> tuple[Options, ...]:
+        """The options of stage one for each backbone that is named."""
+        return tuple(self.model_copy(update={"model": model}) for model in self.model.parts)
 
     def as_dict(self) -> dict[str, Any]:
         """The options as JSON values, every default filled in."""
@@ -285,7 +320,7 @@ class Options(_Section):
 
     @property
     def short(self) -> str:
-        """Eight hex digits that tell options apart (the name, where the cache lies and its limits do not count)."""
+        """Eight hex digits that tell options apart (name, workers, the cache's place and disk limit do not count)."""
         value = self.as_dict()
         del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"], value["data"]["workers"]
         return digest(value)[:8]
@@ -297,6 +332,8 @@ def parse_options(value: Mapping[str, Any], where: str = "options") -> Options:
     Raises OptionsError that lists every fault with its key; `where` names the file in the message.
     """
     document = {k: v for k, v in value.items() if k != "$schema"}  # editors find the schema by this key
+    if "space" in document and "experiment_name" not in document:
+        raise OptionsError(f"{where}: is a sweep, not the options of one run. Start it with `featcache sweep {where}`.")
     try:
         return Options.model_validate_json(json.dumps(document, allow_nan=False, default=_plain_number))
     except ValidationError as error:
@@ -381,13 +418,30 @@ def apply_overrides(document: dict[str, Any], overrides: Sequence[str]) -> None:
             value = text
         except ValueError as error:
             raise OptionsError(f"--set {override}: {error}.") from None
-        *sections, last = key.split(".")
-        target = document
-        for section in sections:
-            target = target.setdefault(section, {})
-            if not isinstance(target, dict):
-                raise OptionsError(f"--set {override}: {section} is not a section of the options.")
-        target[last] = value
+        put(document, key, value, f"--set {override}")
+
+
+def put(document: dict[str, Any], key: str, value: Any, where: str = "options") -> None:
+    """Write `value` at `section.key` of a plain options dict."""
+    *sections, last = key.split(".")
+    target = document
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise OptionsError(f"{where}: {section} is not a section of the options.")
+    target[last] = value
+
+
+def plain_name(name: str, key: str) -> None:
+    """Raise ValueError unless `name` can be a folder's name on every system."""
+    size = len(name.encode(errors="replace"))
+    if not 0 < size <= 200:  # file systems take 255, and suffixes need room
+        raise ValueError(f"{key} has {size} bytes: expected 1 to 200")
+    if name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
+        raise ValueError(
+            f"{key} is {name!r}, which is no plain folder name: it may not start with a dot "
+            'or hold any of / \\ : * ? " < > |'
+        )
 
 
 def options_schema() -> dict[str, Any]:
@@ -401,6 +455,12 @@ def known_keys() -> list[str]:
     """Every option as `section.key`, sections too, for suggestions."""
     inner = [f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields]
     return [*Options.model_fields, *inner]
+
+
+def nearest_key(key: str) -> str:
+    """In brackets, the known option that a misspelt `section.key` probably meant."""
+    section, _, last = key.rpartition(".")
+    return _nearest(section, last, [])
 
 
 def _faults(error: ValidationError) -> list[str]:

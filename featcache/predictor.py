@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featcache.backbones import Model, build_head, load_backbone
+from featcache.backbones import JoinedBackbone, Model, build_head, load_parts
 from featcache.data.images import EvalTransform
 from featcache.errors import RunError, WeightsError
 from featcache.extraction import pick_device
@@ -23,7 +23,8 @@ class LoadedRun:
     """The model of a run, the transform its images need, and the class names of its logits."""
 
     model: Model
-    transform: EvalTransform
+    transform: EvalTransform  # of joined backbones that of the first
+    transforms: tuple[EvalTransform, ...]  # of each backbone
     classes: tuple[str, ...]
     options: Options
 
@@ -33,7 +34,9 @@ class LoadedRun:
         rows = []
         with torch.inference_mode():
             for image in images:
-                rows.append(self.model(self.transform(image)[None].to(device)).softmax(dim=1).cpu())
+                batches = [transform(image)[None].to(device) for transform in self.transforms]
+                logits = self.model(batches if len(batches) > 1 else batches[0])
+                rows.append(logits.softmax(dim=1).cpu())
         return torch.cat(rows) if rows else torch.empty(0, len(self.classes))
 
 
@@ -56,17 +59,15 @@ def load_run(folder: str | Path, *, device: str | None = None, allow_custom: boo
         head.load_state_dict(checkpoint["head"])
     except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
         raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
-    backbone = load_backbone(
-        options.model,
-        precision=options.training.precision,
-        dtype=options.cache.dtype,
-        allow_custom=allow_custom,
-    )
-    if digest(backbone.info.identity.as_dict()) != digest(checkpoint["identity"]):
-        raise WeightsError(
-            f"{folder}: the head was trained on other features than {options.model.backbone} gives now (weights "
-            f"{checkpoint['identity']['weights'][:8]}, now {backbone.info.identity.weights[:8]}). Bring the weights "
-            "back, or train again."
-        )
+    parts = load_parts(options, allow_custom=allow_custom)
+    for part, known in zip(parts, checkpoint["identities"], strict=True):
+        identity = part.info.identity
+        if digest(identity.as_dict()) != digest(known):
+            raise WeightsError(
+                f"{folder}: the head was trained on other features than {identity.backbone} gives now (weights "
+                f"{known['weights'][:8]}, now {identity.weights[:8]}). Bring the weights back, or train again."
+            )
+    backbone = parts[0] if len(parts) == 1 else JoinedBackbone(parts)
     model = Model(backbone, head).to(pick_device(device)).eval()
-    return LoadedRun(model, EvalTransform(backbone.preprocessing), tuple(checkpoint["classes"]), options)
+    transforms = tuple(EvalTransform(part.preprocessing) for part in parts)
+    return LoadedRun(model, transforms[0], transforms, tuple(checkpoint["classes"]), options)

@@ -1,53 +1,208 @@
-"""Cached features resident on a device: what stage two trains on, with no loader in between."""
+"""Cached features as heads train on them: a pool of labelled images, cut into folds, whole in memory or in blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
+from featcache.errors import DataError
 from featcache.extraction import Extraction
-from featcache.records import ImageRecord, Split
+from featcache.joined import Joined
+from featcache.records import ImageRecord
+
+log = logging.getLogger("featcache")
+
+RUN_IMAGES = 64  # neighbours that stay together when blocks are shuffled: the store reads whole chunks, not single rows
+
+Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class SplitFeatures:
-    """One split: features float32 `[N, V, F]` (view 0 is the plain image) and labels int64 `[N]`, on one device."""
-
-    x: Tensor
-    y: Tensor
+class Rows(Protocol):
+    """Where features come from."""
 
     @property
-    def plain(self) -> Tensor:
-        """View 0: `[N, F]`."""
-        return self.x[:, 0]
+    def width(self) -> int:
+        """F."""
+
+    def read(self, images: Indices) -> NDArray[np.float32]:
+        """Features float32 `[R, F]` of these images: the plain view of each, followed by its other views."""
 
 
 @dataclass(frozen=True)
+class ArrayRows:
+    """Features that are in memory already: `[R, F]`, and the place of each image's plain view in it."""
+
+    values: NDArray[np.float32]
+    first: Indices
+    views: Indices
+
+    @property
+    def width(self) -> int:
+        """F."""
+        return int(self.values.shape[1])
+
+    def read(self, images: Indices) -> NDArray[np.float32]:
+        """The rows of these images."""
+        return self.values[_spread(self.first[images], self.views[images])]
+
+
+@dataclass(frozen=True)
+class StoreRows:
+    """Features that are read from their stores; those of several backbones lie side by side."""
+
+    joined: Joined
+    images: tuple[ImageRecord, ...]
+    views: Indices
+
+    @property
+    def width(self) -> int:
+        """F."""
+        return self.joined.features
+
+    def read(self, images: Indices) -> NDArray[np.float32]:
+        """The rows of these images."""
+        return np.concatenate([self._read(e, images) for e in self.joined.parts], axis=1)
+
+    def _read(self, extraction: Extraction, images: Indices) -> NDArray[np.float32]:
+        views = self.views[images]
+        first = np.cumsum(views) - views
+        rows = np.empty((int(views.sum()), extraction.info.features), np.float32)
+        rows[first] = extraction.store.read([self.images[i].sha256 for i in images])
+        several = np.flatnonzero(views > 1)
+        if len(several):
+            hashes = [self.images[i].sha256 for i in images[several]]
+            augmented = extraction.store.read(hashes, extraction.spec)
+            rows[_spread(first[several] + 1, views[several] - 1)] = augmented.reshape(-1, augmented.shape[2])
+        return rows
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Which images of the pool train, and which choose the best epoch."""
+
+    train: Indices
+    val: Indices
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some images of the pool with their features `[R, F]` on the device; `first` is the row of each plain view."""
+
+    number: int
+    images: Indices
+    x: Tensor
+    first: Indices
+
+
+@dataclass(frozen=True, eq=False)
 class Features:
-    """A data set's features by split. Training reads `train` and `val`; `test` is read once, afterwards."""
+    """A pool of images: labels `[N]`, how many views each has, and the folds that heads train on.
 
-    splits: dict[Split, SplitFeatures]
+    What takes more than `limit_bytes` is read anew for each epoch in blocks of shuffled runs of neighbours. With one
+    block nothing is shuffled but the order of training itself, so the result is that of features held whole.
+    """
+
+    rows: Rows
+    labels: Indices
+    views: Indices
+    folds: tuple[Fold, ...]
     classes: int
+    device: torch.device
+    limit_bytes: float = float("inf")
 
-    @classmethod
-    def load(cls, extraction: Extraction, device: torch.device) -> Features:
-        """Read every split of an extraction from its store onto `device`."""
-        manifest = extraction.manifest
-        every: Sequence[Split] = ("train", "val", "test")
-        splits = {s: _load_split(extraction, manifest.of(s), s == "train", device) for s in every}
-        return cls(splits, len(manifest.classes))
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all features as float32."""
+        return int(self.views.sum()) * self.rows.width * 4
+
+    @property
+    def block_count(self) -> int:
+        """Blocks in an epoch."""
+        runs = -(-len(self.labels) // RUN_IMAGES)
+        return min(runs, max(1, int(-(-self.nbytes // self.limit_bytes))))
+
+    def blocks(self, epoch: int) -> Iterator[Block]:
+        """The pool, each image once. What shares a block is drawn anew for each epoch, the same for all heads."""
+        if self.block_count == 1:
+            yield self._whole
+            return
+        runs = np.array_split(np.arange(len(self.labels)), -(-len(self.labels) // RUN_IMAGES))
+        shuffled = np.random.default_rng([epoch, len(runs)]).permutation(len(runs))
+        for number, chosen in enumerate(np.array_split(shuffled, self.block_count)):
+            yield self._block(number, np.concatenate([runs[r] for r in np.sort(chosen)]))
+
+    def labels_of(self, fold: int) -> Indices:
+        """Labels of a fold's validation images."""
+        return self.labels[self.folds[fold].val]
+
+    @cached_property
+    def _whole(self) -> Block:
+        return self._block(0, np.arange(len(self.labels)))
+
+    def _block(self, number: int, images: Indices) -> Block:
+        views = self.views[images]
+        x = torch.from_numpy(self.rows.read(images)).to(self.device)
+        return Block(number, images, x, np.cumsum(views) - views)
 
 
-def _load_split(
-    extraction: Extraction, images: Sequence[ImageRecord], augmented: bool, device: torch.device
-) -> SplitFeatures:
-    hashes = [i.sha256 for i in images]
-    x = extraction.store.read(hashes)[:, None]
-    if augmented and extraction.spec:
-        x = np.concatenate([x, extraction.store.read(hashes, extraction.spec)], axis=1)
-    labels = torch.tensor([i.label for i in images], dtype=torch.int64)
-    return SplitFeatures(torch.from_numpy(x).to(device), labels.to(device))
+def load_features(joined: Joined, device: torch.device, *, folds: int | None, limit_bytes: float) -> Features:
+    """Training and validation images of an extraction, or of several whose features lie side by side.
+
+    Without `folds` there is one: train against val. With it both are pooled and cut into so many, stratified by class,
+    equal files together. Test images are no part of it.
+    """
+    manifest = joined.manifest
+    train, val = manifest.of("train"), manifest.of("val")
+    images = (*train, *val)
+    labels = np.array([i.label for i in images], dtype=np.int64)
+    views = np.ones(len(images), dtype=np.int64)
+    views[: len(images) if folds else len(train)] = joined.parts[0].views
+    if folds is None:
+        every = np.arange(len(images))
+        cut: tuple[Fold, ...] = (Fold(every[: len(train)], every[len(train) :]),)
+    else:
+        cut = _cut(images, labels, folds, manifest.classes)
+    features = Features(
+        StoreRows(joined, images, views), labels, views, cut, len(manifest.classes), device, limit_bytes
+    )
+    if features.block_count > 1:
+        log.warning(
+            "%s: features take %.1f GB, more than cache.max_features_gb (%.1f): they are read from the store in %d "
+            "shuffled blocks in every epoch",
+            manifest.name,
+            features.nbytes / 1e9,
+            limit_bytes / 1e9,
+            features.block_count,
+        )
+    return features
+
+
+def _cut(images: Sequence[ImageRecord], labels: Indices, folds: int, classes: Sequence[str]) -> tuple[Fold, ...]:
+    contents = [i.sha256 for i in images]
+    for label, name in enumerate(classes):
+        distinct = len({c for c, y in zip(contents, labels, strict=True) if y == label})
+        if distinct < folds:
+            raise DataError(
+                f"data.folds: {folds} folds need at least {folds} different images of each class in train and val "
+                f"together, and {name!r} has {distinct}. Take fewer folds."
+            )
+    if len(set(contents)) < len(contents):  # a copy in the other fold would give the answer away
+        cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(labels, labels, contents)
+    else:
+        cut = StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels)
+    return tuple(Fold(np.sort(train), np.sort(val)) for train, val in cut)
+
+
+def _spread(first: Indices, views: Indices) -> Indices:
+    """Every row of images whose rows start at `first`: `first[i], first[i] + 1, ..` of each, one after the other."""
+    starts = np.cumsum(views) - views
+    return np.repeat(first - starts, views) + np.arange(int(views.sum()))

@@ -7,10 +7,17 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from featcache.atomic import write_text
+from featcache.records import digest
+from heads.evaluation import Predictions, load_predictions
+from heads.metrics import interval, outcome, resampled_means
 from heads.runs import Run
 
 TOP = 3
@@ -38,6 +45,10 @@ class Row:
     head_seconds: float
     phase: int
     run: str
+    val_top1_low: float  # the 95% interval of val_top1, over seeds and images
+    val_top1_high: float
+    val_top3_low: float
+    val_top3_high: float
 
 
 @dataclass(frozen=True)
@@ -71,12 +82,12 @@ def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
         return Leaderboard((), (), ())
     if data is None:
         data = _fingerprint(max(runs, key=lambda r: (r.folder / "summary.json").stat().st_mtime_ns))
-    here = [r for r in runs if _fingerprint(r) == data]
-    here = _ordered(here)
+    compared = _ordered([_Compared(r) for r in runs if _fingerprint(r) == data])
     ranks: list[int] = []
-    for place, run in enumerate(here):
-        leader = here[ranks[-1] - 1] if ranks else run
-        ranks.append(ranks[-1] if ranks and _tied(leader, run) else place + 1)
+    for place, one in enumerate(compared):
+        tied = ranks and one.tied(compared[ranks[-1] - 1])
+        ranks.append(ranks[-1] if tied else place + 1)
+    here = [one.run for one in compared]
     rows = tuple(_row(rank, run) for rank, run in zip(ranks, here, strict=True))
     left_out = tuple(r.folder.name for r in runs if _fingerprint(r) != data)
     fell_back = dict.fromkeys(r.summary["backbone"] for r in here if r.summary["weights_fell_back"])
@@ -93,30 +104,68 @@ def write_leaderboard(board: Leaderboard, file: Path) -> None:
     write_text(file, text.getvalue())
 
 
-def _ordered(runs: Sequence[Run]) -> list[Run]:
+def _ordered(runs: Sequence[_Compared]) -> list[_Compared]:
     """Best first: the runs that tie with the best top-3 go by top-1 and loss, then those that tie with the next."""
-    rest = sorted(runs, key=lambda r: (-_mean(r, "top3"), -_mean(r, "top1"), _mean(r, "loss"), r.folder.name))
-    ordered: list[Run] = []
+    rest = sorted(runs, key=lambda c: (-c.mean("top3"), *c.order))
+    ordered: list[_Compared] = []
     while rest:
-        group = [r for r in rest if _same(rest[0], r, "top3")]
-        rest = [r for r in rest if r not in group]
-        ordered += sorted(group, key=lambda r: (-_mean(r, "top1"), _mean(r, "loss"), r.folder.name))
+        group = [c for c in rest if c.same(rest[0], "top3")]
+        rest = [c for c in rest if c not in group]
+        ordered += sorted(group, key=lambda c: c.order)
     return ordered
 
 
-def _tied(leader: Run, run: Run) -> bool:
-    """Whether two runs cannot be told apart, neither by top-3 nor by top-1."""
-    return _same(leader, run, "top3") and _same(leader, run, "top1")
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """A run beside others."""
 
+    run: Run
 
-def _same(one: Run, other: Run, metric: str) -> bool:
-    """Whether two runs differ in a metric by no more than the 95% interval of their difference.
+    @property
+    def order(self) -> tuple[float, float, str]:
+        """What sorts runs of equal top-3."""
+        return -self.mean("top1"), self.mean("loss"), self.run.folder.name
 
-    The intervals are taken as independent, which is on the safe side: the images are the same.
-    """
-    low_high = [r.summary["val"][metric]["ci95"] for r in (one, other)]
-    half = [(high - low) / 2 for low, high in low_high]
-    return abs(_mean(one, metric) - _mean(other, metric)) <= math.hypot(*half)
+    def mean(self, metric: str) -> float:
+        """Of val, over seeds and images."""
+        return float(self.run.summary["val"][metric]["mean"])
+
+    def tied(self, other: _Compared) -> bool:
+        """Whether two runs cannot be told apart, neither by top-3 nor by top-1."""
+        return self.same(other, "top3") and self.same(other, "top1")
+
+    def same(self, other: _Compared, metric: str) -> bool:
+        """Whether the 95% interval of the difference in a metric holds 0.
+
+        The difference is paired: both answered the same images. Where they did not (one was cross-validated), the
+        intervals are taken as independent.
+        """
+        difference = self.mean(metric) - other.mean(metric)
+        if difference == 0:
+            return True
+        mine, theirs = self._predictions, other._predictions
+        if mine is not None and theirs is not None and mine.images == theirs.images:
+            low, high = interval(self._resampled[metric] - other._resampled[metric])
+            return low <= 0 <= high
+        ends = [c.run.summary["val"][metric]["ci95"] for c in (self, other)]
+        return abs(difference) <= math.hypot(*((high - low) / 2 for low, high in ends))
+
+    @cached_property
+    def _predictions(self) -> Predictions | None:
+        try:
+            return load_predictions(self.run.folder / "predictions.npz", "val")
+        except (OSError, KeyError, ValueError):
+            return None
+
+    @cached_property
+    def _resampled(self) -> dict[str, NDArray[np.float64]]:
+        """The bootstrap of top-1 and top-3; its seeds' draws are the run's own."""
+        seen = self._predictions
+        assert seen is not None
+        labels = torch.from_numpy(seen.labels)
+        outcomes = [outcome(torch.from_numpy(logits), labels) for logits in seen.logits]
+        stream = int(digest(self.run.folder.name)[:8], 16)
+        return {m: resampled_means(np.stack([getattr(o, m) for o in outcomes]), stream) for m in ("top1", "top3")}
 
 
 def _row(rank: int, run: Run) -> Row:
@@ -140,12 +189,11 @@ def _row(rank: int, run: Run) -> Row:
         head_seconds=performance["head_seconds"],
         phase=run.summary["phase"],
         run=run.folder.name,
+        val_top1_low=val["top1"]["ci95"][0],
+        val_top1_high=val["top1"]["ci95"][1],
+        val_top3_low=val["top3"]["ci95"][0],
+        val_top3_high=val["top3"]["ci95"][1],
     )
-
-
-def _mean(run: Run, metric: str) -> float:
-    value: Any = run.summary["val"][metric]["mean"]
-    return float(value)
 
 
 def _fingerprint(run: Run) -> str:

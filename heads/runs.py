@@ -30,6 +30,7 @@ METRIC_COLUMNS = (
     "learning_rate",
     "seconds",
     "seed",
+    "fold",
 )
 
 
@@ -39,6 +40,7 @@ RUN_FILES = frozenset(
         "metrics.csv",
         "performance.json",
         "summary.json",
+        "predictions.npz",
         "best_model.pth",
         "environment.json",
         "log.txt",

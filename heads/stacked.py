@@ -1,24 +1,34 @@
-"""The trainer: K heads at once on features held whole in memory; one head is a stack of one.
+"""The trainer: K heads at once, each with options of its own; one head is a stack of one.
 
 Everything random of a head comes from its own seed: initial weights, batch order, dropout, the views drawn. So a head
-in a stack equals the same head trained alone, and heads with one seed are compared on equal terms.
+in a stack equals the same head trained alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from featcache.options import TrainingOptions
-from heads.features import Features, SplitFeatures
-from heads.metrics import TOP_K, in_top_k
-from heads.module import HeadStack
+from heads.cohort import Cohort, Head
+from heads.features import Features
+from heads.optimisers import rate_factor
+
+# On a CPU, weights and optimiser state that stay in a core's share of the cache from step to step need not come from
+# memory: heads that fit it train one cohort to a thread, larger ones one after the other with every thread. By rule,
+# not by what happens to be free: equal options, equal bits.
+CACHE_BYTES = 12 << 20  # for each thread
+MEMORY_BYTES = 6 << 30  # of all heads that are trained side by side
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class EpochRow:
     val_top1: float
     val_top3: float
     learning_rate: float
-    seconds: float  # of the whole stack
+    seconds: float  # of this epoch of all heads that are trained side by side
 
 
 @dataclass
@@ -40,157 +50,151 @@ class TrainedHead:
     """One head after training: its best epoch's weights and its curve."""
 
     seed: int
-    best_epoch: int
-    state: dict[str, Tensor]
+    fold: int = 0
+    best_epoch: int = -1
+    state: dict[str, Tensor] = field(default_factory=dict)
     curve: list[EpochRow] = field(default_factory=list)
     diverged: int | None = None  # the epoch whose loss was not finite, after which it was left alone
+
+    @property
+    def best(self) -> EpochRow:
+        """The epoch that was best on val."""
+        return self.curve[self.best_epoch]
+
+
+# Told of each epoch of each head, by its index; says True to stop that head.
+Watch = Callable[[int, EpochRow], bool]
+Each = Callable[[Callable[[Cohort], None], Sequence[Cohort]], object]
 
 
 def train_heads(
     features: Features,
-    dims: Sequence[int],
-    seeds: Sequence[int],
-    training: TrainingOptions,
+    heads: Sequence[Head],
     *,
     batch_size: int,
-    dropout: float,
+    keep_weights: bool = True,
+    watch: Watch | None = None,
 ) -> list[TrainedHead]:
-    """Train a head `dims` for each seed on `features` and keep each one's best epoch on val.
+    """Train every head and keep each one's best epoch on val; without `keep_weights` only their curves.
 
     A head whose loss is not finite stops alone, with the best weights it had; `state` is empty where it had none.
     """
-    train, val = features.splits["train"], features.splits["val"]
-    device = train.x.device
-    stack = HeadStack(dims, seeds, device)
-    optimizer = _optimizer(stack, len(seeds), training)
-    draws = [_Draws(seed, device) for seed in seeds]
-    smoothing = torch.full((len(seeds),), training.label_smoothing, device=device)
-    heads = [TrainedHead(seed, -1, {}) for seed in seeds]
-    best = [(-math.inf,) * 3] * len(seeds)
-    running = list(range(len(seeds)))
-    for epoch in range(training.epochs):
+    trained = [TrainedHead(h.seed, h.fold) for h in heads]
+    with _on(features.device):
+        for cohorts, workers in _groups(features, heads, batch_size):
+            held = [(c, Cohort(features, [heads[m] for m in c], batch_size, keep_weights)) for c in cohorts]
+            with _each(workers) as each:
+                _train(features, held, trained, watch, each)
+            for members, cohort in held:
+                for place, index in enumerate(members):
+                    if keep_weights and trained[index].best_epoch >= 0:
+                        trained[index].state = cohort.best_state(place)
+    return trained
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _each(workers: int) -> Iterator[Each]:
+    """Does a piece of work for each cohort: one after the other, or in `workers` threads of one core each."""
+    if workers == 1:
+        yield lambda work, cohorts: deque(map(work, cohorts), maxlen=0)
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # of each operation; it holds for the whole process
+    try:
+        with ThreadPoolExecutor(workers, "heads") as pool:
+            yield lambda work, cohorts: list(pool.map(work, cohorts))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _groups(features: Features, heads: Sequence[Head], batch_size: int) -> Iterator[tuple[list[list[int]], int]]:
+    """Heads that are trained side by side, by index, in the cohorts that share matrix products; and in how many threads
+    the cohorts are worked on."""
+    alike: dict[tuple[tuple[int, ...], int], list[int]] = {}
+    for index, head in enumerate(heads):
+        # Folds differ by an image or so: as long as that makes no further step, they share a cohort.
+        steps = -(-len(features.folds[head.fold].train) // batch_size) if features.block_count == 1 else head.fold
+        alike.setdefault((head.dims, steps), []).append(index)
+    threads = torch.get_num_threads() if features.device.type == "cpu" else 1
+    for (dims, _), members in alike.items():
+        every, together = _limits(features.device, sum(a * b + b for a, b in pairwise(dims)))
+        for start in range(0, len(members), every):
+            side_by_side = members[start : min(start + every, len(members))]
+            size = max(1, min(together, -(-len(side_by_side) // threads)))
+            cohorts = [side_by_side[s : s + size] for s in range(0, len(side_by_side), size)]
+            yield cohorts, min(threads, len(cohorts)) if together else 1
+
+
+def _limits(device: torch.device, parameters: int) -> tuple[int, int]:
+    """How many heads may be in memory at once, and how many in one cohort: 0 where even one is too large for a core."""
+    state = 16 * parameters  # weights, gradients and two of optimiser state; the best weights come on top
+    if device.type == "cpu":
+        return max(1, MEMORY_BYTES // (state + 4 * parameters)), CACHE_BYTES // state
+    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 2 * MEMORY_BYTES
+    every = max(1, memory // 2 // (state + 4 * parameters))
+    return every, every
+
+
+def _train(
+    features: Features,
+    cohorts: Sequence[tuple[list[int], Cohort]],
+    trained: Sequence[TrainedHead],
+    watch: Watch | None,
+    each: Each,
+) -> None:
+    """All epochs of some cohorts, epoch by epoch side by side."""
+    epoch = 0
+    while running := [c for c in cohorts if c[1].running]:
         begin = time.perf_counter()
-        rate = training.learning_rate * _rate_factor(training.scheduler, epoch, training.epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, right = _train_epoch(stack, train, draws, epoch, batch_size, dropout, smoothing, optimizer)
-        val_loss, val_top1, val_top3 = evaluate(stack, val)
+        live = [cohort for _, cohort in running]
+        for cohort in live:
+            cohort.begin(epoch)
+        for block in features.blocks(epoch):
+            each(partial(Cohort.train, block=block), live)
+        for block in features.blocks(epoch):
+            each(partial(Cohort.evaluate, block=block), live)
+        figures = [cohort.figures() for cohort in live]
         seconds = time.perf_counter() - begin
-        for k in list(running):
-            row = EpochRow(epoch, loss[k], right[k], val_loss[k], val_top1[k], val_top3[k], rate, seconds)
-            heads[k].curve.append(row)
-            if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
-                heads[k].diverged = epoch
-                running.remove(k)
-                continue
-            score = _score(row, training.selection_metric)
-            if score > best[k]:
-                best[k] = score
-                heads[k].best_epoch, heads[k].state = epoch, stack.state_dict(k)
-            elif training.patience is not None and epoch - heads[k].best_epoch >= training.patience:
-                running.remove(k)
-        if not running:
-            break
-    return heads
+        for (members, cohort), table in zip(running, figures, strict=True):
+            better, stopped = [], []
+            for place, figure in table.items():
+                head, one = cohort.heads[place], trained[members[place]]
+                rate = head.training.learning_rate * rate_factor(head.training, epoch)
+                row = EpochRow(epoch, *figure, rate, seconds)
+                if _note(one, row, head.training):
+                    better.append(place)
+                if (watch is not None and watch(members[place], row)) or _over(one, head.training):
+                    stopped.append(place)
+            cohort.keep_best(better)
+            cohort.stop(stopped)
+        epoch += 1
 
 
-def evaluate(stack: HeadStack, split: SplitFeatures) -> tuple[list[float], list[float], list[float]]:
-    """Loss, top-1 and top-3 accuracy of each head on a split's plain images."""
-    logits = stack.logits(split.plain)
-    k, n, _ = logits.shape
-    loss = cross_entropy(logits.flatten(0, 1), split.y.repeat(k), reduction="none").view(k, n).mean(dim=1)
-    labels = split.y.expand(k, n)
-    top1 = in_top_k(logits, labels, 1).double().mean(dim=1)
-    top3 = in_top_k(logits, labels, TOP_K).double().mean(dim=1)
-    return loss.tolist(), top1.tolist(), top3.tolist()
+def _note(head: TrainedHead, row: EpochRow, training: TrainingOptions) -> bool:
+    """Add an epoch to a head's curve; whether it is the best so far."""
+    head.curve.append(row)
+    if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
+        head.diverged = row.epoch
+        return False
+    metric = training.selection_metric
+    if head.best_epoch >= 0 and score(row, metric) <= score(head.best, metric):
+        return False
+    head.best_epoch = row.epoch
+    return True
 
 
-def _train_epoch(
-    stack: HeadStack,
-    train: SplitFeatures,
-    draws: Sequence[_Draws],
-    epoch: int,
-    batch_size: int,
-    dropout: float,
-    smoothing: Tensor,
-    optimizer: torch.optim.Optimizer,
-) -> tuple[list[float], list[float]]:
-    n, views, width = train.x.shape
-    flat = train.x.view(n * views, width)
-    for draw in draws:
-        draw.begin(epoch)
-    order = torch.stack([d.order(n) for d in draws])  # [K, N]
-    view = torch.stack([d.views(n, views) for d in draws])
-    rows = order * views + view.gather(1, order)
-    labels = train.y[order]
-    loss = torch.zeros(len(draws), device=flat.device)
-    right = torch.zeros(len(draws), device=flat.device)
-    for start in range(0, n, batch_size):
-        y = labels[:, start : start + batch_size]
-        x = flat[rows[:, start : start + batch_size]]
-        keep = [_keep(draws, y.shape[1], hidden, dropout) for hidden in stack.dims[1:-1]]
-        step_loss, step_right = stack.step(x, y, keep, smoothing)
-        optimizer.step()
-        loss += step_loss * y.shape[1]
-        right += step_right
-    return (loss / n).tolist(), (right / n).tolist()
+def _over(head: TrainedHead, training: TrainingOptions) -> bool:
+    """Whether a head has diverged, or has had its epochs or its patience."""
+    epoch = head.curve[-1].epoch
+    impatient = training.patience is not None and epoch - head.best_epoch >= training.patience
+    return head.diverged is not None or impatient or epoch + 1 >= training.epochs
 
 
-def _keep(draws: Sequence[_Draws], batch: int, hidden: int, dropout: float) -> Tensor:
-    if dropout == 0:
-        return torch.ones(1, device=draws[0].device)
-    uniform = torch.stack([d.uniform(batch, hidden) for d in draws])
-    return (uniform >= dropout).to(torch.float32).div_(1 - dropout)
-
-
-class _Draws:
-    """The random draws of one head: each epoch starts from (seed, epoch), so that an epoch stands for itself."""
-
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self.seed = seed
-        self.device = device
-        self._order = torch.Generator()  # on the CPU: the same order on every device
-        self._dropout = torch.Generator(device)
-
-    def begin(self, epoch: int) -> None:
-        # Seeds 2^32 apart leave room for epochs, and the two streams never meet.
-        self._order.manual_seed((self.seed << 32) + 2 * epoch)
-        self._dropout.manual_seed((self.seed << 32) + 2 * epoch + 1)
-
-    def order(self, n: int) -> Tensor:
-        return torch.randperm(n, generator=self._order).to(self.device)
-
-    def views(self, n: int, views: int) -> Tensor:
-        return torch.randint(views, (n,), generator=self._order).to(self.device)
-
-    def uniform(self, batch: int, hidden: int) -> Tensor:
-        return torch.rand(batch, hidden, generator=self._dropout, device=self.device)
-
-
-def _optimizer(stack: HeadStack, heads: int, training: TrainingOptions) -> torch.optim.Optimizer:
-    """PyTorch's own optimiser over views of the stack: the update of each head is that of a head alone."""
-    parameters = [p for k in range(heads) for p in stack.parameters(k)]
-    rate, decay = training.learning_rate, training.weight_decay
-    match training.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
-        case "adam":
-            return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
-        case "sgd":
-            return torch.optim.SGD(parameters, rate, momentum=training.momentum, weight_decay=decay, fused=True)
-
-
-def _rate_factor(scheduler: str, epoch: int, epochs: int) -> float:
-    match scheduler:
-        case "cosine":  # Loshchilov and Hutter 2017, one period down to zero
-            return 0.5 * (1 + math.cos(math.pi * epoch / epochs))
-        case "step":
-            return 0.1 ** ((2 * epoch >= epochs) + (4 * epoch >= 3 * epochs))
-        case _:
-            return 1.0
-
-
-def _score(row: EpochRow, metric: str) -> tuple[float, float, float]:
+def score(row: EpochRow, metric: str) -> tuple[float, float, float]:
     """Larger is better; ties of the metric go to top-1 and then to the lower loss, equal ones to the earlier epoch."""
     first = {"val_top1": row.val_top1, "val_top3": row.val_top3, "val_loss": -row.val_loss}[metric]
     return first, row.val_top1, -row.val_loss

@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from featcache import load_run
 from featcache.extraction import extract
-from featcache.options import parse_options
+from featcache.options import TrainingOptions, parse_options
 from heads import train_model
+from heads.cohort import Head
+from heads.features import ArrayRows, Features, Fold
+from heads.stacked import train_heads
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -68,3 +72,35 @@ def test_a_run_on_the_gpu_is_as_good_and_comes_back(config: Config, tmp_path: Pa
     assert runs[0].metrics["val_top1"] == pytest.approx(runs[1].metrics["val_top1"], abs=0.1)
     loaded = load_run(runs[1].folder, device="cuda")
     assert loaded.predict(sorted((digits / "val").rglob("*.png"))).shape == (20, 4)
+
+
+def test_heads_train_as_on_the_cpu() -> None:
+    """Eager steps, captured ones, the padded last batch, heads that stop, and a block at a time."""
+    rng = np.random.default_rng(0)
+    n, width = 203, 24
+    labels = rng.integers(4, size=n)
+    values = (rng.normal(size=(4, width))[labels] + 2 * rng.normal(size=(n, width))).astype(np.float32)
+    every, views = np.arange(n), np.ones(n, np.int64)
+    folds = (Fold(every[:150], every[150:]), Fold(every[51:], every[:51]))
+
+    def curves(device: str, limit_bytes: float) -> list[list[float]]:
+        rows = ArrayRows(values, every, views)
+        features = Features(rows, labels, views, folds, 4, torch.device(device), limit_bytes)
+        heads = [
+            Head((width, 16, 4), TrainingOptions(epochs=5, learning_rate=0.003, optimizer="adamw"), 1, 0.3),
+            Head((width, 16, 4), TrainingOptions(epochs=6, learning_rate=0.01, optimizer="sgd"), 1, 0.0),
+            Head((width, 16, 4), TrainingOptions(epochs=6, optimizer="adam", label_smoothing=0.1), 2, 0.5, 1),
+            Head((width, 4), TrainingOptions(epochs=6, scheduler="cosine", warmup_epochs=2), 3),
+        ]
+        trained = train_heads(features, heads, batch_size=16)
+        return [[figure for r in t.curve for figure in (r.train_loss, r.val_loss)] for t in trained]
+
+    for limit_bytes in (float("inf"), values.nbytes / 3):
+        for cpu, cuda in zip(curves("cpu", limit_bytes), curves("cuda", limit_bytes), strict=True):
+            assert cuda == pytest.approx(cpu, abs=1e-4)
+
+
+def test_many_heads_give_the_same_bits_twice(config: Config, tmp_path: Path) -> None:
+    options = config(training={"epochs": 5, "seeds": 40})
+    runs = [train_model(options, results_dir=tmp_path / name, device="cuda") for name in "ab"]
+    assert runs[0].metrics == runs[1].metrics

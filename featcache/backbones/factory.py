@@ -15,7 +15,7 @@ from torch import nn
 from featcache import __version__
 from featcache.atomic import write_text
 from featcache.backbones.initial import settle
-from featcache.backbones.model import Backbone, Model, build_head, resolve_dims
+from featcache.backbones.model import Backbone, JoinedBackbone, Model, build_head, resolve_dims
 from featcache.backbones.sources import Custom, Source, Timm, Torchvision
 from featcache.backbones.surgery import FeaturesThenPool, drop_unused, remove_classifier, run_once
 from featcache.backbones.weights import load_file_into, resolve, tensor_digest
@@ -98,6 +98,14 @@ def load_backbone(
     identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, tap, precision, dtype)
     params = sum(p.numel() for p in trunk.parameters())
     return Backbone(trunk, BackboneInfo(identity, features, params, origin)).to(device)
+
+
+def load_parts(options: Options, *, allow_custom: bool = False) -> tuple[Backbone, ...]:
+    """The frozen backbone that `options` name, or each of several that are joined."""
+    return tuple(
+        load_backbone(model, precision=options.training.precision, dtype=options.cache.dtype, allow_custom=allow_custom)
+        for model in options.model.parts
+    )
 
 
 def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions, source: Source) -> int:
@@ -202,12 +210,8 @@ def load_model(
         if last == "auto":
             raise OptionsError('model.classifier_dims ends in "auto": pass classes=, or write the number of classes.')
         classes = int(last)
-    backbone = load_backbone(
-        options.model,
-        precision=options.training.precision,
-        dtype=options.cache.dtype,
-        allow_custom=allow_custom,
-    )
+    parts = load_parts(options, allow_custom=allow_custom)
+    backbone = parts[0] if len(parts) == 1 else JoinedBackbone(parts)
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.training.seed)

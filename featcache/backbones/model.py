@@ -60,15 +60,38 @@ def run_network(network: nn.Module, images: Tensor, precision: str) -> Tensor:
     return features.float()
 
 
-class Model(nn.Module):
-    """Backbone and head: normalised images `[N, 3, S, S]` to logits `[N, C]`."""
+class JoinedBackbone(nn.Module):
+    """Frozen networks side by side: a batch of images for each, normalised its way, to all their features `[N, F]`."""
 
-    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+    def __init__(self, parts: Sequence[Backbone]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    @property
+    def features(self) -> int:
+        """F, of all parts together."""
+        return sum(part.features for part in self._backbones)
+
+    def forward(self, images: Sequence[Tensor]) -> Tensor:
+        """Features of every part, in the order of their names."""
+        if len(images) != len(self.parts):
+            raise ValueError(f"{len(self.parts)} backbones take a batch of images each, got {len(images)}")
+        return torch.cat([part(batch) for part, batch in zip(self._backbones, images, strict=True)], dim=1)
+
+    @property
+    def _backbones(self) -> list[Backbone]:
+        return [part for part in self.parts if isinstance(part, Backbone)]
+
+
+class Model(nn.Module):
+    """Backbone and head: normalised images `[N, 3, S, S]` to logits `[N, C]`; of joined backbones a batch for each."""
+
+    def __init__(self, backbone: Backbone | JoinedBackbone, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         """Logits."""
         logits: Tensor = self.head(self.backbone(images))
         return logits

@@ -99,6 +99,7 @@ def test_defaults() -> None:
             "max_bad_fraction": 0.01,
             "val_fraction": 0.15,
             "test_fraction": 0.15,
+            "folds": None,
         },
         "training": {
             "epochs": 50,
@@ -107,6 +108,7 @@ def test_defaults() -> None:
             "weight_decay": 0.01,
             "momentum": 0.9,
             "scheduler": "none",
+            "warmup_epochs": 0,
             "label_smoothing": 0.0,
             "precision": "float32",
             "patience": None,
@@ -115,7 +117,14 @@ def test_defaults() -> None:
             "seeds": 1,
             "unfreeze_schedule": None,
         },
-        "cache": {"dir": "cache", "dtype": "auto", "batch_size": 32, "compile": False, "max_decoded_gb": 16.0},
+        "cache": {
+            "dir": "cache",
+            "dtype": "auto",
+            "batch_size": 32,
+            "compile": False,
+            "max_decoded_gb": 16.0,
+            "max_features_gb": 8.0,
+        },
         "profile": {"iterations": 100, "warmup": 10, "batch_sizes": [1], "precisions": []},
     }
 

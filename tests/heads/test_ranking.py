@@ -6,12 +6,16 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
+
+from heads.evaluation import Predictions, save_predictions
 from heads.ranking import leaderboard, write_leaderboard
 from heads.runs import Run, finished_runs
 
 COLUMNS = (
     "rank,backbone,weights,features,val_top1,val_top1_std,val_top3,val_top3_std,test_top1,test_top3,latency_ms,"
-    "latency_p95_ms,macs,params,images_per_second,head_seconds,phase,run"
+    "latency_p95_ms,macs,params,images_per_second,head_seconds,phase,run,"
+    "val_top1_low,val_top1_high,val_top3_low,val_top3_high"
 )
 
 
@@ -128,3 +132,24 @@ def test_unfinished_and_foreign_folders_are_passed_over(tmp_path: Path) -> None:
     save_run(tmp_path, ".b.1.partial", 0.9, 1.0)
     runs: list[Run] = finished_runs(tmp_path)
     assert [r.folder.name for r in runs] == ["a"]
+
+
+def save_predictions_of(results: Path, name: str, right: range) -> None:
+    """A run that is right on some of 100 images, and whose interval alone would not tell it from its neighbours."""
+    save_run(results, name, len(right) / 100, 1.0, half=0.08)
+    logits = np.zeros((1, 100, 4), np.float32)
+    logits[0, :, 1] = 1.0
+    logits[0, list(right), 0] = 2.0
+    images = tuple(f"{i}.png" for i in range(100))
+    predictions = Predictions(logits, np.zeros(100, np.int64), images)
+    save_predictions(results / name / "predictions.npz", {"val": predictions})
+
+
+def test_differences_are_paired_by_image(tmp_path: Path) -> None:
+    # b is right wherever a is, and on 8 more images; c is right as often as b, on others.
+    save_predictions_of(tmp_path, "a", range(80))
+    save_predictions_of(tmp_path, "b", range(88))
+    save_predictions_of(tmp_path, "c", range(12, 100))
+    assert board(tmp_path) == [(1, "b"), (1, "c"), (3, "a")]
+    (tmp_path / "a" / "predictions.npz").unlink()  # without them the intervals overlap
+    assert board(tmp_path) == [(1, "b"), (1, "c"), (1, "a")]

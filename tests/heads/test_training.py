@@ -28,6 +28,7 @@ FILES = {
     "performance.json",
     "summary.json",
     "best_model.pth",
+    "predictions.npz",
     "environment.json",
     "log.txt",
 }
@@ -64,7 +65,7 @@ def test_a_run_folder_is_complete(config: Config, tmp_path: Path) -> None:
     assert performance["latency_ms"]["iterations"] == 3
     assert performance["flops"] == 2 * performance["macs"] > 0
     assert performance["params_head"] == 512 * 16 + 16 + 16 * 4 + 4
-    assert performance["extraction"]["images"] == 84
+    assert performance["extractions"][0]["images"] == 84
     assert "extracted" not in (run.folder / "log.txt").read_text()
     assert "84 new" in (run.folder / "log.txt").read_text()
     assert load_options(run.folder / "options.json").as_dict() == json.loads((run.folder / "options.json").read_text())
