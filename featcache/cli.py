@@ -102,12 +102,15 @@ def _working(verbose: bool, quiet: bool) -> Iterator[TerminalProgress]:
 
 
 def _load(configs: list[str], overrides: list[str] | None, cache_dir: Path | None) -> list[Options]:
-    import json
-
     from featcache.batch import load_all
 
-    cache = [f"cache.dir={json.dumps(str(cache_dir))}"] if cache_dir is not None else []
-    return load_all(configs, [*(overrides or []), *cache])
+    return load_all(configs, [*(overrides or []), *_cache_override(cache_dir)])
+
+
+def _cache_override(cache_dir: Path | None) -> list[str]:
+    import json
+
+    return [f"cache.dir={json.dumps(str(cache_dir))}"] if cache_dir is not None else []
 
 
 @app.command()
@@ -164,7 +167,7 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Stage one: fill the cache for each config, and measure latency and MACs."""
-    options = _load(configs, set_, cache_dir)
+    options = [part for one in _load(configs, set_, cache_dir) for part in one.parts]
     with _working(verbose, quiet) as progress:
         from featcache.batch import run_each, shared_scratch
         from featcache.extraction import extract as run_extract
@@ -179,6 +182,45 @@ def extract(
             f"(p95 {latency.p95:.1f}) on {e.profile.device}, {e.profile.macs / 1e9:.3f} GMACs"
         )
     outcome.raise_if_failed()
+
+
+@app.command()
+@guarded
+def sweep(
+    space: Annotated[Path, typer.Argument(metavar="SPACE.json", help="What is searched, around which base options.")],
+    set_: Set = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many trials in all; default: as the file says.")
+    ] = None,
+    device: Device = None,
+    cache_dir: CacheDir = None,
+    results_dir: ResultsDir = RESULTS,
+    allow_custom: AllowCustom = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the trials of an earlier sweep of this name.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search any options, heads trained in bulk on the cache; a sweep that was stopped goes on."""
+    with _working(verbose, quiet) as progress:
+        from featcache.options import apply_overrides
+        from featcache.terminal import consoles, trials_table
+        from heads.search import load_sweep, run_sweep
+
+        options, base = load_sweep(space, trials)
+        apply_overrides(base, [*(set_ or []), *_cache_override(cache_dir)])
+        result = run_sweep(
+            options,
+            base,
+            results_dir=results_dir,
+            device=device,
+            allow_custom=allow_custom,
+            fresh=fresh,
+            progress=progress,
+        )
+    out = consoles()[0]
+    out.print(trials_table(result.leading(), list(result.importances)))
+    for line in result.lines():
+        out.print(line, markup=False)
 
 
 @app.command()
@@ -216,7 +258,7 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Validate, and say what would be computed, how long and how much disk; runs nothing."""
-    options = _load(configs, set_, cache_dir)
+    options = [part for one in _load(configs, set_, cache_dir) for part in one.parts]
     with _working(verbose, quiet):
         from featcache.batch import run_each
         from featcache.check import check as run_check
@@ -241,11 +283,18 @@ def check(
 
 @app.command()
 @guarded
-def schema(verbose: Verbose = False) -> None:
-    """Print the JSON schema of an options file."""
+def schema(
+    sweeps: Annotated[bool, typer.Option("--sweep", help="That of a sweep's file.")] = False, verbose: Verbose = False
+) -> None:
+    """Print the JSON schema of an options file, or of a sweep's."""
     del verbose
     import json
 
+    if sweeps:
+        from heads.search.options import sweep_schema
+
+        typer.echo(json.dumps(sweep_schema(), indent=2))
+        return
     from featcache.options import options_schema
 
     typer.echo(json.dumps(options_schema(), indent=2))
@@ -343,7 +392,7 @@ def _used_stores(results_dir: Path) -> frozenset[str]:
         )
     if not runs:
         raise OptionsError(f"cache prune --unused: {results_dir} holds no finished run. Name it with --results-dir.")
-    return frozenset(str(run.summary["store"]) for run in runs)
+    return frozenset(store for run in runs for store in run.summary["stores"])
 
 
 def _cache_folder(cache_dir: Path) -> Path:

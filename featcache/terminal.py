@@ -127,7 +127,8 @@ def leaderboard_table(rows: Sequence[Any], tied: Sequence[bool], top: Sequence[A
     """The rows of a leaderboard for people; `top` ones are starred, tied ranks carry an equals sign."""
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     columns = (
-        "rank;backbone;weights;F;val top-1;val top-3;test top-1;test top-3;latency ms (p95);GMACs;params M;img/s;head s"
+        "rank;backbone;weights;F;val top-1 [95%];val top-3;test top-1;test top-3;latency ms (p95);GMACs;params M;img/s;"
+        "head s"
     )
     for name in columns.split(";"):
         left = name in {"backbone", "weights"}
@@ -139,8 +140,8 @@ def leaderboard_table(rows: Sequence[Any], tied: Sequence[bool], top: Sequence[A
             Text(row.backbone),
             Text(row.weights),
             str(row.features),
-            f"{row.val_top1:.3f} ±{row.val_top1_std:.3f}",
-            f"{row.val_top3:.3f} ±{row.val_top3_std:.3f}",
+            f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]",
+            f"{row.val_top3:.3f}",
             f"{row.test_top1:.3f}",
             f"{row.test_top3:.3f}",
             f"{row.latency_ms:.1f} ({row.latency_p95_ms:.1f})",
@@ -149,6 +150,29 @@ def leaderboard_table(rows: Sequence[Any], tied: Sequence[bool], top: Sequence[A
             f"{row.images_per_second:.0f}",
             f"{row.head_seconds:.1f}",
             style="bold" if star else None,
+        )
+    return table
+
+
+def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:
+    """A sweep's leading trials: figures on val, what they cost, and the options that were searched."""
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    keys = list(keys) or sorted({k for t in trials for k in t.params})
+    for name in ("trial", "val top-1", "val top-3", "val loss", "latency ms", "GMACs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for key in keys:
+        table.add_column(key.rpartition(".")[2], no_wrap=True)
+    for trial in trials:
+        seen = trial.user_attrs
+        values = (trial.params.get(k) for k in keys)
+        table.add_row(
+            str(trial.number),
+            f"{seen['val_top1']:.4f} ±{seen['val_top1_std']:.4f}",
+            f"{seen['val_top3']:.4f}",
+            f"{seen['val_loss']:.4f}",
+            f"{seen['latency_ms']:.1f}",
+            f"{seen['macs'] / 1e9:.2f}",
+            *(Text(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values),
         )
     return table
 

@@ -51,13 +51,14 @@ class Cohort:
     def __init__(self, features: Features, heads: Sequence[Head], batch_size: int, keep_weights: bool) -> None:
         self.heads = tuple(heads)
         self.running = list(range(len(heads)))  # places in `heads`
-        self._features, self._batch, self._device = features, batch_size, features.device
+        self._features, self._device = features, features.device
+        self._batch = min(batch_size, max(len(fold.train) for fold in features.folds))
         self._stack = HeadStack(heads[0].dims, [h.seed for h in heads], features.device)
         self._updates = Updates(self._stack, [h.training for h in heads])
         self._best = [v.clone() for v in self._stack.values] if keep_weights else []
         self._units = sum(heads[0].dims[1:-1])
         floats = KEEP_FLOATS[features.device.type == "cuda"]
-        self._steps_at_once = max(1, floats // (len(heads) * batch_size * max(heads[0].dims[0], self._units)))
+        self._steps_at_once = max(1, floats // (len(heads) * self._batch * max(heads[0].dims[0], self._units)))
         self._hold(self.running)
 
     def begin(self, epoch: int) -> None:

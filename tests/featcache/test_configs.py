@@ -17,7 +17,7 @@ from featcache.backbones.surgery import remove_classifier
 from featcache.options import load_options, options_schema
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EVERY = sorted(p for p in CONFIGS.rglob("*.json") if p.name != "options.schema.json")
+EVERY = sorted(p for p in CONFIGS.rglob("*.json") if not p.name.endswith(".schema.json") and p.parent.name != "sweeps")
 DEMO = sorted((CONFIGS / "demo").glob("*.json"))
 PHASE1 = sorted((CONFIGS / "phase1").glob("*.json"))
 

@@ -1,0 +1,168 @@
+"""The study of a sweep: trials are asked for in memory, and stored when they are finished.
+
+A sampler reads every trial again and again, which a database answers in tens of milliseconds and memory in one. So the
+storage only ever gets what is over: it holds no trial that a killed process left running, and a sweep that goes on
+starts from exactly what was told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from featcache.errors import OptionsError, RunError
+from featcache.records import digest
+from heads.search.objective import MAXIMISED, Figures
+from heads.search.options import SweepOptions
+from heads.search.space import Space
+
+IDENTITY = "featcache:sweep"
+REASON = "reason"
+STARTUP_TRIALS = 8  # finished ones that a pruner wants to have seen before it stops any
+
+
+class SweepStudy:
+    """A sweep's trials, in memory and in its storage."""
+
+    def __init__(self, sweep: SweepOptions, space: Space, folder: Path, data: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._sweep, self._space = sweep, space
+        self._directions = [
+            StudyDirection.MAXIMIZE if o in MAXIMISED else StudyDirection.MINIMIZE for o in sweep.objectives
+        ]
+        url = sweep.storage or f"sqlite:///{(folder / 'study.db').absolute()}"
+        try:
+            self._stored = optuna.create_study(
+                storage=url, study_name=sweep.name, directions=self._directions, load_if_exists=True
+            )
+        except Exception as error:  # the database's own errors, whichever it is
+            raise _unopened(url, error) from None
+        self._claim(digest(_identity(sweep, space, data)), url)
+        self._memory: optuna.Study | None = None
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Every finished trial, in order."""
+        return self._live.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+
+    @property
+    def best(self) -> list[FrozenTrial]:
+        """The best trial, or with several objectives the Pareto front; empty where none is complete."""
+        if not any(t.state == TrialState.COMPLETE for t in self.trials):
+            return []
+        return [self._live.best_trial] if len(self._directions) == 1 else self._live.best_trials
+
+    def use(self, sampler: BaseSampler) -> None:
+        """Choose trials with `sampler` from here on."""
+        prune = self._sweep.pruner == "median" and len(self._directions) == 1
+        pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS) if prune else optuna.pruners.NopPruner()
+        self._memory = optuna.create_study(directions=self._directions, sampler=sampler, pruner=pruner)
+        self._memory.add_trials(self._stored.get_trials(deepcopy=False))
+
+    def count(self) -> int:
+        """Finished trials in the storage."""
+        return len(self._stored.get_trials(deepcopy=False))
+
+    def ask(self, count: int) -> list[Trial]:
+        """The next trials; of a grid its next points."""
+        if self._sweep.sampler == "grid":
+            tried = {_key(t.params) for t in self._live.get_trials(deepcopy=False)}
+            ahead = (p for p in self._space.points() if _key(p) not in tried)
+            for point in itertools.islice(ahead, count):
+                self._live.enqueue_trial(point)
+        return [self._live.ask(self._space.distributions) for _ in range(count)]
+
+    def report(self, trial: Trial, epoch: int, figures: Figures) -> bool:
+        """Tell of an epoch of a trial; whether it is hopeless."""
+        if len(self._directions) > 1 or self._sweep.pruner == "none":
+            return False
+        trial.report(figures.value(self._sweep.objectives[0]), epoch)
+        return trial.should_prune()
+
+    def tell(self, trial: Trial, figures: Figures | None, pruned: bool, attributes: Mapping[str, Any]) -> None:
+        """A trial is over: with figures, pruned, or failed for the reason among its attributes. Stores it."""
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
+        if pruned:
+            self._live.tell(trial, state=TrialState.PRUNED)
+        elif figures is None:
+            self._live.tell(trial, state=TrialState.FAIL)
+        else:
+            self._live.tell(trial, [figures.value(o) for o in self._sweep.objectives])
+        self._stored.add_trial(self._live.get_trials(deepcopy=False)[trial.number])
+
+    def importances(self) -> dict[str, float]:
+        """How much of the objective's variance each option explains (Optuna's default evaluator); empty where too few
+        trials are complete, or none of them differs."""
+        complete = [t for t in self.trials if t.state == TrialState.COMPLETE]
+        varied = [k for k in self._space.distributions if len({str(t.params.get(k)) for t in complete}) > 1]
+        if len(complete) < 4 or not varied:
+            return {}
+        if len({t.values[0] for t in complete}) == 1:
+            return {}
+        # The evaluator asks which options make its target small.
+        sign = -1.0 if self._directions[0] == StudyDirection.MAXIMIZE else 1.0
+        target = (lambda t: sign * float(t.values[0])) if len(self._directions) > 1 else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it says just that
+            return dict(optuna.importance.get_param_importances(self._live, target=target, params=varied))
+
+    @property
+    def _live(self) -> optuna.Study:
+        assert self._memory is not None
+        return self._memory
+
+    def _claim(self, identity: str, url: str) -> None:
+        known = self._stored.user_attrs.get(IDENTITY)
+        if known is None and not self._stored.get_trials(deepcopy=False):
+            self._stored.set_user_attr(IDENTITY, identity)
+        elif known != identity:
+            raise RunError(
+                f"{url}: the study {self._sweep.name!r} there is of another sweep: its base options, space, objective, "
+                "sampler or images were others. Give this one another name, or start it anew with --fresh."
+            )
+
+
+def remove_study(sweep: SweepOptions, folder: Path) -> None:
+    """Forget an earlier sweep of this name, and what it left in its folder."""
+    for name in ("trials.csv", "history.csv", "best.json", "sweep.json", "pareto"):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    if sweep.storage is None:
+        for file in folder.glob("study.db*"):
+            file.unlink()
+        return
+    try:
+        if sweep.name in optuna.get_all_study_names(sweep.storage):
+            optuna.delete_study(study_name=str(sweep.name), storage=sweep.storage)
+    except Exception as error:  # the database's own errors, whichever it is
+        raise _unopened(sweep.storage, error) from None
+
+
+def _unopened(url: str, error: Exception) -> OptionsError:
+    return OptionsError(
+        f"storage {url}: cannot be opened ({str(error).splitlines()[0]}). Expected an Optuna storage URL such as "
+        "sqlite:///study.db; --fresh begins a damaged study.db of the sweep's own anew."
+    )
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    """Tells points of a grid apart."""
+    return json.dumps(params, sort_keys=True)
+
+
+def _identity(sweep: SweepOptions, space: Space, data: str) -> Sequence[Any]:
+    """All that makes trials comparable; more trials, larger batches or another pruner only go on."""
+    distributions = {k: optuna.distributions.distribution_to_json(d) for k, d in space.distributions.items()}
+    base = {k: v for k, v in space.base.items() if k not in {"experiment_name", "cache", "profile"}}
+    return [distributions, space.grid, base, list(sweep.objectives), sweep.sampler, sweep.seed, data]
