@@ -73,33 +73,33 @@ class Cohort:
         self._sums.zero_()
         self._seen = np.zeros(len(self._held), np.int64)
 
+    @torch.inference_mode()  # a step is twenty small operations: each is quicker without autograd's bookkeeping
     def train(self, block: Block) -> None:
         """One pass over the training images of a block. Nothing waits for the device."""
         draws = {seed: Draws(seed, self._epoch, block.number) for seed in self._seeds}
         batches = self._batches(block)
         self._seen += batches.images
-        labels, target, share = (
-            self._upload(batches.labels),
-            self._target(batches),
-            self._upload(batches.share)[:, None],
-        )
         # A graph wants batches of one size; without one, the last batch is no longer than it must be.
         length = batches.rows.shape[1] if self._captured is not None else int(batches.images.max())
-        logits = torch.empty(len(self._held), self._stack.dims[-1], length, device=self._device)
-        step = self._captured or self._step
+        if not length:
+            return
+        target, share = self._target(batches), self._upload(batches.share)[:, None]
+        pull = (target * share).neg_()
+        seen: list[Tensor] = []
         at_once = self._batch * self._steps_at_once
         for begin in range(0, length, at_once):
             rows = batches.rows[:, begin : min(begin + at_once, length)]
             x = block.x.index_select(0, self._upload(rows.ravel())).view(*rows.shape, -1)
             cut = slice(begin, begin + rows.shape[1])
-            parts = [t.split(self._batch, dim) for t, dim in ((x, 1), (target[..., cut], 2), (share[..., cut], 2))]
-            keep = self._keep(draws, len(parts[0])).unbind(1)
-            out = logits[..., cut].split(self._batch, 2)
-            for own_x, own_target, own_share, own_keep, own_out in zip(*parts, keep, out, strict=True):
-                own_out.copy_(step(own_x, own_target, own_share, own_keep[..., : own_x.shape[1]]))
-        self._sums[0] -= (logits.log_softmax(dim=1) * target[..., :length]).sum(dim=(1, 2))
-        self._sums[1] += ((logits.argmax(dim=1) == labels[:, :length]) & (share[:, 0, :length] > 0)).sum(dim=1)
+            parts = [t.split(self._batch, dim) for t, dim in ((x, 1), (pull[..., cut], 2), (share[..., cut], 2))]
+            for inputs in zip(*parts, self._keep(draws, len(parts[0])).unbind(1), strict=True):
+                seen.append(self._step(*inputs) if self._captured is None else self._captured(*inputs).clone())
+        logits, target = torch.cat(seen, dim=2), target[..., :length]
+        labels, real = (self._upload(a[:, :length]) for a in (batches.labels, batches.share > 0))
+        self._sums[0] -= (logits.log_softmax(dim=1) * target).sum(dim=(1, 2))
+        self._sums[1] += ((logits.argmax(dim=1) == labels) & real).sum(dim=1)
 
+    @torch.inference_mode()
     def evaluate(self, block: Block) -> None:
         """Add a block's validation images to the epoch's figures."""
         chosen = [self._local(block, f.val) for f in self._features.folds]
@@ -170,10 +170,13 @@ class Cohort:
         """A value for each head, `[K, 1, 1]`."""
         return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None, None]
 
-    def _step(self, x: Tensor, target: Tensor, share: Tensor, keep: Tensor) -> Tensor:
+    def _step(self, x: Tensor, pull: Tensor, share: Tensor, keep: Tensor) -> Tensor:
         """One update of every head; what `HeadStack.step` takes and gives, `keep` of all hidden layers in one."""
-        layers = keep.split(list(self._stack.dims[1:-1]), dim=1) if self._scale is not None else ()
-        logits = self._stack.step(x, target, share, layers, self._scale)
+        layers: tuple[Tensor, ...] = ()
+        if self._scale is not None:
+            keep = keep if keep.shape[2] == x.shape[1] else keep[..., : x.shape[1]]
+            layers = keep.split(list(self._stack.dims[1:-1]), dim=1)
+        logits = self._stack.step(x, pull, share, layers, self._scale)
         self._updates.step()
         return logits
 

@@ -61,11 +61,12 @@ class HeadStack:
         return torch.baddbmm(self._layers[-1].bias, self._layers[-1].weight, h).mT
 
     def step(
-        self, x: Tensor, target: Tensor, share: Tensor, keep: Sequence[Tensor] = (), scale: Tensor | None = None
+        self, x: Tensor, pull: Tensor, share: Tensor, keep: Sequence[Tensor] = (), scale: Tensor | None = None
     ) -> Tensor:
-        """Training: fill the gradients for features `[K, B, F]` and target distributions `[K, C, B]`.
+        """Training: fill the gradients for features `[K, B, F]`.
 
-        `share` `[K, 1, B]` is what each image counts in its batch's mean. With dropout, `keep[l]` `[K, H, B]`
+        `share` `[K, 1, B]` is what each image counts in its batch's mean, and `pull` `[K, C, B]` minus that share of
+        the distribution that its logits are drawn to. With dropout, `keep[l]` `[K, H, B]`
         multiplies hidden layer l: 0 where dropped, `scale` `[K, 1, 1]` where not. Returns the logits `[K, C, B]`.
         """
         *hidden, last = self._layers
@@ -74,16 +75,14 @@ class HeadStack:
             h = torch.baddbmm(layer.bias, layer.weight, inputs[-1]).relu_()
             inputs.append(h.mul_(keep[number]) if scale is not None else h)
         logits = torch.baddbmm(last.bias, last.weight, inputs[-1])
-        delta = torch.softmax(logits, dim=1).sub_(target).mul_(share)
+        delta = torch.addcmul(pull, torch.softmax(logits, dim=1), share)
         for number in range(len(hidden), -1, -1):
             layer, own = self._layers[number], delta
             torch.sum(own, dim=2, keepdim=True, out=layer.bias_grad)
             if number:
-                delta = torch.bmm(layer.weight.mT, own)
+                delta = torch.bmm(layer.weight.mT, own if scale is None else own * scale)
                 # Where a hidden value is positive it was neither cut by ReLU nor dropped.
                 torch.ops.aten.threshold_backward.grad_input(delta, inputs[number], 0, grad_input=delta)
-                if scale is not None:
-                    delta.mul_(scale)
             torch.bmm(own, inputs[number].mT, out=layer.weight_grad)
         return logits
 
