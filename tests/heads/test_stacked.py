@@ -241,7 +241,7 @@ def test_gradients_are_autograds() -> None:
     keep = [(torch.rand(2, h, 9) > dropout) / (1 - dropout) for h in (7, 6)]
     target = torch.stack([(1 - s) * nn.functional.one_hot(y[k], 3).T + s / 3 for k, s in enumerate(smoothing)])
     scales = torch.full((2, 1, 1), 1 / (1 - dropout))
-    logits = stack.step(x, target, torch.full((2, 1, 9), 1 / 9), keep, scales)
+    logits = stack.step(x, -target / 9, torch.full((2, 1, 9), 1 / 9), keep, scales)
     for k in range(2):
         module = build_head(dims, 0.0)
         module.load_state_dict(initial_state(dims, k + 1))
@@ -263,8 +263,9 @@ def test_images_that_only_fill_a_batch_up_leave_no_gradient() -> None:
     share = torch.zeros(1, 1, 9)
     share[..., :6] = 1 / 6
     padded, alone = (HeadStack((5, 7, 3), [1], torch.device("cpu")) for _ in range(2))
-    padded.step(x, target, share)
-    alone.step(x[:, :6], target[..., :6], share[..., :6])
+    pull = -target * share
+    padded.step(x, pull, share)
+    alone.step(x[:, :6], pull[..., :6], share[..., :6])
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(padded.grads, alone.grads, strict=True))
 
 
