@@ -70,7 +70,8 @@ class StoreRows:
 
     def read(self, images: Indices) -> NDArray[np.float32]:
         """The rows of these images."""
-        return np.concatenate([self._read(e, images) for e in self.joined.parts], axis=1)
+        parts = [self._read(e, images) for e in self.joined.parts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _read(self, extraction: Extraction, images: Indices) -> NDArray[np.float32]:
         views = self.views[images]

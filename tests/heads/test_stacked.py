@@ -93,6 +93,7 @@ def plain_loop(features: Features, head: Head, batch_size: int = BATCH) -> Plain
     optimizer = plain_optimizer(training, model)
     criterion = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
     x, y = torch.from_numpy(features.rows.values), torch.from_numpy(features.labels)
+    batch_size = min(batch_size, max(len(f.train) for f in features.folds))  # a batch holds no more than there is
     found, best = Plain([]), (-math.inf, -math.inf)
     for epoch in range(training.epochs):
         for group in optimizer.param_groups:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from test_stacked import Plain, curve, losses, plain_loop, toy
 
@@ -17,6 +17,8 @@ from heads.cohort import Head
 from heads.stacked import TrainedHead, train_heads
 
 TOLERANCE = 1e-4
+# A failure is told as it was found: to shrink one takes minutes.
+QUICK: dict[str, Any] = {"phases": [Phase.generate], "suppress_health_check": [HealthCheck.too_slow]}
 TIE = 1e-5  # two epochs that are nearer than this may change places by rounding
 
 Mix = tuple[dict[str, Any], list[Head], int]
@@ -103,14 +105,14 @@ def compare(trained: TrainedHead, plain: Plain, head: Head) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, derandomize=True, **QUICK)
 @given(mix=mixes())
 def test_any_mix_of_options_gives_each_head_its_own_result(count: int, mix: Mix) -> None:
     with threads(count):
         check(*mix)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, derandomize=True, **QUICK)
 @given(mix=mixes(limited=True))
 def test_any_mix_of_options_does_so_in_blocks_too(mix: Mix) -> None:
     check(*mix)
