@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -78,6 +78,15 @@ def check(options: Options, *, device: str | None = None, allow_custom: bool = F
         view_disk_bytes=view_passes * backbone.features * 2,
         notices=manifest.notices,
     )
+
+
+def check_joined(options: Options, *, device: str | None = None, allow_custom: bool = False) -> list[Plan]:
+    """`check` of each backbone that is named; the head is the one on all their features."""
+    plans = [check(part, device=device, allow_custom=allow_custom) for part in options.parts]
+    features = sum(plan.features for plan in plans)
+    model = options.model
+    dims = resolve_dims(model.classifier_dims, model.backbone, features, len(plans[0].classes))
+    return [replace(plan, dims=dims) for plan in plans]
 
 
 def _seconds_per_image(backbone: Backbone, manifest: Manifest, options: Options, device: torch.device) -> float:

@@ -69,8 +69,8 @@ def guarded(command: F) -> F:
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo(
-                "featcache: stopped. Rows that are extracted and runs that are finished are kept; run the same command "
-                "again to go on from there.",
+                "featcache: stopped. Rows that are extracted, and runs and batches of trials that are finished, are "
+                "kept; run the same command again to go on from there.",
                 err=True,
             )
             raise typer.Exit(130) from None
@@ -202,11 +202,15 @@ def sweep(
 ) -> None:
     """Search any options, heads trained in bulk on the cache; a sweep that was stopped goes on."""
     with _working(verbose, quiet) as progress:
+        from featcache.errors import OptionsError
         from featcache.options import apply_overrides
         from featcache.terminal import consoles, trials_table
         from heads.search import load_sweep, run_sweep
 
         options, base = load_sweep(space, trials)
+        searched = [one for one in set_ or [] if one.partition("=")[0] in options.space]
+        if searched:
+            raise OptionsError(f"--set {searched[0]}: the sweep searches that option. Take it out of the space.")
         apply_overrides(base, [*(set_ or []), *_cache_override(cache_dir)])
         result = run_sweep(
             options,
@@ -258,13 +262,13 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Validate, and say what would be computed, how long and how much disk; runs nothing."""
-    options = [part for one in _load(configs, set_, cache_dir) for part in one.parts]
+    options = _load(configs, set_, cache_dir)
     with _working(verbose, quiet):
         from featcache.batch import run_each
-        from featcache.check import check as run_check
+        from featcache.check import check_joined
 
-        outcome = run_each(options, lambda o: run_check(o, device=device, allow_custom=allow_custom))
-    for plan in outcome.done:
+        outcome = run_each(options, lambda o: check_joined(o, device=device, allow_custom=allow_custom))
+    for plan in [plan for plans in outcome.done for plan in plans]:
         images = ", ".join(f"{n} {s}" for s, n in plan.images.items())
         typer.echo(
             f"{plan.name}: {plan.backbone} ({plan.weights}), {plan.features} features, head {list(plan.dims)}\n"

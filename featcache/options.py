@@ -220,7 +220,7 @@ class TrainingOptions(_Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of sgd."""
     scheduler: Literal["none", "cosine", "step"] = "none"
-    """Of the learning rate, by epoch; cosine: to 0 over all epochs; step: a tenth at 1/2 and at 3/4 of them."""
+    """Of the learning rate, by epoch, after the warm-up; cosine: towards 0; step: a tenth at 1/2 and at 3/4."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs in which the learning rate rises to its full value before the scheduler takes over."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -158,7 +158,7 @@ def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:
     """A sweep's leading trials: figures on val, what they cost, and the options that were searched."""
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     keys = list(keys) or sorted({k for t in trials for k in t.params})
-    for name in ("trial", "val top-1", "val top-3", "val loss", "latency ms", "GMACs"):
+    for name in ("trial", "val top-1 [95%]", "val top-3", "val loss", "latency ms", "GMACs"):
         table.add_column(name, justify="right", no_wrap=True)
     for key in keys:
         table.add_column(key.rpartition(".")[2], no_wrap=True)
@@ -167,7 +167,7 @@ def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:
         values = (trial.params.get(k) for k in keys)
         table.add_row(
             str(trial.number),
-            f"{seen['val_top1']:.4f} ±{seen['val_top1_std']:.4f}",
+            f"{seen['val_top1']:.4f} [{seen['val_top1_low']:.3f}, {seen['val_top1_high']:.3f}]",
             f"{seen['val_top3']:.4f}",
             f"{seen['val_loss']:.4f}",
             f"{seen['latency_ms']:.1f}",

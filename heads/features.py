@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
-from featcache.errors import DataError
+from featcache.data.manifest import require_folds
 from featcache.extraction import Extraction
 from featcache.joined import Joined
 from featcache.records import ImageRecord
@@ -141,10 +141,6 @@ class Features:
         for number, chosen in enumerate(np.array_split(shuffled, self.block_count)):
             yield self._block(number, np.concatenate([runs[r] for r in np.sort(chosen)]))
 
-    def labels_of(self, fold: int) -> Indices:
-        """Labels of a fold's validation images."""
-        return self.labels[self.folds[fold].val]
-
     @cached_property
     def _whole(self) -> Block:
         return self._block(0, np.arange(len(self.labels)))
@@ -188,14 +184,8 @@ def load_features(joined: Joined, device: torch.device, *, folds: int | None, li
 
 
 def _cut(images: Sequence[ImageRecord], labels: Indices, folds: int, classes: Sequence[str]) -> tuple[Fold, ...]:
+    require_folds(images, classes, folds)  # again: files that cannot be read are no longer among them
     contents = [i.sha256 for i in images]
-    for label, name in enumerate(classes):
-        distinct = len({c for c, y in zip(contents, labels, strict=True) if y == label})
-        if distinct < folds:
-            raise DataError(
-                f"data.folds: {folds} folds need at least {folds} different images of each class in train and val "
-                f"together, and {name!r} has {distinct}. Take fewer folds."
-            )
     if len(set(contents)) < len(contents):  # a copy in the other fold would give the answer away
         cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(labels, labels, contents)
     else:

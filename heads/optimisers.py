@@ -85,9 +85,10 @@ class Updates:
         return [self._group(heads) for heads in members.values()]
 
     def _group(self, heads: Sequence[int]) -> _Group:
+        # Slices of one head even where the group is the whole stack: the kernel rounds the last few numbers of a tensor
+        # another way than the rest, so on whole stacks a head's update would depend on its place among others.
         def slices(tensors: Sequence[Tensor]) -> list[Tensor]:
-            whole = len(heads) == self.stack.heads
-            return list(tensors) if whole else [t[k] for k in heads for t in tensors]
+            return [t[k] for k in heads for t in tensors]
 
         params = slices(self.stack.values)
         return _Group(

@@ -6,7 +6,7 @@ Reads `path/{train,val,test}/<class>/*`, `path/{train,test}/<class>/*`, `path/tr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -52,7 +52,21 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
     memo = HashMemo(cache_dir / "memo" / f"files-{digest(str(root))[:16]}.json")
     manifest = scan(root, options, memo)
     memo.save()
+    if options.folds is not None:
+        pool = [i for i in manifest.images if i.split in options.training_splits]
+        require_folds(pool, manifest.classes, options.folds)
     return manifest, memo
+
+
+def require_folds(images: Sequence[ImageRecord], classes: Sequence[str], folds: int) -> None:
+    """Raise DataError unless every fold can have an image of each class; copies of one file are one image."""
+    for label, name in enumerate(classes):
+        distinct = len({i.sha256 for i in images if i.label == label})
+        if distinct < folds:
+            raise DataError(
+                f"data.folds: {folds} folds need at least {folds} different images of each class in train and val "
+                f"together, and {name!r} has {distinct}. Take fewer folds."
+            )
 
 
 def scan(root: Path, options: DataOptions, memo: HashMemo) -> Manifest:

@@ -97,6 +97,7 @@ class SweepOptions(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> SweepOptions:
         if self.name is not None:
+            plain_name(self.name, "name")
             plain_name(f"{self.name}-best", "name")
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objective names one twice: {list(self.objectives)}")

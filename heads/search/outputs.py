@@ -16,7 +16,10 @@ from heads.search.objective import MAXIMISED
 from heads.search.options import SweepOptions
 from heads.search.space import Space
 
-FIGURES = ("val_top1", "val_top1_std", "val_top3", "val_loss", "latency_ms", "macs", "params", "outcomes")
+FIGURES = (
+    *("val_top1", "val_top1_low", "val_top1_high", "val_top1_std", "val_top3", "val_loss"),
+    *("latency_ms", "macs", "params", "outcomes"),
+)
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 

@@ -26,8 +26,13 @@ NOT_SEARCHED = {
     "training.seed": "seeds are given by the sweep's `seeds`",
     "training.seeds": "seeds are given by the sweep's `seeds`",
     "training.unfreeze_schedule": "trials train heads on frozen backbones",
+    **dict.fromkeys(
+        ("data.path", "data.folds", "data.val_fraction", "data.test_fraction"),
+        "trials on other validation images do not compare",
+    ),
 }
 HIGHEST_GRID = 100_000  # points
+_JSON_BEGINS = {"[", "{", '"'}  # of a choice that is kept as JSON
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,11 @@ def make_space(sweep: SweepOptions, base: Mapping[str, Any]) -> Space:
         else:
             wrong = [fault for value in _ends(domain) if (fault := _fault(document, key, value, sweep)) is not None]
             faults += wrong
-            if not wrong:
-                distributions[key], grid[key] = _distribution(domain, _whole_only(document, key, domain))
+            whole = not wrong and _whole_only(document, key, domain)
+            if whole and isinstance(domain, Range) and domain.step is not None and not domain.step.is_integer():
+                faults.append(f"space: {key} takes whole numbers, and its step is {domain.step:g}")
+            elif not wrong:
+                distributions[key], grid[key] = _distribution(domain, whole)
     if faults:
         raise OptionsError(f"{sweep.name}: {'; '.join(faults)}.")
     if sweep.sampler == "grid" and (size := math.prod(map(len, grid.values()))) > HIGHEST_GRID:
@@ -172,11 +180,12 @@ def _points(domain: Range) -> list[float]:
 
 def _encoded(value: Any) -> Any:
     """A choice as Optuna keeps it: a list or an object as its JSON."""
-    return json.dumps(value, sort_keys=True) if isinstance(value, (list, dict)) else value
+    ambiguous = isinstance(value, str) and value[:1] in _JSON_BEGINS
+    return json.dumps(value, sort_keys=True) if ambiguous or isinstance(value, (list, dict)) else value
 
 
 def _decoded(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) and value[:1] in {"[", "{"} else value
+    return json.loads(value) if isinstance(value, str) and value[:1] in _JSON_BEGINS else value
 
 
 def _get(document: Mapping[str, Any], key: str) -> Any:

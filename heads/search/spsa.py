@@ -32,7 +32,7 @@ class SPSASampler(BaseSampler):
 
     An iteration perturbs every range at once, by plus and by minus the same random signs, and moves along the
     difference of the two trials. Trials that are asked for before earlier ones are told join the iteration as further
-    pairs, whose gradients are averaged. In place of the objective stands its rank among the trials seen, so that the
+    pairs, whose gradients are averaged. In place of the objective stands its rank among the chain's trials, so that the
     length of a step depends neither on the objective's unit nor on how flat it is.
     """
 
@@ -115,7 +115,7 @@ class SPSASampler(BaseSampler):
             for plus, minus in zip(pairs[0::2], pairs[1::2], strict=True)
         ]
         mean = np.asarray(np.mean(gradients, axis=0))
-        if len(gradients) > 1 and (largest := np.abs(mean).max()) > 0:
+        if mean.size and len(gradients) > 1 and (largest := np.abs(mean).max()) > 0:
             mean = mean / largest  # pairs disagree about most options, and their mean would shrink with their number
         return mean
 

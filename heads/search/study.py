@@ -21,21 +21,23 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import OptionsError, RunError
+from featcache.joined import Joined
+from featcache.options import Options
 from featcache.records import digest
 from heads.search.objective import MAXIMISED, Figures
 from heads.search.options import SweepOptions
 from heads.search.space import Space
 
 IDENTITY = "featcache:sweep"
-REASON = "reason"
+SEEN = "featcache:seen"
 STARTUP_TRIALS = 8  # finished ones that a pruner wants to have seen before it stops any
 
 
 class SweepStudy:
     """A sweep's trials, in memory and in its storage."""
 
-    def __init__(self, sweep: SweepOptions, space: Space, folder: Path, data: str) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    def __init__(self, sweep: SweepOptions, space: Space, base: Options, folder: Path, data: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._sweep, self._space = sweep, space
         self._directions = [
             StudyDirection.MAXIMIZE if o in MAXIMISED else StudyDirection.MINIMIZE for o in sweep.objectives
@@ -47,7 +49,7 @@ class SweepStudy:
             )
         except Exception as error:  # the database's own errors, whichever it is
             raise _unopened(url, error) from None
-        self._claim(digest(_identity(sweep, space, data)), url)
+        self._claim(digest(_identity(sweep, space, base, data)), url)
         self._memory: optuna.Study | None = None
 
     @property
@@ -61,6 +63,28 @@ class SweepStudy:
         if not any(t.state == TrialState.COMPLETE for t in self.trials):
             return []
         return [self._live.best_trial] if len(self._directions) == 1 else self._live.best_trials
+
+    def claim(self, stage_one: Options, joined: Joined) -> None:
+        """Note what the trials with these options see; raises RunError when earlier ones saw something else.
+
+        Weights in a file can change, and a hub can be out of reach the first time: options alone do not say it.
+        """
+        model, data = (
+            stage_one.model.model_dump(mode="json"),
+            stage_one.data.model_dump(mode="json", exclude={"workers"}),
+        )
+        key = digest([model, data, stage_one.training.precision])[:16]
+        seen: list[Any] = [joined.identities()]
+        if "latency_ms" in self._sweep.objectives:
+            seen += [joined.profile.device, joined.profile.latency_ms.batch_size]
+        known = dict(self._stored.user_attrs.get(SEEN, {}))
+        if known.setdefault(key, digest(seen)) != digest(seen):
+            raise RunError(
+                f"{stage_one.model.backbone}: earlier trials of {self._sweep.name!r} saw other features (other weights "
+                "or another cache.dtype) or another latency, so new ones would not compare. Bring back what there was, "
+                "give this sweep another name, or start it anew with --fresh."
+            )
+        self._stored.set_user_attr(SEEN, known)
 
     def use(self, sampler: BaseSampler) -> None:
         """Choose trials with `sampler` from here on."""
@@ -150,6 +174,8 @@ def remove_study(sweep: SweepOptions, folder: Path) -> None:
 
 
 def _unopened(url: str, error: Exception) -> OptionsError:
+    if "locked" in str(error):
+        return OptionsError(f"storage {url}: another program keeps it locked. Try again when it is done.")
     return OptionsError(
         f"storage {url}: cannot be opened ({str(error).splitlines()[0]}). Expected an Optuna storage URL such as "
         "sqlite:///study.db; --fresh begins a damaged study.db of the sweep's own anew."
@@ -161,8 +187,9 @@ def _key(params: Mapping[str, Any]) -> str:
     return json.dumps(params, sort_keys=True)
 
 
-def _identity(sweep: SweepOptions, space: Space, data: str) -> Sequence[Any]:
+def _identity(sweep: SweepOptions, space: Space, base: Options, data: str) -> Sequence[Any]:
     """All that makes trials comparable; more trials, larger batches or another pruner only go on."""
     distributions = {k: optuna.distributions.distribution_to_json(d) for k, d in space.distributions.items()}
-    base = {k: v for k, v in space.base.items() if k not in {"experiment_name", "cache", "profile"}}
-    return [distributions, space.grid, base, list(sweep.objectives), sweep.sampler, sweep.seed, data]
+    options = base.model_dump(mode="json", exclude={"experiment_name": True, "cache": True, "profile": True})
+    del options["data"]["workers"]
+    return [distributions, space.grid, options, list(sweep.objectives), sweep.sampler, sweep.seed, data]

@@ -124,11 +124,11 @@ def run_sweep(
         if fresh:
             remove_study(sweep, folder)
         with clock.running():
-            study = SweepStudy(sweep, space, folder, manifest.fingerprint)
+            study = SweepStudy(sweep, space, options, folder, manifest.fingerprint)
             done, wanted = study.count(), _wanted(sweep, space)
             study.use(make_sampler(sweep, space, space.start(options), done))
         fill = partial(extract_joined, device=device, allow_custom=allow_custom, progress=progress, scratch=scratch)
-        trainer = TrialTrainer(options, fill, place)
+        trainer = TrialTrainer(options, fill, study.claim, place)
         if done:
             log.info("%s: goes on after %d finished trials", sweep.name, done)
         if done < wanted:

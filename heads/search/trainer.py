@@ -49,8 +49,14 @@ class _Stage:
 class TrialTrainer:
     """Trains trials. What their backbones give is extracted once, and kept in memory while there is room."""
 
-    def __init__(self, base: Options, fill: Callable[[Options], Joined], device: torch.device) -> None:
-        self._base, self._fill, self._device = base, fill, device
+    def __init__(
+        self,
+        base: Options,
+        fill: Callable[[Options], Joined],
+        claim: Callable[[Options, Joined], None],
+        device: torch.device,
+    ) -> None:
+        self._base, self._fill, self._claim, self._device = base, fill, claim, device
         self._stages: dict[str, _Stage | FeatcacheError] = {}
         self.extract_seconds = 0.0
         self.train_seconds = 0.0
@@ -89,6 +95,8 @@ class TrialTrainer:
             named = WorkError(f"{type(error).__name__}: {error}")
             self._stages[key] = error if isinstance(error, FeatcacheError) else named
         self.extract_seconds += time.perf_counter() - begin
+        if isinstance(stage := self._stages[key], _Stage):
+            self._claim(stage_one, stage.joined)
         self._make_room(stage_one.cache.max_features_gb * 1e9)
 
     def train(self, trials: Sequence[Options | FeatcacheError], report: Report) -> list[TrialResult]:

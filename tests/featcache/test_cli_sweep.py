@@ -43,7 +43,7 @@ def test_a_sweep_ends_with_its_leading_trials(tmp_path: Path, write: Callable[..
     done = featcache("sweep", write(), "--results-dir", results, "--allow-custom")
     assert done.exit_code == 0, done.output
     said = " ".join(done.output.split())
-    for words in ("trial val top-1 val top-3 val loss", "learning_rate", "dropout", "importance for val_top3"):
+    for words in ("trial val top-1 [95%] val top-3 val loss", "learning_rate", "dropout", "importance for val_top3"):
         assert words in said
     assert re.search(r"6 trials \(\d complete, \d pruned, 0 failed\), 6 of them now", said)
     assert re.search(r"Optuna \d+\.\d s \(\d+\.\d%\)", said)

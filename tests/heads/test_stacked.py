@@ -475,3 +475,12 @@ def test_steps_on_copied_inputs_of_one_size_change_nothing(monkeypatch: pytest.M
     monkeypatch.setattr(Cohort, "_hold", held)
     for a, b in zip(train(toy(70), *heads), plain, strict=True):
         assert torch.allclose(curve(a), curve(b), atol=1e-5)
+
+
+def test_neighbours_change_no_bit_however_long_and_fast_heads_train() -> None:
+    """Where training is unstable one bit becomes a tenth of the loss in some twenty epochs."""
+    fast = {"epochs": 40, "learning_rate": 0.03, "optimizer": "adam"}
+    pair = [head(42, (12, 25, 4), **fast), head(43, (12, 25, 4), **fast)]
+    others = [head(k, (12, 25, 4), epochs=40, learning_rate=0.016 + 0.001 * k, optimizer="adam") for k in range(7)]
+    for alone, among in zip(train(toy(203), *pair), train(toy(203), *pair, *others)[:2], strict=True):
+        assert torch.equal(curve(alone), curve(among))
