@@ -32,6 +32,7 @@ NOT_SEARCHED = {
     ),
 }
 HIGHEST_GRID = 100_000  # points
+MOST_TURNS = 1_000  # combinations of choices that take turns in spsa
 _JSON_BEGINS = {"[", "{", '"'}  # of a choice that is kept as JSON
 
 
@@ -103,6 +104,12 @@ def make_space(sweep: SweepOptions, base: Mapping[str, Any]) -> Space:
         raise OptionsError(f"{sweep.name}: {'; '.join(faults)}.")
     if sweep.sampler == "grid" and (size := math.prod(map(len, grid.values()))) > HIGHEST_GRID:
         raise OptionsError(f"{sweep.name}: the grid has {size} points, more than {HIGHEST_GRID}. Take fewer values.")
+    turns = math.prod(len(d.choices) for d in distributions.values() if isinstance(d, CategoricalDistribution))
+    if sweep.sampler == "spsa" and turns > MOST_TURNS:
+        raise OptionsError(
+            f"{sweep.name}: spsa climbs for each combination of choices on its own, and there are {turns}, more than "
+            f"{MOST_TURNS}. Take fewer choices, or tpe."
+        )
     return Space(document, distributions, grid)
 
 

@@ -95,6 +95,13 @@ def test_a_search_starts_where_the_base_lies() -> None:
     assert space.start(options) == {RATE: 0.003, "training.epochs": 7}
 
 
+def test_spsa_has_no_turns_for_endless_combinations() -> None:
+    many = {"model.dropout": [i / 100 for i in range(40)], "training.label_smoothing": [i / 100 for i in range(40)]}
+    assert len(space_of(many).distributions) == 2
+    with pytest.raises(OptionsError, match="there are 1600, more than 1000"):
+        space_of(many, sampler="spsa")
+
+
 def test_lists_and_objects_are_choices() -> None:
     space = space_of({"data.augmentations": [[], ["rotation", {"name": "color_jitter", "hue": 0.1}]]})
     none, some = (
