@@ -75,7 +75,8 @@ class HeadStack:
             h = torch.baddbmm(layer.bias, layer.weight, inputs[-1]).relu_()
             inputs.append(h.mul_(keep[number]) if scale is not None else h)
         logits = torch.baddbmm(last.bias, last.weight, inputs[-1])
-        delta = torch.addcmul(pull, torch.softmax(logits, dim=1), share)
+        # Over the last dimension: over the middle one, rounding depends on how the columns are shared between threads.
+        delta = torch.addcmul(pull, torch.softmax(logits.mT, dim=2).mT, share)
         for number in range(len(hidden), -1, -1):
             layer, own = self._layers[number], delta
             torch.sum(own, dim=2, keepdim=True, out=layer.bias_grad)

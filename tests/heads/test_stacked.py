@@ -484,3 +484,12 @@ def test_neighbours_change_no_bit_however_long_and_fast_heads_train() -> None:
     others = [head(k, (12, 25, 4), epochs=40, learning_rate=0.016 + 0.001 * k, optimizer="adam") for k in range(7)]
     for alone, among in zip(train(toy(203), *pair), train(toy(203), *pair, *others)[:2], strict=True):
         assert torch.equal(curve(alone), curve(among))
+
+
+def test_a_lone_head_with_every_core_is_the_one_in_a_stack_to_the_last_bit() -> None:
+    """A lone head shares its operations between cores; in a stack it has a core to itself."""
+    fast = {"epochs": 40, "learning_rate": 0.03, "optimizer": "adam"}
+    heads = [head(seed, (12, 32, 4), dropout=0.0, **fast) for seed in (42, 43, 44, 45)]
+    torch.set_num_threads(2)
+    for one, among in zip(heads, train(toy(248), *heads, batch_size=32), strict=True):
+        assert torch.equal(curve(train(toy(248), one, batch_size=32)[0])[:, 0], curve(among)[:, 0])
