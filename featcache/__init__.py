@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from featcache.backbones import load_backbone, load_model
+    from featcache.backbones.blocks import blocks, set_model_freeze
     from featcache.errors import FeatcacheError
     from featcache.extraction import extract
     from featcache.options import Options, load_base_config, load_options
@@ -26,24 +27,28 @@ _HOMES = {
     "FeatcacheError": "featcache.errors",
     "Options": "featcache.options",
     "Preprocessing": "featcache.records",
+    "blocks": "featcache.backbones.blocks",
     "extract": "featcache.extraction",
     "load_backbone": "featcache.backbones",
     "load_base_config": "featcache.options",
     "load_model": "featcache.backbones",
     "load_options": "featcache.options",
     "load_run": "featcache.predictor",
+    "set_model_freeze": "featcache.backbones.blocks",
 }
 
 __all__ = [
     "FeatcacheError",
     "Options",
     "Preprocessing",
+    "blocks",
     "extract",
     "load_backbone",
     "load_base_config",
     "load_model",
     "load_options",
     "load_run",
+    "set_model_freeze",
 ]
 
 

@@ -18,6 +18,7 @@ from featcache.records import SILENT, Progress
 log = logging.getLogger("featcache")
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,20 @@ def shared_scratch(options: Sequence[Options]) -> Iterator[Scratch | None]:
 
 def run_each(options: Sequence[Options], work: Callable[[Options], T], progress: Progress = SILENT) -> Outcome[T]:
     """Do `work` for each; an error of one is kept and the others go on."""
+    return run_each_of(options, work, lambda one: one.experiment_name, progress)
+
+
+def run_each_of(
+    pieces: Sequence[P], work: Callable[[P], T], name_of: Callable[[P], str], progress: Progress = SILENT
+) -> Outcome[T]:
+    """`run_each` for pieces of work that options are only a part of."""
     done: list[T] = []
     failures: list[Failure] = []
-    progress.whole(len(options))
-    for number, one in enumerate(options):
+    progress.whole(len(pieces))
+    for number, one in enumerate(pieces):
         if number:
             progress.piece_done()
-        name = one.experiment_name
+        name = name_of(one)
         try:
             done.append(work(one))
         except FeatcacheError as error:
@@ -105,7 +113,7 @@ def run_each(options: Sequence[Options], work: Callable[[Options], T], progress:
             _release(error)
         else:
             continue
-        if len(options) > 1:  # a lone failure is said once, at the end
+        if len(pieces) > 1:  # a lone failure is said once, at the end
             log.error("%s failed: %s", name, failures[-1].error)
     progress.piece_done()
     return Outcome(tuple(done), tuple(failures))

@@ -13,7 +13,7 @@ from featcache.data import load_manifest
 from featcache.data.decoding import Decoder, Task
 from featcache.extraction import pick_device
 from featcache.inference import Inference
-from featcache.options import Options, require_frozen
+from featcache.options import Options
 from featcache.records import SPLITS, Manifest
 
 TIMED_PASSES = 3
@@ -46,7 +46,6 @@ def check(options: Options, *, device: str | None = None, allow_custom: bool = F
 
     Nothing is downloaded: the network is built with random weights, which cost the same. Raises what a run would.
     """
-    require_frozen(options)
     place = pick_device(device)
     manifest, _ = load_manifest(options.data, options.cache.dir)
     source = find_source(options.model.backbone, options.model.source, allow_custom)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from featcache.batch import Outcome
     from featcache.options import Options
     from featcache.terminal import TerminalProgress
+    from heads.finetune.plan import Plan
     from heads.ranking import Leaderboard
     from heads.runs import Run
+
 
 app = typer.Typer(
     help="Which pretrained backbone separates your image classes best, and at what latency?",
@@ -46,6 +48,7 @@ AllowCustom = Annotated[
     bool, typer.Option("--allow-custom", help="Let model.backbone name code: package.module:function.")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished already.")]
+By = Literal["accuracy", "pareto", "separability"]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")]
 
@@ -225,6 +228,105 @@ def sweep(
     out.print(trials_table(result.leading(), list(result.importances)))
     for line in result.lines():
         out.print(line, markup=False)
+
+
+@app.command()
+@guarded
+def finetune(
+    configs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CONFIG...",
+            help="Options files with an unfreeze_schedule; with --top or --from-run the one to train by, by default "
+            "configs/phase2.json.",
+        ),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Fine-tune the leaderboard's best N backbones.")] = None,
+    by: Annotated[By, typer.Option(help="What --top goes by.")] = "accuracy",
+    from_run: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Fine-tune this Phase 1 run, beginning with its head.")
+    ] = None,
+    with_heads: Annotated[
+        bool, typer.Option("--with-heads", help="With --top: begin with the runs' heads, not with fresh ones.")
+    ] = False,
+    set_: Set = None,
+    device: Device = None,
+    cache_dir: CacheDir = None,
+    results_dir: ResultsDir = RESULTS,
+    allow_custom: AllowCustom = False,
+    fresh: Fresh = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Phase 2: train backbone and head end to end, unfreezing step by step; a run that was stopped goes on."""
+    import os
+
+    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started, one speaks
+    with _working(verbose, quiet or not first) as progress:
+        from featcache.batch import run_each_of, shared_scratch
+        from heads.finetune import fine_tune
+        from heads.finetune.plan import require_sound
+
+        plans = _plans(configs or [], top, by, from_run, with_heads, set_, cache_dir, results_dir, allow_custom)
+        require_sound(plans, allow_custom)
+        with shared_scratch([plan.options for plan in plans]) as scratch:
+
+            def work(plan: Plan) -> Run:
+                return fine_tune(
+                    plan.options,
+                    results_dir=results_dir,
+                    device=device,
+                    allow_custom=allow_custom,
+                    reuse=not fresh,
+                    progress=progress,
+                    scratch=scratch,
+                    from_run=plan.from_run,
+                    keep_head=plan.keep_head,
+                )
+
+            outcome = run_each_of(plans, work, lambda plan: plan.options.experiment_name, progress)
+    if outcome.done and first:
+        _leaderboard(results_dir, data=outcome.done[-1].summary["data"]["fingerprint"])
+    outcome.raise_if_failed()
+
+
+def _plans(
+    configs: list[str],
+    top: int | None,
+    by: By,
+    from_run: Path | None,
+    with_heads: bool,
+    overrides: list[str] | None,
+    cache_dir: Path | None,
+    results_dir: Path,
+    allow_custom: bool,
+) -> list[Plan]:
+    """What `finetune` was asked for; raises OptionsError for what does not go together."""
+    from featcache.errors import OptionsError
+    from heads.finetune.plan import Plan, plan_from_run, plan_top
+
+    changes = [*(overrides or []), *_cache_override(cache_dir)]
+    if top is None and from_run is None:
+        if not configs:
+            raise OptionsError("finetune: say what: --top N, --from-run FOLDER, or options files (CONFIG...).")
+        return [Plan(options) for options in _load(configs, overrides, cache_dir)]
+    if top is not None and from_run is not None:
+        raise OptionsError("finetune: --top and --from-run are two ways to choose runs. Give one of them.")
+    if len(configs) > 1:
+        raise OptionsError(f"finetune: --top and --from-run take one CONFIG to train by, got {len(configs)}.")
+    config = configs[0] if configs else None
+    if from_run is not None:
+        return [plan_from_run(from_run, config=config, overrides=changes)]
+    assert top is not None
+    return plan_top(
+        results_dir,
+        top,
+        by,
+        config=config,
+        overrides=changes,
+        keep_heads=with_heads,
+        allow_custom=allow_custom,
+    )
 
 
 @app.command()
@@ -448,7 +550,10 @@ def _leaderboard(results_dir: Path, data: str | None = None) -> None:
     write_leaderboard(board, file)
     out, err = consoles()
     out.print(leaderboard_table(board.rows, [board.tied(r) for r in board.rows], board.top))
-    out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
+    if board.top:
+        out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
+    for line in board.gains():
+        out.print(line, markup=False)
     if any(board.tied(r) for r in board.rows):
         out.print("= a tie: equal ranks differ by less than the 95% interval of their difference on val")
     out.print(f"{file}: {len(board.rows)} runs", markup=False)

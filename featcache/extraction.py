@@ -141,6 +141,25 @@ def extract(
     return Extraction(info, readable, store, job.spec, options.data.view_count, dims, reused, new, bad, profile)
 
 
+def extract_with(
+    backbone: Backbone, options: Options, manifest: Manifest, *, device: torch.device, progress: Progress = SILENT
+) -> FeatureStore:
+    """Fill the store of a backbone that is built already with the rows of `manifest`; nothing is measured.
+
+    Raises what `extract` does once it has begun.
+    """
+    _, memo = load_manifest(options.data, options.cache.dir)
+    store = FeatureStore(options.cache.dir, backbone.info)
+    spec = _spec(options.data)
+    job = _Job(options, device, manifest, memo, backbone.info, (), store, spec, progress, None, allow_custom=False)
+    store.hold()
+    if _missing(job):
+        with store.writing(log.warning) as writer:
+            if tasks := _missing(job):
+                _run(job, tasks, backbone, writer)
+    return store
+
+
 def _spec(data: DataOptions) -> str | None:
     """The store's name for the views that `data` asks for; None where there is only the plain one."""
     if data.view_count == 1:

@@ -68,7 +68,7 @@ class Inference:
         if n < self.batch_size:
             images = torch.cat([images, images[:1].expand(self.batch_size - n, -1, -1, -1)])
         x = normalise(images.to(self.device, non_blocking=True), self._preprocessing)
-        with torch.inference_mode(), _exact(self._precision, self.device):
+        with torch.inference_mode(), exact(self._precision, self.device):
             try:
                 return run_network(self._network, x.contiguous(memory_format=torch.channels_last), self._precision)[:n]
             except Exception as error:  # the compiler raises what its many parts raise
@@ -90,7 +90,7 @@ class Inference:
 
 
 @contextmanager
-def _exact(precision: str, device: torch.device) -> Iterator[None]:
+def exact(precision: str, device: torch.device) -> Iterator[None]:
     """float32 means float32: on a GPU, PyTorch's convolutions would round to TensorFloat-32, at about 1e-3."""
     if device.type != "cuda" or precision != "float32":
         yield

@@ -203,15 +203,32 @@ class DataOptions(_Section):
 
 
 class UnfreezeStep(_Section):
-    """From `epoch` on, `unfreeze` trains too, with the learning rate scaled by `lr_scale`."""
+    """From `epoch` on, `unfreeze` trains too."""
 
     epoch: Annotated[int, Field(ge=0)]
-    unfreeze: Literal["last_block", "all"] | Fraction
+    """Counted from 0."""
+    unfreeze: Fraction | Annotated[str, Field(min_length=1)]
+    """`last_block`, `all`, the fraction of the blocks that train (the last ones), or the name of the first block that
+    does."""
     lr_scale: Positive = 1.0
+    """From here on every learning rate is training.learning_rate times this (and not times an earlier step's)."""
+
+
+# Options of training that heads on cached features have no use for.
+END_TO_END = (
+    "lr_decay_per_block",
+    "clip_norm",
+    "accumulate",
+    "mixup",
+    "cutmix",
+    "ema_decay",
+    "channels_last",
+    "compile",
+)
 
 
 class TrainingOptions(_Section):
-    """How the head is trained."""
+    """How the head is trained, or with an unfreeze_schedule the whole network."""
 
     epochs: Count = 50
     learning_rate: Positive = 1e-4
@@ -225,7 +242,7 @@ class TrainingOptions(_Section):
     """Epochs in which the learning rate rises to its full value before the scheduler takes over."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Precision = "float32"
-    """Of the backbone's forward pass (autocast); heads train in float32."""
+    """Of the backbone's passes (autocast; float16 trains with scaled losses); heads train in float32."""
     patience: Count | None = None
     """Stop after this many epochs without a better epoch; null: never."""
     selection_metric: Literal["val_top1", "val_top3", "val_loss"] = "val_top1"
@@ -237,13 +254,52 @@ class TrainingOptions(_Section):
     ) = 1
     """How many heads to train (seed, seed + 1, ..), or the list of their seeds."""
     unfreeze_schedule: Annotated[tuple[UnfreezeStep, ...], Field(min_length=1)] | None = None
-    """null: the backbone stays frozen and the head trains on cached features."""
+    """null: the backbone stays frozen and the head trains on cached features. Else training is end to end, and what is
+    not unfrozen yet stays frozen."""
+    lr_decay_per_block: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """End to end: each block's learning rate is that of what follows it (the head, for the last one) times this."""
+    clip_norm: Positive | None = None
+    """End to end: gradients of larger norm are scaled down to it."""
+    accumulate: Count = 1
+    """End to end: an update takes the gradients of so many batches of data.batch_size images."""
+    mixup: NonNegative = 0.0
+    """End to end: alpha of mixup (Zhang et al. 2018); 0: none."""
+    cutmix: NonNegative = 0.0
+    """End to end: alpha of CutMix (Yun et al. 2019); 0: none. With mixup too, each batch draws one of the two."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """End to end: weights are judged and kept as their moving average with this decay, shorter in the first updates."""
+    channels_last: bool = True
+    """End to end: the memory layout that convolutions are fastest in on most devices."""
+    compile: bool = False
+    """End to end: run what trains through torch.compile."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> TrainingOptions:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"training.warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs: leave some after the warm-up"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_can_be_followed(self) -> TrainingOptions:
+        steps = self.unfreeze_schedule
+        if steps is None:
+            asked = [n for n in END_TO_END if getattr(self, n) != type(self).model_fields[n].default]
+            if asked:
+                raise ValueError(
+                    f"training.{asked[0]} is of end-to-end training: give training.unfreeze_schedule too, or drop it"
+                )
+            return self
+        epochs = [step.epoch for step in steps]
+        if sorted(set(epochs)) != epochs:
+            raise ValueError(
+                f"training.unfreeze_schedule is out of order: its epochs are {epochs}; expected rising ones"
+            )
+        if epochs[-1] >= self.epochs:
+            raise ValueError(
+                f"training.unfreeze_schedule has a step at epoch {epochs[-1]}, past the end: training.epochs is "
+                f"{self.epochs}, and epochs count from 0"
             )
         return self
 
@@ -277,6 +333,9 @@ class CacheOptions(_Section):
     """Disk that decoded images may take during a command with several backbones; what does not fit is decoded again."""
     max_features_gb: Positive = 8.0
     """Memory that features may take while heads train; more is read from the store in blocks, in every epoch."""
+    max_trunk_gb: NonNegative = 32.0
+    """End to end: what the frozen blocks give may take so much, in memory up to max_features_gb, else in the store;
+    where it would take more, every epoch runs the whole network."""
 
 
 class ProfileOptions(_Section):
@@ -306,6 +365,21 @@ class Options(_Section):
         if self.experiment_name in {"leaderboard.csv", "report.html", "sweeps"}:
             raise ValueError(f"experiment_name is {self.experiment_name!r}, which results/ needs for itself")
         plain_name(self.experiment_name, "experiment_name")
+        return self
+
+    @model_validator(mode="after")
+    def _end_to_end_is_of_one_network(self) -> Options:
+        if self.training.unfreeze_schedule is not None:
+            if len(self.model.names) > 1:
+                raise ValueError(
+                    f"training.unfreeze_schedule is given and model.backbone names {len(self.model.names)}: end-to-end "
+                    "training is of one network"
+                )
+            if self.data.folds is not None:
+                raise ValueError(
+                    "training.unfreeze_schedule and data.folds are given: end-to-end training takes train and val as "
+                    "they are; set data.folds to null"
+                )
         return self
 
     @property
@@ -346,7 +420,8 @@ def require_frozen(options: Options) -> None:
     """Raise OptionsError for a schedule: heads train on frozen backbones."""
     if options.training.unfreeze_schedule is not None:
         raise OptionsError(
-            "training.unfreeze_schedule: this version trains heads on frozen backbones only. Set it to null."
+            "training.unfreeze_schedule: this trains heads on frozen backbones only. Set it to null, or use `featcache "
+            "finetune`."
         )
 
 
@@ -365,10 +440,14 @@ def load_base_config(path: str | Path | None = None) -> dict[str, Any]:
 
     Without `path`: the file in the current folder, else the one featcache came with.
     """
+    return read_json(Path(path) if path is not None else shipped_config("base.json"))
+
+
+def shipped_config(name: str) -> Path:
+    """The file `name` of `configs/`: that in the current folder, else the one featcache came with."""
     here = Path(__file__).resolve().parent
-    shipped = [Path("configs/base.json"), here / "base.json", here.parent / "configs/base.json"]
-    chosen = Path(path) if path is not None else next((p for p in shipped if p.is_file()), shipped[0])
-    return read_json(chosen)
+    shipped = [Path("configs") / name, here / name, here.parent / "configs" / name]
+    return next((p for p in shipped if p.is_file()), shipped[0])
 
 
 def config_files(paths: Iterable[str | Path]) -> list[Path]:

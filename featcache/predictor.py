@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from featcache.backbones import JoinedBackbone, Model, build_head, load_parts
+from featcache.backbones import Backbone, JoinedBackbone, Model, build_head, load_parts, rebuild_backbone
 from featcache.data.images import EvalTransform
 from featcache.errors import RunError, WeightsError
 from featcache.extraction import pick_device
 from featcache.options import Options, load_options
-from featcache.records import digest
+from featcache.records import Identity, digest
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class LoadedRun:
 def load_run(folder: str | Path, *, device: str | None = None, allow_custom: bool = False) -> LoadedRun:
     """The best model of the run in `folder` (backbone and head, in evaluation mode).
 
-    Raises RunError when the folder holds no finished run, WeightsError when the backbone's weights are not those the
-    head was trained on.
+    A fine-tuned run brings its backbone's weights; another needs those that its head was trained on. Raises RunError
+    when the folder holds no finished run, WeightsError when the weights are not those.
     """
     folder = Path(folder)
     if not all((folder / name).is_file() for name in ("best_model.pth", "options.json")):
@@ -57,8 +57,13 @@ def load_run(folder: str | Path, *, device: str | None = None, allow_custom: boo
         checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
         head = build_head(checkpoint["dims"], checkpoint["dropout"])
         head.load_state_dict(checkpoint["head"])
+        tuned_weights = checkpoint["network"]
     except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
         raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
+    if tuned_weights is not None:
+        (known,) = checkpoint["identities"]
+        tuned = rebuild_backbone(options.model, Identity.from_dict(known), tuned_weights, allow_custom=allow_custom)
+        return _loaded((tuned,), head, checkpoint, options, device)
     parts = load_parts(options, allow_custom=allow_custom)
     for part, known in zip(parts, checkpoint["identities"], strict=True):
         identity = part.info.identity
@@ -67,6 +72,12 @@ def load_run(folder: str | Path, *, device: str | None = None, allow_custom: boo
                 f"{folder}: the head was trained on other features than {identity.backbone} gives now (weights "
                 f"{known['weights'][:8]}, now {identity.weights[:8]}). Bring the weights back, or train again."
             )
+    return _loaded(parts, head, checkpoint, options, device)
+
+
+def _loaded(
+    parts: Sequence[Backbone], head: nn.Module, checkpoint: dict[str, Any], options: Options, device: str | None
+) -> LoadedRun:
     backbone = parts[0] if len(parts) == 1 else JoinedBackbone(parts)
     model = Model(backbone, head).to(pick_device(device)).eval()
     transforms = tuple(EvalTransform(part.preprocessing) for part in parts)

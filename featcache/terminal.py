@@ -16,6 +16,13 @@ from rich.text import Text
 PLAIN_WIDTH = 150  # columns, where no terminal says otherwise
 PLAIN_SECONDS = 10.0  # between lines of progress where there is no terminal
 
+GAIN = "gain top-1 [95%]"
+LEADERBOARD_COLUMNS = (
+    *("rank", "backbone", "phase", "weights", "F", "val top-1 [95%]", "val top-3", "test top-1", "test top-3"),
+    *("lat. ms (p95)", "GMACs", "params M", "img/s", "head s", GAIN),
+)
+MAKING_ROOM = frozenset({"test top-3", "img/s", "head s"})  # these are not shown where GAIN is
+
 
 def consoles() -> tuple[Console, Console]:
     """Standard output for results, standard error for everything said on the way."""
@@ -124,34 +131,49 @@ class ConsoleHandler(logging.Handler):
 
 
 def leaderboard_table(rows: Sequence[Any], tied: Sequence[bool], top: Sequence[Any]) -> Table:
-    """The rows of a leaderboard for people; `top` ones are starred, tied ranks carry an equals sign."""
+    """The rows of a leaderboard for people; `top` ones are starred, tied ranks carry an equals sign.
+
+    Where Phase 2 has runs, a last column says what fine-tuning brought; the columns that make room for it are in
+    leaderboard.csv. Where a row is still too wide, names are folded, not figures.
+    """
+    tuned = any(row.gain_top1 is not None for row in rows)
+    cells = [_cells(row, row in top, tie) for row, tie in zip(rows, tied, strict=True)]
+    names = [name for name in LEADERBOARD_COLUMNS if name not in (MAKING_ROOM if tuned else {GAIN})]
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
-    columns = (
-        "rank;backbone;weights;F;val top-1 [95%];val top-3;test top-1;test top-3;latency ms (p95);GMACs;params M;img/s;"
-        "head s"
-    )
-    for name in columns.split(";"):
-        left = name in {"backbone", "weights"}
-        table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for row, tie in zip(rows, tied, strict=True):
-        star = row in top
-        table.add_row(
-            f"{'*' if star else ' '}{row.rank}{'=' if tie else ' '}",
-            Text(row.backbone),
-            Text(row.weights),
-            str(row.features),
-            f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]",
-            f"{row.val_top3:.3f}",
-            f"{row.test_top1:.3f}",
-            f"{row.test_top3:.3f}",
-            f"{row.latency_ms:.1f} ({row.latency_p95_ms:.1f})",
-            f"{row.macs / 1e9:.2f}",
-            f"{row.params / 1e6:.1f}",
-            f"{row.images_per_second:.0f}",
-            f"{row.head_seconds:.1f}",
-            style="bold" if star else None,
-        )
+    for name in names:
+        named = name in {"backbone", "weights"}
+        table.add_column(name, justify="left" if named else "right", no_wrap=not named, overflow="fold")
+    for row, cell in zip(rows, cells, strict=True):
+        table.add_row(*(Text(cell[name]) for name in names), style="bold" if row in top else None)
     return table
+
+
+def _cells(row: Any, star: bool, tie: bool) -> dict[str, str]:
+    """What each column says of a row."""
+    values = (
+        f"{'*' if star else ' '}{row.rank}{'=' if tie else ' '}",
+        row.backbone,
+        str(row.phase),
+        row.weights,
+        str(row.features),
+        f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]",
+        f"{row.val_top3:.3f}",
+        f"{row.test_top1:.3f}",
+        f"{row.test_top3:.3f}",
+        f"{row.latency_ms:.1f} ({row.latency_p95_ms:.1f})",
+        f"{row.macs / 1e9:.2f}",
+        f"{row.params / 1e6:.1f}",
+        f"{row.images_per_second:.0f}",
+        f"{row.head_seconds:.1f}",
+        _gain(row),
+    )
+    return dict(zip(LEADERBOARD_COLUMNS, values, strict=True))
+
+
+def _gain(row: Any) -> str:
+    if row.gain_top1 is None:
+        return ""
+    return f"{row.gain_top1:+.3f} [{row.gain_top1_low:+.3f}, {row.gain_top1_high:+.3f}]"
 
 
 def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:

@@ -49,6 +49,13 @@ class Row:
     val_top1_high: float
     val_top3_low: float
     val_top3_high: float
+    from_run: str  # of Phase 2: the run whose model was fine-tuned; "" where there is none
+    gain_top1: float | None  # val_top1 less that of from_run, with its 95% interval; None where that is not here
+    gain_top1_low: float | None
+    gain_top1_high: float | None
+    gain_top3: float | None
+    gain_top3_low: float | None
+    gain_top3_high: float | None
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,26 @@ class Leaderboard:
 
     @property
     def top(self) -> tuple[Row, ...]:
-        """The best run of each of the first three backbones."""
+        """The best Phase 1 run of each of the first three backbones: what goes on to Phase 2."""
         best: dict[str, Row] = {}
         for row in self.rows:
-            best.setdefault(row.backbone, row)
+            if row.phase == 1:
+                best.setdefault(row.backbone, row)
         return tuple(best.values())[:TOP]
 
     def tied(self, row: Row) -> bool:
         """Whether another run shares this one's rank."""
         return sum(r.rank == row.rank for r in self.rows) > 1
+
+    def gains(self) -> list[str]:
+        """A line for each Phase 2 run beside the run that it came from."""
+        rows = {row.run: row for row in self.rows}
+        return [
+            f"phase 2: {row.backbone} {rows[row.from_run].val_top1:.3f} -> {row.val_top1:.3f} val top-1, "
+            f"{row.gain_top1:+.3f} [{row.gain_top1_low:+.3f}, {row.gain_top1_high:+.3f}] over run {row.from_run}"
+            for row in self.rows
+            if row.gain_top1 is not None
+        ]
 
 
 def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
@@ -87,10 +105,10 @@ def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
     for place, one in enumerate(compared):
         tied = ranks and one.tied(compared[ranks[-1] - 1])
         ranks.append(ranks[-1] if tied else place + 1)
-    here = [one.run for one in compared]
-    rows = tuple(_row(rank, run) for rank, run in zip(ranks, here, strict=True))
+    here = {one.run.folder.name: one for one in compared}
+    rows = tuple(_row(rank, one, here.get(one.from_run)) for rank, one in zip(ranks, compared, strict=True))
     left_out = tuple(r.folder.name for r in runs if _fingerprint(r) != data)
-    fell_back = dict.fromkeys(r.summary["backbone"] for r in here if r.summary["weights_fell_back"])
+    fell_back = dict.fromkeys(c.run.summary["backbone"] for c in compared if c.run.summary["weights_fell_back"])
     return Leaderboard(rows, left_out, tuple(fell_back))
 
 
@@ -126,6 +144,11 @@ class _Compared:
         """What sorts runs of equal top-3."""
         return -self.mean("top1"), self.mean("loss"), self.run.folder.name
 
+    @property
+    def from_run(self) -> str:
+        """The name of the run that a Phase 2 run came from; "" where there is none."""
+        return (self.run.summary["from_run"] or "") if self.run.summary["phase"] == 2 else ""
+
     def mean(self, metric: str) -> float:
         """Of val, over seeds and images."""
         return float(self.run.summary["val"][metric]["mean"])
@@ -135,20 +158,25 @@ class _Compared:
         return self.same(other, "top3") and self.same(other, "top1")
 
     def same(self, other: _Compared, metric: str) -> bool:
-        """Whether the 95% interval of the difference in a metric holds 0.
+        """Whether the 95% interval of the difference in a metric holds 0."""
+        if self.mean(metric) == other.mean(metric):
+            return True
+        low, high = self.lead(other, metric)
+        return low <= 0 <= high
+
+    def lead(self, other: _Compared, metric: str) -> tuple[float, float]:
+        """The 95% interval of the difference in a metric, this run less the other.
 
         The difference is paired: both answered the same images. Where they did not (one was cross-validated), the
         intervals are taken as independent.
         """
-        difference = self.mean(metric) - other.mean(metric)
-        if difference == 0:
-            return True
         mine, theirs = self._predictions, other._predictions
         if mine is not None and theirs is not None and mine.images == theirs.images:
-            low, high = interval(self._resampled[metric] - other._resampled[metric])
-            return low <= 0 <= high
+            return interval(self._resampled[metric] - other._resampled[metric])
+        difference = self.mean(metric) - other.mean(metric)
         ends = [c.run.summary["val"][metric]["ci95"] for c in (self, other)]
-        return abs(difference) <= math.hypot(*((high - low) / 2 for low, high in ends))
+        half = math.hypot(*((high - low) / 2 for low, high in ends))
+        return difference - half, difference + half
 
     @cached_property
     def _predictions(self) -> Predictions | None:
@@ -168,7 +196,9 @@ class _Compared:
         return {m: resampled_means(np.stack([getattr(o, m) for o in outcomes]), stream) for m in ("top1", "top3")}
 
 
-def _row(rank: int, run: Run) -> Row:
+def _row(rank: int, one: _Compared, start: _Compared | None) -> Row:
+    """`start` is the run that a Phase 2 run came from, where it is among those compared."""
+    run = one.run
     val, test, performance = run.summary["val"], run.summary["test"], run.performance
     return Row(
         rank=rank,
@@ -193,7 +223,19 @@ def _row(rank: int, run: Run) -> Row:
         val_top1_high=val["top1"]["ci95"][1],
         val_top3_low=val["top3"]["ci95"][0],
         val_top3_high=val["top3"]["ci95"][1],
+        from_run=one.from_run,
+        **_gain(one, start, "top1"),
+        **_gain(one, start, "top3"),
     )
+
+
+def _gain(one: _Compared, start: _Compared | None, metric: str) -> dict[str, float | None]:
+    """What fine-tuning brought in a metric of val, with its 95% interval, as the columns of a row."""
+    names = (f"gain_{metric}", f"gain_{metric}_low", f"gain_{metric}_high")
+    if start is None:
+        return dict.fromkeys(names)
+    figures = (one.mean(metric) - start.mean(metric), *one.lead(start, metric))
+    return dict(zip(names, figures, strict=True))
 
 
 def _fingerprint(run: Run) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featcache.atomic import make_folder, sync
-from featcache.errors import FeatcacheError, RunError
+from featcache.errors import FeatcacheError, InputError, RunError
 from featcache.options import Options
 
 log = logging.getLogger("featcache")
@@ -31,6 +32,8 @@ METRIC_COLUMNS = (
     "seconds",
     "seed",
     "fold",
+    "blocks",
+    "rates",
 )
 
 
@@ -77,6 +80,20 @@ class Run:
         return {f"{s}_{m}": self.summary[s][m]["mean"] for s in ("val", "test") for m in ("top1", "top3", "loss")}
 
 
+@contextmanager
+def results_folder(folder: Path) -> Iterator[None]:
+    """`folder` is there before hours of work, not after; where the input was wrong none is left behind."""
+    made = not folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    except InputError:
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def run_folder(results_dir: Path, options: Options) -> Path:
     """Where a run with `options` belongs: under its name, or, when other options took that, under name-options8."""
     folder = results_dir / options.experiment_name
@@ -105,7 +122,20 @@ def load_run_record(folder: Path) -> Run:
         missing = sorted(keys - set(value)) if isinstance(value, dict) else sorted(keys)
         if missing:
             raise RunError(f"{folder}: its {name}.json is not one of featcache's: it lacks {', '.join(missing)}.")
+    if summary["phase"] == 2 and "from_run" not in summary:
+        raise RunError(f"{folder}: its summary.json is not one of featcache's: it lacks from_run.")
     return Run(folder, summary, performance)
+
+
+def same_run(folder: Path, inputs: dict[str, Any]) -> Run | None:
+    """The finished run in `folder`, if it is of these inputs."""
+    try:
+        run = load_run_record(folder)
+    except RunError:
+        return None
+    if run.summary.get("inputs") != inputs or not all((folder / name).is_file() for name in RUN_FILES):
+        return None
+    return Run(run.folder, run.summary, run.performance, reused=True)
 
 
 def finished_runs(results_dir: Path) -> list[Run]:
@@ -159,6 +189,22 @@ def writing_run(folder: Path) -> Iterator[Path]:
         _swap(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None]) -> Run:
+    """The run that `write` puts into the folder it is given, with its log."""
+    with writing_run(folder) as partial:
+        write(partial)
+        seen = load_run_record(partial)
+        log.info(
+            "%s: val top-1 %.4f, best epoch %d -> %s",
+            seen.summary["backbone"],
+            seen.metrics["val_top1"],
+            seen.best_epoch,
+            folder,
+        )
+        (partial / "log.txt").write_text("\n".join([*log_lines, ""]), encoding="utf-8")
+    return load_run_record(folder)
 
 
 def _alive(suffix: str) -> bool:

@@ -41,8 +41,10 @@ class EpochRow:
     val_loss: float
     val_top1: float
     val_top3: float
-    learning_rate: float
+    learning_rate: float  # of the head
     seconds: float  # of this epoch of all heads that are trained side by side
+    blocks: str = "head"  # what trained, in order, separated by spaces
+    rates: str = ""  # their learning rates
 
 
 @dataclass
@@ -60,6 +62,23 @@ class TrainedHead:
     def best(self) -> EpochRow:
         """The epoch that was best on val."""
         return self.curve[self.best_epoch]
+
+    def note(self, row: EpochRow, metric: str) -> bool:
+        """Add an epoch to the curve; whether it is the best so far."""
+        self.curve.append(row)
+        if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
+            self.diverged = row.epoch
+            return False
+        if self.best_epoch >= 0 and score(row, metric) <= score(self.best, metric):
+            return False
+        self.best_epoch = row.epoch
+        return True
+
+    def over(self, training: TrainingOptions, since: int = 0) -> bool:
+        """Whether it has diverged, or has had its epochs or its patience, which counts from the epoch `since` on."""
+        epoch = self.curve[-1].epoch
+        impatient = training.patience is not None and epoch - max(self.best_epoch, since) >= training.patience
+        return self.diverged is not None or impatient or epoch + 1 >= training.epochs
 
 
 # Told of each epoch of each head, by its index; says True to stop that head.
@@ -164,34 +183,14 @@ def _train(
             for place, figure in table.items():
                 head, one = cohort.heads[place], trained[members[place]]
                 rate = head.training.learning_rate * rate_factor(head.training, epoch)
-                row = EpochRow(epoch, *figure, rate, seconds)
-                if _note(one, row, head.training):
+                row = EpochRow(epoch, *figure, rate, seconds, rates=str(rate))
+                if one.note(row, head.training.selection_metric):
                     better.append(place)
-                if (watch is not None and watch(members[place], row)) or _over(one, head.training):
+                if (watch is not None and watch(members[place], row)) or one.over(head.training):
                     stopped.append(place)
             cohort.keep_best(better)
             cohort.stop(stopped)
         epoch += 1
-
-
-def _note(head: TrainedHead, row: EpochRow, training: TrainingOptions) -> bool:
-    """Add an epoch to a head's curve; whether it is the best so far."""
-    head.curve.append(row)
-    if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
-        head.diverged = row.epoch
-        return False
-    metric = training.selection_metric
-    if head.best_epoch >= 0 and score(row, metric) <= score(head.best, metric):
-        return False
-    head.best_epoch = row.epoch
-    return True
-
-
-def _over(head: TrainedHead, training: TrainingOptions) -> bool:
-    """Whether a head has diverged, or has had its epochs or its patience."""
-    epoch = head.curve[-1].epoch
-    impatient = training.patience is not None and epoch - head.best_epoch >= training.patience
-    return head.diverged is not None or impatient or epoch + 1 >= training.epochs
 
 
 def score(row: EpochRow, metric: str) -> tuple[float, float, float]:

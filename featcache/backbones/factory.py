@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import PIL
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from featcache import __version__
 from featcache.atomic import write_text
+from featcache.backbones.blocks import blocks
 from featcache.backbones.initial import settle
 from featcache.backbones.model import Backbone, JoinedBackbone, Model, build_head, resolve_dims
-from featcache.backbones.sources import Custom, Source, Timm, Torchvision
+from featcache.backbones.sources import Custom, Published, Source, Timm, Torchvision
 from featcache.backbones.surgery import FeaturesThenPool, drop_unused, remove_classifier, run_once
 from featcache.backbones.weights import load_file_into, resolve, tensor_digest
 from featcache.errors import (
@@ -70,6 +73,59 @@ def load_backbone(
     source = find_source(options.backbone, options.source, allow_custom)
     origin, published = resolve(options, source, options.backbone)
     hub_file = Path(origin.location) if origin.kind == "hub" else None
+    built = _build(options, source, published, hub_file)
+    trunk, preprocessing = built.trunk, built.preprocessing
+    if origin.kind == "file":
+        load_file_into(built.named, built.whole - set(built.named.state_dict()), Path(origin.location))
+    if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
+        origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
+    identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
+    params = sum(p.numel() for p in trunk.parameters())
+    return Backbone(trunk, BackboneInfo(identity, built.features, params, origin)).to(device)
+
+
+def rebuild_backbone(
+    model: ModelOptions, identity: Identity, weights: Mapping[str, Tensor], *, allow_custom: bool = False
+) -> Backbone:
+    """The backbone of `identity` with other `weights` than it was published with: those that fine-tuning left.
+
+    The published ones need not be at hand. Raises WeightsError where `weights` are not those of the network.
+    """
+    options = model.model_copy(update={"input_size": identity.preprocessing.input_size, "weights": None})
+    source = find_source(options.backbone, options.source, allow_custom)
+    published = next((p for p in source.published(options.backbone) if p.label == model.weights), None)
+    built = _build(options, source, published, None)
+    try:
+        built.trunk.load_state_dict(weights)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{options.backbone}: the weights are not those of this network ({str(error).splitlines()[-1].strip()}). "
+            f"They were made with other versions of {source.name} or of the code behind it: use those, or train again."
+        ) from None
+    tuned = replace(identity, weights=tensor_digest(built.trunk))
+    params = sum(p.numel() for p in built.trunk.parameters())
+    return Backbone(built.trunk, BackboneInfo(tuned, built.features, params, WeightsOrigin("file", "fine-tuned")))
+
+
+def list_blocks(model: ModelOptions, *, allow_custom: bool = False) -> tuple[str, ...]:
+    """The names of a backbone's blocks, stem first; its weights need not be at hand."""
+    source = find_source(model.backbone, model.source, allow_custom)
+    return tuple(block.name for block in blocks(_build(model, source, None, None).named))
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A network without its classifier."""
+
+    trunk: nn.Module
+    named: nn.Module  # the trunk under the network's own names
+    whole: set[str]  # names of the weights with the classifier
+    preprocessing: Preprocessing
+    tap: str
+    features: int
+
+
+def _build(options: ModelOptions, source: Source, published: Published | None, hub_file: Path | None) -> _Built:
     # Building draws random numbers: from the weights' own seed, and leaving the caller's generator as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.weights_seed)
@@ -89,15 +145,9 @@ def load_backbone(
     trunk, tap = remove_classifier(network)
     trunk.eval()
     features = _probe(trunk, preprocessing, options, source)
-    if origin.kind == "file":
-        # timm's networks keep their own names although they are wrapped to stop at the pooling.
-        named = trunk.network if isinstance(trunk, FeaturesThenPool) else trunk
-        load_file_into(named, whole - set(named.state_dict()), Path(origin.location))
-    if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
-        origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
-    identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, tap, precision, dtype)
-    params = sum(p.numel() for p in trunk.parameters())
-    return Backbone(trunk, BackboneInfo(identity, features, params, origin)).to(device)
+    # timm's networks keep their own names although they are wrapped to stop at the pooling.
+    named = trunk.network if isinstance(trunk, FeaturesThenPool) else trunk
+    return _Built(trunk, named, whole, preprocessing, tap, features)
 
 
 def load_parts(options: Options, *, allow_custom: bool = False) -> tuple[Backbone, ...]:

@@ -14,10 +14,12 @@ from featcache.records import BackboneInfo, Preprocessing
 
 
 class Backbone(nn.Module):
-    """A frozen network without its classifier: normalised images `[N, 3, S, S]` to pooled features `[N, F]`.
+    """A network without its classifier: normalised images `[N, 3, S, S]` to pooled features `[N, F]`.
 
-    Frozen means evaluation mode whatever `train()` says of its parent, and no gradients.
+    It is made frozen, which means evaluation mode whatever `train()` says of its parent, and no gradients.
     """
+
+    frozen: bool = True  # `blocks.train_from` unfreezes; blocks that stay frozen see to themselves
 
     def __init__(self, network: nn.Module, info: BackboneInfo) -> None:
         super().__init__()
@@ -41,9 +43,8 @@ class Backbone(nn.Module):
         return Backbone(self.network, replace(self.info, identity=replace(self.info.identity, precision=precision)))
 
     def train(self, mode: bool = True) -> Backbone:
-        """Stay in evaluation mode: a frozen backbone's batch statistics and dropout must not move."""
-        del mode
-        return super().train(False)
+        """Stay in evaluation mode while frozen: batch statistics and dropout must not move then."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor) -> Tensor:
         """Pooled features, float32 `[N, F]`, under the precision that the identity names."""

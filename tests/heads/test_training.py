@@ -217,7 +217,7 @@ def test_more_than_one_seed_is_not_one(config: Config, tmp_path: Path) -> None:
         ({"model": {"classifier_dims": [99, 16, 4]}}, OptionsError, r"gives 512 features.*\[512, 16, 4\]"),
         ({"model": {"classifier_dims": ["auto", 16, 7]}}, OptionsError, r"has 4 classes.*\[512, 16, 4\]"),
         ({"data": {"path": "/no/such/folder"}}, DataError, "does not exist"),
-        ({"training": {"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}}, OptionsError, "frozen backbones only"),
+        ({"training": {"unfreeze_schedule": [{"epoch": 1, "unfreeze": "layer9"}]}}, OptionsError, "no block 'layer9'"),
         ({"model": {"pretrained": True}}, WeightsError, r"squeezenet1_1-.*\.pth"),
     ],
 )

@@ -1,0 +1,336 @@
+"""`fine_tune`: one options file with an unfreeze schedule becomes one run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featcache.backbones import Backbone, blocks, build_head, load_parts, resolve_dims
+from featcache.backbones.blocks import Block
+from featcache.data import load_manifest
+from featcache.data.scratch import Scratch
+from featcache.errors import DataError, OptionsError, RunError, WeightsError, WorkError
+from featcache.extraction import pick_device
+from featcache.inference import exact
+from featcache.joined import Joined, extract_joined
+from featcache.options import Options, parse_options
+from featcache.profiling import device_name
+from featcache.records import SILENT, Progress, Split
+from heads.evaluation import Predictions
+from heads.finetune.checkpoints import Checkpoints, Finished, Position
+from heads.finetune.path import Path as NetworkPath
+from heads.finetune.path import run_head
+from heads.finetune.processes import Processes, local_device, processes, share_batch_norms
+from heads.finetune.schedule import HEAD, Schedule, make_schedule
+from heads.finetune.sources import Batch, Decoded
+from heads.finetune.trainer import Job, Trainer
+from heads.finetune.trunk import make_pool, pooled_source
+from heads.module import initial_state
+from heads.record import Result, make_inputs, make_result, write_record
+from heads.runs import Run, load_run_record, recording, results_folder, run_folder, same_run, write_run
+from heads.stacked import TrainedHead
+
+log = logging.getLogger("featcache")
+
+PARITY_IMAGES = 32
+# Of the largest logit; float32 passes differ by how batches are shaped, half precision by how sums are ordered.
+PARITY_TOLERANCE = {"float32": 2e-3, "bfloat16": 5e-2, "float16": 2e-2}
+STORED_TOLERANCE = 1e-2  # where features are stored as float16
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run of heads on cached features that a run comes from."""
+
+    name: str
+    head: dict[str, Tensor] | None = None  # its weights, where they are what the run begins with
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What of it decides a run's result, and whose gain the run shows."""
+        sha = hashlib.sha256()
+        for name, tensor in sorted((self.head or {}).items()):
+            sha.update(f"{name} {list(tensor.shape)};".encode())
+            sha.update(tensor.contiguous().numpy().data)
+        return {"from_run": self.name, "head": sha.hexdigest() if self.head else None}
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The network of a run, as it was before any training."""
+
+    backbone: Backbone
+    blocks: tuple[Block, ...]
+    schedule: Schedule
+    pristine: dict[str, Tensor]  # its weights, on the CPU
+
+
+def fine_tune(
+    options: Options | Mapping[str, Any],
+    *,
+    results_dir: str | Path = "results",
+    device: str | None = None,
+    allow_custom: bool = False,
+    reuse: bool = False,
+    progress: Progress = SILENT,
+    scratch: Scratch | None = None,
+    from_run: str | Path | None = None,
+    keep_head: bool = True,
+    plain: bool = False,
+) -> Run:
+    """Train backbone and head end to end along `training.unfreeze_schedule`; writes a run folder like `train_model`.
+
+    `from_run` is the Phase 1 run that this one comes from: its head is where training begins (a fresh one unless
+    `keep_head`), and the leaderboard shows the gain over it. With `reuse` a finished run is given back, and one that
+    was stopped goes on after its last whole epoch. With `plain` nothing of the frozen part is kept: every epoch runs
+    the whole network, to the same losses within rounding. Under `torchrun` every process takes a share of each batch.
+
+    Raises InputError before any work when the options cannot be followed, WorkError when the cached features are not
+    the network's (parity), NonFiniteError when a loss is not finite: the last good checkpoint is kept.
+    """
+    options = options if isinstance(options, Options) else parse_options(options)
+    if options.training.unfreeze_schedule is None:
+        raise OptionsError(
+            "training.unfreeze_schedule is null, so nothing would be fine-tuned. Give one, such as that of "
+            "configs/phase2.json, or train heads with `featcache train`."
+        )
+    place = pick_device(device or local_device())
+    folder = run_folder(Path(results_dir), options)
+    with (
+        results_folder(folder.parent),
+        recording() as log_lines,
+        processes(place) as them,
+        _decoded(options, scratch) as kept,
+    ):
+        network = _network(options, allow_custom)
+        start = _start(Path(from_run), options, network.backbone, keep_head) if from_run is not None else None
+        fill = partial(extract_joined, device=str(place), allow_custom=allow_custom, progress=progress, scratch=kept)
+        joined = _extracted(options, fill, them)
+        inputs = {
+            **make_inputs(options, joined, device_name(place)),
+            **(start.inputs if start is not None else {}),
+            "plain": plain,
+            "processes": them.count,
+        }
+        if them.agreed(reuse and same_run(folder, inputs) is not None):
+            log.info("%s: finished before with the same options on the same rows", folder)
+            return replace(load_run_record(folder), reused=True)
+        job = _job(options, joined, network, place, them, progress, kept, plain)
+        _prepare(network.backbone, job)
+        checkpoints = Checkpoints(folder.with_name(f".{folder.name}.checkpoint"), inputs, writes=them.first)
+        with checkpoints.held(fresh=not reuse) as position:
+            _train(job, network, start, checkpoints, position)
+            if them.first:
+                result = _result(job, network, checkpoints, position, start)
+                write_run(folder, log_lines, lambda new: write_record(new, options, joined, inputs, result, place))
+        them.wait()
+    return load_run_record(folder)
+
+
+@contextmanager
+def _decoded(options: Options, shared: Scratch | None) -> Iterator[Scratch]:
+    """Where decoded images are kept from epoch to epoch, and from run to run where runs share it."""
+    if shared is not None:
+        yield shared
+        return
+    with closing(Scratch(Path(options.cache.dir), int(options.cache.max_decoded_gb * 1e9))) as own:
+        yield own
+
+
+def _extracted(options: Options, fill: Callable[[Options], Joined], them: Processes) -> Joined:
+    """Stage one; of several processes the first extracts, and the others find what it extracted."""
+    if not them.first:
+        them.wait()
+    joined = fill(options)
+    if them.first:
+        them.wait()
+    return joined
+
+
+def _network(options: Options, allow_custom: bool) -> _Network:
+    (backbone,) = load_parts(options, allow_custom=allow_custom)
+    every = blocks(backbone)
+    schedule = make_schedule(options.training, [b.name for b in every], options.model.backbone)
+    return _Network(backbone, every, schedule, {n: t.clone() for n, t in backbone.state_dict().items()})
+
+
+def _start(folder: Path, options: Options, backbone: Backbone, keep_head: bool) -> Start:
+    """The run in `folder`; raises RunError where it is no Phase 1 run of the same images and backbone."""
+    run = load_run_record(folder)
+    manifest, _ = load_manifest(options.data, options.cache.dir)
+    readable = manifest.without({bad["sha256"] for bad in run.summary["data"]["bad"]})
+    if run.summary["phase"] != 1:
+        raise RunError(f"{folder}: is a run of phase {run.summary['phase']}. Expected one of heads on cached features.")
+    if run.summary["backbone"] != options.model.backbone:
+        raise RunError(
+            f"{folder}: is a run of {run.summary['backbone']}, and model.backbone is {options.model.backbone}. Name a "
+            "run of the same backbone."
+        )
+    if run.summary["data"]["fingerprint"] != readable.fingerprint:
+        raise DataError(
+            f"{folder}: was trained on other data ({run.summary['data']['path']}) than data.path holds now "
+            f"({manifest.root}). Name a run on the same images, or train it again."
+        )
+    return Start(run.folder.name, _head_of(folder, options, backbone, manifest.classes) if keep_head else None)
+
+
+def _head_of(folder: Path, options: Options, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, Tensor]:
+    try:
+        checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
+        head, dims, (identity,) = checkpoint["head"], tuple(checkpoint["dims"]), checkpoint["identities"]
+    except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
+        raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
+    here = backbone.info.identity
+    if identity["weights"] != here.weights or identity["preprocessing"] != here.as_dict()["preprocessing"]:
+        raise WeightsError(
+            f"{folder}: its head was trained on other features than {here.backbone} gives now (weights "
+            f"{identity['weights'][:8]}, now {here.weights[:8]}; or another input size). Train it again."
+        )
+    wanted = resolve_dims(options.model.classifier_dims, here.backbone, backbone.features, len(classes))
+    if dims != wanted:
+        raise RunError(
+            f"{folder}: its head has the widths {list(dims)}, and model.classifier_dims says {list(wanted)}. Make the "
+            "two equal."
+        )
+    return dict(head)
+
+
+def _job(
+    options: Options,
+    joined: Joined,
+    network: _Network,
+    device: torch.device,
+    them: Processes,
+    progress: Progress,
+    scratch: Scratch | None,
+    plain: bool,
+) -> Job:
+    (extraction,) = joined.parts
+    pool = make_pool(extraction)
+    return Job(options, extraction, pool, network.blocks, network.schedule, device, them, progress, scratch, plain)
+
+
+def _prepare(backbone: Backbone, job: Job) -> None:
+    """The backbone on its device, in the layout and with the batch norms that it trains with; checks parity."""
+    layout = torch.channels_last if job.training.channels_last else torch.contiguous_format
+    if job.processes.count > 1:
+        backbone.network = share_batch_norms(backbone.network, job.device)
+    backbone.to(job.device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
+    if job.device.type == "cuda":
+        torch.backends.cudnn.deterministic = True  # equal options, equal bits
+    _require_parity(backbone, job)
+
+
+def _require_parity(backbone: Backbone, job: Job) -> None:
+    """Raise WorkError unless the network gives the logits that a head gives on its cached features (law 1)."""
+    pool, identity = job.pool, backbone.info.identity
+    images = pool.train[:: max(1, len(pool.train) // PARITY_IMAGES)][:PARITY_IMAGES]
+    batch = [Batch(images, np.zeros(len(images), np.int64))]
+    head = _fresh_head(job, None, job.training.seed_list[0])
+    path = NetworkPath(backbone.network, head, identity.preprocessing, identity.precision, job.training.channels_last)
+    backbone.eval()
+    with torch.no_grad(), exact(identity.precision, job.device):
+        (decoded,) = Decoded(job.decoder(), pool.images, job.device).inputs(batch)
+        (cached,) = pooled_source(job.extraction, pool, 0, job.device).inputs(batch)
+        found, expected = path(decoded), run_head(head, cached, None)
+    difference, largest = float((found - expected).abs().max()), float(expected.abs().max())
+    stored = STORED_TOLERANCE if job.extraction.store.dtype() == "float16" else 0.0
+    tolerance = max(PARITY_TOLERANCE[identity.precision], stored) * largest
+    if not difference <= tolerance:
+        raise WorkError(
+            f"{identity.backbone}: the network does not give what is in the cache: on {len(images)} images logits "
+            f"differ by up to {difference:.3g}, where the largest is {largest:.3g}; expected at most {tolerance:.3g}. "
+            f"Run `featcache cache verify`; or remove {job.extraction.store.path} and extract again, unless the "
+            "network draws random numbers in evaluation mode, which no cache can follow."
+        )
+    log.info("%s: parity: logits of the network and of its cached features differ by %.2g at most (largest %.2g)",
+             identity.backbone, difference, largest)  # fmt: skip
+
+
+def _fresh_head(job: Job, start: Start | None, seed: int) -> nn.Sequential:
+    dims = job.extraction.dims
+    head = build_head(dims, job.options.model.dropout)
+    head.load_state_dict(start.head if start is not None and start.head is not None else initial_state(dims, seed))
+    return head.to(job.device)
+
+
+def _train(job: Job, network: _Network, start: Start | None, checkpoints: Checkpoints, position: Position) -> None:
+    """Train the seeds that are not finished yet."""
+    for seed in job.training.seed_list[len(position.finished) :]:
+        trainer = _trainer(job, network, start, seed)
+        begin = 0
+        if position.current is not None:
+            begin = trainer.restore(position.current)
+            log.info("%s: seed %d goes on with epoch %d", job.options.experiment_name, seed, begin)
+
+        def commit(name: str, weights: dict[str, Tensor], logits: Tensor, trainer: Trainer = trainer) -> None:
+            if name:
+                checkpoints.save_best(name, weights, logits)
+            position.current = trainer.checkpoint()
+            checkpoints.save(position)
+
+        trainer.run(begin, commit)
+        position.finished.append(Finished(trainer.result, trainer.best))
+        position.current = None
+        checkpoints.save(position)
+
+
+def _trainer(job: Job, network: _Network, start: Start | None, seed: int) -> Trainer:
+    """A trainer of the network as it was before any training."""
+    network.backbone.load_state_dict(network.pristine)
+    return Trainer(job, network.backbone, _fresh_head(job, start, seed), seed)
+
+
+def _result(job: Job, network: _Network, checkpoints: Checkpoints, position: Position, start: Start | None) -> Result:
+    """The figures of every seed's best epoch on val and, now for the first time, on test."""
+    test = job.extraction.manifest.of("test")
+    source = Decoded(job.decoder(), test, job.device)
+    val, tested = [], []
+    for finished in position.finished:
+        weights, logits = checkpoints.load_best(finished.best)
+        trainer = _trainer(job, network, start, finished.head.seed)
+        trainer.load(weights)
+        tested.append(trainer.logits(source, len(test)).numpy())
+        val.append(logits.numpy())
+        finished.head.state = {n.removeprefix("head."): t for n, t in weights.items() if n.startswith("head.")}
+    pool = job.pool
+    predictions: dict[Split, Predictions] = {
+        "val": Predictions(np.stack(val), pool.labels[pool.val], tuple(pool.images[i].name for i in pool.val)),
+        "test": Predictions(np.stack(tested), np.array([i.label for i in test], np.int64), tuple(i.name for i in test)),
+    }
+    heads = [f.head for f in position.finished]
+    seconds = sum(row.seconds for head in heads for row in head.curve)
+    result = make_result(job.options, [[head] for head in heads], predictions, seconds)
+    weights, _ = checkpoints.load_best(position.finished[result.best].best)
+    _trainer(job, network, start, 0).load(weights)
+    kept = {n: t.detach().cpu().contiguous() for n, t in network.backbone.network.state_dict().items()}
+    return replace(result, network=kept, from_run=start.name if start is not None else None, stages=_stages(job, heads))
+
+
+def _stages(job: Job, heads: list[TrainedHead]) -> list[dict[str, Any]]:
+    """What trained from which epoch on, and how long its epochs took."""
+    schedule, found = job.schedule, []
+    epochs = max(len(head.curve) for head in heads)
+    for number, stage in enumerate(schedule.stages):
+        end = schedule.stages[number + 1].epoch if number + 1 < len(schedule.stages) else epochs
+        rows = [row for head in heads for row in head.curve if stage.epoch <= row.epoch < end]
+        if rows:
+            found.append(
+                {
+                    "epoch": stage.epoch,
+                    "blocks": [*schedule.blocks[stage.first :], HEAD],
+                    "lr_scale": stage.lr_scale,
+                    "seconds_per_epoch": float(np.median([row.seconds for row in rows])),
+                }
+            )
+    return found
