@@ -5,23 +5,33 @@ Heavy imports wait inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import functools
-import logging
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from featcache.errors import FeatcacheError
+from featcache.cli_cache import cache_app
+from featcache.console import (
+    RESULTS,
+    AllowCustom,
+    CacheDir,
+    Configs,
+    Device,
+    Fresh,
+    Quiet,
+    ResultsDir,
+    Set,
+    Verbose,
+    cache_override,
+    guarded,
+    load,
+    working,
+)
 
 if TYPE_CHECKING:
     from featcache.batch import Outcome
     from featcache.options import Options
-    from featcache.terminal import TerminalProgress
     from heads.finetune.plan import Plan
     from heads.ranking import Leaderboard
     from heads.runs import Run
@@ -36,84 +46,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-cache_app = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
 
-Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any option; repeatable.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the first GPU, else the CPU.")]
-CacheDir = Annotated[Path | None, typer.Option(help="Where features are kept; default: cache.dir of the options.")]
-ResultsDir = Annotated[Path, typer.Option(help="Where runs are kept.")]
-AllowCustom = Annotated[
-    bool, typer.Option("--allow-custom", help="Let model.backbone name code: package.module:function.")
-]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Train again what is finished already.")]
 By = Literal["accuracy", "pareto", "separability"]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")]
-
-RESULTS = Path("results")
-CACHE = Path("cache")
-F = TypeVar("F", bound=Callable[..., None])
-
-
-def guarded(command: F) -> F:
-    """Errors become one paragraph and an exit code; `-v` shows where they came from."""
-
-    @functools.wraps(command)
-    def run(**arguments: Any) -> None:
-        verbose = bool(arguments.get("verbose"))
-        try:
-            command(**arguments)
-        except FeatcacheError as error:
-            if verbose:
-                traceback.print_exc()
-            typer.echo(f"featcache: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            typer.echo(
-                "featcache: stopped. Rows that are extracted, and runs and batches of trials that are finished, are "
-                "kept; run the same command again to go on from there.",
-                err=True,
-            )
-            raise typer.Exit(130) from None
-        except Exception as error:
-            traceback.print_exc()
-            typer.echo(
-                f"featcache: unexpected {type(error).__name__}: {error}. This is a fault of featcache.",
-                err=True,
-            )
-            raise typer.Exit(1) from None
-
-    return run  # type: ignore[return-value]
-
-
-@contextmanager
-def _working(verbose: bool, quiet: bool) -> Iterator[TerminalProgress]:
-    """Notices to standard error, and who is told of progress until the work is over, however it ends."""
-    from featcache.terminal import ConsoleHandler, TerminalProgress, consoles
-
-    console = consoles()[1]
-    level = logging.WARNING if quiet else logging.INFO
-    log = logging.getLogger("featcache")
-    log.handlers = [ConsoleHandler(console, logging.DEBUG if verbose else level)]
-    log.propagate = False
-    if verbose:
-        log.setLevel(logging.DEBUG)
-    with closing(TerminalProgress(console, quiet)) as progress:
-        yield progress
-
-
-def _load(configs: list[str], overrides: list[str] | None, cache_dir: Path | None) -> list[Options]:
-    from featcache.batch import load_all
-
-    return load_all(configs, [*(overrides or []), *_cache_override(cache_dir)])
-
-
-def _cache_override(cache_dir: Path | None) -> list[str]:
-    import json
-
-    return [f"cache.dir={json.dumps(str(cache_dir))}"] if cache_dir is not None else []
 
 
 @app.command()
@@ -130,7 +65,7 @@ def benchmark(
     quiet: Quiet = False,
 ) -> None:
     """Phase 1 in one go: extract with every config, train its heads, rank them all."""
-    options = _load(configs, set_, cache_dir)
+    options = load(configs, set_, cache_dir)
     outcome = _train_all(options, device, results_dir, allow_custom, fresh, verbose, quiet)
     if outcome.done:
         _leaderboard(results_dir, data=outcome.done[-1].summary["data"]["fingerprint"])
@@ -151,7 +86,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """One run for each config, on cached features (extracted first where rows are missing)."""
-    outcome = _train_all(_load(configs, set_, cache_dir), device, results_dir, allow_custom, fresh, verbose, quiet)
+    outcome = _train_all(load(configs, set_, cache_dir), device, results_dir, allow_custom, fresh, verbose, quiet)
     for run in outcome.done:
         metrics = ", ".join(f"{k} {v:.4f}" for k, v in run.metrics.items())
         typer.echo(f"{run.folder}: {metrics}, best epoch {run.best_epoch}{' (finished before)' if run.reused else ''}")
@@ -170,8 +105,8 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Stage one: fill the cache for each config, and measure latency and MACs."""
-    options = [part for one in _load(configs, set_, cache_dir) for part in one.parts]
-    with _working(verbose, quiet) as progress:
+    options = [part for one in load(configs, set_, cache_dir) for part in one.parts]
+    with working(verbose, quiet) as progress:
         from featcache.batch import run_each, shared_scratch
         from featcache.extraction import extract as run_extract
 
@@ -204,7 +139,7 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Search any options, heads trained in bulk on the cache; a sweep that was stopped goes on."""
-    with _working(verbose, quiet) as progress:
+    with working(verbose, quiet) as progress:
         from featcache.errors import OptionsError
         from featcache.options import apply_overrides
         from featcache.terminal import consoles, trials_table
@@ -214,7 +149,7 @@ def sweep(
         searched = [one for one in set_ or [] if one.partition("=")[0] in options.space]
         if searched:
             raise OptionsError(f"--set {searched[0]}: the sweep searches that option. Take it out of the space.")
-        apply_overrides(base, [*(set_ or []), *_cache_override(cache_dir)])
+        apply_overrides(base, [*(set_ or []), *cache_override(cache_dir)])
         result = run_sweep(
             options,
             base,
@@ -262,7 +197,7 @@ def finetune(
     import os
 
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started, one speaks
-    with _working(verbose, quiet or not first) as progress:
+    with working(verbose, quiet or not first) as progress:
         from featcache.batch import run_each_of, shared_scratch
         from heads.finetune import fine_tune
         from heads.finetune.plan import require_sound
@@ -305,11 +240,11 @@ def _plans(
     from featcache.errors import OptionsError
     from heads.finetune.plan import Plan, plan_from_run, plan_top
 
-    changes = [*(overrides or []), *_cache_override(cache_dir)]
+    changes = [*(overrides or []), *cache_override(cache_dir)]
     if top is None and from_run is None:
         if not configs:
             raise OptionsError("finetune: say what: --top N, --from-run FOLDER, or options files (CONFIG...).")
-        return [Plan(options) for options in _load(configs, overrides, cache_dir)]
+        return [Plan(options) for options in load(configs, overrides, cache_dir)]
     if top is not None and from_run is not None:
         raise OptionsError("finetune: --top and --from-run are two ways to choose runs. Give one of them.")
     if len(configs) > 1:
@@ -364,8 +299,8 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Validate, and say what would be computed, how long and how much disk; runs nothing."""
-    options = _load(configs, set_, cache_dir)
-    with _working(verbose, quiet):
+    options = load(configs, set_, cache_dir)
+    with working(verbose, quiet):
         from featcache.batch import run_each
         from featcache.check import check_joined
 
@@ -406,109 +341,6 @@ def schema(
     typer.echo(json.dumps(options_schema(), indent=2))
 
 
-@cache_app.command("list")
-@guarded
-def cache_list(cache_dir: Path = CACHE, verbose: Verbose = False) -> None:
-    """Every store: rows, size, data sets, when it was last used."""
-    del verbose
-    from featcache.store.upkeep import list_stores
-    from featcache.terminal import consoles, stores_table
-
-    entries = list_stores(_cache_folder(cache_dir))
-    if entries:
-        consoles()[0].print(stores_table(entries))
-    typer.echo(f"{cache_dir}: {len(entries)} stores, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB")
-
-
-@cache_app.command("verify")
-@guarded
-def cache_verify(
-    cache_dir: Path = CACHE,
-    repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged; it is extracted again.")] = False,
-    verbose: Verbose = False,
-) -> None:
-    """Read every byte of every store; name the rows that are not what was written."""
-    del verbose
-    from featcache.errors import StoreError
-    from featcache.store.upkeep import stores
-    from featcache.store.verify import describe, verify
-    from featcache.store.verify import repair as run_repair
-
-    damaged = left = 0
-    every = stores(_cache_folder(cache_dir))
-    for path in every:
-        verdict = verify(path)
-        typer.echo(describe(verdict))
-        damaged += not verdict.ok
-        if repair and not verdict.ok:
-            done = run_repair(verdict)
-            left += not done
-            typer.echo("  repaired" if done else "  left as it is: a process works with it")
-    typer.echo(f"{cache_dir}: {len(every)} stores, {damaged} of them damaged")
-    if damaged and not repair:
-        raise StoreError(
-            f"{damaged} stores are damaged. `featcache cache verify --repair` drops what is, and the next `extract` or "
-            "`train` extracts only that again."
-        )
-    if left:
-        raise StoreError(f"{left} damaged stores are in use. Run the same command when nothing works with them.")
-
-
-@cache_app.command("prune")
-@guarded
-def cache_prune(
-    cache_dir: Path = CACHE,
-    older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
-    max_gb: Annotated[float | None, typer.Option(min=0, help="Longest unused first, until all take less.")] = None,
-    unused: Annotated[
-        bool, typer.Option("--unused", help="No run under the results folder was trained on it.")
-    ] = False,
-    results_dir: ResultsDir = RESULTS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    verbose: Verbose = False,
-) -> None:
-    """Remove stores by age, by size, or because nothing used them; never one that a process works with."""
-    from featcache.errors import OptionsError
-    from featcache.store.upkeep import prune
-
-    if older_than_days is None and max_gb is None and not unused:
-        raise OptionsError("cache prune: say what may go: --older-than-days N, --max-gb N or --unused (or several).")
-    with _working(verbose, quiet=False):
-        used = _used_stores(results_dir) if unused else None
-        pruned = prune(
-            _cache_folder(cache_dir), older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run
-        )
-    for one in pruned:
-        what = "kept, a process works with it" if one.kept else "would go" if dry_run else "removed"
-        typer.echo(f"{one.entry.path}: {what} ({one.entry.size_bytes / 1e6:.1f} MB; {one.reason})")
-    gone = sum(one.entry.size_bytes for one in pruned if not one.kept)
-    typer.echo(f"{cache_dir}: {gone / 1e6:.1f} MB {'would be freed' if dry_run else 'freed'}")
-
-
-def _used_stores(results_dir: Path) -> frozenset[str]:
-    """The stores that finished runs were trained on; a mistyped folder must not make every store an unused one."""
-    from featcache.errors import OptionsError
-    from heads.runs import finished_runs
-
-    runs = finished_runs(results_dir)
-    unread = set(results_dir.glob("*/summary.json")) - {run.folder / "summary.json" for run in runs}
-    if unread:
-        raise OptionsError(
-            f"cache prune --unused: {min(unread)} cannot be read, so what it used is not known. Mend or remove it."
-        )
-    if not runs:
-        raise OptionsError(f"cache prune --unused: {results_dir} holds no finished run. Name it with --results-dir.")
-    return frozenset(store for run in runs for store in run.summary["stores"])
-
-
-def _cache_folder(cache_dir: Path) -> Path:
-    from featcache.errors import OptionsError
-
-    if not cache_dir.is_dir():
-        raise OptionsError(f"--cache-dir {cache_dir}: is no folder. Name the one that cache.dir of the options names.")
-    return cache_dir
-
-
 def _train_all(
     options: list[Options],
     device: str | None,
@@ -518,7 +350,7 @@ def _train_all(
     verbose: bool,
     quiet: bool,
 ) -> Outcome[Run]:
-    with _working(verbose, quiet) as progress:
+    with working(verbose, quiet) as progress:
         from featcache.batch import run_each, shared_scratch
         from heads import train_model
 

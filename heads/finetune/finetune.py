@@ -66,7 +66,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class _Network:
+class Network:
     """The network of a run, as it was before any training."""
 
     backbone: Backbone
@@ -112,7 +112,7 @@ def fine_tune(
         processes(place) as them,
         _decoded(options, scratch) as kept,
     ):
-        network = _network(options, allow_custom)
+        network = load_network(options, allow_custom)
         start = _start(Path(from_run), options, network.backbone, keep_head) if from_run is not None else None
         fill = partial(extract_joined, device=str(place), allow_custom=allow_custom, progress=progress, scratch=kept)
         joined = _extracted(options, fill, them)
@@ -125,8 +125,8 @@ def fine_tune(
         if them.agreed(reuse and same_run(folder, inputs) is not None):
             log.info("%s: finished before with the same options on the same rows", folder)
             return replace(load_run_record(folder), reused=True)
-        job = _job(options, joined, network, place, them, progress, kept, plain)
-        _prepare(network.backbone, job)
+        job = make_job(options, joined, network, place, them, progress, kept, plain)
+        prepare(network.backbone, job)
         checkpoints = Checkpoints(folder.with_name(f".{folder.name}.checkpoint"), inputs, writes=them.first)
         with checkpoints.held(fresh=not reuse) as position:
             _train(job, network, start, checkpoints, position)
@@ -157,11 +157,12 @@ def _extracted(options: Options, fill: Callable[[Options], Joined], them: Proces
     return joined
 
 
-def _network(options: Options, allow_custom: bool) -> _Network:
+def load_network(options: Options, allow_custom: bool) -> Network:
+    """The network that `options` name, in blocks; raises InputError where it or the schedule cannot be followed."""
     (backbone,) = load_parts(options, allow_custom=allow_custom)
     every = blocks(backbone)
     schedule = make_schedule(options.training, [b.name for b in every], options.model.backbone)
-    return _Network(backbone, every, schedule, {n: t.clone() for n, t in backbone.state_dict().items()})
+    return Network(backbone, every, schedule, {n: t.clone() for n, t in backbone.state_dict().items()})
 
 
 def _start(folder: Path, options: Options, backbone: Backbone, keep_head: bool) -> Start:
@@ -205,22 +206,23 @@ def _head_of(folder: Path, options: Options, backbone: Backbone, classes: tuple[
     return dict(head)
 
 
-def _job(
+def make_job(
     options: Options,
     joined: Joined,
-    network: _Network,
+    network: Network,
     device: torch.device,
     them: Processes,
     progress: Progress,
     scratch: Scratch | None,
     plain: bool,
 ) -> Job:
+    """What every seed trains with."""
     (extraction,) = joined.parts
     pool = make_pool(extraction)
     return Job(options, extraction, pool, network.blocks, network.schedule, device, them, progress, scratch, plain)
 
 
-def _prepare(backbone: Backbone, job: Job) -> None:
+def prepare(backbone: Backbone, job: Job) -> None:
     """The backbone on its device, in the layout and with the batch norms that it trains with; checks parity."""
     layout = torch.channels_last if job.training.channels_last else torch.contiguous_format
     if job.processes.count > 1:
@@ -264,10 +266,10 @@ def _fresh_head(job: Job, start: Start | None, seed: int) -> nn.Sequential:
     return head.to(job.device)
 
 
-def _train(job: Job, network: _Network, start: Start | None, checkpoints: Checkpoints, position: Position) -> None:
+def _train(job: Job, network: Network, start: Start | None, checkpoints: Checkpoints, position: Position) -> None:
     """Train the seeds that are not finished yet."""
     for seed in job.training.seed_list[len(position.finished) :]:
-        trainer = _trainer(job, network, start, seed)
+        trainer = make_trainer(job, network, start, seed)
         begin = 0
         if position.current is not None:
             begin = trainer.restore(position.current)
@@ -285,20 +287,20 @@ def _train(job: Job, network: _Network, start: Start | None, checkpoints: Checkp
         checkpoints.save(position)
 
 
-def _trainer(job: Job, network: _Network, start: Start | None, seed: int) -> Trainer:
+def make_trainer(job: Job, network: Network, start: Start | None, seed: int) -> Trainer:
     """A trainer of the network as it was before any training."""
     network.backbone.load_state_dict(network.pristine)
     return Trainer(job, network.backbone, _fresh_head(job, start, seed), seed)
 
 
-def _result(job: Job, network: _Network, checkpoints: Checkpoints, position: Position, start: Start | None) -> Result:
+def _result(job: Job, network: Network, checkpoints: Checkpoints, position: Position, start: Start | None) -> Result:
     """The figures of every seed's best epoch on val and, now for the first time, on test."""
     test = job.extraction.manifest.of("test")
     source = Decoded(job.decoder(), test, job.device)
     val, tested = [], []
     for finished in position.finished:
         weights, logits = checkpoints.load_best(finished.best)
-        trainer = _trainer(job, network, start, finished.head.seed)
+        trainer = make_trainer(job, network, start, finished.head.seed)
         trainer.load(weights)
         tested.append(trainer.logits(source, len(test)).numpy())
         val.append(logits.numpy())
@@ -312,7 +314,7 @@ def _result(job: Job, network: _Network, checkpoints: Checkpoints, position: Pos
     seconds = sum(row.seconds for head in heads for row in head.curve)
     result = make_result(job.options, [[head] for head in heads], predictions, seconds)
     weights, _ = checkpoints.load_best(position.finished[result.best].best)
-    _trainer(job, network, start, 0).load(weights)
+    make_trainer(job, network, start, 0).load(weights)
     kept = {n: t.detach().cpu().contiguous() for n, t in network.backbone.network.state_dict().items()}
     return replace(result, network=kept, from_run=start.name if start is not None else None, stages=_stages(job, heads))
 
