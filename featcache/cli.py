@@ -31,8 +31,9 @@ from featcache.console import (
 
 if TYPE_CHECKING:
     from featcache.batch import Outcome
+    from featcache.check import Plan
     from featcache.options import Options
-    from heads.finetune.plan import Plan
+    from heads.finetune.plan import Plan as TuningPlan
     from heads.ranking import Leaderboard
     from heads.runs import Run
 
@@ -206,7 +207,7 @@ def finetune(
         require_sound(plans, allow_custom)
         with shared_scratch([plan.options for plan in plans]) as scratch:
 
-            def work(plan: Plan) -> Run:
+            def work(plan: TuningPlan) -> Run:
                 return fine_tune(
                     plan.options,
                     results_dir=results_dir,
@@ -235,7 +236,7 @@ def _plans(
     cache_dir: Path | None,
     results_dir: Path,
     allow_custom: bool,
-) -> list[Plan]:
+) -> list[TuningPlan]:
     """What `finetune` was asked for; raises OptionsError for what does not go together."""
     from featcache.errors import OptionsError
     from heads.finetune.plan import Plan, plan_from_run, plan_top
@@ -304,8 +305,12 @@ def check(
         from featcache.batch import run_each
         from featcache.check import check_joined
 
-        outcome = run_each(options, lambda o: check_joined(o, device=device, allow_custom=allow_custom))
-    for plan in [plan for plans in outcome.done for plan in plans]:
+        def work(one: Options) -> tuple[list[Plan], list[str]]:
+            plans = check_joined(one, device=device, allow_custom=allow_custom)
+            return plans, _end_to_end(one, plans[0], allow_custom)
+
+        outcome = run_each(options, work)
+    for plan, end_to_end in [(plan, lines) for plans, lines in outcome.done for plan in plans]:
         images = ", ".join(f"{n} {s}" for s, n in plan.images.items())
         typer.echo(
             f"{plan.name}: {plan.backbone} ({plan.weights}), {plan.features} features, head {list(plan.dims)}\n"
@@ -317,9 +322,24 @@ def check(
                 f"  of these {plan.view_passes} for data.views {plan.views} ({plan.views - 1} augmented views of each "
                 f"training image): about {plan.view_seconds:.0f} s, {plan.view_disk_bytes / 1e6:.1f} MB"
             )
-        for notice in plan.notices:
-            typer.echo(f"  {notice}")
+        for line in [*end_to_end, *plan.notices]:
+            typer.echo(f"  {line}")
     outcome.raise_if_failed()
+
+
+def _end_to_end(options: Options, plan: Plan, allow_custom: bool) -> list[str]:
+    """What an unfreeze_schedule comes to; raises OptionsError where the backbone cannot follow it."""
+    if options.training.unfreeze_schedule is None:
+        return []
+    from featcache.backbones import list_blocks
+    from heads.finetune.schedule import make_schedule
+
+    names = list_blocks(options.model, allow_custom=allow_custom)
+    lines = make_schedule(options.training, names, options.model.backbone).lines()
+    # A backward pass costs about two forward passes.
+    images = 3 * plan.images["train"] + plan.images["val"]
+    seconds = images * plan.seconds / max(plan.passes, 1)
+    return [f"blocks: {', '.join(names)}", *lines, f"an epoch in which everything trains: about {seconds:.0f} s"]
 
 
 @app.command()

@@ -47,6 +47,16 @@ class Schedule:
         first = self.stage(epoch).first
         return [*self.blocks[first:], HEAD], self.rates(epoch)[first:]
 
+    def lines(self) -> list[str]:
+        """What trains from which epoch on, for people."""
+        found = []
+        for stage in self.stages:
+            if self.stage(stage.epoch) is stage:  # of two at one epoch the later one counts
+                rate = self.training.learning_rate * stage.lr_scale
+                what = ", ".join([*self.blocks[stage.first :], HEAD])
+                found.append(f"from epoch {stage.epoch} on {what} at a learning rate of {rate:g}")
+        return found
+
 
 def make_schedule(training: TrainingOptions, blocks: Sequence[str], backbone: str) -> Schedule:
     """The schedule of `training` for a backbone with these blocks, stem first.
