@@ -69,7 +69,7 @@ class TerminalProgress:
         """More of it is done."""
         self._done += steps
         now = time.monotonic()
-        rate = f"{self._done / max(now - self._begin, 1e-9):.0f} {self._unit}/s"
+        rate = _rate(self._done, now - self._begin, self._unit)
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, advance=steps, rate=rate, note=note)
         elif now - self._said > PLAIN_SECONDS and not self.quiet:
@@ -114,6 +114,13 @@ class TerminalProgress:
         if self._bars is not None and self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
+
+
+def _rate(done: int, seconds: float, unit: str) -> str:
+    """How fast it goes, the way round that gives a number to read."""
+    if not done or done >= seconds:
+        return f"{done / max(seconds, 1e-9):.0f} {unit}/s"
+    return f"{seconds / done:.0f} s/{unit}"
 
 
 class ConsoleHandler(logging.Handler):

@@ -88,7 +88,7 @@ def make_inputs(options: Options, joined: Joined, device: str) -> dict[str, Any]
         "data": joined.manifest.fingerprint,
         "device": device,
         "featcache": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # else an object of torch's, which checkpoints do not load
     }
 
 

@@ -104,3 +104,44 @@ def test_many_heads_give_the_same_bits_twice(config: Config, tmp_path: Path) -> 
     options = config(training={"epochs": 5, "seeds": 40})
     runs = [train_model(options, results_dir=tmp_path / name, device="cuda") for name in "ab"]
     assert runs[0].metrics == runs[1].metrics
+
+
+SCHEDULE = [{"epoch": 2, "unfreeze": "last_block"}, {"epoch": 4, "unfreeze": "all", "lr_scale": 0.1}]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-2), ("bfloat16", 1e-1), ("float16", 1e-1)])
+def test_end_to_end_training_follows_the_cpus(config: Config, tmp_path: Path, precision: str, tolerance: float) -> None:
+    """While a part is frozen: once batch norms train, rounding grows with every step."""
+    training = {"epochs": 6, "unfreeze_schedule": SCHEDULE, "learning_rate": 1e-3, "precision": precision}
+    options = config(model={"input_size": 64}, training=training)
+    curves = []
+    for device in ("cpu", "cuda"):
+        run = train_model(options, results_dir=tmp_path / device, device=device)
+        rows = np.genfromtxt(run.folder / "metrics.csv", delimiter=",", names=True, usecols=range(8))
+        curves.append(rows["train_loss"][:4])
+        assert np.isfinite(rows["val_loss"]).all()
+    assert curves[1] == pytest.approx(curves[0], rel=tolerance)
+
+
+def test_end_to_end_training_gives_the_same_bits_twice(config: Config, tmp_path: Path) -> None:
+    training = {"epochs": 6, "unfreeze_schedule": SCHEDULE, "learning_rate": 1e-3, "ema_decay": 0.9}
+    options = config(model={"input_size": 64}, training=training)
+    runs = [train_model(options, results_dir=tmp_path / name, device="cuda") for name in "ab"]
+    assert runs[0].metrics == runs[1].metrics
+
+
+def test_a_batch_that_does_not_fit_the_gpu_is_halved(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process may have so little memory that a whole batch of activations does not fit."""
+    training = {"epochs": 1, "unfreeze_schedule": [{"epoch": 0, "unfreeze": "all"}]}
+    options = config(model={"input_size": 224}, data={"batch_size": 48}, training=training)
+    extract(parse_options(options), device="cuda")
+    torch.cuda.empty_cache()
+    whole = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 600e6) / whole)
+    try:
+        train_model(options, results_dir=tmp_path / "results", device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "gradients accumulated" in caplog.text
