@@ -45,13 +45,24 @@ def replacing(path: Path) -> Iterator[Path]:
 def _no_room(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return True
-    return any(int(n) in NO_ROOM for n in re.findall(r"errno = (\d+)", str(error)))  # as HDF5 words it
+    text = str(error)
+    if "inline_container.cc" in text or "PytorchStreamWriter" in text:
+        return True  # all that PyTorch says of a write that failed
+    return any(int(n) in NO_ROOM for n in re.findall(r"errno = (\d+)", text))  # as HDF5 words it
 
 
 def write_text(path: Path, text: str) -> None:
     """`path` holds exactly `text` (UTF-8) or what it held before."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def save_tensors(path: Path, value: object) -> None:
+    """`path` holds what `torch.load` gives back as `value`, or what it held before."""
+    import torch
+
+    with replacing(path) as temporary:
+        torch.save(value, temporary)
 
 
 def make_folder(path: Path) -> None:

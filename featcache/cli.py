@@ -178,7 +178,7 @@ def finetune(
         ),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Fine-tune the leaderboard's best N backbones.")] = None,
-    by: Annotated[By, typer.Option(help="What --top goes by.")] = "accuracy",
+    by: Annotated[By | None, typer.Option(help="What --top goes by; default: accuracy.")] = None,
     from_run: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Fine-tune this Phase 1 run, beginning with its head.")
     ] = None,
@@ -199,9 +199,11 @@ def finetune(
 
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started, one speaks
     with working(verbose, quiet or not first) as progress:
-        from featcache.batch import run_each_of, shared_scratch
+        from featcache.batch import Outcome, run_each_of, shared_scratch
+        from featcache.extraction import pick_device
         from heads.finetune import fine_tune
         from heads.finetune.plan import require_sound
+        from heads.finetune.processes import local_device, processes
 
         plans = _plans(configs or [], top, by, from_run, with_heads, set_, cache_dir, results_dir, allow_custom)
         require_sound(plans, allow_custom)
@@ -220,7 +222,11 @@ def finetune(
                     keep_head=plan.keep_head,
                 )
 
-            outcome = run_each_of(plans, work, lambda plan: plan.options.experiment_name, progress)
+            with processes(pick_device(local_device(device))) as them:  # connected once for all runs
+                if them.count == 1:
+                    outcome = run_each_of(plans, work, lambda plan: plan.options.experiment_name, progress)
+                else:  # a process that goes on alone after an error would wait for the others for ever
+                    outcome = Outcome(tuple(work(plan) for plan in plans), ())
     if outcome.done and first:
         _leaderboard(results_dir, data=outcome.done[-1].summary["data"]["fingerprint"])
     outcome.raise_if_failed()
@@ -229,7 +235,7 @@ def finetune(
 def _plans(
     configs: list[str],
     top: int | None,
-    by: By,
+    by: By | None,
     from_run: Path | None,
     with_heads: bool,
     overrides: list[str] | None,
@@ -241,6 +247,10 @@ def _plans(
     from featcache.errors import OptionsError
     from heads.finetune.plan import Plan, plan_from_run, plan_top
 
+    if top is None and (by is not None or with_heads):
+        raise OptionsError(
+            f"finetune: {'--with-heads' if with_heads else '--by'} goes with --top N, which is not there."
+        )
     changes = [*(overrides or []), *cache_override(cache_dir)]
     if top is None and from_run is None:
         if not configs:
@@ -257,7 +267,7 @@ def _plans(
     return plan_top(
         results_dir,
         top,
-        by,
+        by or "accuracy",
         config=config,
         overrides=changes,
         keep_heads=with_heads,

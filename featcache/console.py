@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from featcache.errors import FeatcacheError
+from featcache.errors import FeatcacheError, InputError
 
 if TYPE_CHECKING:
     from featcache.options import Options
@@ -46,12 +47,14 @@ def guarded(command: F) -> F:
         except FeatcacheError as error:
             if verbose:
                 traceback.print_exc()
-            typer.echo(f"featcache: {error}", err=True)
+            # Of the processes that torchrun started all refuse the same input; one says so.
+            if not isinstance(error, InputError) or os.environ.get("RANK", "0") == "0":
+                typer.echo(f"featcache: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo(
-                "featcache: stopped. Rows that are extracted, and runs and batches of trials that are finished, are "
-                "kept; run the same command again to go on from there.",
+                "featcache: stopped. Rows that are extracted, and runs, epochs of end-to-end training and batches of "
+                "trials that are finished, are kept; run the same command again (without --fresh) to go on from there.",
                 err=True,
             )
             raise typer.Exit(130) from None

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from featcache.errors import OptionsError
 from featcache.records import digest
 
+MAX_NAME = 120  # characters of an experiment's name
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -352,7 +353,7 @@ class ProfileOptions(_Section):
 class Options(_Section):
     """One run of featcache."""
 
-    experiment_name: Annotated[str, Field(min_length=1, max_length=120)]
+    experiment_name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     """Name of the folder under results/."""
     model: ModelOptions
     data: DataOptions

@@ -109,6 +109,11 @@ def profile_model(
     )
 
 
+def _noise(count: int, size: int, device: torch.device) -> Tensor:
+    """Images `[count, 3, size, size]` to time, without touching the caller's random numbers."""
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """The device, or the machine, had no memory left, in whichever of PyTorch's ways of saying it."""
     said = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
@@ -154,7 +159,7 @@ def _calmest(
 def _latency(
     backbone: nn.Module, head: nn.Module, size: int, batch_size: int, options: ProfileOptions, device: torch.device
 ) -> tuple[NDArray[np.float64], int, str]:
-    images = torch.rand(batch_size, 3, size, size, device=device)
+    images = _noise(batch_size, size, device)
     with torch.inference_mode(), _peak_memory(device) as peak:
         for _ in range(options.warmup):
             head(backbone(images))
@@ -220,7 +225,7 @@ def _throughput(model: nn.Module, size: int, batch_size: int, device: torch.devi
     """
     while True:
         try:
-            images = torch.rand(batch_size, 3, size, size, device=device)
+            images = _noise(batch_size, size, device)
             with torch.inference_mode():
                 model(images)
                 times = _timed(images, (model,), THROUGHPUT_PASSES, device)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcache import __version__
+from featcache.atomic import save_tensors
 from featcache.joined import Joined
 from featcache.options import Options
 from featcache.profiling import device_name
@@ -77,7 +78,7 @@ def write_record(
     write_json(folder / "summary.json", _summary(options, joined, inputs, result))
     write_json(folder / "environment.json", _environment(device))
     save_predictions(folder / "predictions.npz", result.predictions)
-    torch.save(_checkpoint(options, joined, result), folder / "best_model.pth")
+    save_tensors(folder / "best_model.pth", _checkpoint(options, joined, result))
 
 
 def make_inputs(options: Options, joined: Joined, device: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from featcache.backbones.initial import settle
 from featcache.backbones.model import Backbone, JoinedBackbone, Model, build_head, resolve_dims
 from featcache.backbones.sources import Custom, Published, Source, Timm, Torchvision
 from featcache.backbones.surgery import FeaturesThenPool, drop_unused, remove_classifier, run_once
-from featcache.backbones.weights import load_file_into, resolve, tensor_digest
+from featcache.backbones.weights import load_file_into, put_weights, resolve, tensor_digest
 from featcache.errors import (
     FeatcacheError,
     InputSizeError,
@@ -96,10 +96,10 @@ def rebuild_backbone(
     published = next((p for p in source.published(options.backbone) if p.label == model.weights), None)
     built = _build(options, source, published, None)
     try:
-        built.trunk.load_state_dict(weights)
-    except RuntimeError as error:
+        put_weights(built.trunk, weights)
+    except ValueError as error:
         raise WeightsError(
-            f"{options.backbone}: the weights are not those of this network ({str(error).splitlines()[-1].strip()}). "
+            f"{options.backbone}: the weights are not those of this network ({error}). "
             f"They were made with other versions of {source.name} or of the code behind it: use those, or train again."
         ) from None
     tuned = replace(identity, weights=tensor_digest(built.trunk))

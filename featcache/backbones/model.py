@@ -99,11 +99,15 @@ class Model(nn.Module):
 
 
 def build_head(dims: Sequence[int], dropout: float) -> nn.Sequential:
-    """`Linear - ReLU - Dropout - .. - Linear` with the widths `dims`: features `[N, dims[0]]` to `[N, dims[-1]]`."""
+    """`Linear - ReLU - Dropout - .. - Linear` with the widths `dims`: features `[N, dims[0]]` to `[N, dims[-1]]`.
+
+    Initialised from torch's generator, which is left as it was.
+    """
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(dims[:-1]):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(dims[-2], dims[-1]))
+    with torch.random.fork_rng(devices=[]):
+        for inputs, outputs in pairwise(dims[:-1]):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+        return nn.Sequential(*layers, nn.Linear(dims[-2], dims[-1]))
 
 
 def resolve_dims(classifier_dims: Sequence[int | str], backbone: str, features: int, classes: int) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from featcache.backbones.model import Backbone, run_network
 
 log = logging.getLogger("featcache")
 
+BATCHES = (2, 3, 5)  # images that tell what follows their number from what does not
 MAX_RELATIVE_ERROR = 1e-4  # of a row's norm; both ways compute the same in the same order
 
 
@@ -29,6 +30,7 @@ class _Value:
 
     shape: tuple[int, ...] | None = None  # of a tensor, without N
     dtype: torch.dtype = torch.float32
+    layout: torch.memory_format = torch.contiguous_format  # dropout draws in the order of memory
     constant: Any = None  # None for the number N
 
     @property
@@ -67,7 +69,8 @@ class Rest(nn.Module):
                 values.append(len(rows) if value.constant is None else value.constant)
             else:
                 # A view would let an operation in place write into the caller's rows.
-                values.append(columns.to(value.dtype, copy=True).unflatten(1, value.shape))
+                tensor = columns.to(value.dtype, copy=True).unflatten(1, value.shape)
+                values.append(tensor.contiguous(memory_format=value.layout))
         features: Tensor = self.graph(*values)
         return features
 
@@ -85,24 +88,33 @@ class Split:
         return sum(v.floats for v in self.rest.values)
 
 
-def split(backbone: Backbone, every: Sequence[Block], first: int) -> Split | None:
-    """The network cut before block `every[first]`, in evaluation mode; None where it cannot be cut there.
+def split(
+    backbone: Backbone,
+    every: Sequence[Block],
+    first: int,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Split | None:
+    """The network cut before block `every[first]`, left in evaluation mode; None where it cannot be cut there.
 
-    `every` are the blocks of `backbone`. A cut is only given where both parts, one after the other, were seen to give
-    the network's own features.
+    `every` are the blocks of `backbone`, and `layout` that of the images it will be given. A cut is only given where
+    both parts, one after the other, were seen to give the network's own features.
     """
     network, identity = backbone.network, backbone.info.identity
     device = next(network.parameters()).device
     side = identity.preprocessing.input_size
-    images = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    images = torch.randn(BATCHES[-1], 3, side, side, generator=torch.Generator().manual_seed(0))
+    images = images.to(device, memory_format=layout)
     try:
         with torch.no_grad():
             whole = _OneInput(network)
-            front, rest = _cut(whole, every, first)
+            _, training = _cut(whole.train(), every, first)
+            front, rest = _cut(whole.eval(), every, first)
+            if str(training) != str(rest):
+                raise ValueError("between blocks it does otherwise in training")
             graph = fx.GraphModule(whole, front)
             half = identity.precision != "float32"
             with torch.autocast(device.type, getattr(torch, identity.precision)) if half else nullcontext():
-                values = _values(graph(images[:2]), graph(images))
+                values = _values([graph(images[:count]) for count in BATCHES])
             found = Split(Front(graph), Rest(fx.GraphModule(whole, rest), values))
             rows = run_network(found.front, images, identity.precision)
             again = run_network(found.rest, rows, identity.precision)
@@ -114,6 +126,8 @@ def split(backbone: Backbone, every: Sequence[Block], first: int) -> Split | Non
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         log.debug("%s: cannot be cut before %s: %s", identity.backbone, every[first].name, reason)
         return None
+    finally:
+        network.eval()
     return found
 
 
@@ -185,18 +199,25 @@ def _copy(graph: fx.Graph, chosen: set[fx.Node], inputs: Sequence[fx.Node]) -> t
     return copied, known
 
 
-def _values(two: Sequence[Any], three: Sequence[Any]) -> list[_Value]:
-    """What lies at the cut, by its values for two and for three images."""
+def _values(found: Sequence[Sequence[Any]]) -> list[_Value]:
+    """What lies at the cut, by its values for BATCHES of images."""
     values = []
-    for a, b in zip(two, three, strict=True):
-        if isinstance(a, Tensor) and a.ndim > 0 and len(a) == 2 and len(b) == 3 and a.shape[1:] == b.shape[1:]:
-            if not a.is_floating_point():
-                raise ValueError(f"a {a.dtype} tensor lies at the cut")
-            values.append(_Value(tuple(a.shape[1:]), a.dtype))
-        elif isinstance(a, int) and (a, b) == (2, 3):
+    for every in zip(*found, strict=True):
+        one = every[0]
+        if all(isinstance(v, Tensor) for v in every):
+            shapes = [tuple(v.shape) for v in every]
+            if not one.ndim or shapes != [(count, *shapes[0][1:]) for count in BATCHES] or not one.is_floating_point():
+                raise ValueError(f"a {one.dtype} tensor {list(shapes[0])} lies at the cut")
+            values.append(_Value(shapes[0][1:], one.dtype, _layout(every[-1])))
+        elif isinstance(one, int) and every == BATCHES:
             values.append(_Value())
-        elif isinstance(a, int | float) and a == b:  # the side of a feature map
-            values.append(_Value(constant=a))
+        elif isinstance(one, int | float) and set(every) == {one}:  # the side of a feature map
+            values.append(_Value(constant=one))
         else:
             raise ValueError("a value at the cut is not one for each image")
     return values
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not tensor.is_contiguous() else torch.contiguous_format

@@ -259,6 +259,21 @@ def load_file_into(network: nn.Module, classifier_keys: set[str], path: Path) ->
     network.load_state_dict(own)
 
 
+def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """`module` holds `weights`, by name; raises ValueError where they are not those of such a module.
+
+    Unlike `load_state_dict` it asks for no record of versions, which a plain dict does not have.
+    """
+    here = module.state_dict()
+    wrong = sorted(here.keys() ^ weights.keys())
+    wrong = wrong or sorted(n for n, t in here.items() if t.shape != weights[n].shape)
+    if wrong:
+        raise ValueError(f"{wrong[0]} is missing, too many or of another shape")
+    with torch.no_grad():
+        for name, tensor in here.items():
+            tensor.copy_(weights[name])
+
+
 def tensor_digest(module: nn.Module) -> str:
     """The sha256 (hex) of a module's parameters and buffers, by name, type and shape."""
     sha = hashlib.sha256()

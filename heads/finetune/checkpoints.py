@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from featcache.atomic import make_folder, replacing
+from featcache.atomic import make_folder, save_tensors
 from featcache.errors import OutputError
 from heads.stacked import EpochRow, TrainedHead
 
@@ -68,11 +68,21 @@ class Checkpoints:
             ) from None
         try:
             position = Position() if fresh else self._read()
+            if not position.finished and position.current is None:
+                self._last.unlink(missing_ok=True)  # before the best epochs that it names
             self._clear(position)
             yield position
+            shutil.rmtree(self.folder, ignore_errors=True)
         finally:
+            if not self._last.is_file():  # nothing to go on from
+                shutil.rmtree(self.folder, ignore_errors=True)
             lock.release()
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove what a run left that was killed when it was finished, or begun anew; not what a process works on."""
+        if self._writes and self.folder.exists():
+            with suppress(OutputError), self.held(fresh=True):
+                pass
 
     def save(self, position: Position) -> None:
         """Commit a position; the best epochs that it names are there already."""
@@ -84,15 +94,13 @@ class Checkpoints:
             "finished": [{"head": _as_dict(f.head), "best": f.best} for f in position.finished],
             "current": current and {**current, "head": _as_dict(current["head"])},
         }
-        with replacing(self._last) as temporary:
-            torch.save(value, temporary)
+        save_tensors(self._last, value)
         self._clear(position)
 
     def save_best(self, name: str, state: dict[str, Tensor], logits: Tensor) -> None:
         """An epoch's weights, and its logits on val."""
         if self._writes:
-            with replacing(self.folder / name) as temporary:
-                torch.save({"state": state, "logits": logits}, temporary)
+            save_tensors(self.folder / name, {"state": state, "logits": logits})
 
     def load_best(self, name: str) -> tuple[dict[str, Tensor], Tensor]:
         """What `save_best` kept."""
@@ -109,15 +117,18 @@ class Checkpoints:
                 return Position()
             finished = [Finished(_from_dict(f["head"]), f["best"]) for f in value["finished"]]
             current = value["current"] and {**value["current"], "head": _from_dict(value["current"]["head"])}
+            named = [f.best for f in finished] + ([current["best"]] if current else [])
+            if gone := [name for name in named if not (self.folder / name).is_file()]:
+                raise FileNotFoundError(f"{gone[0]}, which it names, is gone")
         except Exception as error:  # a foreign file fails in pickle, zip, or by its keys
             log.warning("%s: cannot be read (%s); the run begins anew", self._last, error)
             return Position()
         return Position(finished, current)
 
     def _clear(self, position: Position) -> None:
-        """Remove the best epochs that a position does not name."""
+        """Remove the best epochs that a position does not name, and what a killed process had half written."""
         keep = {f.best for f in position.finished} | ({position.current["best"]} if position.current else set())
-        for file in self.folder.glob("best-*.pth"):
+        for file in (*self.folder.glob("best-*.pth"), *self.folder.glob(".*.tmp")):
             if file.name not in keep:
                 file.unlink(missing_ok=True)
 

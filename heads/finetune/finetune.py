@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from featcache.backbones import Backbone, blocks, build_head, load_parts, resolve_dims
 from featcache.backbones.blocks import Block
+from featcache.backbones.weights import put_weights
 from featcache.data import load_manifest
 from featcache.data.scratch import Scratch
 from featcache.errors import DataError, OptionsError, RunError, WeightsError, WorkError
@@ -28,12 +29,13 @@ from featcache.profiling import device_name
 from featcache.records import SILENT, Progress, Split
 from heads.evaluation import Predictions
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
+from heads.finetune.job import Job
+from heads.finetune.judging import Pieces, judge
 from heads.finetune.path import Path as NetworkPath
-from heads.finetune.path import run_head
 from heads.finetune.processes import Processes, local_device, processes, share_batch_norms
 from heads.finetune.schedule import HEAD, Schedule, make_schedule
-from heads.finetune.sources import Batch, Decoded
-from heads.finetune.trainer import Job, Trainer
+from heads.finetune.sources import Decoded
+from heads.finetune.trainer import Trainer
 from heads.finetune.trunk import make_pool, pooled_source
 from heads.module import initial_state
 from heads.record import Result, make_inputs, make_result, write_record
@@ -45,6 +47,7 @@ log = logging.getLogger("featcache")
 PARITY_IMAGES = 32
 # Of the largest logit; float32 passes differ by how batches are shaped, half precision by how sums are ordered.
 PARITY_TOLERANCE = {"float32": 2e-3, "bfloat16": 5e-2, "float16": 2e-2}
+PARITY_OF_SPREAD = 0.1  # of the largest difference from the images' mean logits
 STORED_TOLERANCE = 1e-2  # where features are stored as float16
 
 
@@ -104,12 +107,16 @@ def fine_tune(
             "training.unfreeze_schedule is null, so nothing would be fine-tuned. Give one, such as that of "
             "configs/phase2.json, or train heads with `featcache train`."
         )
-    place = pick_device(device or local_device())
+    place = pick_device(local_device(device))
     folder = run_folder(Path(results_dir), options)
     with (
         results_folder(folder.parent),
         recording() as log_lines,
         processes(place) as them,
+        _same_bits(),
+        exact(options.training.precision, place),
+        torch.inference_mode(False),  # whatever mode the caller is in
+        torch.enable_grad(),
         _decoded(options, scratch) as kept,
     ):
         network = load_network(options, allow_custom)
@@ -122,12 +129,13 @@ def fine_tune(
             "plain": plain,
             "processes": them.count,
         }
+        checkpoints = Checkpoints(folder.with_name(f".{folder.name}.checkpoint"), inputs, writes=them.first)
         if them.agreed(reuse and same_run(folder, inputs) is not None):
+            checkpoints.discard()
             log.info("%s: finished before with the same options on the same rows", folder)
             return replace(load_run_record(folder), reused=True)
         job = make_job(options, joined, network, place, them, progress, kept, plain)
         prepare(network.backbone, job)
-        checkpoints = Checkpoints(folder.with_name(f".{folder.name}.checkpoint"), inputs, writes=them.first)
         with checkpoints.held(fresh=not reuse) as position:
             _train(job, network, start, checkpoints, position)
             if them.first:
@@ -135,6 +143,17 @@ def fine_tune(
                 write_run(folder, log_lines, lambda new: write_record(new, options, joined, inputs, result, place))
         them.wait()
     return load_run_record(folder)
+
+
+@contextmanager
+def _same_bits() -> Iterator[None]:
+    """A GPU's convolutions add up in the same order every time: equal options, equal bits."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 @contextmanager
@@ -182,7 +201,7 @@ def _start(folder: Path, options: Options, backbone: Backbone, keep_head: bool) 
             f"{folder}: was trained on other data ({run.summary['data']['path']}) than data.path holds now "
             f"({manifest.root}). Name a run on the same images, or train it again."
         )
-    return Start(run.folder.name, _head_of(folder, options, backbone, manifest.classes) if keep_head else None)
+    return Start(folder.resolve().name, _head_of(folder, options, backbone, manifest.classes) if keep_head else None)
 
 
 def _head_of(folder: Path, options: Options, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, Tensor]:
@@ -219,17 +238,18 @@ def make_job(
     """What every seed trains with."""
     (extraction,) = joined.parts
     pool = make_pool(extraction)
-    return Job(options, extraction, pool, network.blocks, network.schedule, device, them, progress, scratch, plain)
+    size = min(options.data.batch_size, len(pool.train))
+    pieces = Pieces(size, options.model.backbone, device, them.count)
+    schedule = network.schedule
+    return Job(options, extraction, pool, network.blocks, schedule, device, them, pieces, progress, scratch, plain)
 
 
 def prepare(backbone: Backbone, job: Job) -> None:
     """The backbone on its device, in the layout and with the batch norms that it trains with; checks parity."""
     layout = torch.channels_last if job.training.channels_last else torch.contiguous_format
     if job.processes.count > 1:
-        backbone.network = share_batch_norms(backbone.network, job.device)
+        backbone.network = share_batch_norms(backbone.network, job.device, job.processes)
     backbone.to(job.device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
-    if job.device.type == "cuda":
-        torch.backends.cudnn.deterministic = True  # equal options, equal bits
     _require_parity(backbone, job)
 
 
@@ -237,17 +257,17 @@ def _require_parity(backbone: Backbone, job: Job) -> None:
     """Raise WorkError unless the network gives the logits that a head gives on its cached features (law 1)."""
     pool, identity = job.pool, backbone.info.identity
     images = pool.train[:: max(1, len(pool.train) // PARITY_IMAGES)][:PARITY_IMAGES]
-    batch = [Batch(images, np.zeros(len(images), np.int64))]
     head = _fresh_head(job, None, job.training.seed_list[0])
     path = NetworkPath(backbone.network, head, identity.preprocessing, identity.precision, job.training.channels_last)
     backbone.eval()
-    with torch.no_grad(), exact(identity.precision, job.device):
-        (decoded,) = Decoded(job.decoder(), pool.images, job.device).inputs(batch)
-        (cached,) = pooled_source(job.extraction, pool, 0, job.device).inputs(batch)
-        found, expected = path(decoded), run_head(head, cached, None)
+    found = judge(path, Decoded(job.decoder(), pool.images, job.device), images, job.pieces)
+    cached = NetworkPath(None, head, identity.preprocessing, identity.precision, job.training.channels_last)
+    expected = judge(cached, pooled_source(job.extraction, pool, 0, job.device), images, job.pieces)
     difference, largest = float((found - expected).abs().max()), float(expected.abs().max())
     stored = STORED_TOLERANCE if job.extraction.store.dtype() == "float16" else 0.0
     tolerance = max(PARITY_TOLERANCE[identity.precision], stored) * largest
+    if identity.precision == "float32" and not stored:  # images may hardly differ: then their differences count
+        tolerance = min(tolerance, PARITY_OF_SPREAD * float((expected - expected.mean(dim=0)).abs().max()))
     if not difference <= tolerance:
         raise WorkError(
             f"{identity.backbone}: the network does not give what is in the cache: on {len(images)} images logits "
@@ -289,7 +309,7 @@ def _train(job: Job, network: Network, start: Start | None, checkpoints: Checkpo
 
 def make_trainer(job: Job, network: Network, start: Start | None, seed: int) -> Trainer:
     """A trainer of the network as it was before any training."""
-    network.backbone.load_state_dict(network.pristine)
+    put_weights(network.backbone, network.pristine)
     return Trainer(job, network.backbone, _fresh_head(job, start, seed), seed)
 
 

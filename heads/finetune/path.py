@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,11 @@ class Path(nn.Module):
         self.head = head
         self._preprocessing, self._precision = preprocessing, precision
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return int(cast(nn.Linear, self.head[-1]).out_features)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Logits; with `keep` `[units, N]` hidden units are multiplied by it: 0 where dropout drops them."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones import list_blocks
-from featcache.errors import OptionsError, RunError
-from featcache.options import Options, apply_overrides, load_options, parse_options, read_json, shipped_config
+from featcache.errors import InputError, OptionsError, RunError
+from featcache.options import MAX_NAME, Options, apply_overrides, load_options, parse_options, read_json, shipped_config
 from heads.choice import Criterion, choose, separability_scores
 from heads.finetune.schedule import make_schedule
 from heads.ranking import leaderboard
@@ -68,7 +68,7 @@ def plan_from_run(folder: Path, *, config: str | None, overrides: Sequence[str],
     own = load_options(folder / "options.json").as_dict()
     file = config if config is not None else shipped_config("phase2.json")
     document = read_json(Path(file))
-    document["experiment_name"] = f"{run.folder.name}{SUFFIX}"
+    document["experiment_name"] = folder.resolve().name[: MAX_NAME - len(SUFFIX)] + SUFFIX
     document["model"] = own["model"]
     document["data"] = {**_section(document, "data"), **{key: own["data"][key] for key in OF_THE_IMAGES}}
     document["cache"] = {**own["cache"], **_section(document, "cache")}
@@ -82,7 +82,7 @@ OF_THE_IMAGES = ("path", "max_bad_fraction", "val_fraction", "test_fraction")
 
 
 def require_sound(plans: Sequence[Plan], allow_custom: bool = False) -> None:
-    """Raise OptionsError with every fault of every plan's schedule, before the first of them does any work."""
+    """Raise OptionsError with the faults of every plan, before the first of them does any work."""
     faults = []
     for plan in plans:
         options = plan.options
@@ -94,7 +94,7 @@ def require_sound(plans: Sequence[Plan], allow_custom: bool = False) -> None:
                 )
             names = list_blocks(options.model, allow_custom=allow_custom)
             make_schedule(options.training, names, options.model.backbone)
-        except OptionsError as error:
+        except InputError as error:
             faults.append(f"{options.experiment_name}: {error}")
     if faults:
         raise OptionsError("\n".join(faults))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from heads.features import Indices
 
@@ -27,17 +27,19 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    copies: list[int] = field(default_factory=lambda: [1])  # of each image of the batch that is worked on
 
     @property
     def first(self) -> bool:
         """Whether this process writes and speaks."""
         return self.rank == 0
 
-    def share(self, images: Indices) -> tuple[Indices, int]:
-        """This process's images of a batch, and how many of them count: each process has one at least, so that all
-        take part, and where there are too few it counts for nothing."""
-        mine = np.array_split(images, self.count)[self.rank]
-        return (mine, len(mine)) if len(mine) else (images[:1], 0)
+    def share(self, images: Indices) -> tuple[Indices, float]:
+        """This process's images of a batch, and what each of them counts: 1. Where there are fewer images than
+        processes each takes all of them, for its part of 1, so that all take part and statistics stay what they are."""
+        if len(images) < self.count:
+            return images, 1 / self.count
+        return np.array_split(images, self.count)[self.rank], 1.0
 
     def wait(self) -> None:
         """Until every process is here."""
@@ -67,11 +69,11 @@ class Processes:
         return said[0]
 
 
-def local_device() -> str | None:
-    """The GPU that `torchrun` means for this process; None where it is for the options to say."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and torch.cuda.is_available():
+def local_device(device: str | None) -> str | None:
+    """The device that is wanted; under `torchrun`, of the GPUs the one that is this process's."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device in (None, "cuda") and torch.cuda.is_available():
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    return None
+    return device
 
 
 @contextmanager
@@ -93,39 +95,66 @@ def processes(device: torch.device) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def share_batch_norms(network: nn.Module, device: torch.device) -> nn.Module:
+def share_batch_norms(network: nn.Module, device: torch.device, them: Processes) -> nn.Module:
     """`network` with batch norms that, where they train, take the statistics of the whole batch: of all processes."""
     if device.type == "cuda":
         converted: nn.Module = convert_sync_batchnorm(network)
         return converted
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):  # PyTorch's own SyncBatchNorm takes no tensors on a CPU
-            module.__dict__["forward"] = partial(_shared_batch_norm, module)
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):  # PyTorch's SyncBatchNorm takes no tensors on a CPU
+            module.__dict__["forward"] = partial(_shared_batch_norm, module, them)
     return network
 
 
-def _shared_batch_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """What `norm` gives for its share `[n, C, H, W]` of a batch."""
+class _Sum(torch.autograd.Function):
+    """The sum over processes, of values and, on the way back, of gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        del ctx
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        del ctx
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def _shared_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, them: Processes, x: Tensor) -> Tensor:
+    """What `norm` gives for its share `[n, C, ..]` of a batch; statistics are summed in float32."""
     if not norm.training:
-        return type(norm).forward(norm, x)
-    places = (0, 2, 3)
-    sums = all_reduce(torch.cat([x.sum(places), x.new_tensor([x.numel() / x.shape[1]])]))
+        found: Tensor = type(norm).forward(norm, x)
+        return found
+    places = [d for d in range(x.ndim) if d != 1]
+    shape = [1, -1, *(1 for _ in places[1:])]
+    wide = x.float()
+    sums = _summed(torch.cat([wide.sum(places), wide.new_tensor([x.numel() / x.shape[1]])]))
     count = sums[-1].detach()
     mean = sums[:-1] / count
-    centred = x - mean[:, None, None]
-    variance = all_reduce(centred.square().sum(places)) / count
-    if norm.track_running_stats and norm.running_mean is not None and norm.running_var is not None:
+    centred = wide - mean.view(shape)
+    variance = _summed(centred.square().sum(places)) / count
+    if norm.running_mean is not None and norm.running_var is not None:
         with torch.no_grad():
             assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.add_(1)
             share = norm.momentum if norm.momentum is not None else 1 / float(norm.num_batches_tracked)
             norm.running_mean.lerp_(mean, share)
-            norm.running_var.lerp_(variance * count / (count - 1).clamp_min(1), share)
-    normalised = centred * (variance + norm.eps).rsqrt()[:, None, None]
+            once = count / them.copies[0]
+            norm.running_var.lerp_(variance * once / (once - 1).clamp_min(1), share)
+    normalised = centred * (variance + norm.eps).rsqrt().view(shape)
     if norm.affine:
-        normalised = normalised * norm.weight[:, None, None] + norm.bias[:, None, None]
+        normalised = normalised * norm.weight.view(shape) + norm.bias.view(shape)
+    normalised = normalised.to(x.dtype)
     for name in ("drop", "act"):  # timm's norms carry what comes after them
         if isinstance(after := getattr(norm, name, None), nn.Module):
             normalised = after(normalised)
-    found: Tensor = normalised
-    return found
+    return normalised
+
+
+def _summed(values: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(values)
+    return total

@@ -63,6 +63,10 @@ def make_schedule(training: TrainingOptions, blocks: Sequence[str], backbone: st
 
     Raises OptionsError for a block that it has not, and for steps that freeze what trained before.
     """
+    if not blocks:
+        raise OptionsError(
+            f"training.unfreeze_schedule: {backbone} has no parameters to train. Train heads on its features instead."
+        )
     steps = training.unfreeze_schedule or ()
     stages = [Stage(0, len(blocks), 1.0)]
     for step in steps:

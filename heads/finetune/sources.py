@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featcache.data.decoding import Decoded as Outcome
 from featcache.data.decoding import Decoder, Task
 from featcache.errors import WorkError
 from featcache.records import ImageRecord
@@ -30,7 +32,7 @@ class Source(Protocol):
     """Inputs of batches, in their order, on the device."""
 
     def inputs(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
-        """The inputs of each batch, one row for each image. All batches but the last are equally long."""
+        """The inputs of each batch, one row for each image."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,20 @@ class Decoded:
             for batch in batches
             for image, view in zip((self.images[i] for i in batch.images), batch.views, strict=True)
         ]
-        size = len(batches[0].images)
-        for block in self.decoder.blocks(tasks, size, size, ahead=self.device.type != "cpu"):
-            for one in block:
-                if one.images is None:
-                    name = next(i.name for i in self.images if i.sha256 == one.task.sha256)
-                    raise WorkError(
-                        f"{name}: could be read when the run began and cannot be read now ({one.error}). Bring it "
-                        "back, or run again: what cannot be read is left out then."
-                    )
-            yield _upload(torch.stack([views[0] for one in block if (views := one.images)]), self.device)
+        size = len(batches[0].images) if batches else 1
+        blocks = self.decoder.blocks(tasks, size, size, ahead=self.device.type != "cpu")
+        views = (self._view(one) for block in blocks for one in block)
+        for batch in batches:
+            yield _upload(torch.stack(list(islice(views, len(batch.images)))), self.device)
+
+    def _view(self, one: Outcome) -> Tensor:
+        if one.images is None:
+            name = next(i.name for i in self.images if i.sha256 == one.task.sha256)
+            raise WorkError(
+                f"{name}: could be read when the run began and cannot be read now ({one.error}). Bring it back, or run "
+                "again: what cannot be read is left out then."
+            )
+        return one.images[0]
 
 
 def _upload(rows: Tensor, device: torch.device) -> Tensor:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,65 +13,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
-from torchvision.transforms import v2
 
-from featcache.backbones import Backbone, Block, train_from
-from featcache.data.decoding import Decoder
-from featcache.data.images import normalise
-from featcache.data.scratch import Scratch
-from featcache.errors import NonFiniteError, WorkError
-from featcache.extraction import Extraction
-from featcache.options import Options, TrainingOptions
-from featcache.profiling import out_of_memory
-from featcache.records import SILENT, Progress
-from heads.draws import Draws, scale, threshold
+from featcache.backbones import Backbone, train_from
+from featcache.errors import NonFiniteError
+from heads.draws import Draws
 from heads.features import Indices
 from heads.finetune.average import WeightAverage
+from heads.finetune.chance import dropout, seeded
+from heads.finetune.job import Job
+from heads.finetune.judging import judge
 from heads.finetune.path import Path, hidden_units
-from heads.finetune.processes import Processes
-from heads.finetune.schedule import Schedule, Stage
+from heads.finetune.schedule import Stage
 from heads.finetune.sources import Batch, Decoded, Source
-from heads.finetune.trunk import Pool, keep_trunk, pooled_source
+from heads.finetune.trunk import keep_trunk, pooled_source
+from heads.finetune.updates import Updates
 from heads.metrics import TOP_K, in_top_k
-from heads.optimisers import BETAS, EPS
 from heads.stacked import EpochRow, TrainedHead
 
 log = logging.getLogger("featcache")
 
 BACKBONE, HEAD = "backbone.", "head."  # before the names of weights
 LOOK_EVERY = 32  # steps between looks at the losses on a device that computes beside the CPU
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every seed of a run trains with."""
-
-    options: Options
-    extraction: Extraction
-    pool: Pool
-    blocks: tuple[Block, ...]  # of the backbone
-    schedule: Schedule
-    device: torch.device
-    processes: Processes
-    progress: Progress = SILENT
-    scratch: Scratch | None = None
-    plain: bool = False  # keep nothing: every epoch runs the whole network
-
-    @property
-    def training(self) -> TrainingOptions:
-        """How it is trained."""
-        return self.options.training
-
-    @property
-    def mixes(self) -> bool:
-        """Whether images are mixed, so that no single image's features can be kept."""
-        return self.training.mixup > 0 or self.training.cutmix > 0
-
-    def decoder(self, fresh: bool = False) -> Decoder:
-        """Images as tensors; those of `fresh` views come once and are not kept."""
-        data = self.options.data
-        preprocessing = self.extraction.info.identity.preprocessing
-        return Decoder(preprocessing, data.augmentations, data.workers, None if fresh else self.scratch)
 
 
 class Trainer:
@@ -83,15 +43,11 @@ class Trainer:
         self.job, self.backbone, self.head, self.seed = job, backbone, head, seed
         self.result = TrainedHead(seed)
         self.best = ""  # the name of the file of the best epoch
-        training = job.training
-        self._named = dict(backbone.named_parameters())
-        groups = [[self._named[n] for n in block.parameters] for block in job.blocks]
-        self._groups = [*groups, list(head.parameters())]
-        self._optimizer = _optimizer(training, self._groups)
-        self._scaler = torch.amp.GradScaler(job.device.type, enabled=training.precision == "float16")
-        self._average = WeightAverage(training.ema_decay) if training.ema_decay is not None else None
-        self._batch = min(job.options.data.batch_size * training.accumulate, len(job.pool.train))
-        self._piece = min(job.options.data.batch_size, self._batch)
+        named = dict(backbone.named_parameters())
+        groups = [[named[n] for n in block.parameters] for block in job.blocks]
+        self._updates = Updates(job, [*groups, list(head.parameters())])
+        decay = job.training.ema_decay
+        self._average = WeightAverage(decay) if decay is not None else None
         self._units = hidden_units(head)
         self._stage: Stage | None = None
         self._labels = torch.from_numpy(job.pool.labels).to(job.device)
@@ -100,11 +56,10 @@ class Trainer:
         """Go on from a checkpoint; returns the epoch to begin with."""
         self.result, self.best = state["head"], state["best"]
         self.load(state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        self._updates.restore(state["updates"])
+        self.job.pieces.size = min(self.job.pieces.size, state["pieces"])
         if self._average is not None:
             self._average.restore(state["average"], self.job.device)
-        self._piece = min(self._piece, state["piece"])
         return len(self.result.curve)
 
     def checkpoint(self) -> dict[str, Any]:
@@ -113,10 +68,9 @@ class Trainer:
             "head": self.result,
             "best": self.best,
             "weights": self._weights(),
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
+            "updates": self._updates.state(),
+            "pieces": self.job.pieces.size,
             "average": self._average.state() if self._average is not None else None,
-            "piece": self._piece,
         }
 
     def load(self, weights: dict[str, Tensor]) -> None:
@@ -131,13 +85,12 @@ class Trainer:
         best one, or an empty name."""
         job, training = self.job, self.job.training
         since = job.schedule.stages[-1].epoch  # patience does not run out before the last blocks have had a chance
-        name = self.job.extraction.info.identity.backbone
         for epoch in range(begin, training.epochs):
             if self.result.curve and self.result.over(training, since):
                 break
-            with _seeded(self.seed, epoch, job.processes.rank, job.device):
+            with seeded(self.seed, epoch, job.processes.rank, job.device):
                 if self._follow(job.schedule.stage(epoch)) or epoch == begin:
-                    job.progress.begin(f"{name} seed {self.seed}", training.epochs - epoch, "epoch")
+                    job.progress.begin(f"{job.backbone} seed {self.seed}", training.epochs - epoch, "epoch")
                 start = time.perf_counter()
                 train = self._train(epoch)
                 with self._averaged():
@@ -160,8 +113,7 @@ class Trainer:
 
     def logits(self, source: Source, count: int) -> Tensor:
         """Logits `[count, C]` of the plain views of `count` images, by the weights as they are, on the CPU."""
-        whole = self._path(self.backbone.network)
-        return _forward(whole, source, np.arange(count), self._piece).cpu()
+        return judge(self._path(self.backbone.network), source, np.arange(count), self.job.pieces).cpu()
 
     def _follow(self, stage: Stage) -> bool:
         """Prepare for the blocks that train in a stage; whether there was anything to do."""
@@ -173,6 +125,7 @@ class Trainer:
         self._stage = stage
         train_from(self.backbone, job.blocks, first)
         self._live = self._live_tensors(first)
+        self._follows_norms = first < len(job.blocks)
         self._plain_views = first > 0 or not job.options.data.augmentations
         kept = None if job.plain or job.mixes or first == 0 else self._keep(first)
         if kept is not None:
@@ -184,7 +137,7 @@ class Trainer:
                 "images",
             )
         what = job.schedule.training_now(stage.epoch)[0]
-        log.info("%s: from epoch %d on %s trains (from %s)", self._name, stage.epoch, ", ".join(what), where)
+        log.info("%s: from epoch %d on %s trains (from %s)", self.job.backbone, stage.epoch, ", ".join(what), where)
         self._bare = self._path(trunk)
         model: nn.Module = torch.compile(self._bare) if job.training.compile else self._bare  # type: ignore[assignment]
         if job.processes.count > 1:
@@ -216,33 +169,38 @@ class Trainer:
 
     def _train(self, epoch: int) -> tuple[float, float]:
         """One pass over the training images; mean loss and top-1 as seen in training."""
-        job, pool = self.job, self.job.pool
+        job, pool, updates = self.job, self.job.pool, self._updates
         draws = Draws(self.seed, epoch)
         order = pool.train[draws.order(len(pool.train))]
         views = self._views(draws, order, epoch)
-        for group, rate in zip(self._optimizer.param_groups, job.schedule.rates(epoch), strict=True):
-            group["lr"] = rate
-        starts = range(0, len(order), self._batch)
-        whole = [order[s : s + self._batch] for s in starts]
-        shares = [job.processes.share(np.arange(s, s + len(b))) for s, b in zip(starts, whole, strict=True)]
+        updates.begin(job.schedule.rates(epoch))
+        places = self._batches(len(order))
+        shares = [job.processes.share(whole) for whole in places]
         batches = [Batch(order[mine], views[mine]) for mine, _ in shares]
         self._model.train()
-        seen = torch.zeros(2, dtype=torch.float64)
-        losses: list[Tensor] = []
-        rights: list[Tensor] = []
+        sums: list[Tensor] = []
         for step, x in enumerate(self._training_source().inputs(batches)):
-            mine, real = shares[step]
-            keep = self._keep_units(draws, mine - starts[step])
+            (mine, weight), whole = shares[step], places[step]
+            job.processes.copies[0] = round(1 / weight)
             y = self._labels[torch.from_numpy(batches[step].images).to(job.device)]
-            loss, right = self._step(x, y, keep, real, len(whole[step]))
-            losses.append(loss)
-            rights.append(right)
+            keep = dropout(draws, job.options.model.dropout, self._units, updates.batch, mine - whole[0])
+            keep = keep if keep is None else keep.to(job.device)
+            sums.append(torch.stack(updates.step(self._model, x, y, keep, weight, len(whole))))
+            if self._average is not None:
+                self._average.update(self._live)
             if job.device.type == "cpu" or step % LOOK_EVERY == 0 or step + 1 == len(batches):
-                self._look(losses, epoch, step, len(batches))
-        for column, values in enumerate((losses, rights)):
-            seen[column] = torch.stack(values).double().sum().cpu()
-        loss_sum, right_sum = (job.processes.total(seen) / len(order)).tolist()
-        return loss_sum, right_sum
+                self._look(sums, epoch, step, len(batches))
+        seen = torch.stack(sums).double().sum(dim=0).cpu()
+        loss, right = (job.processes.total(seen) / len(order)).tolist()
+        return loss, right
+
+    def _batches(self, images: int) -> list[Indices]:
+        """The places in an epoch's order that each batch takes."""
+        size = self._updates.batch
+        starts = list(range(0, images, size))
+        if images % size == 1 and len(starts) > 1 and self._follows_norms:
+            del starts[-1]  # the last image joins the batch before: a batch norm cannot train on a lone one
+        return np.split(np.arange(images), starts[1:])
 
     def _training_source(self) -> Source:
         assert self._source is not None
@@ -258,101 +216,10 @@ class Trainer:
             return np.full(len(order), count + epoch)
         return draws.views(len(order), count) if count > 1 else np.zeros(len(order), np.int64)
 
-    def _keep_units(self, draws: Draws, mine: Indices) -> Tensor | None:
-        """What hidden units of the head are multiplied by for some of a batch's images, `[units, n]`."""
-        p = self.job.options.model.dropout
-        if not self._units or p == 0:
-            return None
-        drawn = draws.dropout(1, self._units, self._batch)[0][:, mine]
-        return torch.from_numpy((drawn >= threshold(p)).astype(np.float32) * scale(p)).to(self.job.device)
-
-    def _step(self, x: Tensor, y: Tensor, keep: Tensor | None, real: int, total: int) -> tuple[Tensor, Tensor]:
-        """One update from this process's share of a batch of `total` images; the sums of its losses and hits."""
-        while True:
-            try:
-                sums = self._gradients(x, y, keep, real, total)
-                break
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                if self.job.processes.count > 1:
-                    raise WorkError(
-                        f"{self._name}: a batch does not fit the memory of one of {self.job.processes.count} "
-                        "processes. Choose a smaller data.batch_size and a larger training.accumulate."
-                    ) from None
-            self._halve()  # outside the handler, whose traceback holds what did not fit
-        training = self.job.training
-        if training.clip_norm is not None:
-            self._scaler.unscale_(self._optimizer)
-            trains = [p for group in self._groups for p in group if p.grad is not None]
-            nn.utils.clip_grad_norm_(trains, training.clip_norm)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        if self._average is not None:
-            self._average.update(self._live)
-        return sums
-
-    def _gradients(self, x: Tensor, y: Tensor, keep: Tensor | None, real: int, total: int) -> tuple[Tensor, Tensor]:
-        """Fill the gradients, piece by piece, of the mean over the whole batch in all processes."""
-        self._optimizer.zero_grad(set_to_none=True)
-        # As many pieces in every process, whatever its share, or they would wait for each other.
-        least, most = max(1, total // self.job.processes.count), -(-total // self.job.processes.count)
-        parts = np.array_split(np.arange(len(x)), min(least, -(-most // self._piece)))
-        loss_sum, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
-        for number, part in enumerate(parts):
-            cut = slice(int(part[0]), int(part[-1]) + 1)
-            with self._unsynced(number + 1 < len(parts)):
-                inputs, target = self._mixed(x[cut], y[cut])
-                logits = self._model(inputs, keep if keep is None else keep[:, cut])
-                smoothing = self.job.training.label_smoothing
-                loss = cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
-                if not real:
-                    loss = loss * 0
-                self._scaler.scale(loss * self.job.processes.count / total).backward()
-            with torch.no_grad():
-                loss_sum += loss.detach()
-                right += (logits.argmax(dim=1) == y[cut]).sum() if real else 0
-        return loss_sum, right
-
-    def _unsynced(self, more: bool) -> AbstractContextManager[object]:
-        if more and isinstance(self._model, DistributedDataParallel):
-            return self._model.no_sync()
-        return nullcontext()
-
-    def _mixed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels, mixed where that is wanted: then labels are distributions over the classes `[N, C]`."""
-        training, classes = self.job.training, self.job.extraction.dims[-1]
-        ways: list[v2.Transform] = []
-        if training.mixup:
-            ways.append(v2.MixUp(alpha=training.mixup, num_classes=classes))
-        if training.cutmix:
-            ways.append(v2.CutMix(alpha=training.cutmix, num_classes=classes))
-        if not ways:
-            return x, y
-        x = normalise(x, self.job.extraction.info.identity.preprocessing)
-        mixed: tuple[Tensor, Tensor] = v2.RandomChoice(ways)(x, y)
-        return mixed
-
-    def _halve(self) -> None:
-        if self._piece == 1:
-            raise WorkError(
-                f"{self._name}: one image does not fit the memory of {self.job.device}. Choose a smaller "
-                "model.input_size, freeze more blocks, or another device."
-            )
-        self._piece = max(1, self._piece // 2)
-        if self.job.device.type == "cuda":
-            torch.cuda.empty_cache()
-        log.warning(
-            "%s: out of memory; going on with %d images at a time, gradients accumulated over %d of them",
-            self._name,
-            self._piece,
-            -(-self._batch // self._piece),
-        )
-
-    def _look(self, losses: Sequence[Tensor], epoch: int, step: int, steps: int) -> None:
+    def _look(self, sums: Sequence[Tensor], epoch: int, step: int, steps: int) -> None:
         """Raise NonFiniteError at the first batch whose loss was not finite."""
-        recent = losses[-1:] if self.job.device.type == "cpu" else losses[-LOOK_EVERY:]
-        finite = torch.isfinite(torch.stack(list(recent))).tolist()
+        recent = sums[-1:] if self.job.device.type == "cpu" else sums[-LOOK_EVERY:]
+        finite = torch.isfinite(torch.stack(list(recent))[:, 0]).tolist()
         if not all(finite):
             batch = step - len(recent) + 1 + finite.index(False)
             raise self._not_finite(epoch, f"in batch {batch + 1} of {steps}")
@@ -369,31 +236,20 @@ class Trainer:
         """Logits on val `[n, C]` on the CPU; mean loss, top-1 and top-3."""
         pool, processes = self.job.pool, self.job.processes
         assert self._source is not None
-        mine, real = processes.share(pool.val)
-        while True:
-            try:
-                own = _forward(self._bare, self._source, mine, self._piece)
-                break
-            except RuntimeError as error:
-                if not out_of_memory(error) or processes.count > 1:
-                    raise
-            self._halve()
-        logits = processes.gathered(own[:real])
+        mine = np.array_split(pool.val, processes.count)[processes.rank]
+        own = judge(self._bare, self._source, mine, self.job.pieces)
+        logits = processes.gathered(own)
         y = self._labels[torch.from_numpy(pool.val).to(self.job.device)]
         figures = cross_entropy(logits, y), in_top_k(logits, y, 1), in_top_k(logits, y, TOP_K)
         loss, top1, top3 = (float(f.double().mean()) for f in figures)
         return logits.cpu(), (loss, top1, top3)
 
-    @property
-    def _name(self) -> str:
-        return self.job.extraction.info.identity.backbone
-
     def _live_tensors(self, first: int) -> dict[str, Tensor]:
-        """What trains, as it is: parameters and buffers of the blocks from `first` on, and of the head."""
-        names = {n for block in self.job.blocks[first:] for n in (*block.parameters, *block.modules)}
+        """What is not frozen, as it is: parameters and buffers but for those of the blocks before `first`."""
+        frozen = {n for block in self.job.blocks[:first] for n in (*block.parameters, *block.modules)}
         state = _named_state(self.backbone, BACKBONE)
-        chosen = {n: t for n, t in state.items() if names & {n.removeprefix(BACKBONE), _owner(n)}}
-        return {**chosen, **_named_state(self.head, HEAD)}
+        live = {n: t for n, t in state.items() if not frozen & {n.removeprefix(BACKBONE), _owner(n)}}
+        return {**live, **_named_state(self.head, HEAD)}
 
     def _weights(self) -> dict[str, Tensor]:
         """A copy of what trains, on the CPU."""
@@ -411,42 +267,3 @@ def _owner(name: str) -> str:
 
 def _named_state(module: nn.Module, prefix: str) -> dict[str, Tensor]:
     return {prefix + n: t for n, t in module.state_dict().items()}
-
-
-def _forward(path: Path, source: Source, images: Indices, size: int) -> Tensor:
-    """Logits `[n, C]` of the plain views of some images, one at least."""
-    pieces = [images[s : s + size] for s in range(0, len(images), size)]
-    path.eval()
-    with torch.no_grad():
-        inputs = source.inputs([Batch(p, np.zeros(len(p), np.int64)) for p in pieces])
-        found = [path(x) for x in inputs]
-    return torch.cat(found)
-
-
-def _optimizer(training: TrainingOptions, groups: Sequence[list[nn.Parameter]]) -> torch.optim.Optimizer:
-    """All groups from the start; what is frozen has no gradients, and so neither state nor decay."""
-    every = [{"params": group} for group in groups]
-    rate, decay = training.learning_rate, training.weight_decay
-    match training.optimizer:
-        case "sgd":
-            return torch.optim.SGD(every, rate, training.momentum, weight_decay=decay, fused=True)
-        case "adam":
-            return torch.optim.Adam(every, rate, BETAS, EPS, decay, fused=True)
-        case _:
-            return torch.optim.AdamW(every, rate, BETAS, EPS, decay, fused=True)
-
-
-@contextmanager
-def _seeded(seed: int, epoch: int, rank: int, device: torch.device) -> Iterator[None]:
-    """Whatever draws random numbers inside draws those of (seed, epoch); the caller's generators stay as they were."""
-    words = np.random.SeedSequence([seed, epoch, rank]).generate_state(2, np.uint64)
-    python, legacy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(words[0] >> np.uint64(1)))
-        random.seed(int(words[1]))
-        np.random.seed(int(words[1] & np.uint64(0xFFFFFFFF)))
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(legacy)

@@ -88,7 +88,8 @@ def keep_trunk(
     """What lies before block `first` for every view of a pool, the module that goes on from there, and where it is
     kept; None, having said why, where the network cannot be cut there or `cache.max_trunk_gb` is too little."""
     name, cache = backbone.info.identity.backbone, options.cache
-    found = split(backbone, every, first)
+    layout = torch.channels_last if options.training.channels_last else torch.contiguous_format
+    found = split(backbone, every, first, layout)
     if found is None:
         log.info("%s: cannot be cut before %s: its epochs run the whole network", name, every[first].name)
         return None

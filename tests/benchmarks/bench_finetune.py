@@ -24,8 +24,8 @@ from featcache.joined import extract_joined
 from featcache.options import Options, parse_options
 from featcache.records import SILENT
 from heads.finetune.finetune import Network, load_network, make_job, make_trainer, prepare
+from heads.finetune.job import Job
 from heads.finetune.processes import Processes
-from heads.finetune.trainer import Job
 
 EPOCHS = (20, 20, 10)  # of the user's schedule: the head, the last block too, everything
 PHASES = ("head", "last block", "all")

@@ -1,0 +1,126 @@
+"""`featcache finetune` in processes of their own, for tests that kill it, interrupt it, or run several at once.
+
+    python finetune_process.py
+
+Reads a JSON line for each request: {"arguments": [..], "output": FILE, "die": POINT or null} begins a process and
+prints its id; {"wait": ID} prints how it ended, below 0 by a signal. Processes are forked here, before anything is
+computed, since a fresh interpreter takes seconds to import torch.
+
+A process that is to die kills itself (SIGKILL) at a point of its work: "save_best:3" after it has written the third
+best epoch, "save:3" after the third commit, "saving:3" halfway through writing the third, "train:3" when it begins to
+train its third epoch, "write_run:1" after the run's folder is there. "stop:3" is Ctrl-C in the third epoch.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # resume_networks, which the options name a backbone of
+
+import torch
+
+import featcache.batch
+import featcache.cli
+import featcache.terminal
+import heads.finetune.checkpoints
+import heads.finetune.finetune
+import heads.finetune.plan
+import heads.finetune.trainer
+
+WHOLE_SAVE = torch.save
+
+
+def main() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+            continue
+        process = os.fork()
+        if not process:
+            _run(request)
+        print(process, flush=True)
+
+
+def _run(request: dict[str, Any]) -> None:
+    """In the forked process."""
+    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
+    code = 1
+    try:
+        torch.set_num_threads(1)
+        if request["die"]:
+            _die_at(*request["die"].split(":"))
+        sys.argv = ["featcache", *request["arguments"]]
+        featcache.cli.main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _die_at(point: str, number: str) -> None:
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoints, trainer = heads.finetune.checkpoints.Checkpoints, heads.finetune.trainer.Trainer
+    match point:
+        case "save" | "save_best":
+            _at(checkpoints, point, int(number), after=kill)
+        case "saving":
+            _at(checkpoints, "save", int(number), before=lambda: setattr(torch, "save", _half))
+        case "train":
+            _at(trainer, "_train", int(number), before=kill)
+        case "stop":
+            _at(trainer, "_train", int(number), before=lambda: os.kill(os.getpid(), signal.SIGINT))
+        case "write_run":
+            _at(heads.finetune.finetune, "write_run", int(number), after=kill)
+        case _:
+            raise ValueError(point)
+
+
+def _at(place: Any, name: str, number: int, *, before: Any = None, after: Any = None) -> None:
+    """Have `before` or `after` called with the call `number` of a function, counted from 1."""
+    function: Callable[..., Any] = getattr(place, name)
+    calls = 0
+
+    @functools.wraps(function)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number and before is not None:
+            before()
+        result = function(*args, **kwargs)
+        if calls == number and after is not None:
+            after()
+        return result
+
+    setattr(place, name, counted)
+
+
+def _half(value: Any, file: Path) -> None:
+    """`torch.save` that is killed halfway."""
+    stream = io.BytesIO()
+    WHOLE_SAVE(value, stream)
+    Path(file).write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
