@@ -102,12 +102,14 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """The command line installs handlers on featcache's logger; the next test must not write to their streams."""
+    """The command line installs handlers on featcache's logger; the next test must not write to their streams, nor must
+    one after a fixture of a whole module that ran commands."""
     log = logging.getLogger("featcache")
-    before = (list(log.handlers), log.propagate, log.level)
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.INFO)
     yield
-    log.handlers, log.propagate = before[0], before[1]
-    log.setLevel(before[2])
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.INFO)
 
 
 @pytest.fixture(autouse=True)

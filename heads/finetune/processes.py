@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from heads.features import Indices
@@ -98,6 +97,8 @@ def processes(device: torch.device) -> Iterator[Processes]:
 def share_batch_norms(network: nn.Module, device: torch.device, them: Processes) -> nn.Module:
     """`network` with batch norms that, where they train, take the statistics of the whole batch: of all processes."""
     if device.type == "cuda":
+        from timm.layers.norm_act import convert_sync_batchnorm  # importing timm takes a second
+
         converted: nn.Module = convert_sync_batchnorm(network)
         return converted
     for module in network.modules():
