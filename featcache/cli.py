@@ -383,7 +383,10 @@ def _train_all(
     with working(verbose, quiet) as progress:
         from featcache.batch import run_each, shared_scratch
         from heads import train_model
+        from heads.finetune.plan import Plan, require_sound
 
+        end_to_end = [Plan(one) for one in options if one.training.unfreeze_schedule is not None]
+        require_sound(end_to_end, allow_custom)
         with shared_scratch(options) as scratch:
             work = partial(
                 train_model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -106,7 +106,7 @@ def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
         tied = ranks and one.tied(compared[ranks[-1] - 1])
         ranks.append(ranks[-1] if tied else place + 1)
     here = {one.run.folder.name: one for one in compared}
-    rows = tuple(_row(rank, one, here.get(one.from_run)) for rank, one in zip(ranks, compared, strict=True))
+    rows = tuple(_row(rank, one, one.start(here)) for rank, one in zip(ranks, compared, strict=True))
     left_out = tuple(r.folder.name for r in runs if _fingerprint(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in compared if c.run.summary["weights_fell_back"])
     return Leaderboard(rows, left_out, tuple(fell_back))
@@ -148,6 +148,15 @@ class _Compared:
     def from_run(self) -> str:
         """The name of the run that a Phase 2 run came from; "" where there is none."""
         return (self.run.summary["from_run"] or "") if self.run.summary["phase"] == 2 else ""
+
+    def start(self, others: Mapping[str, _Compared]) -> _Compared | None:
+        """The run that this Phase 2 run came from, if it is still the same one and both answered the same images."""
+        one = others.get(self.from_run)
+        if one is None or digest(one.run.summary.get("inputs")) != self.run.summary["from_inputs"]:
+            return None
+        mine, theirs = self._predictions, one._predictions
+        other = mine is not None and theirs is not None and mine.images != theirs.images  # it was cross-validated
+        return None if other else one
 
     def mean(self, metric: str) -> float:
         """Of val, over seeds and images."""

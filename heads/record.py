@@ -40,6 +40,7 @@ class Result:
     seconds: float
     network: dict[str, Tensor] | None = None  # end to end: the backbone's weights that belong to the head that is kept
     from_run: str | None = None  # the run of heads on cached features that this one began from
+    from_inputs: str | None = None  # a digest of what decided that run's result
     stages: list[dict[str, Any]] = field(default_factory=list)  # end to end: what trained from which epoch on
 
     @property
@@ -112,6 +113,7 @@ def _summary(options: Options, joined: Joined, inputs: dict[str, Any], result: R
         "experiment_name": options.experiment_name,
         "phase": 1 if result.network is None else 2,
         "from_run": result.from_run,
+        "from_inputs": result.from_inputs,
         "stages": result.stages,
         "backbone": options.model.backbone,
         "source": joined.source,

@@ -122,8 +122,9 @@ def load_run_record(folder: Path) -> Run:
         missing = sorted(keys - set(value)) if isinstance(value, dict) else sorted(keys)
         if missing:
             raise RunError(f"{folder}: its {name}.json is not one of featcache's: it lacks {', '.join(missing)}.")
-    if summary["phase"] == 2 and "from_run" not in summary:
-        raise RunError(f"{folder}: its summary.json is not one of featcache's: it lacks from_run.")
+    missing = sorted({"from_run", "from_inputs"} - set(summary)) if summary["phase"] == 2 else []
+    if missing:
+        raise RunError(f"{folder}: its summary.json is not one of featcache's: it lacks {', '.join(missing)}.")
     return Run(folder, summary, performance)
 
 

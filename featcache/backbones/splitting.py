@@ -124,7 +124,7 @@ def split(
             raise ValueError(f"features differ by {float(change.max()):.1e}")
     except Exception as error:  # the tracer meets whatever networks do in their forward pass
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        log.debug("%s: cannot be cut before %s: %s", identity.backbone, every[first].name, reason)
+        log.info("%s: cannot be cut before %s: %s", identity.backbone, every[first].name, reason)
         return None
     finally:
         network.eval()

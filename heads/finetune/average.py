@@ -25,11 +25,11 @@ class WeightAverage:
         """Move towards `values`; one that is new starts as it is. What is no float (a counter) is copied."""
         self._updates += 1
         weight = 1 - min(self._decay, (1 + self._updates) / (10 + self._updates))
-        for name, value in values.items():
-            if name not in self._average or not value.is_floating_point():
-                self._average[name] = value.detach().clone()
-            else:
-                self._average[name].lerp_(value.detach(), weight)
+        moving = [n for n, v in values.items() if n in self._average and v.is_floating_point()]
+        if moving:
+            torch._foreach_lerp_([self._average[n] for n in moving], [values[n] for n in moving], weight)
+        for name in values.keys() - set(moving):
+            self._average[name] = values[name].detach().clone()
 
     @contextmanager
     @torch.no_grad()

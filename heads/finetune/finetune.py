@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -15,12 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featcache.backbones import Backbone, blocks, build_head, load_parts, resolve_dims
+from featcache.backbones import Backbone, blocks, build_head, load_parts
 from featcache.backbones.blocks import Block
 from featcache.backbones.weights import put_weights
-from featcache.data import load_manifest
 from featcache.data.scratch import Scratch
-from featcache.errors import DataError, OptionsError, RunError, WeightsError, WorkError
 from featcache.extraction import pick_device
 from featcache.inference import exact
 from featcache.joined import Joined, extract_joined
@@ -30,42 +27,20 @@ from featcache.records import SILENT, Progress, Split
 from heads.evaluation import Predictions
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
 from heads.finetune.job import Job
-from heads.finetune.judging import Pieces, judge
-from heads.finetune.path import Path as NetworkPath
+from heads.finetune.judging import Pieces
+from heads.finetune.parity import require_parity
+from heads.finetune.pool import make_pool
 from heads.finetune.processes import Processes, local_device, processes, share_batch_norms
-from heads.finetune.schedule import HEAD, Schedule, make_schedule
+from heads.finetune.schedule import HEAD, Schedule, make_schedule, require_schedule
 from heads.finetune.sources import Decoded
+from heads.finetune.start import Start, load_start
 from heads.finetune.trainer import Trainer
-from heads.finetune.trunk import make_pool, pooled_source
 from heads.module import initial_state
 from heads.record import Result, make_inputs, make_result, write_record
 from heads.runs import Run, load_run_record, recording, results_folder, run_folder, same_run, write_run
 from heads.stacked import TrainedHead
 
 log = logging.getLogger("featcache")
-
-PARITY_IMAGES = 32
-# Of the largest logit; float32 passes differ by how batches are shaped, half precision by how sums are ordered.
-PARITY_TOLERANCE = {"float32": 2e-3, "bfloat16": 5e-2, "float16": 2e-2}
-PARITY_OF_SPREAD = 0.1  # of the largest difference from the images' mean logits
-STORED_TOLERANCE = 1e-2  # where features are stored as float16
-
-
-@dataclass(frozen=True)
-class Start:
-    """The run of heads on cached features that a run comes from."""
-
-    name: str
-    head: dict[str, Tensor] | None = None  # its weights, where they are what the run begins with
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """What of it decides a run's result, and whose gain the run shows."""
-        sha = hashlib.sha256()
-        for name, tensor in sorted((self.head or {}).items()):
-            sha.update(f"{name} {list(tensor.shape)};".encode())
-            sha.update(tensor.contiguous().numpy().data)
-        return {"from_run": self.name, "head": sha.hexdigest() if self.head else None}
 
 
 @dataclass(frozen=True)
@@ -102,11 +77,7 @@ def fine_tune(
     the network's (parity), NonFiniteError when a loss is not finite: the last good checkpoint is kept.
     """
     options = options if isinstance(options, Options) else parse_options(options)
-    if options.training.unfreeze_schedule is None:
-        raise OptionsError(
-            "training.unfreeze_schedule is null, so nothing would be fine-tuned. Give one, such as that of "
-            "configs/phase2.json, or train heads with `featcache train`."
-        )
+    require_schedule(options)
     place = pick_device(local_device(device))
     folder = run_folder(Path(results_dir), options)
     with (
@@ -120,7 +91,7 @@ def fine_tune(
         _decoded(options, scratch) as kept,
     ):
         network = load_network(options, allow_custom)
-        start = _start(Path(from_run), options, network.backbone, keep_head) if from_run is not None else None
+        start = load_start(Path(from_run), options, network.backbone, keep_head) if from_run is not None else None
         fill = partial(extract_joined, device=str(place), allow_custom=allow_custom, progress=progress, scratch=kept)
         joined = _extracted(options, fill, them)
         inputs = {
@@ -129,7 +100,9 @@ def fine_tune(
             "plain": plain,
             "processes": them.count,
         }
-        checkpoints = Checkpoints(folder.with_name(f".{folder.name}.checkpoint"), inputs, writes=them.first)
+        checkpoints = Checkpoints(
+            folder.with_name(f".{folder.name}-{options.short}.checkpoint"), inputs, writes=them.first
+        )
         if them.agreed(reuse and same_run(folder, inputs) is not None):
             checkpoints.discard()
             log.info("%s: finished before with the same options on the same rows", folder)
@@ -184,47 +157,6 @@ def load_network(options: Options, allow_custom: bool) -> Network:
     return Network(backbone, every, schedule, {n: t.clone() for n, t in backbone.state_dict().items()})
 
 
-def _start(folder: Path, options: Options, backbone: Backbone, keep_head: bool) -> Start:
-    """The run in `folder`; raises RunError where it is no Phase 1 run of the same images and backbone."""
-    run = load_run_record(folder)
-    manifest, _ = load_manifest(options.data, options.cache.dir)
-    readable = manifest.without({bad["sha256"] for bad in run.summary["data"]["bad"]})
-    if run.summary["phase"] != 1:
-        raise RunError(f"{folder}: is a run of phase {run.summary['phase']}. Expected one of heads on cached features.")
-    if run.summary["backbone"] != options.model.backbone:
-        raise RunError(
-            f"{folder}: is a run of {run.summary['backbone']}, and model.backbone is {options.model.backbone}. Name a "
-            "run of the same backbone."
-        )
-    if run.summary["data"]["fingerprint"] != readable.fingerprint:
-        raise DataError(
-            f"{folder}: was trained on other data ({run.summary['data']['path']}) than data.path holds now "
-            f"({manifest.root}). Name a run on the same images, or train it again."
-        )
-    return Start(folder.resolve().name, _head_of(folder, options, backbone, manifest.classes) if keep_head else None)
-
-
-def _head_of(folder: Path, options: Options, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, Tensor]:
-    try:
-        checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
-        head, dims, (identity,) = checkpoint["head"], tuple(checkpoint["dims"]), checkpoint["identities"]
-    except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
-        raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
-    here = backbone.info.identity
-    if identity["weights"] != here.weights or identity["preprocessing"] != here.as_dict()["preprocessing"]:
-        raise WeightsError(
-            f"{folder}: its head was trained on other features than {here.backbone} gives now (weights "
-            f"{identity['weights'][:8]}, now {here.weights[:8]}; or another input size). Train it again."
-        )
-    wanted = resolve_dims(options.model.classifier_dims, here.backbone, backbone.features, len(classes))
-    if dims != wanted:
-        raise RunError(
-            f"{folder}: its head has the widths {list(dims)}, and model.classifier_dims says {list(wanted)}. Make the "
-            "two equal."
-        )
-    return dict(head)
-
-
 def make_job(
     options: Options,
     joined: Joined,
@@ -250,33 +182,7 @@ def prepare(backbone: Backbone, job: Job) -> None:
     if job.processes.count > 1:
         backbone.network = share_batch_norms(backbone.network, job.device, job.processes)
     backbone.to(job.device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
-    _require_parity(backbone, job)
-
-
-def _require_parity(backbone: Backbone, job: Job) -> None:
-    """Raise WorkError unless the network gives the logits that a head gives on its cached features (law 1)."""
-    pool, identity = job.pool, backbone.info.identity
-    images = pool.train[:: max(1, len(pool.train) // PARITY_IMAGES)][:PARITY_IMAGES]
-    head = _fresh_head(job, None, job.training.seed_list[0])
-    path = NetworkPath(backbone.network, head, identity.preprocessing, identity.precision, job.training.channels_last)
-    backbone.eval()
-    found = judge(path, Decoded(job.decoder(), pool.images, job.device), images, job.pieces)
-    cached = NetworkPath(None, head, identity.preprocessing, identity.precision, job.training.channels_last)
-    expected = judge(cached, pooled_source(job.extraction, pool, 0, job.device), images, job.pieces)
-    difference, largest = float((found - expected).abs().max()), float(expected.abs().max())
-    stored = STORED_TOLERANCE if job.extraction.store.dtype() == "float16" else 0.0
-    tolerance = max(PARITY_TOLERANCE[identity.precision], stored) * largest
-    if identity.precision == "float32" and not stored:  # images may hardly differ: then their differences count
-        tolerance = min(tolerance, PARITY_OF_SPREAD * float((expected - expected.mean(dim=0)).abs().max()))
-    if not difference <= tolerance:
-        raise WorkError(
-            f"{identity.backbone}: the network does not give what is in the cache: on {len(images)} images logits "
-            f"differ by up to {difference:.3g}, where the largest is {largest:.3g}; expected at most {tolerance:.3g}. "
-            f"Run `featcache cache verify`; or remove {job.extraction.store.path} and extract again, unless the "
-            "network draws random numbers in evaluation mode, which no cache can follow."
-        )
-    log.info("%s: parity: logits of the network and of its cached features differ by %.2g at most (largest %.2g)",
-             identity.backbone, difference, largest)  # fmt: skip
+    require_parity(backbone, _fresh_head(job, None, job.training.seed_list[0]), job)
 
 
 def _fresh_head(job: Job, start: Start | None, seed: int) -> nn.Sequential:
@@ -336,7 +242,13 @@ def _result(job: Job, network: Network, checkpoints: Checkpoints, position: Posi
     weights, _ = checkpoints.load_best(position.finished[result.best].best)
     make_trainer(job, network, start, 0).load(weights)
     kept = {n: t.detach().cpu().contiguous() for n, t in network.backbone.network.state_dict().items()}
-    return replace(result, network=kept, from_run=start.name if start is not None else None, stages=_stages(job, heads))
+    return replace(
+        result,
+        network=kept,
+        from_run=start.name if start is not None else None,
+        from_inputs=start.made_from if start is not None else None,
+        stages=_stages(job, heads),
+    )
 
 
 def _stages(job: Job, heads: list[TrainedHead]) -> list[dict[str, Any]]:

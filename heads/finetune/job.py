@@ -13,9 +13,9 @@ from featcache.extraction import Extraction
 from featcache.options import Options, TrainingOptions
 from featcache.records import SILENT, Preprocessing, Progress
 from heads.finetune.judging import Pieces
+from heads.finetune.pool import Pool
 from heads.finetune.processes import Processes
 from heads.finetune.schedule import Schedule
-from heads.finetune.trunk import Pool
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from featcache.errors import WorkError
 from featcache.profiling import out_of_memory
 from heads.features import Indices
-from heads.finetune.path import Path
+from heads.finetune.passage import Passage
 from heads.finetune.sources import Batch, Source
 
 log = logging.getLogger("featcache")
@@ -46,12 +46,12 @@ class Pieces:
         )
 
 
-def judge(path: Path, source: Source, images: Indices, pieces: Pieces) -> Tensor:
+def judge(passage: Passage, source: Source, images: Indices, pieces: Pieces) -> Tensor:
     """Logits `[n, C]` of the plain views of some images, in evaluation mode, on the device."""
-    path.eval()
+    passage.eval()
     while True:
         try:
-            return _judge(path, source, images, pieces.size)
+            return _judge(passage, source, images, pieces.size)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -59,7 +59,7 @@ def judge(path: Path, source: Source, images: Indices, pieces: Pieces) -> Tensor
 
 
 @torch.no_grad()
-def _judge(path: Path, source: Source, images: Indices, size: int) -> Tensor:
+def _judge(passage: Passage, source: Source, images: Indices, size: int) -> Tensor:
     parts = [images[s : s + size] for s in range(0, len(images), size)]
-    found = [path(x) for x in source.inputs([Batch(p, np.zeros(len(p), np.int64)) for p in parts])]
-    return torch.cat(found) if found else torch.empty(0, path.classes)
+    found = [passage(x) for x in source.inputs([Batch(p, np.zeros(len(p), np.int64)) for p in parts])]
+    return torch.cat(found) if found else torch.empty(0, passage.classes, device=next(passage.parameters()).device)

@@ -11,10 +11,13 @@ from featcache.backbones import list_blocks
 from featcache.errors import InputError, OptionsError, RunError
 from featcache.options import MAX_NAME, Options, apply_overrides, load_options, parse_options, read_json, shipped_config
 from heads.choice import Criterion, choose, separability_scores
-from heads.finetune.schedule import make_schedule
+from heads.finetune.schedule import make_schedule, require_schedule
+from heads.finetune.start import require_phase1
 from heads.ranking import leaderboard
-from heads.runs import finished_runs, load_run_record
+from heads.runs import finished_runs
 
+# The options of data that say which images are in which split.
+OF_THE_IMAGES = ("path", "max_bad_fraction", "val_fraction", "test_fraction")
 SUFFIX = "-phase2"  # of the names of runs that began as runs of heads
 
 
@@ -59,12 +62,7 @@ def plan_from_run(folder: Path, *, config: str | None, overrides: Sequence[str],
 
     Raises RunError where the folder holds no run of heads on cached features.
     """
-    run = load_run_record(folder)
-    if run.summary["phase"] != 1:
-        raise RunError(
-            f"{folder}: is a run of phase {run.summary['phase']}. Expected one of heads on cached features, which "
-            "`featcache train` or `featcache benchmark` made."
-        )
+    require_phase1(folder)
     own = load_options(folder / "options.json").as_dict()
     file = config if config is not None else shipped_config("phase2.json")
     document = read_json(Path(file))
@@ -77,21 +75,13 @@ def plan_from_run(folder: Path, *, config: str | None, overrides: Sequence[str],
     return Plan(parse_options(document, f"{file} for {folder}"), folder, keep_head)
 
 
-# The options of data that say which images are in which split.
-OF_THE_IMAGES = ("path", "max_bad_fraction", "val_fraction", "test_fraction")
-
-
 def require_sound(plans: Sequence[Plan], allow_custom: bool = False) -> None:
     """Raise OptionsError with the faults of every plan, before the first of them does any work."""
     faults = []
     for plan in plans:
         options = plan.options
         try:
-            if options.training.unfreeze_schedule is None:
-                raise OptionsError(
-                    "training.unfreeze_schedule is null, so nothing would be fine-tuned. Give one, such as that of "
-                    "configs/phase2.json, or train heads with `featcache train`."
-                )
+            require_schedule(options)
             names = list_blocks(options.model, allow_custom=allow_custom)
             make_schedule(options.training, names, options.model.backbone)
         except InputError as error:

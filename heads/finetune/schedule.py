@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from featcache.backbones.blocks import trained_blocks
 from featcache.errors import OptionsError
-from featcache.options import TrainingOptions, UnfreezeStep
+from featcache.options import Options, TrainingOptions, UnfreezeStep
 from heads.optimisers import rate_factor
 
 HEAD = "head"  # what metrics.csv calls it
@@ -56,6 +56,15 @@ class Schedule:
                 what = ", ".join([*self.blocks[stage.first :], HEAD])
                 found.append(f"from epoch {stage.epoch} on {what} at a learning rate of {rate:g}")
         return found
+
+
+def require_schedule(options: Options) -> None:
+    """Raise OptionsError where nothing would be unfrozen."""
+    if options.training.unfreeze_schedule is None:
+        raise OptionsError(
+            "training.unfreeze_schedule is null, so nothing would be fine-tuned. Give one, such as that of "
+            "configs/phase2.json, or train heads with `featcache train`."
+        )
 
 
 def make_schedule(training: TrainingOptions, blocks: Sequence[str], backbone: str) -> Schedule:

@@ -22,7 +22,7 @@ from heads.finetune.average import WeightAverage
 from heads.finetune.chance import dropout, seeded
 from heads.finetune.job import Job
 from heads.finetune.judging import judge
-from heads.finetune.path import Path, hidden_units
+from heads.finetune.passage import Passage, hidden_units
 from heads.finetune.schedule import Stage
 from heads.finetune.sources import Batch, Decoded, Source
 from heads.finetune.trunk import keep_trunk, pooled_source
@@ -113,7 +113,7 @@ class Trainer:
 
     def logits(self, source: Source, count: int) -> Tensor:
         """Logits `[count, C]` of the plain views of `count` images, by the weights as they are, on the CPU."""
-        return judge(self._path(self.backbone.network), source, np.arange(count), self.job.pieces).cpu()
+        return judge(self._passage(self.backbone.network), source, np.arange(count), self.job.pieces).cpu()
 
     def _follow(self, stage: Stage) -> bool:
         """Prepare for the blocks that train in a stage; whether there was anything to do."""
@@ -126,7 +126,7 @@ class Trainer:
         train_from(self.backbone, job.blocks, first)
         self._live = self._live_tensors(first)
         self._follows_norms = first < len(job.blocks)
-        self._plain_views = first > 0 or not job.options.data.augmentations
+        self._kept_views = first > 0 or not job.options.data.augmentations
         kept = None if job.plain or job.mixes or first == 0 else self._keep(first)
         if kept is not None:
             self._source, trunk, where = kept
@@ -138,7 +138,7 @@ class Trainer:
             )
         what = job.schedule.training_now(stage.epoch)[0]
         log.info("%s: from epoch %d on %s trains (from %s)", self.job.backbone, stage.epoch, ", ".join(what), where)
-        self._bare = self._path(trunk)
+        self._bare = self._passage(trunk)
         model: nn.Module = torch.compile(self._bare) if job.training.compile else self._bare  # type: ignore[assignment]
         if job.processes.count > 1:
             model = DistributedDataParallel(model, device_ids=[job.device] if job.device.type == "cuda" else None)
@@ -150,22 +150,12 @@ class Trainer:
         if first == len(job.blocks):
             limit = job.options.cache.max_features_gb * 1e9
             return pooled_source(job.extraction, job.pool, limit, job.device), None, "cached features"
-        return keep_trunk(
-            self.backbone,
-            job.blocks,
-            first,
-            job.extraction,
-            job.pool,
-            job.options,
-            job.device,
-            job.progress,
-            job.decoder,
-        )
+        return keep_trunk(self.backbone, first, job)
 
-    def _path(self, trunk: nn.Module | None) -> Path:
+    def _passage(self, trunk: nn.Module | None) -> Passage:
         identity = self.job.extraction.info.identity
         layout = self.job.training.channels_last
-        return Path(trunk, self.head, identity.preprocessing, identity.precision, layout)
+        return Passage(trunk, self.head, identity.preprocessing, identity.precision, layout)
 
     def _train(self, epoch: int) -> tuple[float, float]:
         """One pass over the training images; mean loss and top-1 as seen in training."""
@@ -204,7 +194,7 @@ class Trainer:
 
     def _training_source(self) -> Source:
         assert self._source is not None
-        if self._plain_views:
+        if self._kept_views:
             return self._source
         return Decoded(self.job.decoder(fresh=True), self.job.pool.images, self.job.device)
 
@@ -212,7 +202,7 @@ class Trainer:
         """While a part is frozen one of the views that are kept is drawn for each image, as for heads on cached
         features; once everything trains each epoch has views that no epoch had."""
         count = self.job.extraction.views
-        if not self._plain_views:
+        if not self._kept_views:
             return np.full(len(order), count + epoch)
         return draws.views(len(order), count) if count > 1 else np.zeros(len(order), np.int64)
 

@@ -442,7 +442,7 @@ BAD_CHOICES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "other input size": (
         ["--from-run", "{results}/plain", "{by}", "--set", "model.input_size=40"],
-        ("trained on other features",),
+        ("trained on images of 32 pixels", "model.input_size"),
     ),
     "other widths of all": (
         ["--top", "3", "--with-heads", "{by}", "--set", 'model.classifier_dims=["auto",8,"auto"]'],

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from featcache.records import digest
 from featcache.terminal import PLAIN_WIDTH, leaderboard_table
 from heads.evaluation import Predictions, save_predictions
 from heads.ranking import Row, leaderboard, write_leaderboard
@@ -54,7 +55,7 @@ def save_run(
         "val": figures,
         "test": figures,
         "data": {"fingerprint": data},
-        **({"from_run": from_run} if phase == 2 else {}),
+        **({"from_run": from_run, "from_inputs": digest(None)} if phase == 2 else {}),
     }
     performance = {
         "latency_ms": {"mean": 2.0, "p95": 3.0},

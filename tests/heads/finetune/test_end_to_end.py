@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 from featcache import load_options, load_run
 from featcache.backbones import load_backbone
 from featcache.data.decoding import Decoder, Task
-from featcache.errors import WorkError
+from featcache.errors import RunError, WorkError
 from featcache.extraction import extract
 from featcache.joined import extract_joined
 from featcache.options import ModelOptions, Options, parse_options
@@ -27,7 +28,8 @@ from heads.cohort import Head
 from heads.features import load_features
 from heads.finetune import fine_tune
 from heads.finetune.trainer import Trainer
-from heads.runs import METRIC_COLUMNS, RUN_FILES, Run
+from heads.ranking import leaderboard
+from heads.runs import METRIC_COLUMNS, RUN_FILES, Run, finished_runs
 from heads.stacked import train_heads
 
 Config = Callable[..., dict[str, Any]]
@@ -365,3 +367,30 @@ def test_a_cache_of_another_network_is_refused(
 
 def replace_name(chosen: Options, name: str) -> Options:
     return chosen.model_copy(update={"experiment_name": name})
+
+
+def test_a_cross_validated_head_is_no_beginning(config: Config, tmp_path: Path) -> None:
+    """It has trained on images that choose the epoch here."""
+    made = train_model(config("folds", data={"folds": 3}), results_dir=tmp_path / "results")
+    training = {"epochs": 2, "unfreeze_schedule": [{"epoch": 1, "unfreeze": "last_block"}]}
+    chosen = config("tuned", training=training)
+    with pytest.raises(RunError, match=r"was cross-validated.*fresh head"):
+        fine_tune(chosen, results_dir=tmp_path / "results", from_run=made.folder)
+    fine_tune(chosen, results_dir=tmp_path / "results", from_run=made.folder, keep_head=False)
+    (row,) = (r for r in leaderboard(finished_runs(tmp_path / "results")).rows if r.phase == 2)
+    assert (row.from_run, row.gain_top1) == ("folds", None)  # it answered other images
+
+
+def test_a_gain_is_over_the_run_itself_and_not_over_its_name(config: Config, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    made = train_model(config(), results_dir=results)
+    training = {"epochs": 2, "unfreeze_schedule": [{"epoch": 1, "unfreeze": "last_block"}]}
+    fine_tune(config("tuned", training=training), results_dir=results, from_run=made.folder)
+
+    def gain() -> float | None:
+        return next(r.gain_top1 for r in leaderboard(finished_runs(results)).rows if r.phase == 2)
+
+    assert gain() is not None
+    shutil.rmtree(made.folder)
+    train_model(config(training={"epochs": 1}), results_dir=results)
+    assert gain() is None

@@ -250,7 +250,7 @@ def test_killed_processes_go_on_where_they_were(tmp_path: Path, make: Make, whom
     results = tmp_path / "results"
     for _ in range(2):
         process = start(tmp_path, options)
-        last = results / ".run.checkpoint" / "last.pth"
+        (last,) = results.glob(".run-*.checkpoint/last.pth")
         before = last.stat().st_mtime_ns if last.exists() else 0
         while not last.exists() or last.stat().st_mtime_ns == before:
             assert process.poll() is None, process.communicate()
@@ -299,7 +299,7 @@ def test_processes_reuse_what_is_finished_and_refuse_what_cannot_be(tmp_path: Pa
 def test_processes_do_not_work_on_a_run_that_others_work_on(tmp_path: Path, make: Make) -> None:
     options = make("run", "slow", 10, epochs=6)
     first = start(tmp_path, options)
-    while not (tmp_path / "results" / ".run.checkpoint" / "last.pth").exists():
+    while not list((tmp_path / "results").glob(".run-*.checkpoint/last.pth")):
         assert first.poll() is None, first.communicate()
         time.sleep(0.01)
     first_stopped = [*workers(first)]

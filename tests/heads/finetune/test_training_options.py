@@ -23,7 +23,7 @@ from featcache.data.images import EvalTransform
 from featcache.errors import NonFiniteError, WorkError
 from featcache.options import Options, parse_options
 from heads.finetune import fine_tune
-from heads.finetune.path import Path as NetworkPath
+from heads.finetune.passage import Passage
 from heads.finetune.trainer import Trainer
 from heads.module import initial_state
 from heads.runs import Run
@@ -330,8 +330,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_epoch(co
     chosen = options(config, "four_stages", optimizer="sgd", epochs=5, unfreeze_schedule=schedule)
     with pytest.raises(NonFiniteError, match=r"seed 42 is not finite in epoch 2, in batch [12] of 3\..*of epoch 1, is"):
         tune(chosen, tmp_path / "results")
-    assert [p.name for p in (tmp_path / "results").iterdir()] == [".run.checkpoint"]
-    folder = tmp_path / "results" / ".run.checkpoint"
+    (folder,) = (tmp_path / "results").iterdir()
+    assert folder.match(".run-*.checkpoint")
     last = torch.load(folder / "last.pth", weights_only=True)["current"]
     assert [row["epoch"] for row in last["head"]["curve"]] == [0, 1]
     best = torch.load(folder / last["best"], weights_only=True)
@@ -343,7 +343,8 @@ def test_a_validation_loss_that_is_not_finite_ends_it_too(config: Config, tmp_pa
     chosen = options(config, "without_norms", batch=WHOLE, optimizer="sgd", unfreeze_schedule=schedule)
     with pytest.raises(NonFiniteError, match=r"epoch 1, on the validation images"):
         tune(chosen, tmp_path / "results")
-    last = torch.load(tmp_path / "results" / ".run.checkpoint" / "last.pth", weights_only=True)
+    (file,) = (tmp_path / "results").glob(".run-*.checkpoint/last.pth")
+    last = torch.load(file, weights_only=True)
     assert len(last["current"]["head"]["curve"]) == 1
 
 
@@ -385,7 +386,7 @@ def test_the_callers_random_numbers_play_no_part(config: Config, tmp_path: Path)
 
 def test_hidden_values_are_dropped_as_drawn() -> None:
     head = build_head((6, 5, 4, 3), 0.5)
-    path = NetworkPath(None, head, networks.PREPROCESSING, "float32", True)
+    path = Passage(None, head, networks.PREPROCESSING, "float32", True)
     x, keep = torch.randn(2, 6), torch.zeros(9, 2)
     keep[:5] = 2.0
     expected = head[6].bias.expand(2, 3)

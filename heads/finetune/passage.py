@@ -12,7 +12,7 @@ from featcache.data.images import normalise
 from featcache.records import Preprocessing
 
 
-class Path(nn.Module):
+class Passage(nn.Module):
     """A batch's inputs to logits `[N, C]`: images through the whole network, rows of the cut through the rest of it, or
     pooled features straight into the head."""
 

@@ -1,0 +1,48 @@
+"""Law 1 before any training: the network gives what is in the cache."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import nn
+
+from featcache.backbones import Backbone
+from featcache.errors import WorkError
+from heads.finetune.job import Job
+from heads.finetune.judging import judge
+from heads.finetune.passage import Passage
+from heads.finetune.sources import Decoded
+from heads.finetune.trunk import pooled_source
+
+log = logging.getLogger("featcache")
+
+PARITY_IMAGES = 32
+# Of the largest logit; float32 passes differ by how batches are shaped, half precision by how sums are ordered.
+PARITY_TOLERANCE = {"float32": 2e-3, "bfloat16": 5e-2, "float16": 2e-2}
+PARITY_OF_SPREAD = 0.1  # of the largest difference from the images' mean logits
+STORED_TOLERANCE = 1e-2  # where features are stored as float16
+
+
+def require_parity(backbone: Backbone, head: nn.Sequential, job: Job) -> None:
+    """Raise WorkError unless the network gives the logits that a head gives on its cached features (law 1)."""
+    pool, identity = job.pool, backbone.info.identity
+    images = pool.train[:: max(1, len(pool.train) // PARITY_IMAGES)][:PARITY_IMAGES]
+    path = Passage(backbone.network, head, identity.preprocessing, identity.precision, job.training.channels_last)
+    backbone.eval()
+    found = judge(path, Decoded(job.decoder(), pool.images, job.device), images, job.pieces)
+    cached = Passage(None, head, identity.preprocessing, identity.precision, job.training.channels_last)
+    expected = judge(cached, pooled_source(job.extraction, pool, 0, job.device), images, job.pieces)
+    difference, largest = float((found - expected).abs().max()), float(expected.abs().max())
+    stored = STORED_TOLERANCE if job.extraction.store.dtype() == "float16" else 0.0
+    tolerance = max(PARITY_TOLERANCE[identity.precision], stored) * largest
+    if identity.precision == "float32" and not stored:  # images may hardly differ: then their differences count
+        tolerance = min(tolerance, PARITY_OF_SPREAD * float((expected - expected.mean(dim=0)).abs().max()))
+    if not difference <= tolerance:
+        raise WorkError(
+            f"{identity.backbone}: the network does not give what is in the cache: on {len(images)} images logits "
+            f"differ by up to {difference:.3g}, where the largest is {largest:.3g}; expected at most {tolerance:.3g}. "
+            f"Run `featcache cache verify`; or remove {job.extraction.store.path} and extract again, unless the "
+            "network draws random numbers in evaluation mode, which no cache can follow."
+        )
+    log.info("%s: parity: logits of the network and of its cached features differ by %.2g at most (largest %.2g)",
+             identity.backbone, difference, largest)  # fmt: skip
