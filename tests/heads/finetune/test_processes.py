@@ -129,6 +129,11 @@ def alone(folder: Path, options: dict[str, Any]) -> Path:
     return fine_tune(parse_options(options), results_dir=folder / "alone", allow_custom=True).folder
 
 
+def committed(results: Path) -> list[int]:
+    """When the run's checkpoint was written; empty where there is none."""
+    return [last.stat().st_mtime_ns for last in results.glob(".run-*.checkpoint/last.pth")]
+
+
 def assert_close(found: Path, expected: Path, tolerance: float = 1e-4, images: int = 1) -> None:
     """Losses and weights of two runs; accuracies but for some images."""
     curves = [list(csv.DictReader((run / "metrics.csv").read_text().splitlines())) for run in (found, expected)]
@@ -250,9 +255,8 @@ def test_killed_processes_go_on_where_they_were(tmp_path: Path, make: Make, whom
     results = tmp_path / "results"
     for _ in range(2):
         process = start(tmp_path, options)
-        (last,) = results.glob(".run-*.checkpoint/last.pth")
-        before = last.stat().st_mtime_ns if last.exists() else 0
-        while not last.exists() or last.stat().st_mtime_ns == before:
+        before = committed(results)
+        while committed(results) == before:
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         time.sleep(0.3)
