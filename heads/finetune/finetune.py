@@ -100,9 +100,9 @@ def fine_tune(
             "plain": plain,
             "processes": them.count,
         }
-        checkpoints = Checkpoints(
-            folder.with_name(f".{folder.name}-{options.short}.checkpoint"), inputs, writes=them.first
-        )
+        # By options, not by the run's folder, which other options may have taken when a stopped run goes on.
+        own = folder.with_name(f".{options.experiment_name}-{options.short}.checkpoint")
+        checkpoints = Checkpoints(own, inputs, writes=them.first)
         if them.agreed(reuse and same_run(folder, inputs) is not None):
             checkpoints.discard()
             log.info("%s: finished before with the same options on the same rows", folder)

@@ -351,6 +351,8 @@ def test_other_options_begin_anew(processes: Processes, command: Command, tmp_pa
     assert code == 0, said
     assert "goes on with epoch" not in said
     assert len(list((tmp_path / "results").glob(".run-*.checkpoint"))) == 1  # what the first options came to is kept
+    code, said = processes.run(*command(seeds=1))
+    assert code == 0 and "goes on with epoch" in said, said  # although others have taken the folder meanwhile
     assert processes.run(*command("alone", seeds=1, label_smoothing=0.1))[0] == 0
     assert_same(contents(tmp_path / "results" / "run"), contents(tmp_path / "alone" / "run"))
 
