@@ -11,13 +11,23 @@ import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.records import FORMAT_VERSION, SPLITS, BackboneInfo, Manifest
+from featcache.records import (
+    FORMAT_VERSION,
+    SPLITS,
+    BackboneInfo,
+    Identity,
+    ImageRecord,
+    Manifest,
+    Split,
+    WeightsOrigin,
+)
 from featcache.store.parts import Features, Part, hash_bytes
 from featcache.store.provenance import provenance
 
@@ -46,6 +56,15 @@ def start_file(file: h5py.File, info: BackboneInfo) -> None:
         set_json(file, "provenance", provenance())
     if "sha256" not in file:
         create_hashes(file)
+
+
+def read_info(file: h5py.File) -> BackboneInfo:
+    """What `start_file` was told of the backbone."""
+    features = int(file["features"].shape[1]) if "features" in file else 0
+    origin = WeightsOrigin(**json.loads(file.attrs["origin"]))
+    return BackboneInfo(
+        Identity.from_dict(json.loads(file.attrs["identity"])), features, int(file.attrs["params"]), origin
+    )
 
 
 def create_hashes(file: h5py.File) -> None:
@@ -172,6 +191,25 @@ def write_dataset(file: h5py.File, manifest: Manifest) -> None:
         part["row"] = np.array([rows[i.sha256] for i in images], dtype=np.int64)
         part["label"] = np.array([i.label for i in images], dtype=np.int64)
         part.create_dataset("path", data=[i.name for i in images], dtype=h5py.string_dtype())
+
+
+def read_dataset(file: h5py.File, fingerprint: str) -> Manifest | None:
+    """What `write_dataset` wrote of the data set with this fingerprint; None where it is not there."""
+    groups = file["datasets"] if "datasets" in file else {}
+    name = next((n for n in groups if groups[n].attrs["fingerprint"] == fingerprint), None)
+    if name is None:
+        return None
+    group = groups[name]
+    root = Path(group.attrs["root"])
+    hashes = file["sha256"][:]
+
+    def images(split: Split) -> list[ImageRecord]:
+        part = group[split]
+        columns = zip(part["path"].asstr()[:], part["row"][:], part["label"][:], strict=True)
+        return [ImageRecord(root / n, n, hashes[row].tobytes().hex(), int(label), split) for n, row, label in columns]
+
+    classes = tuple(str(c) for c in group.attrs["classes"])
+    return Manifest(root.name or "data", root, classes, tuple(i for split in SPLITS for i in images(split)))
 
 
 def set_json(file: h5py.File, name: str, value: Any) -> None:

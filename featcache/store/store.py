@@ -43,6 +43,30 @@ class FeatureStore:
         self.parts = Parts(self.path.with_suffix(".parts"))
         self.locks = StoreLocks(self.path)
 
+    @classmethod
+    def at(cls, path: Path) -> FeatureStore:
+        """The store in `path`, as its file describes itself: needs neither the network nor its weights.
+
+        Raises StoreError when there is none, or it is damaged.
+        """
+        if not path.exists():
+            raise StoreError(
+                f"{path}: there is no such store. Run `featcache extract` with the options it was made with."
+            )
+        with open_file(path) as file:
+            info = layout.read_info(file)
+        return cls(path.parent, info)
+
+    def dataset(self, fingerprint: str) -> Manifest:
+        """The data set with this fingerprint, as the store wrote it down; raises StoreError when it does not know it."""
+        with open_file(self.path) as file:
+            manifest = layout.read_dataset(file, fingerprint)
+        if manifest is None:
+            raise StoreError(
+                f"{self.path}: knows no data set {fingerprint[:8]}. Run `featcache extract` with the options of the run."
+            )
+        return manifest
+
     def hold(self) -> None:
         """Nobody prunes the store while this object lives, and it counts as used now."""
         self.locks.hold()

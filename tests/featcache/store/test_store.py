@@ -254,3 +254,24 @@ def test_a_second_writer_waits_and_says_so(tmp_path: Path) -> None:
     thread.join()
     assert "another process" in said[0]
     assert set(first.rows()) == {sha(1), sha(2)}
+
+
+def test_a_store_is_opened_by_its_file_alone_and_gives_its_data_sets(tmp_path: Path) -> None:
+    images = (
+        ImageRecord(tmp_path / "train/cat/a ü.png", "train/cat/a ü.png", sha(2), 0, "train"),
+        ImageRecord(tmp_path / "train/dog/c.png", "train/dog/c.png", sha(3), 1, "train"),
+        ImageRecord(tmp_path / "val/dog/b.png", "val/dog/b.png", sha(1), 1, "val"),
+        ImageRecord(tmp_path / "test/cat/a.png", "test/cat/a.png", sha(2), 0, "test"),
+    )
+    manifest = Manifest(tmp_path.name, tmp_path, ("cat", "dog"), images)
+    written = FeatureStore(tmp_path, info())
+    fill(written, 1, 2, 3)
+    written.save_dataset(manifest)
+    store = FeatureStore.at(written.path)
+    assert store.info == written.info and store.path == written.path
+    assert store.dataset(manifest.fingerprint) == manifest
+    assert np.array_equal(store.read([sha(3)]), rows(3))
+    with pytest.raises(StoreError, match="knows no data set 00000000"):
+        store.dataset("0" * 64)
+    with pytest.raises(StoreError, match="no such store"):
+        FeatureStore.at(tmp_path / "absent.h5")
