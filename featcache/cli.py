@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from featcache.cli_audit import audit
 from featcache.cli_cache import cache_app
 from featcache.console import (
     RESULTS,
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cache_app, name="cache")
+app.command()(audit)
 
 By = Literal["accuracy", "pareto", "separability"]
 
@@ -69,7 +71,8 @@ def benchmark(
     options = load(configs, set_, cache_dir)
     outcome = _train_all(options, device, results_dir, allow_custom, fresh, verbose, quiet)
     if outcome.done:
-        _leaderboard(results_dir, data=outcome.done[-1].summary["data"]["fingerprint"])
+        board = _leaderboard(results_dir, data=outcome.done[-1].summary["data"]["fingerprint"])
+        _report(results_dir, board, cache_dir, verbose, quiet)
     outcome.raise_if_failed()
 
 
@@ -205,7 +208,7 @@ def finetune(
         from heads.finetune.plan import require_sound
         from heads.finetune.processes import local_device, processes
 
-        plans = _plans(configs or [], top, by, from_run, with_heads, set_, cache_dir, results_dir, allow_custom)
+        plans = _plans(configs or [], top, by, from_run, with_heads, set_, cache_dir, results_dir)
         require_sound(plans, allow_custom)
         with shared_scratch([plan.options for plan in plans]) as scratch:
 
@@ -241,7 +244,6 @@ def _plans(
     overrides: list[str] | None,
     cache_dir: Path | None,
     results_dir: Path,
-    allow_custom: bool,
 ) -> list[TuningPlan]:
     """What `finetune` was asked for; raises OptionsError for what does not go together."""
     from featcache.errors import OptionsError
@@ -271,16 +273,54 @@ def _plans(
         config=config,
         overrides=changes,
         keep_heads=with_heads,
-        allow_custom=allow_custom,
     )
 
 
 @app.command()
 @guarded
-def report(results_dir: ResultsDir = RESULTS, verbose: Verbose = False) -> None:
-    """Write leaderboard.csv from the finished runs, and show it."""
-    del verbose
-    _leaderboard(results_dir)
+def report(
+    results_dir: ResultsDir = RESULTS,
+    cache_dir: CacheDir = None,
+    form: Annotated[
+        Literal["html", "md"], typer.Option("--format", help="A page to look at, or Markdown for a pull request.")
+    ] = "html",
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write leaderboard.csv, a page (report.html) and the main figures from the finished runs; trains nothing."""
+    from featcache.errors import OptionsError
+
+    if open_ and form != "html":
+        raise OptionsError(f"report: --open shows the page, and --format {form} writes none. Drop one of the two.")
+    board = _leaderboard(results_dir)
+    file = _report(results_dir, board, cache_dir, verbose, quiet, form)
+    if open_:
+        import webbrowser
+
+        if not webbrowser.open(file.resolve().as_uri()):
+            typer.echo(f"{file}: no browser could be started here; open the file by hand.", err=True)
+
+
+def _report(
+    results_dir: Path,
+    board: Leaderboard,
+    cache_dir: Path | None,
+    verbose: bool,
+    quiet: bool,
+    form: Literal["html", "md"] = "html",
+) -> Path:
+    """Write the report of a leaderboard, and say where it is."""
+    with working(verbose, quiet) as progress:
+        from heads.report import write_report
+        from heads.runs import finished_runs
+
+        written = write_report(
+            results_dir, board, finished_runs(results_dir), form=form, cache_dir=cache_dir, progress=progress
+        )
+    typer.echo(f"{written.report}: the report ({written.report.stat().st_size / 1e6:.1f} MB)")
+    typer.echo(f"{written.figures[0].parent}: {len(written.figures)} figures as SVG and PNG")
+    return written.report
 
 
 @app.command()
@@ -400,12 +440,13 @@ def _train_all(
             return run_each(options, work, progress)
 
 
-def _leaderboard(results_dir: Path, data: str | None = None) -> None:
-    """Write leaderboard.csv and show it."""
+def _leaderboard(results_dir: Path, data: str | None = None) -> Leaderboard:
+    """Write leaderboard.csv and show it, with the verdict."""
     from featcache.errors import RunError
     from featcache.terminal import consoles, leaderboard_table
     from heads.ranking import leaderboard, write_leaderboard
     from heads.runs import finished_runs
+    from heads.verdict import verdict
 
     runs = finished_runs(results_dir)
     if not runs:
@@ -417,8 +458,8 @@ def _leaderboard(results_dir: Path, data: str | None = None) -> None:
     out.print(leaderboard_table(board.rows, [board.tied(r) for r in board.rows], board.top))
     if board.top:
         out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
-    for line in board.gains():
-        out.print(line, markup=False)
+    for line in [*verdict(board, {run.folder.name: run for run in runs}), *board.gains()]:
+        out.print(line, markup=False, highlight=False)
     if any(board.tied(r) for r in board.rows):
         out.print("= a tie: equal ranks differ by less than the 95% interval of their difference on val")
     out.print(f"{file}: {len(board.rows)} runs", markup=False)
@@ -435,6 +476,7 @@ def _leaderboard(results_dir: Path, data: str | None = None) -> None:
             style="bold yellow",
             markup=False,
         )
+    return board
 
 
 def main() -> None:

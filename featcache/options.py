@@ -173,6 +173,9 @@ class DataOptions(_Section):
     """Cut from train, by content hash, where the folder has no val split."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Cut from train, by content hash, where the folder has no test split."""
+    exclude: Annotated[str, Field(min_length=1)] | None = None
+    """A CSV or a plain list of files to leave out, named as below data.path; `featcache audit --write-clean` writes
+    one."""
     folds: Annotated[int, Field(ge=2, le=100)] | None = None
     """Cross-validate: cut train and val together into so many folds, stratified by class, and train a head on each
     choice of all but one."""
@@ -363,7 +366,7 @@ class Options(_Section):
 
     @model_validator(mode="after")
     def _name_stays_in_results(self) -> Options:
-        if self.experiment_name in {"leaderboard.csv", "report.html", "sweeps"}:
+        if self.experiment_name in {"leaderboard.csv", "report.html", "report.md", "sweeps", "audit", "figures"}:
             raise ValueError(f"experiment_name is {self.experiment_name!r}, which results/ needs for itself")
         plain_name(self.experiment_name, "experiment_name")
         return self

@@ -28,6 +28,14 @@ class Predictions:
     images: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Probe:
+    """Which training images a linear probe got right `[n]`, each without having seen it, and their names."""
+
+    right: NDArray[np.bool_]
+    images: tuple[str, ...]
+
+
 def predict_val(features: Features, seeds: Sequence[Sequence[TrainedHead]], joined: Joined) -> Predictions:
     """Each validation image by the head that did not train on it: with folds all of train and val, `[seeds, N, C]`."""
     every = np.unique(np.concatenate([f.val for f in features.folds]))
@@ -56,8 +64,8 @@ def predict_test(joined: Joined, heads: Sequence[TrainedHead], device: torch.dev
     return Predictions(np.concatenate(pieces, axis=1), labels, _names(joined, ("test",), every))
 
 
-def save_predictions(file: Path, splits: Mapping[Split, Predictions]) -> None:
-    """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images`."""
+def save_predictions(file: Path, splits: Mapping[Split, Predictions], probe: Probe | None = None) -> None:
+    """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images`; `probe_right`, `probe_images`."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for split, seen in splits.items():
         arrays |= {
@@ -65,6 +73,8 @@ def save_predictions(file: Path, splits: Mapping[Split, Predictions]) -> None:
             f"{split}_labels": seen.labels,
             f"{split}_images": np.array(seen.images),
         }
+    if probe is not None:
+        arrays |= {"probe_right": probe.right, "probe_images": np.array(probe.images)}
     np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
 
 
@@ -73,6 +83,12 @@ def load_predictions(file: Path, split: Split) -> Predictions:
     with np.load(file) as arrays:
         images = tuple(arrays[f"{split}_images"].tolist())
         return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images)
+
+
+def load_probe(file: Path) -> Probe:
+    """What `save_predictions` wrote of the probe; raises OSError, KeyError or ValueError when it is not there."""
+    with np.load(file) as arrays:
+        return Probe(arrays["probe_right"], tuple(arrays["probe_images"].tolist()))
 
 
 def _module(head: TrainedHead, dims: Sequence[int], device: torch.device) -> torch.nn.Module:

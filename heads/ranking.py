@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from featcache.atomic import write_text
 from featcache.records import digest
-from heads.evaluation import Predictions, load_predictions
+from heads.agreement import MEASURES
+from heads.evaluation import Predictions, Probe, load_predictions, load_probe
 from heads.metrics import interval, outcome, resampled_means
 from heads.runs import Run
 
@@ -56,6 +57,28 @@ class Row:
     gain_top3: float | None
     gain_top3_low: float | None
     gain_top3_high: float | None
+    linear_probe: float | None  # from here on: separability of the cached features, of Phase 1 (featcache.separability)
+    knn_accuracy: float | None
+    centroid_accuracy: float | None
+    logme: float | None
+    h_score: float | None
+    fisher_ratio: float | None
+    silhouette: float | None
+    effective_rank: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more accurate one run is than another, with the 95% interval; paired where both saw the same images."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def tied(self) -> bool:
+        """Whether 0 cannot be ruled out."""
+        return self.mean == 0 or self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -65,6 +88,17 @@ class Leaderboard:
     rows: tuple[Row, ...]
     left_out: tuple[str, ...]  # runs on other data, which no accuracy here compares with
     fell_back: tuple[str, ...]  # backbones that stand here with random weights although pretrained ones were wanted
+    # Of Phase 1 runs by name, how far they are behind the best one: in val top-1 and top-3, and in the linear probe.
+    behind: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
+
+    @property
+    def feature_maps(self) -> tuple[Row, ...]:
+        """The best Phase 1 run of each backbone with each weights, best first: one row for each feature map."""
+        best: dict[tuple[str, str], Row] = {}
+        for row in self.rows:
+            if row.phase == 1:
+                best.setdefault((row.backbone, row.weights), row)
+        return tuple(best.values())
 
     @property
     def top(self) -> tuple[Row, ...]:
@@ -109,7 +143,20 @@ def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
     rows = tuple(_row(rank, one, one.start(here)) for rank, one in zip(ranks, compared, strict=True))
     left_out = tuple(r.folder.name for r in runs if _fingerprint(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in compared if c.run.summary["weights_fell_back"])
-    return Leaderboard(rows, left_out, tuple(fell_back))
+    behind = _behind([c for c in compared if c.run.summary["phase"] == 1])
+    return Leaderboard(rows, left_out, tuple(fell_back), behind)
+
+
+def _behind(phase1: Sequence[_Compared]) -> dict[str, dict[str, Difference]]:
+    """How far each is behind the first of them, and in the linear probe behind the one that is best in that."""
+    found: dict[str, dict[str, Difference]] = {}
+    probed = [c for c in phase1 if c.probe is not None]
+    best = max(probed, key=lambda c: c.probed, default=None)
+    for one in phase1:
+        found[one.run.folder.name] = {m: phase1[0].difference(one, m) for m in ("top1", "top3")}
+        if best is not None and one.probe is not None:
+            found[one.run.folder.name]["linear_probe"] = best.probe_difference(one)
+    return found
 
 
 def write_leaderboard(board: Leaderboard, file: Path) -> None:
@@ -187,6 +234,32 @@ class _Compared:
         half = math.hypot(*((high - low) / 2 for low, high in ends))
         return difference - half, difference + half
 
+    def difference(self, other: _Compared, metric: str) -> Difference:
+        """This run less the other in a metric of val."""
+        return Difference(self.mean(metric) - other.mean(metric), *self.lead(other, metric))
+
+    @property
+    def probed(self) -> float:
+        """The share of images that the linear probe gets right."""
+        assert self.probe is not None
+        return float(self.probe.right.mean())
+
+    def probe_difference(self, other: _Compared) -> Difference:
+        """This run less the other in the linear probe; paired by image."""
+        assert self.probe is not None
+        assert other.probe is not None
+        assert self.probe.images == other.probe.images  # the same data, and the same choice from it
+        apart = self.probe.right.astype(np.float64) - other.probe.right
+        return Difference(self.probed - other.probed, *interval(resampled_means(apart[None])))
+
+    @cached_property
+    def probe(self) -> Probe | None:
+        """What the linear probe got right; None where there is none."""
+        try:
+            return load_probe(self.run.folder / "predictions.npz")
+        except (OSError, KeyError, ValueError):
+            return None
+
     @cached_property
     def _predictions(self) -> Predictions | None:
         try:
@@ -235,6 +308,7 @@ def _row(rank: int, one: _Compared, start: _Compared | None) -> Row:
         from_run=one.from_run,
         **_gain(one, start, "top1"),
         **_gain(one, start, "top3"),
+        **{name: (run.summary["separability"] or {}).get(name) for name in MEASURES},
     )
 
 

@@ -20,9 +20,11 @@ from featcache.options import Options
 from featcache.profiling import device_name
 from featcache.records import Split, digest
 from featcache.store.provenance import provenance
-from heads.evaluation import Predictions, save_predictions
+from heads.evaluation import Predictions, Probe, save_predictions
+from heads.leakage import leakage, leaks_of
 from heads.metrics import Outcome, confusion, outcome, per_class, summarise
 from heads.runs import write_json, write_metrics
+from heads.separability import Separation
 from heads.stacked import TrainedHead, score
 
 MODEL_FORMAT = 3  # of best_model.pth
@@ -42,6 +44,7 @@ class Result:
     from_run: str | None = None  # the run of heads on cached features that this one began from
     from_inputs: str | None = None  # a digest of what decided that run's result
     stages: list[dict[str, Any]] = field(default_factory=list)  # end to end: what trained from which epoch on
+    separation: Separation | None = None  # of heads on cached features: how separable these are
 
     @property
     def head(self) -> TrainedHead:
@@ -78,7 +81,7 @@ def write_record(
     write_json(folder / "performance.json", _performance(joined, result))
     write_json(folder / "summary.json", _summary(options, joined, inputs, result))
     write_json(folder / "environment.json", _environment(device))
-    save_predictions(folder / "predictions.npz", result.predictions)
+    save_predictions(folder / "predictions.npz", result.predictions, _probed(result))
     save_tensors(folder / "best_model.pth", _checkpoint(options, joined, result))
 
 
@@ -92,6 +95,14 @@ def make_inputs(options: Options, joined: Joined, device: str) -> dict[str, Any]
         "featcache": __version__,
         "torch": str(torch.__version__),  # else an object of torch's, which checkpoints do not load
     }
+
+
+def _probed(result: Result) -> Probe | None:
+    """What the linear probe on the run's features got right."""
+    separation = result.separation
+    if separation is None or separation.right is None:
+        return None
+    return Probe(separation.right, separation.images)
 
 
 def _best(val: Sequence[Outcome], metric: str) -> int:
@@ -128,6 +139,8 @@ def _summary(options: Options, joined: Joined, inputs: dict[str, Any], result: R
         **figures,
         "seeds": [_seed(result, number) for number in range(len(result.seeds))],
         "classes": list(classes),
+        "leakage": leakage(splits, leaks_of(joined.manifest, options.data.folds)),
+        "separability": result.separation.figures if result.separation is not None else None,
         "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
         "confusion": {s: confusion(splits[s].labels, result.predicted(s), len(classes)) for s in splits},
         "data": {

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,10 @@ RUN_FILES = frozenset(
         "log.txt",
     }
 )
-SUMMARY_KEYS = {"backbone", "weights", "weights_fell_back", "features", "phase", "best_epoch", "val", "test", "data"}
+SUMMARY_KEYS = {
+    *("backbone", "weights", "weights_fell_back", "features", "phase", "best_epoch", "val", "test", "data"),
+    *("separability", "leakage"),
+}
 PERFORMANCE_KEYS = {
     "latency_ms",
     "macs",
@@ -197,6 +200,8 @@ def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None])
     with writing_run(folder) as partial:
         write(partial)
         seen = load_run_record(partial)
+        for line in leakage_lines(seen.summary["leakage"]):
+            log.warning("%s: %s", seen.summary["backbone"], line)
         log.info(
             "%s: val top-1 %.4f, best epoch %d -> %s",
             seen.summary["backbone"],
@@ -206,6 +211,25 @@ def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None])
         )
         (partial / "log.txt").write_text("\n".join([*log_lines, ""]), encoding="utf-8")
     return load_run_record(folder)
+
+
+def leakage_lines(leakage: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each split with leaked images: how many, and what they do to the accuracies."""
+    lines = []
+    for split, one in leakage.items():
+        if one["leaked"]:
+            of, source = one["leaked"] + one["n_without"], "train" if split == "val" else "train or val"
+            without = one["top1_without"]
+            effect = (
+                f"top-1 is {one['top1']:.4f} with them and {without:.4f} without"
+                if without is not None
+                else "nothing is left without them"
+            )
+            lines.append(
+                f"{one['leaked']} of {of} {split} images are leaked, byte for byte in {source}: {effect}. "
+                "`featcache audit` looks closer, and lists what to leave out"
+            )
+    return lines
 
 
 def _alive(suffix: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from heads.features import load_features
 from heads.finetune import fine_tune
 from heads.record import make_inputs, make_result, write_record
 from heads.runs import Run, recording, results_folder, run_folder, same_run, write_run
+from heads.separability import measure_separability
 from heads.stacked import TrainedHead, train_heads
 
 log = logging.getLogger("featcache")
@@ -98,7 +100,9 @@ def _train_into(folder: Path, options: Options, joined: Joined, inputs: dict[str
         "val": predict_val(features, seeds, joined),
         "test": predict_test(joined, [head for folds in seeds for head in folds], device),
     }
-    write_record(folder, options, joined, inputs, make_result(options, seeds, predictions, seconds), device)
+    result = make_result(options, seeds, predictions, seconds)
+    separation = measure_separability(joined, Path(options.cache.dir))
+    write_record(folder, options, joined, inputs, replace(result, separation=separation), device)
 
 
 def run_heads(options: Options, dims: tuple[int, ...], folds: int) -> list[Head]:

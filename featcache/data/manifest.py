@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from featcache.data import digits
+from featcache.data.exclusion import exclude
 from featcache.data.hashes import HashMemo
 from featcache.errors import DataError
 from featcache.options import DataOptions
@@ -94,7 +95,9 @@ def scan(root: Path, options: DataOptions, memo: HashMemo) -> Manifest:
         ImageRecord(path, _name(path, root), sha256, label, split)
         for (split, label, path), sha256 in zip(files, hashes, strict=True)
     ]
+    images, left_out = exclude(images, classes, root, options.exclude)
     images, notices = _cut_missing_splits(images, splits, classes, options)
+    notices = [*left_out, *notices]
     loose = [p for folder in splits.values() for p in sorted(folder.iterdir()) if p.is_file() and not _is_junk(p.name)]
     if loose:
         notices.append(

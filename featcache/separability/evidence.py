@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.separability.spectrum import gram_eigen
+
 ITERATIONS = 100  # of the fixed point, which takes about ten where the evidence has a clear peak
 TOLERANCE = 1e-6  # relative change of a ratio below which it stands still
 FINEST = float(np.finfo(np.float32).eps) ** 2  # float32 features carry no finer noise than this share of their energy
@@ -20,16 +22,17 @@ def logme(features: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     LogME (You et al., "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021): for each
     class the evidence of `y = X w + noise`, w ~ N(0, I / alpha), noise ~ N(0, I / beta), at the best alpha and beta. It
     depends on neither the features' scale nor their rotation; a larger value means classes that are easier to separate
-    linearly. Like theirs it centres nothing. Classes without a sample do not count. Takes a thin SVD in float64: time
-    as N F min(N, F), memory a few times that of the features.
+    linearly. Like theirs it centres nothing. Classes without a sample do not count. Time as N F min(N, F), memory a few
+    times that of the features in float64.
     """
     assert len(features) == len(labels) > 0
     targets = (labels[:, None] == np.unique(labels)).astype(np.float64)
-    u, singular, _ = np.linalg.svd(features.astype(np.float64), full_matrices=False)
-    rank = int((singular > singular[:1] * max(features.shape) * np.finfo(np.float64).eps).sum())
-    along = u[:, :rank].T @ targets
-    outside = ((targets - u[:, :rank] @ along) ** 2).sum(axis=0)  # as a difference of squares it would cancel
-    evidence = _Evidence(len(labels), singular[:rank, None] ** 2, along**2, outside)
+    x = features.astype(np.float64)
+    energies, vectors, dual = gram_eigen(x)
+    along = vectors.T @ targets if dual else (vectors.T @ (x.T @ targets)) / np.sqrt(energies)[:, None]
+    inside = vectors @ along if dual else x @ (vectors @ (along / np.sqrt(energies)[:, None]))
+    outside = ((targets - inside) ** 2).sum(axis=0)  # as a difference of squares it would cancel
+    evidence = _Evidence(len(labels), energies[:, None], along**2, outside)
     return float(evidence.largest().mean() / len(labels))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from featcache.separability.evidence import logme
 from featcache.separability.grouping import together
 from featcache.separability.neighbours import centroid_accuracy, knn_accuracy, silhouette
-from featcache.separability.probe import linear_probe
+from featcache.separability.probe import probe_right
 from featcache.separability.spectrum import Spectrum
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # an array has no single truth
 class Separability:
     """How well features separate the classes; larger is better in all but `n` and `effective_rank`.
 
@@ -23,7 +23,7 @@ class Separability:
     """
 
     n: int  # images
-    linear_probe: float | None  # cross-validated accuracy of a linear classifier, 0 to 1
+    probe_right: NDArray[np.bool_] | None  # which of them a linear classifier gets right out of fold [n]
     knn_accuracy: float | None  # leave-one-out accuracy of the 5 nearest neighbours, 0 to 1
     centroid_accuracy: float | None  # leave-one-out accuracy of the nearest class mean, 0 to 1
     logme: float  # log evidence of a linear model per image, in nats
@@ -32,9 +32,15 @@ class Separability:
     silhouette: float | None  # -1 to 1
     effective_rank: float  # directions that the features vary along, whatever the labels; 0 to min(n - 1, F)
 
+    @property
+    def linear_probe(self) -> float | None:
+        """Cross-validated accuracy of a linear classifier, 0 to 1."""
+        return None if self.probe_right is None else float(self.probe_right.mean())
+
     def as_dict(self) -> dict[str, float | None]:
-        """By name, in the order above, as JSON takes it."""
-        return asdict(self)
+        """The figures by name, as JSON takes them."""
+        rest = [f.name for f in fields(self) if f.name not in {"n", "probe_right"}]
+        return {"n": self.n, "linear_probe": self.linear_probe, **{name: getattr(self, name) for name in rest}}
 
 
 def measure(
@@ -49,7 +55,7 @@ def measure(
     spectrum = Spectrum.of(features, labels)
     return Separability(
         n=len(labels),
-        linear_probe=linear_probe(features, labels, groups=units),
+        probe_right=probe_right(features, labels, groups=units),
         knn_accuracy=knn_accuracy(features, labels, groups=units),
         centroid_accuracy=centroid_accuracy(features, labels, groups=units),
         logme=logme(features, labels),

@@ -27,18 +27,29 @@ def linear_probe(features: NDArray[np.float32], labels: Ints, *, groups: Ints | 
     has fewer than 5 such groups; an image without others of its class in training counts as wrong. None for a single
     class, and where all images are one group. Memory: a few times the features in float64.
     """
+    right = probe_right(features, labels, groups=groups)
+    return None if right is None else float(right.mean())
+
+
+def probe_right(
+    features: NDArray[np.float32], labels: Ints, *, groups: Ints | None = None
+) -> NDArray[np.bool_] | None:
+    """Which images `[N]` the classifier of `linear_probe` gets right, each in the fold that leaves it out.
+
+    Two backbones on the same images compare image by image. None where `linear_probe` is.
+    """
     assert len(features) == len(labels) > 0
     _, classes = np.unique(labels, return_inverse=True)
     units = together(features, groups)
     if classes.max() == 0 or units.max() == units.min():
         return None
     fold = deal(classes, units, FOLDS, SEED)
-    right = 0
+    right = np.zeros(len(labels), dtype=np.bool_)
     for test in (fold == f for f in range(int(fold.max()) + 1)):
         train, tested = _standardised(features[~test], features[test])
         scores = ridge(train, np.eye(classes.max() + 1)[classes[~test]], tested)
-        right += int((scores.argmax(axis=1) == classes[test]).sum())
-    return right / len(labels)
+        right[test] = scores.argmax(axis=1) == classes[test]
+    return right
 
 
 def ridge(train: Matrix, targets: Matrix, test: Matrix) -> Matrix:

@@ -63,6 +63,16 @@ def shrinkage(norm: float, squares: Vector, width: int) -> float:
     return float(np.clip(noise / apart, 0, 1))
 
 
+def gram_eigen(x: Matrix) -> tuple[Vector, Matrix, bool]:
+    """Squared singular values `[R]` of `[N, F]` above rounding, their singular vectors, and whether these are the left
+    ones `[N, R]` or the right ones `[F, R]`: from the smaller Gram matrix, several times faster than an SVD."""
+    samples, width = x.shape
+    dual = samples <= width
+    energies, vectors = np.linalg.eigh(x @ x.T if dual else x.T @ x)
+    kept = energies > energies[-1] * max(samples, width) * np.finfo(np.float64).eps
+    return energies[kept], vectors[:, kept], dual
+
+
 @dataclass(frozen=True)
 class Spectrum:
     """Covariance and class means of features in the eigenvectors of their covariance, where it has rank R."""
@@ -80,10 +90,7 @@ class Spectrum:
         samples, width = features.shape
         x = features - features[0].astype(np.float64)  # exactly 0 where all images have the same
         x -= x.mean(axis=0)
-        dual = samples <= width
-        energies, vectors = np.linalg.eigh(x @ x.T if dual else x.T @ x)
-        kept = energies > energies[-1] * max(samples, width) * np.finfo(np.float64).eps
-        energies, vectors = energies[kept], vectors[:, kept]
+        energies, vectors, dual = gram_eigen(x)
         _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
         average = (np.eye(len(counts))[classes] / counts[classes, None]).T  # [K, N]
         means = average @ (vectors * np.sqrt(energies)) if dual else average @ x @ vectors

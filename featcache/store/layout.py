@@ -195,7 +195,7 @@ def write_dataset(file: h5py.File, manifest: Manifest) -> None:
 
 def read_dataset(file: h5py.File, fingerprint: str) -> Manifest | None:
     """What `write_dataset` wrote of the data set with this fingerprint; None where it is not there."""
-    groups = file["datasets"] if "datasets" in file else {}
+    groups = file.get("datasets", {})
     name = next((n for n in groups if groups[n].attrs["fingerprint"] == fingerprint), None)
     if name is None:
         return None

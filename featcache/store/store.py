@@ -58,12 +58,12 @@ class FeatureStore:
         return cls(path.parent, info)
 
     def dataset(self, fingerprint: str) -> Manifest:
-        """The data set with this fingerprint, as the store wrote it down; raises StoreError when it does not know it."""
+        """The data set with this fingerprint, as the store wrote it down; raises StoreError where it did not."""
         with open_file(self.path) as file:
             manifest = layout.read_dataset(file, fingerprint)
         if manifest is None:
             raise StoreError(
-                f"{self.path}: knows no data set {fingerprint[:8]}. Run `featcache extract` with the options of the run."
+                f"{self.path}: knows no data set {fingerprint[:8]}. Run `featcache extract` with the run's options."
             )
         return manifest
 

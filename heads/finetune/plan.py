@@ -10,7 +10,7 @@ from typing import Any
 from featcache.backbones import list_blocks
 from featcache.errors import InputError, OptionsError, RunError
 from featcache.options import MAX_NAME, Options, apply_overrides, load_options, parse_options, read_json, shipped_config
-from heads.choice import Criterion, choose, separability_scores
+from heads.choice import Criterion, choose
 from heads.finetune.schedule import make_schedule, require_schedule
 from heads.finetune.start import require_phase1
 from heads.ranking import leaderboard
@@ -38,7 +38,6 @@ def plan_top(
     config: str | None,
     overrides: Sequence[str],
     keep_heads: bool,
-    allow_custom: bool = False,
 ) -> list[Plan]:
     """The `count` best Phase 1 runs of the leaderboard, to be trained as `config` says (default: configs/phase2.json).
 
@@ -51,7 +50,7 @@ def plan_top(
             "CONFIG...` first, or name its folder with --results-dir."
         )
     board = leaderboard(runs)
-    chosen = choose(board, count, by, separability_scores(runs, allow_custom=allow_custom))
+    chosen = choose(board, count, by)
     return [
         plan_from_run(results_dir / row.run, config=config, overrides=overrides, keep_head=keep_heads) for row in chosen
     ]

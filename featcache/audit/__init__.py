@@ -1,0 +1,23 @@
+"""The audit of a data set: copies, leakage, suspect labels, outliers, balance; from hashes and cached features."""
+
+from featcache.audit.cleaning import Excluded, clean_list, emptied, write_clean_list
+from featcache.audit.copies import exact_leaks
+from featcache.audit.files import audit_file, load_audit, write_audit
+from featcache.audit.inspection import audit
+from featcache.audit.records import Audit
+from featcache.audit.stores import audit_stores, known_bad
+
+__all__ = [
+    "Audit",
+    "Excluded",
+    "audit",
+    "audit_file",
+    "audit_stores",
+    "clean_list",
+    "emptied",
+    "exact_leaks",
+    "known_bad",
+    "load_audit",
+    "write_audit",
+    "write_clean_list",
+]

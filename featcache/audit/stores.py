@@ -1,0 +1,45 @@
+"""An audit of a data set from stores alone: neither its images nor the networks need to be at hand."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from featcache.audit.inspection import audit
+from featcache.audit.records import Audit, AuditedBackbone
+from featcache.records import SILENT, BadImage, Manifest, Progress, digest
+from featcache.store import FeatureStore
+
+
+def audit_stores(
+    paths: Sequence[Path], fingerprint: str, bad: Iterable[BadImage] = (), progress: Progress = SILENT
+) -> Audit:
+    """Audit the data set `fingerprint` by view 0 of the stores at `paths`, the first of which describes it.
+
+    Raises StoreError where a store is missing or damaged, or does not know the data set.
+    """
+    stores = [FeatureStore.at(path) for path in paths]
+    manifest = stores[0].dataset(fingerprint)
+    hashes = [i.sha256 for i in manifest.images]
+    counted = Counter(s.info.identity.backbone for s in stores)
+    # Two stores of one backbone differ by its weights or input size: their files' names tell them apart.
+    names = [
+        s.info.identity.backbone if counted[s.info.identity.backbone] == 1 else s.info.identity.stem for s in stores
+    ]
+    features = {name: store.read(hashes) for name, store in zip(names, stores, strict=True)}
+    backbones = [
+        AuditedBackbone(name, store.info.origin.label, store.path.name)
+        for name, store in zip(names, stores, strict=True)
+    ]
+    return audit(manifest, features, bad, backbones=backbones, progress=progress)
+
+
+def known_bad(manifest: Manifest, cache_dir: Path) -> tuple[BadImage, ...]:
+    """What the quarantine under `cache_dir` lists of the data set's folder; nothing where it has no list."""
+    file = cache_dir / "quarantine" / f"{manifest.name}-{digest(str(manifest.root))[:8]}.csv"
+    if not file.is_file():
+        return ()
+    with file.open(newline="", encoding="utf-8") as stream:
+        return tuple(BadImage(row["path"], row["sha256"], row["reason"]) for row in csv.DictReader(stream))

@@ -1,0 +1,100 @@
+"""The files that `data.exclude` names are left out before anything sees them, as if they were not in the folder."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from featcache.errors import DataError
+from featcache.records import ImageRecord
+
+HEADER = "path"  # no image's name, which has its class's folder in it
+
+def exclude(
+    images: Sequence[ImageRecord], classes: Sequence[str], root: Path, file: str | None
+) -> tuple[list[ImageRecord], list[str]]:
+    """`images` less those that `file` (data.exclude) names, and what the user should know of it.
+
+    Raises DataError when the file cannot be read or names none of them, or a class would have none left in a split.
+    """
+    if file is None:
+        return list(images), []
+    known = {i.name for i in images}
+    names = read_exclusion(Path(file).expanduser(), known)
+    if names == [HEADER]:  # what `featcache audit --write-clean` writes where nothing is to leave out
+        return list(images), [f"data.exclude ({file}) lists no file"]
+    names = names[names[:1] == [HEADER] :]
+    strangers = [n for n in names if n not in known]
+    if len(strangers) == len(names):
+        example = f", such as {strangers[0]!r}" if strangers else ""
+        raise DataError(
+            f"data.exclude: {file}: none of its {len(names)} lines names an image below {root}{example}. Expected "
+            f"names such as {images[0].name!r} in the first column."
+        )
+    gone = set(names)
+    left = [i for i in images if i.name not in gone]
+    _require_classes(images, left, classes, file)
+    notices = [f"{len(images) - len(left)} of {len(images)} files left out by data.exclude ({file})"]
+    if strangers:
+        notices.append(
+            f"{len(strangers)} of {len(names)} lines of data.exclude name no image below {root}, such as "
+            f"{strangers[0]!r}"
+        )
+    return left, notices
+
+
+def read_exclusion(file: Path, known: set[str]) -> list[str]:
+    """The names that a list of files gives, each once: the first column of a CSV, or a line where that is `known`.
+
+    Blank lines and lines that start with "#" are passed over; a name that starts with "#" stands in quotes. A header is
+    given back as the first name, "path". Raises DataError when the file cannot be read.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            lines = _Lines(stream)
+            cells = [(row[0], lines.first) for row in lines.records() if row and row[0]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(
+            f"data.exclude: {file} cannot be read ({reason}). Expected a CSV or a list with one file on each line; "
+            "`featcache audit --write-clean` writes one. Take data.exclude out to leave out nothing."
+        ) from None
+    # In a plain list a name may hold commas, unquoted.
+    return list(dict.fromkeys(line if cell not in known and line in known else cell for cell, line in cells))
+
+
+class _Lines:
+    """The lines of a CSV for its reader, less the comments; a quoted name may go over several of them."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._begin = True
+        self.first = ""  # of the record that was read last, without its end
+
+    def records(self) -> Iterator[list[str]]:
+        """Each record's cells."""
+        for row in csv.reader(self._kept()):
+            yield row
+            self._begin = True
+
+    def _kept(self) -> Iterator[str]:
+        for line in self._lines:
+            if self._begin and line.startswith("#"):
+                continue
+            if self._begin:
+                self.first = line.rstrip("\r\n")
+            self._begin = False
+            yield line
+
+
+def _require_classes(
+    images: Sequence[ImageRecord], left: Sequence[ImageRecord], classes: Sequence[str], file: str
+) -> None:
+    rest = {(i.split, i.label) for i in left}
+    for split, label in dict.fromkeys((i.split, i.label) for i in images):
+        if (split, label) not in rest:
+            raise DataError(
+                f"data.exclude: {file} leaves out every image of the class {classes[label]!r} in {split}. Every class "
+                "needs at least one image in every split: take some of its lines out."
+            )

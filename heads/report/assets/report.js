@@ -1,0 +1,304 @@
+"use strict";
+// Nothing here makes HTML of a name: text goes in as text, pictures as data.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const byId = (id) => document.getElementById(id);
+  const root = document.documentElement;
+
+  function make(tag, text, attributes) {
+    const element = document.createElement(tag);
+    if (text !== undefined && text !== null) element.textContent = text;
+    for (const [name, value] of Object.entries(attributes || {})) element.setAttribute(name, value);
+    return element;
+  }
+
+  // Pictures
+
+  function source(number) {
+    const image = data.images[number];
+    return image && image.picture ? "data:image/webp;base64," + image.picture : "";
+  }
+
+  function fillPicture(place) {
+    const number = Number(place.dataset.image);
+    const from = source(number);
+    place.replaceChildren(
+      from ? make("img", null, { src: from, alt: place.dataset.alt, decoding: "async" }) : make("span", "no picture here"),
+    );
+  }
+
+  document.querySelectorAll("[data-image]").forEach(fillPicture);
+
+  // What hovering shows
+
+  const tip = byId("tip");
+
+  function tooltip(handler, event, item, value) {
+    if (value === null || value === undefined || value === "") {
+      tip.hidden = true;
+      return;
+    }
+    tip.replaceChildren();
+    if (typeof value === "object" && "image" in value) {
+      const image = data.images[Number(value.image)];
+      const from = source(Number(value.image));
+      if (from) tip.append(make("img", null, { src: from, alt: "" }));
+      tip.append(make("div", image.name));
+      tip.append(make("div", [image.split, data.classes[image.label]].filter(Boolean).join(", ")));
+    } else if (typeof value === "object") {
+      const table = make("table");
+      for (const [name, text] of Object.entries(value)) {
+        const row = make("tr");
+        row.append(make("th", name), make("td", text));
+        table.append(row);
+      }
+      tip.append(table);
+    } else {
+      tip.textContent = value;
+    }
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    const x = event.clientX + 14 + box.width > window.innerWidth ? event.clientX - box.width - 14 : event.clientX + 14;
+    const y = event.clientY + 14 + box.height > window.innerHeight ? event.clientY - box.height - 14 : event.clientY + 14;
+    tip.style.left = Math.max(4, x) + "px";
+    tip.style.top = Math.max(4, y) + "px";
+  }
+
+  window.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+
+  // Figures are drawn when they come near the screen; all of them once the page has nothing else to do, for printing.
+
+  function draw(place, spec, name) {
+    const options = {
+      renderer: "svg",
+      tooltip,
+      actions: { export: true, source: false, compiled: false, editor: false },
+      i18n: { CLICK_TO_VIEW_ACTIONS: "Save this figure" },
+      downloadFileName: name,
+    };
+    place.dataset.state = "drawing";
+    return vegaEmbed(place, spec, options).then(
+      (result) => {
+        place.dataset.state = "drawn";
+        place.setAttribute("role", "figure");
+        place.setAttribute("aria-label", spec.description);
+        return result;
+      },
+      (error) => {
+        place.dataset.state = "failed";
+        place.textContent = "This figure cannot be drawn: " + error.message;
+        console.error(error);
+      },
+    );
+  }
+
+  function filled(name, sets) {
+    return { ...data.figures[name], datasets: { stages: [], ...sets } };
+  }
+
+  function curvePoints(run, curves) {
+    return run.curves
+      .filter((point) => curves.includes(point[0]))
+      .map(([, curve, epoch, mean, low, high]) => ({ curve, epoch, mean, low, high }));
+  }
+
+  const waiting = new Map();
+  const near = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) drawWaiting(entry.target);
+  }, { rootMargin: "300px" });
+
+  function drawWaiting(place) {
+    const work = waiting.get(place);
+    if (!work) return undefined;
+    waiting.delete(place);
+    near.unobserve(place);
+    return work();
+  }
+
+  function later(place, work) {
+    waiting.set(place, work);
+    near.observe(place);
+  }
+
+  document.querySelectorAll("[data-figure]").forEach((place) => {
+    const name = place.dataset.figure;
+    later(place, () => draw(place, data.figures[name], name));
+  });
+  document.querySelectorAll("[data-curve]").forEach((place) => {
+    const run = data.runs[place.dataset.curve];
+    later(place, () => draw(place, filled("run_top1", { points: curvePoints(run, ["val_top1"]), stages: run.stages }), place.dataset.curve));
+  });
+
+  function drawAll() {
+    const next = waiting.keys().next();
+    if (next.done) {
+      root.dataset.state = "complete";
+      return;
+    }
+    Promise.resolve(drawWaiting(next.value)).then(() => setTimeout(drawAll, 0));
+  }
+
+  window.addEventListener("load", () => setTimeout(drawAll, 600));
+
+  // The leaderboard
+
+  const board = byId("board");
+  const body = board.tBodies[0];
+  const lines = Array.from(body.rows);
+
+  function sortBy(column, descending) {
+    const numeric = board.tHead.rows[0].cells[column].classList.contains("number");
+    const key = (row) => (numeric ? Number(row.cells[column].dataset.key) : row.cells[column].dataset.key);
+    const compare = (a, b) => (numeric ? key(a) - key(b) : key(a).localeCompare(key(b)));
+    const sorted = lines.slice().sort((a, b) => (descending ? compare(b, a) : compare(a, b)));
+    body.append(...sorted);
+    Array.from(board.tHead.rows[0].cells).forEach((cell, place) => {
+      cell.setAttribute("aria-sort", place === column ? (descending ? "descending" : "ascending") : "none");
+    });
+  }
+
+  const SMALL_IS_GOOD = ["rank", "latency, ms", "p95, ms", "GMACs", "params, M", "head s", "phase", "F"];
+  Array.from(board.tHead.rows[0].cells).forEach((cell, column) => {
+    const button = cell.querySelector("button");
+    button.addEventListener("click", () => {
+      const now = cell.getAttribute("aria-sort");
+      const first = cell.classList.contains("number") && !SMALL_IS_GOOD.includes(button.textContent);
+      sortBy(column, now === "none" ? first : now === "ascending");
+    });
+  });
+
+  function filter() {
+    const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const phase = byId("phase").value;
+    let shown = 0;
+    for (const row of lines) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !(words.every((word) => text.includes(word)) && (!phase || row.dataset.phase === phase));
+      shown += row.hidden ? 0 : 1;
+    }
+    byId("shown").textContent = shown === lines.length ? "" : shown + " of " + lines.length + " runs";
+  }
+
+  byId("filter").addEventListener("input", filter);
+  byId("phase").addEventListener("change", filter);
+  filter();
+
+  // One run
+
+  const choice = byId("choice");
+
+  function checked(name) {
+    return document.querySelector("input[name=" + name + "]:checked").value;
+  }
+
+  function showMap(run) {
+    const place = byId("plot-map");
+    const map = run.map === null ? null : data.maps[run.map];
+    byId("projection").hidden = map === null;
+    if (map === null) {
+      place.replaceChildren(make("p", run.phase === 2
+        ? "The features of a fine-tuned network are not kept, so there is no map of them."
+        : "The features of this run are no longer in the cache, or too few for a map."));
+      byId("map-note").textContent = "";
+      place.dataset.state = "none";
+      return;
+    }
+    const projection = checked("projection");
+    const points = map[projection].map(([x, y], i) => {
+      const number = data.mapImages[i];
+      return { x, y, image: String(number), class: data.classes[data.images[number].label] };
+    });
+    draw(place, filled("run_map", { points }), "feature-map");
+    const held = projection === "pca" ? " The two components hold " + Math.round(100 * map.explained) + "% of the variance." : " Distances between groups mean little in t-SNE.";
+    byId("map-note").textContent = points.length + " images of all splits; hover for the picture." + held;
+  }
+
+  function showConfusion(run) {
+    const split = checked("split");
+    const place = byId("confusion");
+    const { matrix, pairs } = run.confusion[split];
+    const table = make("table", null, { class: "confusion" });
+    table.append(make("caption", "Rows: true class. Columns: what the kept head says. " + split, { class: "hidden" }));
+    const head = make("tr");
+    const rows = make("tbody");
+    if (matrix) {
+      head.append(make("th", "true \\ said", { scope: "col" }));
+      data.classes.forEach((name) => head.append(make("th", name, { scope: "col", title: name })));
+      head.append(make("th", "recall", { scope: "col" }));
+      matrix.forEach((counts, i) => {
+        const row = make("tr");
+        row.append(make("th", data.classes[i], { scope: "row", title: data.classes[i] }));
+        const total = counts.reduce((a, b) => a + b, 0);
+        counts.forEach((n) => {
+          const cell = make("td", n);
+          if (total) cell.style.background = "rgb(var(--heat) / " + (0.4 * n / total).toFixed(3) + ")";
+          row.append(cell);
+        });
+        row.append(make("td", total ? (counts[i] / total).toFixed(3) : ""));
+        rows.append(row);
+      });
+    } else {
+      ["true", "said", "images"].forEach((name) => head.append(make("th", name, { scope: "col" })));
+      for (const [n, i, j] of pairs) {
+        const row = make("tr");
+        row.append(make("th", data.classes[i], { scope: "row" }), make("td", data.classes[j]), make("td", n));
+        rows.append(row);
+      }
+    }
+    const thead = make("thead");
+    thead.append(head);
+    table.append(thead, rows);
+    place.replaceChildren(table);
+    if (pairs) {
+      const recall = make("p", "Lowest recall: " + run.classes[split].slice().sort((a, b) => a.recall - b.recall).slice(0, 8)
+        .map((c) => c.class + " " + c.recall.toFixed(2)).join(", "), { class: "muted" });
+      place.append(recall);
+    }
+  }
+
+  function showMistakes(run) {
+    const list = byId("mistakes");
+    list.replaceChildren();
+    for (const [number, label, predicted, probability] of run.mistakes) {
+      const item = make("li");
+      const place = make("span", null, { class: "picture", "data-image": number, "data-alt": data.images[number].name });
+      fillPicture(place);
+      item.append(place, make("span", data.images[number].name, { class: "name" }));
+      item.append(make("span", data.classes[label], { class: "tag" }), make("span", " taken for ", { class: "muted" }));
+      item.append(make("span", data.classes[predicted] + " " + probability.toFixed(2), { class: "tag" }));
+      list.append(item);
+    }
+    if (!run.mistakes.length) list.append(make("li", "None.", { style: "width:auto" }));
+  }
+
+  function show(name) {
+    const run = data.runs[name];
+    const facts = byId("facts");
+    facts.replaceChildren(...run.facts.flatMap(([what, text]) => [make("dt", what), make("dd", text)]));
+    showMap(run);
+    showConfusion(run);
+    showMistakes(run);
+    draw(byId("plot-top1"), filled("run_top1", { points: curvePoints(run, ["val_top1"]), stages: run.stages }), name + "-top1");
+    draw(byId("plot-loss"), filled("run_loss", { points: curvePoints(run, ["train_loss", "val_loss"]), stages: run.stages }), name + "-loss");
+    const place = byId("plot-calibration");
+    if (run.calibration) {
+      const points = run.calibration.bins.map(([confidence, accuracy, n]) => ({ confidence, accuracy, n }));
+      draw(place, filled("run_calibration", { points }), name + "-calibration");
+      byId("calibration-note").textContent = "Expected calibration error " + run.calibration.error.toFixed(3) + "; below the diagonal the head is too sure.";
+    } else {
+      place.replaceChildren(make("p", "No predictions to judge by."));
+      byId("calibration-note").textContent = "";
+    }
+    byId("options").textContent = run.options;
+  }
+
+  choice.addEventListener("change", () => show(choice.value));
+  document.querySelectorAll("input[name=projection]").forEach((e) => e.addEventListener("change", () => showMap(data.runs[choice.value])));
+  document.querySelectorAll("input[name=split]").forEach((e) => e.addEventListener("change", () => showConfusion(data.runs[choice.value])));
+  document.querySelectorAll("[data-run]").forEach((link) => link.addEventListener("click", () => {
+    choice.value = link.dataset.run;
+    show(choice.value);
+  }));
+  later(byId("panel"), () => show(choice.value));
+  root.dataset.state = "ready";
+})();

@@ -1,0 +1,215 @@
+"""The figures of a sweep, as Vega-Lite specifications."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from heads.report.sweeps import Sweep, shown
+from heads.report.vega import COLOURS, Spec, chart, scale, tips
+from heads.search.objective import MAXIMISED
+
+
+def best_so_far(sweep: Sweep, place: int) -> Spec:
+    """How the best value of an objective came about, trial by trial."""
+    objective = sweep.objectives[place]
+    tried = [
+        {"trial": t.number, "value": t.values[place], "options": _options(t.options)}
+        for t in shown(sweep.trials, objective in MAXIMISED)
+        if t.values
+    ]
+    best = [{"trial": trial, "best": values[place]} for trial, values in sweep.history if values[place] is not None]
+    x = {"type": "quantitative", "field": "trial", "title": "trial"}
+    y = {"type": "quantitative", "title": objective, "scale": {"zero": False}}
+    return chart(
+        f"{objective}: every trial, and the best so far",
+        tried,
+        [
+            {
+                "mark": {"type": "point", "filled": True, "size": 34, "opacity": 0.5, "color": COLOURS[4]},
+                "encoding": {
+                    "x": x,
+                    "y": {**y, "field": "value"},
+                    "tooltip": tips(trial="trial", value=objective, options="options"),
+                },
+            },
+            {
+                "data": {"values": best},
+                "mark": {
+                    "type": "line",
+                    "interpolate": "step-after",
+                    "strokeWidth": 2,
+                    "color": COLOURS[1],
+                    "tooltip": None,
+                },
+                "encoding": {"x": x, "y": {**y, "field": "best"}},
+            },
+        ],
+        height=240,
+    )
+
+
+def importance(sweep: Sweep) -> Spec:
+    """How much of the objective's variance each option explains."""
+    points = [{"option": k, "share": round(v, 4)} for k, v in sorted(sweep.importances.items(), key=lambda kv: -kv[1])]
+    return chart(
+        "Importance of each option",
+        points,
+        [
+            {
+                "mark": {"type": "bar", "color": COLOURS[0]},
+                "encoding": {
+                    "y": {
+                        "field": "option",
+                        "type": "nominal",
+                        "sort": None,
+                        "title": None,
+                        "axis": {"labelLimit": 200},
+                    },
+                    "x": {"field": "share", "type": "quantitative", "title": "share of the variance"},
+                    "tooltip": tips(option="option", share="share"),
+                },
+            }
+        ],
+        height=max(80, 28 * len(points)),
+    )
+
+
+def parallel_coordinates(sweep: Sweep) -> Spec:
+    """Each trial as a line through its options to its value; the best ones are drawn last."""
+    trials = shown(sweep.trials, sweep.objectives[0] in MAXIMISED)
+    columns = {key: [t.options[key] for t in trials] for key in (trials[0].options if trials else {})}
+    columns = {k: v for k, v in columns.items() if any(v)}
+    columns[sweep.objectives[0]] = [repr(t.values[0]) for t in trials]
+    places, ends = {}, []
+    for key, texts in columns.items():
+        places[key], low, high = _positions(texts)
+        ends += [{"option": key, "position": 0, "label": low}, {"option": key, "position": 1, "label": high}]
+    lines = [
+        {
+            "trial": t.number,
+            "option": key,
+            "position": round(places[key][i], 4),
+            "value": round(t.values[0], 5),
+            "options": _options(t.options),
+        }
+        for i, t in enumerate(trials)
+        for key in columns
+    ]
+    x = {
+        "field": "option",
+        "type": "ordinal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelAngle": -20, "labelLimit": 160, "grid": True, "domain": False},
+    }
+    y = {"field": "position", "type": "quantitative", "axis": None}
+    return chart(
+        f"Options of {len(trials)} trials, coloured by {sweep.objectives[0]}",
+        lines,
+        [
+            {
+                "mark": {"type": "line", "strokeWidth": 1.4, "opacity": 0.5},
+                "encoding": {
+                    "x": x,
+                    "y": y,
+                    "detail": {"field": "trial"},
+                    "color": {
+                        "field": "value",
+                        "type": "quantitative",
+                        "title": sweep.objectives[0],
+                        "scale": {"scheme": "cividis", "reverse": sweep.objectives[0] not in MAXIMISED},
+                        "legend": {"orient": "bottom", "gradientLength": 160},
+                    },
+                    "tooltip": tips(trial="trial", value=sweep.objectives[0], options="options"),
+                },
+            },
+            {
+                "data": {"values": ends},
+                "mark": {"type": "text", "dy": {"expr": "datum.position ? -8 : 9"}, "fontSize": 9, "tooltip": None},
+                "encoding": {"x": x, "y": y, "text": {"field": "label"}},
+            },
+        ],
+        height=280,
+    )
+
+
+def sweep_front(sweep: Sweep) -> Spec:
+    """The first two objectives of every trial, and the Pareto front among them."""
+    first, second = sweep.objectives[:2]
+    best = {b["trial"] for b in sweep.best}
+    points: list[dict[str, Any]] = [
+        {
+            "trial": t.number,
+            "a": t.values[0],
+            "b": t.values[1],
+            "front": "on the Pareto front" if t.number in best else "dominated",
+            "options": _options(t.options),
+        }
+        for t in shown(sweep.trials, first in MAXIMISED)
+    ]
+    domain = ["on the Pareto front", "dominated"]
+    return chart(
+        f"{first} against {second}",
+        points,
+        [
+            {
+                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.8},
+                "encoding": {
+                    "x": {
+                        "field": "b",
+                        "type": "quantitative",
+                        "title": second,
+                        "scale": scale([p["b"] for p in points]),
+                    },
+                    "y": {"field": "a", "type": "quantitative", "title": first, "scale": {"zero": False}},
+                    "color": {
+                        "field": "front",
+                        "type": "nominal",
+                        "title": None,
+                        "scale": {"domain": domain, "range": [COLOURS[1], COLOURS[4]]},
+                        "legend": {"orient": "bottom"},
+                    },
+                    "shape": {
+                        "field": "front",
+                        "type": "nominal",
+                        "scale": {"domain": domain, "range": ["diamond", "circle"]},
+                    },
+                    "tooltip": tips(trial="trial", a=first, b=second, options="options"),
+                },
+            }
+        ],
+        height=260,
+    )
+
+
+def _options(options: Mapping[str, str]) -> str:
+    """A trial's options in a line."""
+    return ", ".join(f"{key.rpartition('.')[2]} {_short(text)}" for key, text in options.items() if text)
+
+
+def _positions(texts: Sequence[str]) -> tuple[list[float], str, str]:
+    """Where values lie between 0 and 1, and what stands at either end: numbers by size (of what spans powers of ten
+    the logarithm), anything else in alphabetical order."""
+    try:
+        numbers = [float(t) for t in texts]
+    except ValueError:
+        return _ranked(texts)
+    low, high = min(numbers), max(numbers)
+    ends = _short(repr(low)), _short(repr(high))
+    if low > 0 and high >= 30 * low:
+        numbers, low, high = [math.log(n) for n in numbers], math.log(low), math.log(high)
+    return [(n - low) / (high - low) if high > low else 0.5 for n in numbers], *ends
+
+
+def _ranked(texts: Sequence[str]) -> tuple[list[float], str, str]:
+    names = sorted(set(texts))
+    return [names.index(t) / max(1, len(names) - 1) for t in texts], names[0], names[-1]
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.3g}"
+    except ValueError:
+        return text

@@ -1,0 +1,41 @@
+"""The images that a report names, numbered as they come up, with what is known of each."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from featcache.records import ImageRecord, Manifest
+from heads.report.thumbnails import thumbnails
+
+
+class Images:
+    """Those that are mentioned so far, by the name they have below the data folder."""
+
+    def __init__(self, manifest: Manifest | None) -> None:
+        self._known = {image.name: image for image in manifest.images} if manifest is not None else {}
+        self._numbers: dict[str, int] = {}
+
+    def number(self, name: str) -> int:
+        """The place of the image `name` on the page."""
+        return self._numbers.setdefault(name, len(self._numbers))
+
+    def numbers(self, names: Iterable[str]) -> list[int]:
+        """Of several."""
+        return [self.number(name) for name in names]
+
+    def entries(self, cache_dir: Path) -> list[dict[str, Any]]:
+        """Name, split, label and picture (WebP, base64; "" where there is none) of each, in their order."""
+        records: list[ImageRecord | None] = [self._known.get(name) for name in self._numbers]
+        pictures = thumbnails([r for r in records if r is not None], cache_dir)
+        return [
+            {
+                "name": name,
+                "split": record.split if record is not None else "",
+                "label": record.label if record is not None else -1,
+                "picture": base64.b64encode(pictures.get(record.sha256, b"")).decode() if record is not None else "",
+            }
+            for name, record in zip(self._numbers, records, strict=True)
+        ]

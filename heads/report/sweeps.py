@@ -1,0 +1,95 @@
+"""What sweeps left in results/sweeps/, as a report shows it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("featcache")
+
+MOST_TRIALS = 400  # drawn as lines: the best ones, and of the rest every nth
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: its figures and options, as trials.csv has them."""
+
+    number: int
+    state: str
+    values: tuple[float, ...]  # one for each objective; empty where it was not completed
+    options: dict[str, str]
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep: what it searched, in which order it got better, what came out."""
+
+    name: str
+    objectives: tuple[str, ...]
+    sampler: str
+    trials: tuple[Trial, ...]
+    history: tuple[tuple[int, tuple[float | None, ...]], ...]  # trial, best of each objective so far
+    importances: dict[str, float]
+    best: tuple[dict[str, Any], ...]
+
+
+def load_sweeps(folder: Path) -> list[Sweep]:
+    """Every sweep with a result below `folder`, in name order; what cannot be read is passed over with a notice."""
+    found = []
+    for document in sorted(folder.glob("*/sweep.json")):
+        try:
+            found.append(_load(document.parent))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning(
+                "%s: passed over, it is no sweep of featcache's (%s: %s)", document, type(error).__name__, error
+            )
+    return found
+
+
+def _load(folder: Path) -> Sweep:
+    document = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    objective = document["options"]["objective"]
+    objectives = tuple([objective] if isinstance(objective, str) else objective)
+    keys = list(document["options"]["space"])
+    return Sweep(
+        name=folder.name,
+        objectives=objectives,
+        sampler=document["options"]["sampler"],
+        trials=tuple(_trial(row, objectives, keys) for row in _rows(folder / "trials.csv")),
+        history=tuple(
+            (int(r["trial"]), tuple(_number(r[f"best_{o}"]) for o in objectives)) for r in _rows(folder / "history.csv")
+        ),
+        importances={str(k): float(v) for k, v in document["importances"].items()},
+        best=tuple({"trial": b["trial"], "options": b["options"], "values": b["values"]} for b in document["best"]),
+    )
+
+
+def _trial(row: dict[str, str], objectives: tuple[str, ...], keys: list[str]) -> Trial:
+    values = [_number(row[f"value_{o}"]) for o in objectives]
+    figures = {n: v for n in ("val_top1", "val_top3", "latency_ms") if (v := _number(row[n])) is not None}
+    whole = tuple(v for v in values if v is not None)
+    return Trial(
+        int(row["trial"]), row["state"], whole if len(whole) == len(values) else (), {k: row[k] for k in keys}, figures
+    )
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def shown(trials: tuple[Trial, ...], larger: bool) -> list[Trial]:
+    """At most MOST_TRIALS completed ones by their first value, the worst first: the best are drawn last."""
+    complete = sorted((t for t in trials if t.values), key=lambda t: t.values[0], reverse=not larger)
+    step = -(-len(complete) // MOST_TRIALS) if complete else 1
+    best = complete[-MOST_TRIALS // 4 :]
+    return [*complete[: len(complete) - len(best) : step], *best]

@@ -1,0 +1,125 @@
+"""The tables of a report: what each cell says, and the number that sorts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from heads.agreement import MEASURES, Agreement
+from heads.ranking import Row
+from heads.report.contents import Contents
+from heads.verdict import NAMES
+
+AUDIT_MOST = 40  # groups, or suspects, with pictures
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows, and the number or text that its column is sorted by."""
+
+    text: str
+    key: float | str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the leaderboard: its heading, what the heading means, and a cell for each row."""
+
+    title: str
+    meaning: str
+    numeric: bool
+    cells: tuple[Cell, ...]
+
+
+Make = Callable[[Row], Cell]
+
+
+def leaderboard_cells(contents: Contents) -> list[Column]:
+    """The leaderboard by columns; those without anything to say are left out."""
+    board = contents.board
+
+    def number(name: str, form: str, scale: float = 1.0) -> Make:
+        def make(row: Row) -> Cell:
+            value = getattr(row, name)
+            return Cell("", -1e300) if value is None else Cell(format(value / scale, form), value)
+
+        return make
+
+    def spread(name: str) -> Make:
+        def make(row: Row) -> Cell:
+            value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+            return Cell("", -1e300) if value is None else Cell(f"{value:.3f} [{low:.3f}, {high:.3f}]", value)
+
+        return make
+
+    tuned = any(row.gain_top1 is not None for row in contents.rows)
+    columns: list[tuple[str, str, bool, Make]] = [
+        (
+            "rank",
+            "= marks ties: runs that the validation images cannot tell apart",
+            True,
+            lambda r: Cell(f"{r.rank}{' =' if board.tied(r) else ''}", r.rank),
+        ),
+        ("phase", "1: heads on cached features; 2: fine-tuned end to end", True, number("phase", ".0f")),
+        ("val top-1", "share of validation images right, with its 95% interval", True, spread("val_top1")),
+        ("val top-3", "share of validation images with the label among the first three", True, spread("val_top3")),
+        ("test top-1", "read once, after every choice was made", True, number("test_top1", ".3f")),
+        ("test top-3", "read once, after every choice was made", True, number("test_top3", ".3f")),
+        ("latency, ms", "mean of one pass of backbone and head", True, number("latency_ms", ".1f")),
+        ("p95, ms", "95% of the passes take less", True, number("latency_p95_ms", ".1f")),
+        ("GMACs", "multiply-adds of one image", True, number("macs", ".2f", 1e9)),
+        ("params, M", "of backbone and head", True, number("params", ".1f", 1e6)),
+        ("img/s", "forward passes at the run's batch size", True, number("images_per_second", ".0f")),
+        ("F", "features", True, number("features", ".0f")),
+        (
+            "probe",
+            "linear probe of the training images' features, cross-validated",
+            True,
+            number("linear_probe", ".3f"),
+        ),
+        ("LogME", "log evidence of a linear model, in nats per image", True, number("logme", ".3f")),
+        ("head s", "seconds that training took", True, number("head_seconds", ".1f")),
+        ("weights", "where the backbone's weights come from", False, lambda r: Cell(r.weights, r.weights)),
+        ("run", "the folder below results/", False, lambda r: Cell(r.run, r.run)),
+    ]
+    if tuned:
+        columns.insert(4, ("gain", "val top-1 over the Phase 1 run it came from", True, spread("gain_top1")))
+    return [Column(title, meaning, kind, tuple(map(make, contents.rows))) for title, meaning, kind, make in columns]
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """One measure of separability: how it agrees with the heads, and its value for each feature map."""
+
+    name: str
+    title: str
+    agreement: Agreement | None
+    values: tuple[str, ...]
+    best: int | None  # the feature map with the largest value; None of the effective rank, where larger is not better
+
+
+def separability_rows(contents: Contents) -> list[MeasureRow]:
+    """The measures, those that agree best with the heads first."""
+    agreements = {a.measure: a for a in contents.agreements}
+    maps = contents.board.feature_maps
+    order = sorted(MEASURES, key=lambda m: -agreements[m].tau if m in agreements else 2)
+    rows = []
+    for measure in order:
+        values = [getattr(row, measure) for row in maps]
+        known = [v for v in values if v is not None]
+        if known:
+            best = values.index(max(known)) if measure != "effective_rank" else None
+            texts = tuple("" if v is None else f"{v:.3f}" if abs(v) < 100 else f"{v:.0f}" for v in values)
+            rows.append(MeasureRow(measure, NAMES[measure], agreements.get(measure), texts, best))
+    return rows
+
+
+def leakage_rows(contents: Contents) -> list[dict[str, Any]]:
+    """Accuracies with and without leaked images, of runs that have any, in the order of the leaderboard."""
+    found = []
+    for row in contents.rows:
+        for split, one in contents.leakage.get(row.run, {}).items():
+            if one["leaked"]:
+                found.append({"run": row.run, "backbone": row.backbone, "split": split, **one})
+    return found

@@ -1,0 +1,73 @@
+"""Small pictures of images: made from the files the first time, read from the cache from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import sqlite3
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+from PIL import Image
+
+from featcache.atomic import make_folder
+from featcache.data.images import UnreadableImageError, decode_image
+from featcache.records import ImageRecord
+
+log = logging.getLogger("featcache")
+
+SIDE = 88  # pixels of the longer side
+QUALITY = 60
+FILE = "thumbnails.sqlite"  # under the cache folder: content hash -> WebP
+TABLE = "CREATE TABLE IF NOT EXISTS thumbnails (sha256 TEXT, side INTEGER, webp BLOB, PRIMARY KEY (sha256, side))"
+
+
+def thumbnails(images: Iterable[ImageRecord], cache_dir: Path) -> dict[str, bytes]:
+    """WebP pictures by content hash, at most SIDE pixels long; without those whose file is gone, changed or unreadable.
+
+    What is made is kept under `cache_dir`, so that a page can be written again where the images are not. A cache that
+    cannot be written only costs time.
+    """
+    wanted = {image.sha256: image.path for image in images}
+    try:
+        make_folder(cache_dir)
+        with closing(sqlite3.connect(cache_dir / FILE, timeout=30)) as kept, kept:
+            kept.execute(TABLE)
+            found = {
+                h: p
+                for h, p in kept.execute("SELECT sha256, webp FROM thumbnails WHERE side = ?", (SIDE,))
+                if h in wanted
+            }
+            new = _made({h: path for h, path in wanted.items() if h not in found})
+            kept.executemany(
+                "INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", [(h, SIDE, p) for h, p in new.items()]
+            )
+            return {**found, **new}
+    except sqlite3.Error as error:
+        log.warning("%s: pictures are not remembered (%s)", cache_dir / FILE, error)
+        return _made(wanted)
+
+
+def _made(paths: Mapping[str, Path]) -> dict[str, bytes]:
+    with ThreadPoolExecutor() as pool:
+        pictures = pool.map(_thumbnail, paths.items())
+    return {sha256: picture for sha256, picture in zip(paths, pictures, strict=True) if picture is not None}
+
+
+def _thumbnail(image: tuple[str, Path]) -> bytes | None:
+    """None where the file does not hold that content any more."""
+    sha256, path = image
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            return None
+        picture = decode_image(data)
+    except (OSError, UnreadableImageError):
+        return None
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=QUALITY, method=4)
+    return file.getvalue()
