@@ -87,7 +87,7 @@ def _not_seen(audit: Audit, enough: bool) -> Iterator[str]:
     elif not enough:
         yield "There are too few different images to tell near-duplicates and outliers by distance: not looked for."
     elif len(audit.backbones) == 1:
-        yield "One backbone was asked: near-duplicates are told by a stricter rule and some are missed. Add another."
+        yield "One backbone was asked: it takes closer copies to be sure of them, and some are missed. Add another."
     if audit.backbones and all(b.weights.startswith("random(") for b in audit.backbones):
         yield (
             "Every backbone has random weights: copies are found, but suspect labels and outliers are weak evidence. "

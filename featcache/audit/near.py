@@ -13,11 +13,13 @@ from featcache.separability.grouping import Ints
 
 KTH = 10  # the neighbour whose distance is the unit that an image's distances are measured in
 KNOWN = 3 * KTH  # neighbours that are looked up, so that the unit is known still when copies are taken away
+MIN_IMAGES = 3 * KTH  # with fewer the unit says nothing
+FLOOR = 0.15  # of the median unit: many copies of one image must not become each other's unit
 ALL_AGREE = 1.0  # of that unit: how far apart the two may be at most on any backbone
 CLOSE = 0.45  # the geometric mean over backbones (docs/audit.md has the figures)
-CLOSE_ALONE = 0.25  # with one backbone, which has no other to agree with
-FLOOR = 0.15  # of the median unit: many copies of one image must not become each other's unit
-MIN_IMAGES = 3 * KTH  # with fewer the unit says nothing
+SURE = 1.5  # by so much must the evidence exceed what chance brings forth: e^-1.5 pairs, one time in five
+SHARED = 0.5  # of the evidence of each further backbone: they are alike, and so are their mistakes
+QUARTER = 0.763  # times its mean: the lower quartile of the mean of KTH - 1 exponential variables
 
 Bools = NDArray[np.bool_]
 
@@ -33,9 +35,10 @@ class Seen:
 def near_copies(seen: Mapping[str, Seen], keep: Callable[[Ints], Bools]) -> Ints:
     """A number for each content `[N]`, the same for near-duplicates of each other.
 
-    Two contents are near-duplicates when their cosine distance, in units of the distance to their own 10th neighbours
-    (local scaling: Zelnik-Manor and Perona 2004, "Self-Tuning Spectral Clustering"), is at most `CLOSE` as a geometric
-    mean over the backbones and at most `ALL_AGREE` on each. So the rule needs no cosine that fits every network.
+    The unit of distance is that to an image's own 10th neighbour (local scaling: Zelnik-Manor and Perona 2004,
+    "Self-Tuning Spectral Clustering"), so the rule needs no cosine that fits every network. Two contents are
+    near-duplicates when they are at most `ALL_AGREE` units apart on each backbone, at most `CLOSE` as a geometric mean,
+    and closer than chance brings any two of so many images in so many dimensions (`_by_chance`).
 
     `keep` says of such numbers `[N]` which contents `[N]` would stay in a cleaned data set. The units of those are
     larger, so the rule is applied to them again until it finds no more: a second audit then finds none either.
@@ -56,26 +59,51 @@ def near_copies(seen: Mapping[str, Seen], keep: Callable[[Ints], Bools]) -> Ints
         alive = left
 
 
+@dataclass(frozen=True, eq=False)
+class _Around:
+    """What is usual around the images, on one backbone."""
+
+    units: NDArray[np.float64]  # [N], the distance to the 10th neighbour
+    dimension: float  # in which images spread, as their neighbours' distances grow
+
+    @classmethod
+    def of(cls, neighbours: Neighbours, alive: Bools) -> _Around:
+        """Among the contents that are `alive` `[N]`.
+
+        The dimension by maximum likelihood (Levina and Bickel 2004, "Maximum Likelihood Estimation of Intrinsic
+        Dimension"), from the lower quartile of its inverse over images: copies raise the upper ones.
+        """
+        far = neighbours.closest(KTH, alive)
+        units = np.maximum(far[:, -1], FLOOR * float(np.median(far[alive, -1])))
+        growth = np.log(far[alive, -1:] / far[alive, :-1]).mean(axis=1) / 2  # a cosine distance is a length squared
+        return cls(units, QUARTER / max(float(np.quantile(growth, 0.25)), LEAST))
+
+
 def _pairs(seen: Mapping[str, Seen], alive: Bools) -> tuple[Ints, Ints]:
     """The pairs of near-duplicates among the contents that are `alive` `[N]`, the smaller index first."""
-    units = {name: _units(one.neighbours, alive) for name, one in seen.items()}
-    limit = CLOSE if len(seen) > 1 else CLOSE_ALONE
+    around = {name: _Around.of(one.neighbours, alive) for name, one in seen.items()}
     # A geometric mean below the limit takes one backbone below it, and that one has the pair among its neighbours.
-    listed = [_listed(one.neighbours, units[name], alive, limit) for name, one in seen.items()]
+    listed = [_listed(one.neighbours, around[name].units, alive) for name, one in seen.items()]
     pairs = np.unique(np.concatenate(listed), axis=0)
     first, second = pairs[:, 0], pairs[:, 1]
-    logs = []
-    for name, one in seen.items():
+    nearer = np.empty((len(seen), len(first)))  # logarithm of how much nearer than a unit
+    for row, (name, one) in enumerate(seen.items()):
         distance = np.maximum(between(one.rows, first, second), LEAST)
-        logs.append(np.log(distance / _unit_of(units[name], first, second)))
-    ratios = np.array(logs).reshape(len(seen), len(first))
-    close = (ratios.max(axis=0) <= np.log(ALL_AGREE)) & (ratios.mean(axis=0) <= np.log(limit))
+        nearer[row] = np.log(_unit_of(around[name].units, first, second) / distance)
+    evidence = np.array([a.dimension / 2 for a in around.values()]) @ nearer
+    close = (nearer.min(axis=0) >= -np.log(ALL_AGREE)) & (nearer.mean(axis=0) >= -np.log(CLOSE))
+    close &= evidence >= _by_chance(int(alive.sum()), len(seen)) + SURE
     return first[close], second[close]
 
 
-def _units(neighbours: Neighbours, alive: Bools) -> NDArray[np.float64]:
-    units = neighbours.scale(KTH, alive)
-    return np.maximum(units, FLOOR * float(np.median(units[alive])))
+def _by_chance(images: int, backbones: int) -> float:
+    """The most evidence that chance alone is expected to bring forth among N images.
+
+    Where images are spread evenly around one, the share of its unit's ball that a neighbour leaves outside it is
+    uniform, so its logarithm exceeds t for 9 exp(-t) neighbours: log(9 N) for the closest of N. In m dimensions it is
+    m times the logarithm of the lengths' ratio. Further backbones add the `SHARED` part of as much.
+    """
+    return float(np.log((KTH - 1) * images)) * (1 + SHARED * (backbones - 1))
 
 
 def _unit_of(units: NDArray[np.float64], first: Ints, second: Ints) -> NDArray[np.float64]:
@@ -84,11 +112,11 @@ def _unit_of(units: NDArray[np.float64], first: Ints, second: Ints) -> NDArray[n
     return both
 
 
-def _listed(neighbours: Neighbours, units: NDArray[np.float64], alive: Bools, limit: float) -> Ints:
+def _listed(neighbours: Neighbours, units: NDArray[np.float64], alive: Bools) -> Ints:
     """Pairs `[P, 2]` of neighbours that this backbone finds close enough."""
     first = np.repeat(np.arange(len(units)), neighbours.index.shape[1])
     second, distance = neighbours.index.ravel(), neighbours.distance.ravel()
-    close = alive[first] & alive[second] & (distance <= limit * 1.01 * _unit_of(units, first, second))
+    close = alive[first] & alive[second] & (distance <= CLOSE * 1.01 * _unit_of(units, first, second))
     pairs: Ints = np.sort(np.stack([first[close], second[close]], axis=1), axis=1)
     return pairs
 

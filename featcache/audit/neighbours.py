@@ -22,11 +22,11 @@ class Neighbours:
     index: Ints  # [N, M]
     distance: Matrix  # [N, M], cosine distance: 1 less the cosine
 
-    def scale(self, k: int, alive: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Distance `[N]` to the k-th nearest of the images that are `alive` `[N]`, or the last that is known of."""
-        there = alive[self.index]
-        place = np.where(there.sum(axis=1) >= k, (np.cumsum(there, axis=1) >= k).argmax(axis=1), there.shape[1] - 1)
-        found: NDArray[np.float64] = np.take_along_axis(self.distance, place[:, None], axis=1)[:, 0].astype(np.float64)
+    def closest(self, k: int, alive: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Distances `[N, k]` to the k nearest of the images that are `alive` `[N]`, as far as they are known."""
+        there = np.argsort(~alive[self.index], axis=1, kind="stable")[:, :k]
+        found = np.take_along_axis(self.distance, there, axis=1).astype(np.float64)
+        found = np.maximum.accumulate(found, axis=1)  # where too few are alive, the others stand in
         return np.maximum(found, LEAST)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -135,7 +136,8 @@ class Audit:
         """The audit as JSON values: all that a report needs."""
         value = asdict(self)
         value["balance"] = [count.as_dict() for count in self.balance]
-        return {"format_version": FORMAT_VERSION, **value}
+        plain: dict[str, Any] = json.loads(json.dumps({"format_version": FORMAT_VERSION, **value}, allow_nan=False))
+        return plain
 
     def with_warnings(self, warnings: tuple[str, ...]) -> Audit:
         """This audit with these sentences."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ NAMED = 20  # points with their names beside them, at most: more would hide each
 
 def latency_accuracy(rows: Sequence[Row], metric: str) -> Spec:
     """Latency against val accuracy (`top1` or `top3`) with 95% intervals; the Pareto front is drawn and named."""
+    along = _along([row.latency_ms for row in rows])
     on = front([(row.latency_ms, getattr(row, f"val_{metric}")) for row in rows])
     points = [
         {
@@ -30,10 +32,11 @@ def latency_accuracy(rows: Sequence[Row], metric: str) -> Spec:
             "params": round(row.params / 1e6, 2),
             "phase": PHASES[row.phase - 1],
             "front": "yes" if place in on else "no",
+            "place": along[place],
         }
         for place, row in enumerate(rows)
     ]
-    name = f"validation top-{metric[-1]}"
+    name, phase = f"validation top-{metric[-1]}", _phase(legend=any(row.phase == 2 for row in rows))
     x = {
         "field": "latency",
         "type": "quantitative",
@@ -59,7 +62,7 @@ def latency_accuracy(rows: Sequence[Row], metric: str) -> Spec:
             },
             {
                 "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.45, "tooltip": None},
-                "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": _phase()},
+                "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": phase},
             },
             {
                 "mark": {"type": "point", "filled": True, "opacity": 0.85, "stroke": "#fff", "strokeWidth": 0.8},
@@ -73,8 +76,8 @@ def latency_accuracy(rows: Sequence[Row], metric: str) -> Spec:
                         "scale": {"range": [50, 700], "zero": False},
                         "legend": {"orient": "bottom", "tickCount": 3, "symbolType": "circle"},
                     },
-                    "color": _phase(),
-                    "shape": {**_phase(), "scale": {"domain": PHASES, "range": ["circle", "diamond"]}},
+                    "color": phase,
+                    "shape": {**phase, "scale": {"domain": list(PHASES), "range": ["circle", "diamond"]}},
                     "tooltip": tips(
                         backbone="backbone",
                         weights="weights",
@@ -91,7 +94,7 @@ def latency_accuracy(rows: Sequence[Row], metric: str) -> Spec:
             },
             {
                 **chosen,
-                "mark": {"type": "text", "align": "left", "dx": 9, "dy": -10, "fontSize": 11, "tooltip": None},
+                "mark": {"type": "text", **_beside("datum.place", 9), "dy": -10, "fontSize": 11, "tooltip": None},
                 "encoding": {"x": x, "y": {**y, "field": "accuracy"}, "text": {"field": "backbone"}},
             },
         ],
@@ -187,12 +190,13 @@ def macs_latency(rows: Sequence[Row]) -> Spec:
     points: list[dict[str, Any]] = [
         {
             "backbone": r.backbone,
+            "place": place,
             "macs": round(r.macs / 1e9, 4),
             "latency": round(r.latency_ms, 3),
             "params": round(r.params / 1e6, 2),
             "rate": round(r.images_per_second, 1),
         }
-        for r in rows
+        for r, place in zip(rows, _along([r.macs for r in rows]), strict=True)
     ]
     return chart(
         "Multiply-adds of one image against measured latency",
@@ -229,8 +233,7 @@ def macs_latency(rows: Sequence[Row]) -> Spec:
                     {
                         "mark": {
                             "type": "text",
-                            "align": "left",
-                            "dx": 7,
+                            **_beside("datum.place", 7),
                             "fontSize": 10,
                             "opacity": 0.8,
                             "tooltip": None,
@@ -309,11 +312,27 @@ def front(points: Sequence[tuple[float, float]]) -> set[int]:
     }
 
 
-def _phase() -> Spec:
+def _along(values: Sequence[float]) -> list[float]:
+    """Where values lie on their axis, from 0 to 1."""
+    logarithmic = scale(values).get("type") == "log"
+    found = [math.log(v) for v in values] if logarithmic else list(values)
+    low, extent = min(found), (max(found) - min(found)) or 1.0
+    return [round((v - low) / extent, 3) for v in found]
+
+
+def _beside(x: str, gap: int) -> Spec:
+    """Where the name of a point stands: on the side where there is more room, here `x` from 0 to 1."""
+    return {
+        "align": {"expr": f"{x} > 0.6 ? 'right' : 'left'"},
+        "dx": {"expr": f"{x} > 0.6 ? -{gap} : {gap}"},
+    }
+
+
+def _phase(legend: bool) -> Spec:
     return {
         "field": "phase",
         "type": "nominal",
         "title": None,
         "scale": {"domain": list(PHASES), "range": list(COLOURS[:2])},
-        "legend": {"orient": "bottom", "direction": "vertical", "labelLimit": 240},
+        "legend": {"orient": "bottom", "direction": "vertical", "labelLimit": 240} if legend else None,
     }

@@ -43,18 +43,19 @@ def curves(metrics: Sequence[tuple[str, str]], title: str) -> Spec:
     """Curves over epochs, mean and range over seeds; the page fills in `points`, and `stages` of end-to-end runs."""
     names = [name for _, name in metrics]
     x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": {"tickMinStep": 1, "format": "d"}}
+    legend = {"orient": "bottom", "symbolType": "stroke", "symbolOpacity": 1} if len(names) > 1 else None
     colour = {
         "field": "curve",
         "type": "nominal",
         "title": None,
         "scale": {"domain": names, "range": COLOURS[: len(names)]},
-        "legend": {"orient": "bottom"} if len(names) > 1 else None,
+        "legend": legend,
     }
     dash = {
         "field": "curve",
         "type": "nominal",
         "scale": {"domain": names, "range": [[1, 0], [6, 3]][: len(names)]},
-        "legend": None,
+        "legend": legend,
     }
     return filled_later(
         title,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heads.report.contents import Contents
-from heads.report.tables import leakage_rows
+from heads.report.tables import leakage_rows, leaked_splits
 
 COLUMNS = (
     "rank",
@@ -57,14 +57,13 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
                 ]
             )
         )
-    leaked = leakage_rows(contents)
-    if leaked:
-        lines += ["", "Leaked images, copies of which were there in training:", ""]
-        lines += [
-            f"- {_text(one['run'])}, {one['split']}: {one['leaked']} leaked; top-1 {one['top1']:.3f} with them, "
-            + ("nothing left without" if one["top1_without"] is None else f"{one['top1_without']:.3f} without")
-            for one in leaked
-        ]
+    splits = leaked_splits(contents)
+    if splits:
+        counts = ", ".join(f"{s.leaked} of {s.n} {s.title} images" for s in splits)
+        heads = [f"{s.title} {what}" for s in splits for what in ("top-1 with", "top-1 without", "top-3 with, without")]
+        lines += ["", f"Leaked, with a copy where they were trained on or chosen by: {counts}.", ""]
+        lines += [_row(["run", *heads]), _row(["---", *["--:"] * len(heads)])]
+        lines += [_row([_text(one.run), *one.cells]) for one in leakage_rows(contents)]
     for title, file in figures:
         lines += ["", f"![{title}]({file})"]
     return "\n".join([*lines, ""])

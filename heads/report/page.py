@@ -11,15 +11,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from heads.agreement import MEASURES
 from heads.ranking import Row
 from heads.report import charts_overview, charts_run, charts_sweep, vega
 from heads.report.contents import Contents
 from heads.report.images import Images
 from heads.report.provenance import provenance_of
 from heads.report.sweeps import Sweep
-from heads.report.tables import AUDIT_MOST, leaderboard_cells, leakage_rows, separability_rows
-from heads.verdict import NAMES
+from heads.report.tables import (
+    AUDIT_MOST,
+    MeasureRow,
+    leaderboard_cells,
+    leakage_rows,
+    leaked_splits,
+    separability_rows,
+)
 
 HERE = Path(__file__).parent / "assets"
 MATRIX = 20  # classes: of more a confusion matrix is no longer read, and the pairs most often confused are listed
@@ -34,6 +39,7 @@ def render(contents: Contents) -> str:
     figures = overview_figures(contents)
     sweeps = [_sweep(sweep, place, figures) for place, sweep in enumerate(contents.sweeps)]
     audit = _audit(contents, images)
+    measured = separability_rows(contents)
     data = {
         "figures": {**figures, **_run_figures(contents)},
         "classes": _classes(contents),
@@ -51,8 +57,9 @@ def render(contents: Contents) -> str:
         first=contents.runs[contents.rows[0].run],
         columns=leaderboard_cells(contents),
         leakage=leakage_rows(contents),
-        measures=[(name, NAMES[name]) for name in MEASURES if f"separability_{name}" in figures],
-        separability=separability_rows(contents),
+        leaked_splits=leaked_splits(contents),
+        measures=[(one.name, one.title, _tau(one)) for one in measured if f"separability_{one.name}" in figures],
+        separability=measured,
         figures=figures,
         tuned=[row for row in contents.rows if row.phase == 2],
         sweeps=sweeps,
@@ -211,6 +218,11 @@ def _audit(contents: Contents, images: Images) -> dict[str, Any] | None:
         "suspects": [(images.number(s.name), s) for s in audit.suspects[:AUDIT_MOST]],
         "outliers": [(images.number(o.name), o) for o in audit.outliers[: AUDIT_MOST // 2]],
     }
+
+
+def _tau(one: MeasureRow) -> str:
+    found = one.agreement
+    return f"tau {found.tau:.2f} [{found.low:.2f}, {found.high:.2f}]" if found is not None else ""
 
 
 def _json(value: Any) -> Markup:

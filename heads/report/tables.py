@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from heads.report.contents import Contents
 from heads.verdict import NAMES
 
 AUDIT_MOST = 40  # groups, or suspects, with pictures
+NOTHING = "–"  # where no image is left
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,45 @@ def separability_rows(contents: Contents) -> list[MeasureRow]:
     return rows
 
 
-def leakage_rows(contents: Contents) -> list[dict[str, Any]]:
-    """Accuracies with and without leaked images, of runs that have any, in the order of the leaderboard."""
+@dataclass(frozen=True)
+class LeakedSplit:
+    """A split with leaked images; all runs on the same data have the same ones, but for folds."""
+
+    split: str
+    title: str
+    leaked: int
+    n: int
+
+
+@dataclass(frozen=True)
+class LeakedRow:
+    """Accuracies of one run with and without leaked images, three cells for each split that has any."""
+
+    run: str
+    cells: tuple[str, ...]
+
+
+def leaked_splits(contents: Contents) -> list[LeakedSplit]:
+    """The splits where any run was judged by leaked images."""
+    found = []
+    for split, title in (("val", "validation"), ("test", "test")):
+        most = max((one[split] for one in contents.leakage.values()), key=lambda e: e["leaked"], default=None)
+        if most is not None and most["leaked"]:
+            found.append(LeakedSplit(split, title, most["leaked"], most["leaked"] + most["n_without"]))
+    return found
+
+
+def leakage_rows(contents: Contents) -> list[LeakedRow]:
+    """The runs that leaked images change the figures of, in the order of the leaderboard."""
+    splits = leaked_splits(contents)
     found = []
     for row in contents.rows:
-        for split, one in contents.leakage.get(row.run, {}).items():
-            if one["leaked"]:
-                found.append({"run": row.run, "backbone": row.backbone, "split": split, **one})
+        one = contents.leakage.get(row.run, {})
+        if any(one[s.split]["leaked"] for s in splits if s.split in one):
+            found.append(LeakedRow(row.run, tuple(text for s in splits for text in _with_and_without(one[s.split]))))
     return found
+
+
+def _with_and_without(one: Mapping[str, Any]) -> tuple[str, str, str]:
+    top1, top3 = (NOTHING if one[k] is None else f"{one[k]:.4f}" for k in ("top1_without", "top3_without"))
+    return f"{one['top1']:.4f}", top1, f"{one['top3']:.4f}, {top3}"

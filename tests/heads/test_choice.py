@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -12,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TINY, write_digits
+from conftest import TINY
 
 from featcache.errors import RunError
 from featcache.extraction import extract
 from featcache.options import parse_options
 from featcache.separability import logme
 from heads import train_model
-from heads.choice import choose, separability, separability_scores
+from heads.choice import choose
 from heads.ranking import Leaderboard, Row, leaderboard
-from heads.runs import Run
+from heads.runs import finished_runs
 
 Config = Callable[..., dict[str, Any]]
 
@@ -55,6 +54,14 @@ ROW = Row(
     gain_top3=None,
     gain_top3_low=None,
     gain_top3_high=None,
+    linear_probe=None,
+    knn_accuracy=None,
+    centroid_accuracy=None,
+    logme=None,
+    h_score=None,
+    fisher_ratio=None,
+    silhouette=None,
+    effective_rank=None,
 )
 
 
@@ -98,7 +105,7 @@ def test_joined_backbones_are_passed_over_by_name(caplog: pytest.LogCaptureFixtu
 def test_too_few_backbones(by: Any) -> None:
     found = board(row("a1"), row("a2"), row("j", backbone="a+b"), row("b2", phase=2), row("c1"))
     with pytest.raises(RunError, match=r"2 backbones .* 3 are asked for.*featcache benchmark.*--top 2") as error:
-        choose(found, 3, by, lambda r: 0.0)
+        choose(found, 3, by)
     assert error.value.exit_code == 2
 
 
@@ -134,76 +141,27 @@ def test_several_runs_of_a_backbone_take_one_place() -> None:
 # By separability
 
 
-def test_the_largest_score_goes_first() -> None:
-    scores = {"a1": 0.1, "a2": 0.5, "b": 0.3, "c": 0.4, "d": 0.3}
-    found = board(row("a1"), row("a2"), row("b"), row("d"), row("c"))
-    assert names(choose(found, 4, "separability", lambda r: scores[r.run])) == ["a2", "c", "b", "d"]
+def test_the_largest_logme_goes_first_and_equals_stay_in_the_order_of_the_board() -> None:
+    scores = {"a1": -0.4, "a2": 0.5, "b": 0.3, "d": 0.3, "c": 0.4}
+    found = board(*(row(name, logme=score) for name, score in scores.items()))
+    assert names(choose(found, 4, "separability")) == ["a2", "c", "b", "d"]
 
 
-def trained(config: Config, tmp_path: Path, name: str, **model: Any) -> Run:
-    return train_model(config(name, model=model), results_dir=tmp_path / "results", allow_custom=True)
+def test_what_cannot_be_fine_tuned_needs_no_logme() -> None:
+    found = board(row("t", phase=2), row("j", backbone="a+b", logme=9.0), row("a", logme=0.1), row("b", logme=0.2))
+    assert names(choose(found, 2, "separability")) == ["b", "a"]
 
 
-def test_separability_of_runs_on_their_cached_features(config: Config, tmp_path: Path) -> None:
-    runs = [trained(config, tmp_path, "tiny", backbone=TINY), trained(config, tmp_path, "squeezenet")]
-    found = leaderboard(runs)
-    scores = separability_scores(runs, allow_custom=True)
-    expected = {}
-    for run in runs:
-        options = parse_options(json.loads((run.folder / "options.json").read_text()))
+def test_separability_is_that_of_the_features_that_the_runs_were_trained_on(config: Config, tmp_path: Path) -> None:
+    results, expected = tmp_path / "results", {}
+    for name, backbone in (("tiny", TINY), ("squeezenet", "squeezenet1_1")):
+        options = parse_options(config(name, model={"backbone": backbone}))
+        train_model(options, results_dir=results, allow_custom=True)
         extraction = extract(options, allow_custom=True)
         images = extraction.manifest.of("train")
         labels = np.array([i.label for i in images])
-        expected[run.folder.name] = logme(extraction.store.read([i.sha256 for i in images]), labels)
-    assert {r.run: scores(r) for r in found.rows} == expected
-    assert names(choose(found, 2, "separability", scores)) == sorted(expected, key=lambda n: -expected[n])
-
-
-def test_files_that_could_not_be_read_have_no_part_in_it(config: Config, tmp_path: Path, digits: Path) -> None:
-    (digits / "train" / "digit 0" / "bad.png").write_bytes(b"no image")
-    options = config("tiny", model={"backbone": TINY}, data={"max_bad_fraction": 0.5})
-    run = train_model(options, results_dir=tmp_path / "results", allow_custom=True)
-    assert len(run.summary["data"]["bad"]) == 1
-    assert np.isfinite(separability(run, allow_custom=True))
-
-
-def test_runs_on_the_same_features_are_scored_once(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = [trained(config, tmp_path, n, backbone=TINY, dropout=d) for n, d in (("a", 0.0), ("b", 0.2))]
-    scores = separability_scores(runs, allow_custom=True)
-    calls: list[Run] = []
-
-    def counted(run: Run, *, allow_custom: bool) -> float:
-        calls.append(run)
-        return separability(run, allow_custom=allow_custom)
-
-    monkeypatch.setattr("heads.choice.separability", counted)
-    first, second = map(scores, leaderboard(runs).rows)
-    assert first == second
-    assert len(calls) == 1
-
-
-def test_a_store_that_is_gone(config: Config, tmp_path: Path) -> None:
-    run = trained(config, tmp_path, "tiny", backbone=TINY)
-    shutil.rmtree(tmp_path / "cache")
-    with pytest.raises(RunError, match=rf"featcache extract {run.folder / 'options.json'}"):
-        separability(run, allow_custom=True)
-    extract(parse_options(json.loads((run.folder / "options.json").read_text())), allow_custom=True)
-    assert np.isfinite(separability(run, allow_custom=True))
-
-
-def test_images_that_are_not_those_of_the_run(config: Config, tmp_path: Path, digits: Path) -> None:
-    run = trained(config, tmp_path, "tiny", backbone=TINY)
-    shutil.rmtree(digits)
-    write_digits(digits, {"train": 8, "val": 5, "test": 4})
-    with pytest.raises(RunError, match="featcache train"):
-        separability(run, allow_custom=True)
-
-
-def test_a_run_that_does_not_say_what_it_was_trained_on(config: Config, tmp_path: Path) -> None:
-    run = trained(config, tmp_path, "tiny", backbone=TINY)
-    del run.summary["stores"]
-    scores = separability_scores([run], allow_custom=True)
-    with pytest.raises(RunError, match="featcache train"):
-        scores(leaderboard([run]).rows[0])
+        expected[name] = logme(extraction.store.read([i.sha256 for i in images]), labels)
+    shutil.rmtree(tmp_path / "cache")  # the runs say it all
+    found = leaderboard(finished_runs(results))
+    assert {r.run: r.logme for r in found.rows} == pytest.approx(expected)
+    assert names(choose(found, 2, "separability")) == sorted(expected, key=lambda n: -expected[n])

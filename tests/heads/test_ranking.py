@@ -21,7 +21,8 @@ COLUMNS = (
     "rank,backbone,weights,features,val_top1,val_top1_std,val_top3,val_top3_std,test_top1,test_top3,latency_ms,"
     "latency_p95_ms,macs,params,images_per_second,head_seconds,phase,run,"
     "val_top1_low,val_top1_high,val_top3_low,val_top3_high,"
-    "from_run,gain_top1,gain_top1_low,gain_top1_high,gain_top3,gain_top3_low,gain_top3_high"
+    "from_run,gain_top1,gain_top1_low,gain_top1_high,gain_top3,gain_top3_low,gain_top3_high,"
+    "linear_probe,knn_accuracy,centroid_accuracy,logme,h_score,fisher_ratio,silhouette,effective_rank"
 )
 
 
@@ -55,6 +56,8 @@ def save_run(
         "val": figures,
         "test": figures,
         "data": {"fingerprint": data},
+        "leakage": {},
+        "separability": None,
         **({"from_run": from_run, "from_inputs": digest(None)} if phase == 2 else {}),
     }
     performance = {
@@ -130,7 +133,7 @@ def test_the_csv_has_the_columns_of_the_design(tmp_path: Path) -> None:
     assert file.read_text().splitlines()[0] == COLUMNS
     (row,) = csv.DictReader(file.read_text().splitlines())
     assert (row["params"], row["latency_p95_ms"], row["val_top1"]) == ("11", "3.0", "0.9")
-    assert {row[name] for name in COLUMNS.split(",")[-7:]} == {""}  # what only Phase 2 has
+    assert {row[name] for name in COLUMNS.split(",")[-15:-8]} == {""}  # what only Phase 2 has
 
 
 def test_unfinished_and_foreign_folders_are_passed_over(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@
   }
 
   function filled(name, sets) {
-    return { ...data.figures[name], datasets: { stages: [], ...sets } };
+    const spec = data.figures[name];
+    const there = (layer) => !(layer.data && layer.data.name) || (sets[layer.data.name] || []).length > 0;
+    return { ...spec, layer: spec.layer.filter(there), datasets: sets };
   }
 
   function curvePoints(run, curves) {
@@ -231,7 +233,7 @@
         const total = counts.reduce((a, b) => a + b, 0);
         counts.forEach((n) => {
           const cell = make("td", n);
-          if (total) cell.style.background = "rgb(var(--heat) / " + (0.4 * n / total).toFixed(3) + ")";
+          if (total) cell.style.background = "rgba(var(--heat), " + (0.45 * n / total).toFixed(3) + ")";
           row.append(cell);
         });
         row.append(make("td", total ? (counts[i] / total).toFixed(3) : ""));

@@ -159,9 +159,7 @@ def test_what_a_clean_list_leaves_has_no_leak(seed: int, noise: float, copies: i
     gone = {e.name for e in clean_list(audit(made, features))}
     left = np.array([i.name not in gone for i in made.images])
     kept = tuple(i for i in made.images if i.name not in gone)
-    second = audit(
-        Manifest(made.name, made.root, made.classes, kept), {n: f[left] for n, f in features.items()}
-    )
+    second = audit(Manifest(made.name, made.root, made.classes, kept), {n: f[left] for n, f in features.items()})
     assert not second.exact
     assert second.leaked.val == second.leaked.test == ()
 

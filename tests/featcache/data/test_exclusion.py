@@ -54,7 +54,9 @@ def refusal(root: Path, text: str | None) -> str:
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-@pytest.mark.parametrize("header", ["", "path\n", "path,reason,sha256\n", "\ufeffpath,reason\n", '# a comment, "open\n\n'])
+@pytest.mark.parametrize(
+    "header", ["", "path\n", "path,reason,sha256\n", "\ufeffpath,reason\n", '# a comment, "open\n\n']
+)
 def test_listed_files_are_gone_and_nothing_else(root: Path, header: str, ending: str) -> None:
     everything = names(load(root, None, exclude=None))
     listed = ["train/a/0.png", "val/b/2.png"]
