@@ -71,7 +71,9 @@ def benchmark(
     options = load(configs, set_, cache_dir)
     outcome = _train_all(options, device, results_dir, allow_custom, fresh, verbose, quiet)
     if outcome.done:
-        board = _leaderboard(results_dir, data=outcome.done[-1].summary["data"]["fingerprint"])
+        data = outcome.done[-1].summary["data"]["fingerprint"]
+        board = _leaderboard(results_dir, data)
+        _audit(results_dir, data, cache_dir, verbose, quiet)
         _report(results_dir, board, cache_dir, verbose, quiet)
     outcome.raise_if_failed()
 
@@ -300,6 +302,25 @@ def report(
 
         if not webbrowser.open(file.resolve().as_uri()):
             typer.echo(f"{file}: no browser could be started here; open the file by hand.", err=True)
+
+
+def _audit(results_dir: Path, data: str, cache_dir: Path | None, verbose: bool, quiet: bool) -> None:
+    """Look the data over by the best backbones, and say what matters; the ranking stands, whatever comes of it."""
+    with working(verbose, quiet) as progress:
+        from featcache.audit import audit_file, write_audit
+        from featcache.cli_audit import audit_runs
+        from featcache.errors import FeatcacheError
+        from featcache.terminal import consoles
+
+        err = consoles()[1]
+        try:
+            found = audit_runs(results_dir, cache_dir, progress, data, reuse=True)
+            write_audit(found, audit_file(found, results_dir))
+        except FeatcacheError as error:
+            err.print(f"warning: the data was not audited: {error}", style="bold yellow", markup=False)
+            return
+    for line in found.warnings:
+        err.print(f"warning: {line}", style="bold yellow", markup=False)
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
     from heads.runs import Run
 
 BACKBONES = 3  # of the leaderboard, that are asked without CONFIG
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Where what is found goes."""
+
+    results_dir: Path
+    clean: Path | None
+    with_suspects: bool
 
 
 @guarded
@@ -63,11 +73,12 @@ def audit(
     if not configs and (set_ or device is not None):
         raise OptionsError("audit: --set and --device go with CONFIG, which is not there: finished runs are read.")
     options = _options(load(configs, set_, cache_dir)) if configs else []
+    output = _Output(results_dir, write_clean, with_suspects)
     with working(verbose, quiet) as progress:
         if options:
-            _extract_and_show(options, device, allow_custom, progress, results_dir, write_clean, with_suspects)
+            _extract_and_show(options, device, allow_custom, progress, output)
         else:
-            _show(_of_runs(results_dir, cache_dir, progress), results_dir, write_clean, with_suspects)
+            _show(audit_runs(results_dir, cache_dir, progress), output)
 
 
 def _options(loaded: list[Options]) -> list[Options]:
@@ -105,9 +116,7 @@ def _extract_and_show(
     device: str | None,
     allow_custom: bool,
     progress: Progress,
-    results_dir: Path,
-    write_clean: Path | None,
-    with_suspects: bool,
+    output: _Output,
 ) -> None:
     """Audit by what could be extracted; the backbones that failed are named at the end."""
     from featcache.batch import run_each, shared_scratch
@@ -117,7 +126,7 @@ def _extract_and_show(
         work = partial(extract, device=device, allow_custom=allow_custom, progress=progress, scratch=scratch)
         outcome = run_each(options, work, progress)
     if outcome.done:
-        _show(_of_extractions(outcome.done, progress), results_dir, write_clean, with_suspects)
+        _show(_of_extractions(outcome.done, progress), output)
     outcome.raise_if_failed()
 
 
@@ -128,9 +137,14 @@ def _of_extractions(done: tuple[Extraction, ...], progress: Progress) -> Audit:
     return audit_stores(paths, done[-1].manifest.fingerprint, done[-1].bad, progress)
 
 
-def _of_runs(results_dir: Path, cache_dir: Path | None, progress: Progress) -> Audit:
-    """Audit the data of the run finished last by the stores of the best backbones."""
-    from featcache.audit import audit_stores, known_bad
+def audit_runs(
+    results_dir: Path, cache_dir: Path | None, progress: Progress, data: str | None = None, reuse: bool = False
+) -> Audit:
+    """Audit the data with the fingerprint `data` (default: that of the run finished last) by the stores of the best
+    backbones; with `reuse`, an audit by the same stores that is there already is given back."""
+    from featcache import __version__
+    from featcache.audit import audit_stores, find_audit
+    from featcache.data.quarantine import quarantined
     from featcache.errors import RunError
     from featcache.store import FeatureStore
     from heads.ranking import leaderboard
@@ -142,12 +156,19 @@ def _of_runs(results_dir: Path, cache_dir: Path | None, progress: Progress) -> A
             f"{results_dir}: holds no finished run whose features could be looked at. Name options files (CONFIG...), "
             "or the folder with --results-dir."
         )
-    board = leaderboard(list(runs.values()))
+    board = leaderboard(list(runs.values()), data)
     best = list(dict.fromkeys(row.backbone for row in board.rows))[:BACKBONES]
     chosen = [next(runs[row.run] for row in board.rows if row.backbone == name) for name in best]
     paths = list(dict.fromkeys(path for run in chosen for path in _stores(run, cache_dir)))
     fingerprint = str(chosen[0].summary["data"]["fingerprint"])
-    bad = known_bad(FeatureStore.at(paths[0]).dataset(fingerprint), paths[0].parent)
+    bad = quarantined(FeatureStore.at(paths[0]).dataset(fingerprint), paths[0].parent)
+    known = find_audit(results_dir, fingerprint) if reuse else None
+    if (
+        known is not None
+        and (known.featcache, known.quarantined) == (__version__, bad)
+        and [b.store for b in known.backbones] == [path.name for path in paths]
+    ):
+        return known
     return audit_stores(paths, fingerprint, bad, progress)
 
 
@@ -166,23 +187,23 @@ def _stores(run: Run, cache_dir: Path | None) -> list[Path]:
         ) from None
 
 
-def _show(found: Audit, results_dir: Path, write_clean: Path | None, with_suspects: bool) -> None:
+def _show(found: Audit, output: _Output) -> None:
     """Write the audit, and the clean list where it is wanted, and print both."""
     from featcache.audit import audit_file, clean_list, emptied, write_audit, write_clean_list
     from featcache.terminal import consoles
     from featcache.terminal_audit import print_audit
 
-    file = audit_file(found, results_dir)
+    file = audit_file(found, output.results_dir)
     write_audit(found, file)
     out, err = consoles()
     print_audit(found, out)
     out.print(f"\n{file}: the whole audit", markup=False)
-    excluded = clean_list(found, with_suspects)
-    if write_clean is not None:
-        write_clean_list(excluded, write_clean)
+    excluded = clean_list(found, output.with_suspects)
+    if output.clean is not None:
+        write_clean_list(excluded, output.clean)
         out.print(
-            f"{write_clean}: {len(excluded)} files to leave out. Look it over, then use it: "
-            f"--set data.exclude={write_clean}",
+            f"{output.clean}: {len(excluded)} files to leave out. Look it over, then use it: "
+            f"--set data.exclude={output.clean}",
             markup=False,
         )
         for sentence in emptied(found, excluded):

@@ -200,8 +200,7 @@ def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None])
     with writing_run(folder) as partial:
         write(partial)
         seen = load_run_record(partial)
-        for line in leakage_lines(seen.summary["leakage"]):
-            log.warning("%s: %s", seen.summary["backbone"], line)
+        warn_of_leakage(seen)
         log.info(
             "%s: val top-1 %.4f, best epoch %d -> %s",
             seen.summary["backbone"],
@@ -213,23 +212,28 @@ def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None])
     return load_run_record(folder)
 
 
-def leakage_lines(leakage: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each split with leaked images: how many, and what they do to the accuracies."""
-    lines = []
+def leakage_line(leakage: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many images of each split leaked, and what they do to its accuracy; "" where there are none."""
+    parts = []
     for split, one in leakage.items():
         if one["leaked"]:
-            of, source = one["leaked"] + one["n_without"], "train" if split == "val" else "train or val"
-            without = one["top1_without"]
-            effect = (
-                f"top-1 is {one['top1']:.4f} with them and {without:.4f} without"
-                if without is not None
-                else "nothing is left without them"
+            without = "none left" if one["top1_without"] is None else f"{one['top1_without']:.4f}"
+            parts.append(
+                f"{one['leaked']} of {one['leaked'] + one['n_without']} {split} images (top-1 {one['top1']:.4f} with "
+                f"them, {without} without)"
             )
-            lines.append(
-                f"{one['leaked']} of {of} {split} images are leaked, byte for byte in {source}: {effect}. "
-                "`featcache audit` looks closer, and lists what to leave out"
-            )
-    return lines
+    if not parts:
+        return ""
+    return (
+        f"leaked, with an exact copy where they were trained on or chosen by: {', '.join(parts)}. `featcache audit` "
+        "looks closer and lists what to leave out"
+    )
+
+
+def warn_of_leakage(run: Run) -> None:
+    """Say so, where a run was judged by images that it had seen."""
+    if line := leakage_line(run.summary["leakage"]):
+        log.warning("%s: %s", run.summary["backbone"], line)
 
 
 def _alive(suffix: str) -> bool:

@@ -24,7 +24,7 @@ from heads.evaluation import Predictions, predict_test, predict_val
 from heads.features import load_features
 from heads.finetune import fine_tune
 from heads.record import make_inputs, make_result, write_record
-from heads.runs import Run, recording, results_folder, run_folder, same_run, write_run
+from heads.runs import Run, recording, results_folder, run_folder, same_run, warn_of_leakage, write_run
 from heads.separability import measure_separability
 from heads.stacked import TrainedHead, train_heads
 
@@ -80,6 +80,7 @@ def _train(
         inputs = make_inputs(options, joined, device_name(place))
         if reuse and (known := same_run(folder, inputs)) is not None:
             log.info("%s: finished before with the same options on the same rows", folder)
+            warn_of_leakage(known)
             return known
         return write_run(folder, log_lines, lambda partial: _train_into(partial, options, joined, inputs, place))
 

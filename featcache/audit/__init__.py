@@ -2,10 +2,10 @@
 
 from featcache.audit.cleaning import Excluded, clean_list, emptied, write_clean_list
 from featcache.audit.copies import exact_leaks
-from featcache.audit.files import audit_file, load_audit, write_audit
+from featcache.audit.files import audit_file, find_audit, load_audit, write_audit
 from featcache.audit.inspection import audit
 from featcache.audit.records import Audit
-from featcache.audit.stores import audit_stores, known_bad
+from featcache.audit.stores import audit_stores
 
 __all__ = [
     "Audit",
@@ -16,7 +16,7 @@ __all__ = [
     "clean_list",
     "emptied",
     "exact_leaks",
-    "known_bad",
+    "find_audit",
     "load_audit",
     "write_audit",
     "write_clean_list",

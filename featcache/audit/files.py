@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from featcache.atomic import write_text
 from featcache.audit.records import Audit
 from featcache.errors import RunError
+
+log = logging.getLogger("featcache")
+
+FOLDER = "audit"  # below results/
 
 
 def write_audit(audit: Audit, file: Path) -> None:
@@ -25,7 +30,20 @@ def load_audit(file: Path) -> Audit:
         ) from None
 
 
+def find_audit(results_dir: Path, fingerprint: str) -> Audit | None:
+    """The audit of the data with this fingerprint; None where there is none that can be read."""
+    for file in sorted((results_dir / FOLDER).glob(f"*-{fingerprint[:8]}.json")):
+        try:
+            found = load_audit(file)
+        except RunError as error:
+            log.warning("%s", error)
+            continue
+        if found.data.fingerprint == fingerprint:
+            return found
+    return None
+
+
 def audit_file(audit: Audit, results_dir: Path) -> Path:
     """Where an audit belongs: one file for each state of a data set."""
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in audit.data.name)
-    return results_dir / "audit" / f"{safe}-{audit.data.fingerprint[:8]}.json"
+    return results_dir / FOLDER / f"{safe}-{audit.data.fingerprint[:8]}.json"

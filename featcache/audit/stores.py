@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from featcache.audit.inspection import audit
 from featcache.audit.records import Audit, AuditedBackbone
-from featcache.records import SILENT, BadImage, Manifest, Progress, digest
+from featcache.records import SILENT, BadImage, Progress
 from featcache.store import FeatureStore
 
 
@@ -34,12 +33,3 @@ def audit_stores(
         for name, store in zip(names, stores, strict=True)
     ]
     return audit(manifest, features, bad, backbones=backbones, progress=progress)
-
-
-def known_bad(manifest: Manifest, cache_dir: Path) -> tuple[BadImage, ...]:
-    """What the quarantine under `cache_dir` lists of the data set's folder; nothing where it has no list."""
-    file = cache_dir / "quarantine" / f"{manifest.name}-{digest(str(manifest.root))[:8]}.csv"
-    if not file.is_file():
-        return ()
-    with file.open(newline="", encoding="utf-8") as stream:
-        return tuple(BadImage(row["path"], row["sha256"], row["reason"]) for row in csv.DictReader(stream))

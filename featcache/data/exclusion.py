@@ -11,6 +11,7 @@ from featcache.records import ImageRecord
 
 HEADER = "path"  # no image's name, which has its class's folder in it
 
+
 def exclude(
     images: Sequence[ImageRecord], classes: Sequence[str], root: Path, file: str | None
 ) -> tuple[list[ImageRecord], list[str]]:

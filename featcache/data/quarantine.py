@@ -29,7 +29,7 @@ def quarantine(
         for i in manifest.images
         if (reason := memo.bad_reason(i.sha256, READER)) is not None
     )
-    file = cache_dir / "quarantine" / f"{manifest.name}-{digest(str(manifest.root))[:8]}.csv"
+    file = _file(manifest, cache_dir)
     if not bad:
         file.unlink(missing_ok=True)  # what it listed has been mended or removed
         return manifest, ()
@@ -62,3 +62,16 @@ def quarantine(
                     f"{manifest.root}: no image of the class {name!r} in {split} can be read. The list is {file}."
                 )
     return readable, bad
+
+
+def quarantined(manifest: Manifest, cache_dir: Path) -> tuple[BadImage, ...]:
+    """What the list under `cache_dir` says of the data set's folder; nothing where there is no list."""
+    file = _file(manifest, cache_dir)
+    if not file.is_file():
+        return ()
+    with file.open(newline="", encoding="utf-8") as stream:
+        return tuple(BadImage(row["path"], row["sha256"], row["reason"]) for row in csv.DictReader(stream))
+
+
+def _file(manifest: Manifest, cache_dir: Path) -> Path:
+    return cache_dir / "quarantine" / f"{manifest.name}-{digest(str(manifest.root))[:8]}.csv"

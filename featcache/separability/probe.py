@@ -31,9 +31,7 @@ def linear_probe(features: NDArray[np.float32], labels: Ints, *, groups: Ints | 
     return None if right is None else float(right.mean())
 
 
-def probe_right(
-    features: NDArray[np.float32], labels: Ints, *, groups: Ints | None = None
-) -> NDArray[np.bool_] | None:
+def probe_right(features: NDArray[np.float32], labels: Ints, *, groups: Ints | None = None) -> NDArray[np.bool_] | None:
     """Which images `[N]` the classifier of `linear_probe` gets right, each in the fold that leaves it out.
 
     Two backbones on the same images compare image by image. None where `linear_probe` is.

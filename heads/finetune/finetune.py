@@ -37,7 +37,16 @@ from heads.finetune.start import Start, load_start
 from heads.finetune.trainer import Trainer
 from heads.module import initial_state
 from heads.record import Result, make_inputs, make_result, write_record
-from heads.runs import Run, load_run_record, recording, results_folder, run_folder, same_run, write_run
+from heads.runs import (
+    Run,
+    load_run_record,
+    recording,
+    results_folder,
+    run_folder,
+    same_run,
+    warn_of_leakage,
+    write_run,
+)
 from heads.stacked import TrainedHead
 
 log = logging.getLogger("featcache")
@@ -106,7 +115,9 @@ def fine_tune(
         if them.agreed(reuse and same_run(folder, inputs) is not None):
             checkpoints.discard()
             log.info("%s: finished before with the same options on the same rows", folder)
-            return replace(load_run_record(folder), reused=True)
+            known = replace(load_run_record(folder), reused=True)
+            warn_of_leakage(known)
+            return known
         job = make_job(options, joined, network, place, them, progress, kept, plain)
         prepare(network.backbone, job)
         with checkpoints.held(fresh=not reuse) as position:

@@ -8,7 +8,6 @@ from typing import Any
 
 from heads.report.sweeps import Sweep, shown
 from heads.report.vega import COLOURS, Spec, chart, scale, tips
-from heads.search.objective import MAXIMISED
 
 
 def best_so_far(sweep: Sweep, place: int) -> Spec:
@@ -16,7 +15,7 @@ def best_so_far(sweep: Sweep, place: int) -> Spec:
     objective = sweep.objectives[place]
     tried = [
         {"trial": t.number, "value": t.values[place], "options": _options(t.options)}
-        for t in shown(sweep.trials, objective in MAXIMISED)
+        for t in shown(sweep.trials, sweep.larger[place])
         if t.values
     ]
     best = [{"trial": trial, "best": values[place]} for trial, values in sweep.history if values[place] is not None]
@@ -78,7 +77,7 @@ def importance(sweep: Sweep) -> Spec:
 
 def parallel_coordinates(sweep: Sweep) -> Spec:
     """Each trial as a line through its options to its value; the best ones are drawn last."""
-    trials = shown(sweep.trials, sweep.objectives[0] in MAXIMISED)
+    trials = shown(sweep.trials, sweep.larger[0])
     columns = {key: [t.options[key] for t in trials] for key in (trials[0].options if trials else {})}
     columns = {k: v for k, v in columns.items() if any(v)}
     columns[sweep.objectives[0]] = [repr(t.values[0]) for t in trials]
@@ -119,7 +118,7 @@ def parallel_coordinates(sweep: Sweep) -> Spec:
                         "field": "value",
                         "type": "quantitative",
                         "title": sweep.objectives[0],
-                        "scale": {"scheme": "cividis", "reverse": sweep.objectives[0] not in MAXIMISED},
+                        "scale": {"scheme": "cividis", "reverse": not sweep.larger[0]},
                         "legend": {"orient": "bottom", "gradientLength": 160},
                     },
                     "tooltip": tips(trial="trial", value=sweep.objectives[0], options="options"),
@@ -147,7 +146,7 @@ def sweep_front(sweep: Sweep) -> Spec:
             "front": "on the Pareto front" if t.number in best else "dominated",
             "options": _options(t.options),
         }
-        for t in shown(sweep.trials, first in MAXIMISED)
+        for t in shown(sweep.trials, sweep.larger[0])
     ]
     domain = ["on the Pareto front", "dominated"]
     return chart(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcache.audit import Audit, exact_leaks, load_audit
+from featcache.audit import Audit, exact_leaks, find_audit
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
 from featcache.store import FeatureStore
@@ -24,8 +24,7 @@ from heads.verdict import agreements, verdict
 
 log = logging.getLogger("featcache")
 
-AUDITS = "audit"  # the folder of audits below results/
-SWEEPS = "sweeps"
+SWEEPS = "sweeps"  # the folder of sweeps below results/
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def collect(
     fingerprint = str(next(iter(here.values())).summary["data"]["fingerprint"])
     manifest = _manifest([path for paths in stores.values() for path in paths], fingerprint)
     images = choose_images(manifest) if manifest is not None else []
-    audit = _audit(results_dir / AUDITS, fingerprint)
+    audit = find_audit(results_dir, fingerprint)
     maps = _maps(stores, images, caches, progress)
     return Contents(
         board=board,
@@ -123,16 +122,6 @@ def _maps(
         progress.advance(1)
     progress.end(f"{len(found)} feature maps in two dimensions")
     return found
-
-
-def _audit(folder: Path, fingerprint: str) -> Audit | None:
-    """The audit of this data, if there is one."""
-    for file in sorted(folder.glob(f"*-{fingerprint[:8]}.json")):
-        try:
-            return load_audit(file)
-        except FeatcacheError as error:
-            log.warning("%s", error)
-    return None
 
 
 def _leakage(

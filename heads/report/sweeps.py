@@ -31,6 +31,7 @@ class Sweep:
 
     name: str
     objectives: tuple[str, ...]
+    larger: tuple[bool, ...]  # whether larger is better, for each
     sampler: str
     trials: tuple[Trial, ...]
     history: tuple[tuple[int, tuple[float | None, ...]], ...]  # trial, best of each objective so far
@@ -59,6 +60,7 @@ def _load(folder: Path) -> Sweep:
     return Sweep(
         name=folder.name,
         objectives=objectives,
+        larger=tuple(direction == "maximize" for direction in document["directions"]),
         sampler=document["options"]["sampler"],
         trials=tuple(_trial(row, objectives, keys) for row in _rows(folder / "trials.csv")),
         history=tuple(

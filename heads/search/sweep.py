@@ -240,6 +240,7 @@ def _finish(
         {
             "options": {**sweep.model_dump(mode="json"), "base": space.base},
             "best": [{"trial": t.number, "options": t.params, "values": t.values, **t.user_attrs} for t in best],
+            "directions": ["maximize" if o in MAXIMISED else "minimize" for o in sweep.objectives],
             "importances": importances,
             "seconds_of_the_last_call": seconds,
         },

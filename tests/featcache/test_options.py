@@ -97,6 +97,7 @@ def test_defaults() -> None:
             "views": None,
             "workers": None,
             "max_bad_fraction": 0.01,
+            "exclude": None,
             "val_fraction": 0.15,
             "test_fraction": 0.15,
             "folds": None,
