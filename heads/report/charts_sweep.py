@@ -9,14 +9,15 @@ from typing import Any
 from heads.report.sweeps import Sweep, shown
 from heads.report.vega import COLOURS, Spec, chart, scale, tips
 
+POOR_TO_GOOD = ["#9fc3da", "#8b8f98", "#c8642b", "#D55E00"]  # to be seen on white and on black
+
 
 def best_so_far(sweep: Sweep, place: int) -> Spec:
     """How the best value of an objective came about, trial by trial."""
     objective = sweep.objectives[place]
     tried = [
-        {"trial": t.number, "value": t.values[place], "options": _options(t.options)}
+        {"trial": t.number, "value": t.values[place], "state": t.state, "options": _options(t.options)}
         for t in shown(sweep.trials, sweep.larger[place])
-        if t.values
     ]
     best = [{"trial": trial, "best": values[place]} for trial, values in sweep.history if values[place] is not None]
     x = {"type": "quantitative", "field": "trial", "title": "trial"}
@@ -26,11 +27,18 @@ def best_so_far(sweep: Sweep, place: int) -> Spec:
         tried,
         [
             {
-                "mark": {"type": "point", "filled": True, "size": 34, "opacity": 0.5, "color": COLOURS[4]},
+                "mark": {"type": "point", "filled": True, "size": 40, "opacity": 0.6, "color": COLOURS[4]},
                 "encoding": {
                     "x": x,
                     "y": {**y, "field": "value"},
-                    "tooltip": tips(trial="trial", value=objective, options="options"),
+                    "shape": {
+                        "field": "state",
+                        "type": "nominal",
+                        "title": None,
+                        "scale": {"domain": ["complete", "pruned"], "range": ["circle", "triangle-down"]},
+                        "legend": {"orient": "bottom"} if any(t["state"] == "pruned" for t in tried) else None,
+                    },
+                    "tooltip": tips(trial="trial", value=objective, state="state", options="options"),
                 },
             },
             {
@@ -81,10 +89,10 @@ def parallel_coordinates(sweep: Sweep) -> Spec:
     columns = {key: [t.options[key] for t in trials] for key in (trials[0].options if trials else {})}
     columns = {k: v for k, v in columns.items() if any(v)}
     columns[sweep.objectives[0]] = [repr(t.values[0]) for t in trials]
-    places, ends = {}, []
+    places, labels = {}, []
     for key, texts in columns.items():
-        places[key], low, high = _positions(texts)
-        ends += [{"option": key, "position": 0, "label": low}, {"option": key, "position": 1, "label": high}]
+        places[key], named = _positions(texts)
+        labels += [{"option": key, "position": position, "label": label} for position, label in named]
     lines = [
         {
             "trial": t.number,
@@ -101,7 +109,16 @@ def parallel_coordinates(sweep: Sweep) -> Spec:
         "type": "ordinal",
         "sort": None,
         "title": None,
-        "axis": {"labelAngle": -20, "labelLimit": 160, "grid": True, "domain": False},
+        # the names without their sections, where they fit; the labels of values stand right of the lines
+        "axis": {
+            "orient": "top",
+            "offset": 8,
+            "labelExpr": "split(datum.label, '.')[length(split(datum.label, '.')) - 1]",
+            "labelAngle": -20,
+            "labelAlign": "left",
+            "grid": True,
+            "domain": False,
+        },
     }
     y = {"field": "position", "type": "quantitative", "axis": None}
     return chart(
@@ -118,15 +135,15 @@ def parallel_coordinates(sweep: Sweep) -> Spec:
                         "field": "value",
                         "type": "quantitative",
                         "title": sweep.objectives[0],
-                        "scale": {"scheme": "cividis", "reverse": not sweep.larger[0]},
+                        "scale": {"range": POOR_TO_GOOD if sweep.larger[0] else POOR_TO_GOOD[::-1]},
                         "legend": {"orient": "bottom", "gradientLength": 160},
                     },
                     "tooltip": tips(trial="trial", value=sweep.objectives[0], options="options"),
                 },
             },
             {
-                "data": {"values": ends},
-                "mark": {"type": "text", "dy": {"expr": "datum.position ? -8 : 9"}, "fontSize": 9, "tooltip": None},
+                "data": {"values": labels},
+                "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 10, "tooltip": None},
                 "encoding": {"x": x, "y": y, "text": {"field": "label"}},
             },
         ],
@@ -188,23 +205,22 @@ def _options(options: Mapping[str, str]) -> str:
     return ", ".join(f"{key.rpartition('.')[2]} {_short(text)}" for key, text in options.items() if text)
 
 
-def _positions(texts: Sequence[str]) -> tuple[list[float], str, str]:
-    """Where values lie between 0 and 1, and what stands at either end: numbers by size (of what spans powers of ten
-    the logarithm), anything else in alphabetical order."""
+def _positions(texts: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Where values lie between 0 and 1, and what is written where: numbers by size (of what spans powers of ten the
+    logarithm) with the two ends named, anything else in alphabetical order with every name."""
     try:
         numbers = [float(t) for t in texts]
     except ValueError:
-        return _ranked(texts)
+        names = sorted(set(texts))
+        place = {name: i / max(1, len(names) - 1) for i, name in enumerate(names)}
+        return [place[t] for t in texts], [(place[name], _short(name)) for name in names]
     low, high = min(numbers), max(numbers)
-    ends = _short(repr(low)), _short(repr(high))
+    ends = [(0.0, _short(repr(low))), (1.0, _short(repr(high)))]
     if low > 0 and high >= 30 * low:
         numbers, low, high = [math.log(n) for n in numbers], math.log(low), math.log(high)
-    return [(n - low) / (high - low) if high > low else 0.5 for n in numbers], *ends
-
-
-def _ranked(texts: Sequence[str]) -> tuple[list[float], str, str]:
-    names = sorted(set(texts))
-    return [names.index(t) / max(1, len(names) - 1) for t in texts], names[0], names[-1]
+    if low == high:
+        return [0.5] * len(numbers), [(0.5, ends[0][1])]
+    return [(n - low) / (high - low) for n in numbers], ends
 
 
 def _short(text: str) -> str:

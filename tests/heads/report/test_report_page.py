@@ -333,7 +333,7 @@ def test_unfreezing_is_marked_in_the_curves_of_phase_2_alone(whole: Watched, pag
     choose(page, PHASE2)
     assert drawn(page, "#plot-top1").locator("g.mark-rule.role-mark line").count() == 2
     choose(page, "tiny")
-    page.wait_for_function("!document.querySelector('#plot-top1 g.mark-rule')")
+    page.wait_for_function("!document.querySelector('#plot-top1 g.mark-rule.role-mark')")
 
 
 def test_a_fine_tuned_run_has_no_map_and_says_why(page: Page) -> None:
