@@ -37,6 +37,8 @@ def choose(board: Leaderboard, count: int, by: Criterion) -> tuple[Row, ...]:
         return _by_front(rows, count)
     if by == "separability":
         rows = sorted(rows, key=_logme, reverse=True)  # equals stay in the leaderboard's order
+        for row in rows:
+            log.info("%s: LogME %.4f", row.run, _logme(row))
     return _distinct(rows)[:count]
 
 

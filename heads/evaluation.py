@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,15 +84,25 @@ def save_predictions(file: Path, splits: Mapping[Split, Predictions], probe: Pro
 
 def load_predictions(file: Path, split: Split) -> Predictions:
     """What `save_predictions` wrote; raises OSError, KeyError or ValueError when it is not there or damaged."""
-    with np.load(file) as arrays:
+    with _arrays(file) as arrays:
         images = tuple(arrays[f"{split}_images"].tolist())
         return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images)
 
 
 def load_probe(file: Path) -> Probe:
     """What `save_predictions` wrote of the probe; raises OSError, KeyError or ValueError when it is not there."""
-    with np.load(file) as arrays:
+    with _arrays(file) as arrays:
         return Probe(arrays["probe_right"], tuple(arrays["probe_images"].tolist()))
+
+
+@contextmanager
+def _arrays(file: Path) -> Iterator[Any]:
+    """The arrays of an .npz file; a damaged one is a ValueError, whichever way it is damaged."""
+    try:
+        with np.load(file) as arrays:
+            yield arrays
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{file}: is damaged ({error})") from None
 
 
 def _module(head: TrainedHead, dims: Sequence[int], device: torch.device) -> torch.nn.Module:

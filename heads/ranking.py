@@ -90,14 +90,15 @@ class Leaderboard:
     fell_back: tuple[str, ...]  # backbones that stand here with random weights although pretrained ones were wanted
     # Of Phase 1 runs by name, how far they are behind the best one: in val top-1 and top-3, and in the linear probe.
     behind: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
+    stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each run: where its features lie
 
     @property
     def feature_maps(self) -> tuple[Row, ...]:
-        """The best Phase 1 run of each backbone with each weights, best first: one row for each feature map."""
-        best: dict[tuple[str, str], Row] = {}
+        """One row for each feature map, best first: the best of the Phase 1 runs on the same stores."""
+        best: dict[tuple[str, ...], Row] = {}
         for row in self.rows:
             if row.phase == 1:
-                best.setdefault((row.backbone, row.weights), row)
+                best.setdefault(self.stores.get(row.run) or (row.backbone, row.weights), row)
         return tuple(best.values())
 
     @property
@@ -144,7 +145,8 @@ def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
     left_out = tuple(r.folder.name for r in runs if _fingerprint(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in compared if c.run.summary["weights_fell_back"])
     behind = _behind([c for c in compared if c.run.summary["phase"] == 1])
-    return Leaderboard(rows, left_out, tuple(fell_back), behind)
+    stores = {name: tuple(one.run.summary.get("stores", ())) for name, one in here.items()}
+    return Leaderboard(rows, left_out, tuple(fell_back), behind, stores)
 
 
 def _behind(phase1: Sequence[_Compared]) -> dict[str, dict[str, Difference]]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.atomic import write_text
-from featcache.errors import DiskFullError
+from featcache.errors import FeatcacheError
 from featcache.joined import Joined
 from featcache.records import ImageRecord, digest
 from featcache.separability import measure
@@ -35,12 +35,13 @@ class Separation:
 
 
 def measure_separability(joined: Joined, cache_dir: Path) -> Separation:
-    """The measures of a run's training images (view 0), of at most MOST of them, chosen by content hash.
+    """The measures of a run's training images (view 0), of at most MOST of them, chosen and put in order by content
+    hash: renaming a file changes nothing, and the folds of the linear probe are the same for every backbone.
 
     What was measured before is read from `separability/` under `cache_dir`: it depends on the features, the labels and
     nothing else.
     """
-    images = _chosen(joined.manifest.of("train"))
+    images = sorted(_chosen(joined.manifest.of("train")), key=lambda i: (i.sha256, i.label, i.name))
     names = tuple(image.name for image in images)
     key = digest([VERSION, joined.identities(), [[i.sha256, i.label] for i in images]])
     memo = cache_dir / "separability" / f"{key[:16]}.json"
@@ -78,5 +79,5 @@ def _known(memo: Path) -> dict[str, Any] | None:
 def _remember(memo: Path, value: dict[str, Any]) -> None:
     try:
         write_text(memo, json.dumps(value))
-    except DiskFullError as error:
+    except (FeatcacheError, OSError) as error:
         log.warning("measures of separability are not remembered: %s", error)

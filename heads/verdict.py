@@ -42,66 +42,80 @@ def agreements(rows: Sequence[Row]) -> list[Agreement]:
     return sorted((a for a in found if a is not None), key=lambda a: -a.tau)
 
 
-def _tied(board: Leaderboard, rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
-    """The rows behind the first that none of the metrics tells from it."""
-    return [r for r in rows if all(board.behind[r.run][m].tied for m in metrics if m in board.behind[r.run])]
-
-
 def _by_heads(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) -> str:
     best, rest = rows[0], rows[1:]
     n = runs[best.run].summary["val"]["top1"]["n"]
-    line = (
-        f"{_name(best, rows)} gives the most separable feature map of {len(rows)}: its heads get {best.val_top1:.3f} "
-        f"[{best.val_top1_low:.3f}, {best.val_top1_high:.3f}] of {n} validation images right (top-3 "
-        f"{best.val_top3:.3f})"
-        if rest
-        else f"{best.backbone} is the only feature map here: its heads get {best.val_top1:.3f} "
-        f"[{best.val_top1_low:.3f}, {best.val_top1_high:.3f}] of {n} validation images right"
-    )
-    tied = _tied(board, rest, ("top1", "top3"))
-    apart = [row for row in rest if row not in tied]
+    right = f"its heads get {best.val_top1:.3f} [{best.val_top1_low:.3f}, {best.val_top1_high:.3f}] of {n} validation"
+    if not rest:
+        return f"{best.backbone} is the only feature map here: {right} images right (top-3 {best.val_top3:.3f})."
+    line = f"{_name(best, rows)} gives the most separable feature map of {len(rows)}: {right} images right (top-3 "
+    line += f"{best.val_top3:.3f})"
+    tied = _tied(board, rest)
     if tied:
         line += f", tied with {_names(tied, rows)}"
-    if apart:
-        metric = "top3" if not board.behind[apart[0].run]["top3"].tied else "top1"
-        line += (
-            f"; ahead of {_name(apart[0], rows)} by {_said(board.behind[apart[0].run][metric])} in {METRICS[metric]}"
-        )
-    elif rest:
-        line += ": so many images cannot tell any of them apart" if len(tied) > 1 else ""
-    return line + "."
+    if len(tied) == len(rest):
+        return f"{line}; {n} images cannot tell {'them' if len(rest) == 1 else 'any of them'} apart."
+    return line + _lead(board, rest, rows) + "."
+
+
+def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
+    """By how much the best is ahead of the first that it is ahead of; "" where it is ahead of none."""
+    for row in rest:
+        behind = board.behind[row.run]
+        metric = next((m for m in ("top3", "top1") if behind[m].low > 0), None)
+        if metric is not None:
+            line = f"; ahead of {_name(row, rows)} by {_said(behind[metric])} in {METRICS[metric]}"
+            top1 = behind["top1"]
+            if top1.high < 0:
+                line += f", though behind it by {-top1.mean:.3f} [{-top1.high:.3f}, {-top1.low:.3f}] in top-1"
+            return line
+    return ""
+
+
+def _tied(board: Leaderboard, rest: Sequence[Row]) -> list[Row]:
+    """The rows that neither top-1 nor top-3 tells from the first."""
+    return [row for row in rest if all(board.behind[row.run][metric].tied for metric in ("top1", "top3"))]
 
 
 def _by_probe(board: Leaderboard, rows: Sequence[Row]) -> str:
-    probed = sorted((r for r in rows if r.linear_probe is not None), key=lambda r: -(r.linear_probe or 0))
+    """What a linear probe says, of the feature maps whose probe can be compared image by image."""
+    behind = {row.run: board.behind[row.run]["linear_probe"] for row in rows if "linear_probe" in board.behind[row.run]}
+    probed = sorted((row for row in rows if row.run in behind), key=lambda r: -(r.linear_probe or 0))
     if not probed:
         return ""
     best, rest = probed[0], probed[1:]
-    also = "also " if best is rows[0] and rest else ""
-    line = f"Without any head, a linear probe of the training images {also}puts {_name(best, rows)} first"
-    line = f"{line} ({best.linear_probe:.3f} right, cross-validated)"
-    tied = _tied(board, rest, ("linear_probe",))
-    apart = [row for row in rest if row not in tied]
+    if not rest:
+        name, right = _name(best, rows), best.linear_probe
+        return f"Without any head, a linear probe gets {right:.3f} of {name}'s training images right, cross-validated."
+    line = f"Without any head, a linear probe of the training images {'also ' if best is rows[0] else ''}puts "
+    line += f"{_name(best, rows)} first ({best.linear_probe:.3f} right, cross-validated)"
+    tied = [row for row in rest if behind[row.run].tied]
     if tied:
         line += f", tied with {_names(tied, rows)}"
-    if apart:
-        line += f"; ahead of {_name(apart[0], rows)} by {_said(board.behind[apart[0].run]['linear_probe'])}"
-    return (line if rest else line.replace(f"puts {_name(best, rows)} first", "gets")) + "."
+    ahead = next((row for row in rest if behind[row.run].low > 0), None)
+    if ahead is not None:
+        line += f"; ahead of {_name(ahead, rows)} by {_said(behind[ahead.run])}"
+    return line + "."
 
 
 def _by_latency(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) -> str:
     best = rows[0]
-    performance = runs[best.run].performance
-    line = f"{_name(best, rows)} takes {best.latency_ms:.1f} ms a pass on {performance['device']} (batch "
-    line += f"{performance['latency_ms']['batch_size']}, {performance['precision']})"
-    fastest = min([best, *_tied(board, rows[1:], ("top1", "top3"))], key=lambda r: r.latency_ms)
+    line = f"{_name(best, rows)} takes {best.latency_ms:.1f} ms a pass on {_conditions(runs[best.run])}"
+    comparable = [r for r in _tied(board, rows[1:]) if _conditions(runs[r.run]) == _conditions(runs[best.run])]
+    fastest = min([best, *comparable], key=lambda r: r.latency_ms)
     if fastest is not best:
         line += f"; the fastest that is tied with it, {_name(fastest, rows)}, takes {fastest.latency_ms:.1f} ms"
     return line + "."
 
 
+def _conditions(run: Run) -> str:
+    """What latencies were measured under: they only compare under the same."""
+    performance = run.performance
+    return f"{performance['device']} (batch {performance['latency_ms']['batch_size']}, {performance['precision']})"
+
+
 def _trust(rows: Sequence[Row]) -> str:
-    found = agreements(rows)
+    found = [a for a in agreements(rows) if a.measure != "effective_rank"]  # larger is not better in that
     if not found:
         return f"Which measure to trust without heads cannot be said from {len(rows)} feature maps."
     best = found[0]
@@ -109,7 +123,9 @@ def _trust(rows: Sequence[Row]) -> str:
         f"Of the measures without heads, {NAMES[best.measure]} orders these {best.n} feature maps most like their "
         f"heads do: Kendall's tau {best.tau:.2f} [{best.low:.2f}, {best.high:.2f}]"
     )
-    return line + (", which may be luck." if best.low <= 0 else ".")
+    # It is the best of several, each of which could have been by luck (Bonferroni).
+    lucky = best.tau <= 0 or best.p * len(found) > 0.05
+    return line + (f", which may be luck: it is the best of {len(found)}." if lucky else ".")
 
 
 def _said(difference: Difference) -> str:
@@ -117,8 +133,11 @@ def _said(difference: Difference) -> str:
 
 
 def _name(row: Row, rows: Sequence[Row]) -> str:
-    """The backbone, and its weights where several stand here."""
-    return f"{row.backbone} ({row.weights})" if sum(r.backbone == row.backbone for r in rows) > 1 else row.backbone
+    """The backbone, with its weights where these tell it from others here, else with its run."""
+    alike = [r for r in rows if r.backbone == row.backbone]
+    if len(alike) == 1:
+        return row.backbone
+    return f"{row.backbone} ({row.weights if sum(r.weights == row.weights for r in alike) == 1 else row.run})"
 
 
 def _names(chosen: Sequence[Row], rows: Sequence[Row]) -> str:

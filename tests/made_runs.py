@@ -30,6 +30,7 @@ def save_run(
     latency_ms: float = 2.0,
     device: str = "a test's device",
     data: str = "d",
+    store: str | None = None,
     **measures: float,
 ) -> Path:
     """A run of a head (seed) for each of `heads`, the images of 100 that it gets right; `top3` by every head, at least.
@@ -55,6 +56,7 @@ def save_run(
         **{"backbone": backbone or name, "weights": weights, "weights_fell_back": False, "features": 10},
         **{"phase": phase, "from_run": None, "from_inputs": None, "best_epoch": 0},
         **{"val": figures, "test": figures, "data": {"fingerprint": data}, "leakage": {}},
+        "stores": [store or f"{backbone or name}-{weights}.h5"],
         "separability": {**dict.fromkeys(MEASURES), "n": len(EVERY), **measures} if measures else None,
     }
     performance = {

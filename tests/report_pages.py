@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import TINY, write_digits
+from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 from typer.testing import CliRunner, Result
 
@@ -144,14 +144,13 @@ def write_results(root: Path) -> Results:
     return at
 
 
-@cache
-def shared_results(base: Path) -> Results:
-    """One for all test files of a process, to be read only."""
-    return write_results(base)
-
-
 def results_for(factory: pytest.TempPathFactory) -> Results:
-    return shared_results(factory.getbasetemp() / "report results")
+    """Made once for all test files and processes of a test run, to be read only."""
+    own = factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "report results"
+    with FileLock(root.with_suffix(".lock")):
+        at = Results(root)
+        return at if at.report.exists() else write_results(root)
 
 
 def browser_path() -> str | None:

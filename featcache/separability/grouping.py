@@ -10,14 +10,18 @@ Ints = NDArray[np.int64]
 
 def together(features: NDArray[np.float32], groups: Ints | None) -> Ints:
     """A number for each image `[N]`, the same for images that are never apart: identical rows, and those of a group.
+    It is that of the first of them, whatever the features: folds that are dealt by it are those of every backbone.
 
     A copy of an image among its neighbours or in the training part would answer for it. Groups that share a row
     become one.
     """
     rows = np.ascontiguousarray(features + np.float32(0))  # -0 becomes 0, which has other bytes
-    _, copies = np.unique(rows.view(np.dtype((np.void, rows.strides[0]))).ravel(), return_inverse=True)
+    _, first, copies = np.unique(
+        rows.view(np.dtype((np.void, rows.strides[0]))).ravel(), return_index=True, return_inverse=True
+    )
+    copies = first.astype(np.int64)[copies]  # a number that does not depend on the features' values
     if groups is None:
-        return copies.astype(np.int64)
+        return copies
     assert len(groups) == len(features)
     _, given = np.unique(groups, return_inverse=True)
     units, before = copies.astype(np.int64), None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heads.report.vega import COLOURS, SHAPES, Spec, filled_later, tips
+from heads.report.vega import COLOURS, SHAPES, WHOLE, Spec, filled_later, tips
+
+LEGEND = 24  # classes: a longer one would be larger than the map, and hovering names them too
 
 
 def feature_map(classes: Sequence[str]) -> Spec:
     """A feature map in two dimensions; the page fills in `points` of x, y, class and image."""
     domain = list(classes)
+    legend = {"orient": "bottom", "columns": 4, "labelLimit": 140} if len(domain) <= LEGEND else None
     hidden = {"axis": None, "type": "quantitative", "scale": {"domain": [-30, 1030]}}
     return filled_later(
         "Feature map in two dimensions, coloured by class",
@@ -24,12 +27,15 @@ def feature_map(classes: Sequence[str]) -> Spec:
                         "type": "nominal",
                         "title": None,
                         "scale": {"domain": domain, "range": [COLOURS[i % len(COLOURS)] for i in range(len(domain))]},
-                        "legend": {"orient": "bottom", "columns": 4, "symbolLimit": 24, "labelLimit": 140},
+                        "legend": {"orient": "bottom", "columns": 4, "labelLimit": 140}
+                        if len(domain) <= LEGEND
+                        else None,
                     },
                     "shape": {
                         "field": "class",
                         "type": "nominal",
                         "scale": {"domain": domain, "range": [SHAPES[i % len(SHAPES)] for i in range(len(domain))]},
+                        "legend": legend,
                     },
                     "tooltip": [{"field": "image", "type": "nominal"}],  # a number, which the page makes a picture
                 },
@@ -42,7 +48,7 @@ def feature_map(classes: Sequence[str]) -> Spec:
 def curves(metrics: Sequence[tuple[str, str]], title: str) -> Spec:
     """Curves over epochs, mean and range over seeds; the page fills in `points`, and `stages` of end-to-end runs."""
     names = [name for _, name in metrics]
-    x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": {"tickMinStep": 1, "format": "d"}}
+    x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": WHOLE}
     legend = {"orient": "bottom", "symbolType": "stroke", "symbolOpacity": 1} if len(names) > 1 else None
     colour = {
         "field": "curve",
@@ -64,14 +70,21 @@ def curves(metrics: Sequence[tuple[str, str]], title: str) -> Spec:
                 "data": {"name": "stages"},
                 "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#888"},
                 "encoding": {
-                    "x": {"field": "epoch", "type": "quantitative"},
+                    "x": x,
                     "tooltip": tips(epoch="from epoch", what="trains"),
                 },
             },
             {
                 "data": {"name": "stages"},
-                "mark": {"type": "text", "align": "left", "dx": 4, "y": 8, "fontSize": 10, "tooltip": None},
-                "encoding": {"x": {"field": "epoch", "type": "quantitative"}, "text": {"field": "label"}},
+                "mark": {
+                    "type": "text",
+                    "align": {"expr": "datum.late ? 'right' : 'left'"},
+                    "dx": {"expr": "datum.late ? -4 : 4"},
+                    "y": 8,
+                    "fontSize": 10,
+                    "tooltip": None,
+                },
+                "encoding": {"x": x, "text": {"field": "label"}},
             },
             {
                 "mark": {"type": "area", "opacity": 0.18, "tooltip": None},

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from heads.report.sweeps import Sweep, shown
-from heads.report.vega import COLOURS, Spec, chart, scale, tips
+from heads.report.vega import COLOURS, WHOLE, Spec, chart, scale, tips
 
 POOR_TO_GOOD = ["#9fc3da", "#8b8f98", "#c8642b", "#D55E00"]  # to be seen on white and on black
 
@@ -20,7 +20,7 @@ def best_so_far(sweep: Sweep, place: int) -> Spec:
         for t in shown(sweep.trials, sweep.larger[place])
     ]
     best = [{"trial": trial, "best": values[place]} for trial, values in sweep.history if values[place] is not None]
-    x = {"type": "quantitative", "field": "trial", "title": "trial"}
+    x = {"type": "quantitative", "field": "trial", "title": "trial", "axis": WHOLE}
     y = {"type": "quantitative", "title": objective, "scale": {"zero": False}}
     return chart(
         f"{objective}: every trial, and the best so far",

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from featcache.atomic import write_text
-from featcache.errors import DiskFullError, FeatcacheError
+from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord, Manifest, digest
 from featcache.store import FeatureStore
 
@@ -69,7 +69,7 @@ def feature_map(stores: Sequence[Path], images: Sequence[ImageRecord], cache_dir
     made = make_map(np.concatenate(parts, axis=1).astype(np.float64))
     try:
         write_text(memo, json.dumps(made.__dict__))
-    except DiskFullError as error:
+    except (FeatcacheError, OSError) as error:
         log.warning("maps are not remembered: %s", error)
     return made
 
@@ -81,12 +81,13 @@ def make_map(features: Matrix) -> FeatureMap:
     their first principal components, begun from the first two, as Kobak and Berens (Nature Communications 2019) do.
     """
     samples, width = features.shape
+    if not np.ptp(features, axis=0).any():  # the same features for every image
+        one = [[0, 0]] * samples
+        return FeatureMap(one, one, 0.0)
     pca = PCA(min(COMPONENTS, samples - 1, width), svd_solver="full")
     components = pca.fit_transform(features - features.mean(axis=0))
     if components.shape[1] < 2:
         components = np.pad(components, ((0, 0), (0, 2 - components.shape[1])))
-    if not components.std():  # the same features for every image
-        return FeatureMap(_scaled(components[:, :2]), _scaled(components[:, :2]), 0.0)
     perplexity = min(30.0, (samples - 1) / 3)
     scaled = components / components[:, 0].std()
     tsne = TSNE(perplexity=perplexity, init=scaled[:, :2] * 1e-4, random_state=0, n_jobs=1).fit_transform(scaled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from heads.ranking import Row
 from heads.report import charts_overview, charts_run, charts_sweep, vega
 from heads.report.contents import Contents
+from heads.report.details import Point
 from heads.report.images import Images
 from heads.report.provenance import provenance_of
 from heads.report.sweeps import Sweep
@@ -91,12 +92,14 @@ def overview_figures(contents: Contents) -> dict[str, Spec]:
 def _shares(contents: Contents) -> list[dict[str, Any]]:
     """Milliseconds by part of the best feature maps."""
     found = []
-    for row in (contents.board.feature_maps or contents.rows)[:SHARES]:
+    rows = (contents.board.feature_maps or contents.rows)[:SHARES]
+    names = [row.backbone for row in rows]
+    for row in rows:
         performance = contents.runs[row.run].performance
         for order, part in enumerate(("preprocess", "backbone", "head")):
             latency = performance.get(f"{part}_ms")  # preprocessing is not known where no image could be timed
             if latency is not None:
-                name = row.backbone if row.phase == 1 else row.run
+                name = row.backbone if names.count(row.backbone) == 1 else f"{row.backbone} ({row.run})"
                 found.append({"backbone": name, "part": part, "ms": round(latency["mean"], 3), "order": order})
     return found
 
@@ -132,7 +135,7 @@ def _run(contents: Contents, row: Row, images: Images) -> dict[str, Any]:
         "curves": [
             [p.curve, names[p.curve], p.epoch, round(p.mean, 5), round(p.low, 5), round(p.high, 5)] for p in one.curves
         ],
-        "stages": [_stage(stage) for stage in summary["stages"] if stage["epoch"] > 0],
+        "stages": [_stage(stage, one.curves) for stage in summary["stages"] if stage["epoch"] > 0],
         "calibration": None
         if one.calibration is None
         else {
@@ -162,13 +165,14 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
     return facts
 
 
-def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """From which epoch on what trains; a label short enough for a figure."""
+def _stage(stage: Mapping[str, Any], curves: Sequence[Point]) -> dict[str, Any]:
+    """From which epoch on what trains; a label short enough for a figure, and whether it is in its right half."""
+    last = max((point.epoch for point in curves), default=0)
     blocks = [b for b in stage["blocks"] if b != "head"]
     what = ", ".join(stage["blocks"])
     label = f"{blocks[0]} on" if len(blocks) > 1 else (blocks[0] if blocks else "head")
     scale = "" if stage["lr_scale"] == 1 else f", rate x {stage['lr_scale']:g}"
-    return {"epoch": stage["epoch"], "label": label + scale, "what": what + scale}
+    return {"epoch": stage["epoch"], "label": label + scale, "what": what + scale, "late": 2 * stage["epoch"] > last}
 
 
 def _confusion(matrix: list[list[int]], classes: list[str]) -> dict[str, Any]:

@@ -92,6 +92,6 @@ def _number(text: str) -> float | None:
 def shown(trials: tuple[Trial, ...], larger: bool) -> list[Trial]:
     """At most MOST_TRIALS completed ones by their first value, the worst first: the best are drawn last."""
     complete = sorted((t for t in trials if t.values), key=lambda t: t.values[0], reverse=not larger)
-    step = -(-len(complete) // MOST_TRIALS) if complete else 1
-    best = complete[-MOST_TRIALS // 4 :]
-    return [*complete[: len(complete) - len(best) : step], *best]
+    rest, best = complete[: -MOST_TRIALS // 4], complete[-MOST_TRIALS // 4 :]
+    step = max(1, -(-len(rest) // (MOST_TRIALS - len(best)))) if rest else 1
+    return [*rest[::step], *best]

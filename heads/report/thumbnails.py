@@ -15,6 +15,7 @@ from PIL import Image
 
 from featcache.atomic import make_folder
 from featcache.data.images import UnreadableImageError, decode_image
+from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord
 
 log = logging.getLogger("featcache")
@@ -46,7 +47,7 @@ def thumbnails(images: Iterable[ImageRecord], cache_dir: Path) -> dict[str, byte
                 "INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", [(h, SIDE, p) for h, p in new.items()]
             )
             return {**found, **new}
-    except sqlite3.Error as error:
+    except (sqlite3.Error, FeatcacheError, OSError) as error:
         log.warning("%s: pictures are not remembered (%s)", cache_dir / FILE, error)
         return _made(wanted)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 HEIGHT = 340  # pixels
 WIDE = 10  # largest over smallest: from here on an axis is logarithmic
 FILE_WIDTH = 640  # pixels, of figures as files
+# Ticks of what is counted: Vega's own fall between whole numbers where there are few of them.
+WHOLE = {
+    "format": "d",
+    "values": {
+        "expr": "sequence(ceil(domain('x')[0]), floor(domain('x')[1]) + 1, "
+        "span(domain('x')) <= 10 ? 1 : 5 * ceil(span(domain('x')) / 50))"
+    },
+}
 CONFIG = {
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif",
     "view": {"stroke": None},
@@ -59,6 +68,7 @@ def save_figure(spec: Spec, folder: Path, name: str) -> list[Path]:
     return [svg, png]
 
 
+@cache
 def script() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, which defines `vegaEmbed`."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VERSION)

@@ -83,7 +83,6 @@ def test_a_feature_that_is_always_the_same_says_nothing_to_distances_and_ranks(c
     same({name: value for name, value in figures(x, labels).items() if name in centred}, found)
 
 
-@pytest.mark.xfail(strict=True, reason="groups are numbered by the bytes of their features, and dealt in that order")
 def test_the_same_images_fall_into_the_same_folds_whatever_the_backbone() -> None:
     rng, labels = np.random.default_rng(0), np.arange(60) % 3
     folds = [deal(labels, together(rng.normal(size=(60, 8)).astype(np.float32), None), FOLDS, SEED) for _ in range(2)]

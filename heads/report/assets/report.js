@@ -82,6 +82,8 @@
         place.dataset.state = "drawn";
         place.setAttribute("role", "figure");
         place.setAttribute("aria-label", spec.description);
+        const menu = place.querySelector("summary");
+        if (menu) menu.setAttribute("aria-label", "Save this figure: " + spec.description);
         return result;
       },
       (error) => {
@@ -102,6 +104,14 @@
     return run.curves
       .filter((point) => curves.includes(point[0]))
       .map(([, curve, epoch, mean, low, high]) => ({ curve, epoch, mean, low, high }));
+  }
+
+  function showCurves(place, run, figure, curves, name) {
+    const points = curvePoints(run, curves);
+    if (points.length) return draw(place, filled(figure, { points, stages: run.stages }), name);
+    place.replaceChildren(make("p", "The curves of this run cannot be read."));
+    place.dataset.state = "none";
+    return undefined;
   }
 
   const waiting = new Map();
@@ -128,7 +138,7 @@
   });
   document.querySelectorAll("[data-curve]").forEach((place) => {
     const run = data.runs[place.dataset.curve];
-    later(place, () => draw(place, filled("run_top1", { points: curvePoints(run, ["val_top1"]), stages: run.stages }), place.dataset.curve));
+    later(place, () => showCurves(place, run, "run_top1", ["val_top1"], place.dataset.curve));
   });
 
   function drawAll() {
@@ -151,8 +161,10 @@
   function sortBy(column, descending) {
     const numeric = board.tHead.rows[0].cells[column].classList.contains("number");
     const key = (row) => (numeric ? Number(row.cells[column].dataset.key) : row.cells[column].dataset.key);
+    const empty = (row) => row.cells[column].textContent === "";
     const compare = (a, b) => (numeric ? key(a) - key(b) : key(a).localeCompare(key(b)));
-    const sorted = lines.slice().sort((a, b) => (descending ? compare(b, a) : compare(a, b)));
+    // Rows without a value come last, whichever way the others go.
+    const sorted = lines.slice().sort((a, b) => empty(a) - empty(b) || (descending ? compare(b, a) : compare(a, b)));
     body.append(...sorted);
     Array.from(board.tHead.rows[0].cells).forEach((cell, place) => {
       cell.setAttribute("aria-sort", place === column ? (descending ? "descending" : "ascending") : "none");
@@ -270,7 +282,8 @@
       item.append(make("span", data.classes[predicted] + " " + probability.toFixed(2), { class: "tag" }));
       list.append(item);
     }
-    if (!run.mistakes.length) list.append(make("li", "None.", { style: "width:auto" }));
+    const none = run.calibration ? "None." : "The predictions of this run cannot be read.";
+    if (!run.mistakes.length) list.append(make("li", none, { class: "wide" }));
   }
 
   function show(name) {
@@ -280,8 +293,8 @@
     showMap(run);
     showConfusion(run);
     showMistakes(run);
-    draw(byId("plot-top1"), filled("run_top1", { points: curvePoints(run, ["val_top1"]), stages: run.stages }), name + "-top1");
-    draw(byId("plot-loss"), filled("run_loss", { points: curvePoints(run, ["train_loss", "val_loss"]), stages: run.stages }), name + "-loss");
+    showCurves(byId("plot-top1"), run, "run_top1", ["val_top1"], name + "-top1");
+    showCurves(byId("plot-loss"), run, "run_loss", ["train_loss", "val_loss"], name + "-loss");
     const place = byId("plot-calibration");
     if (run.calibration) {
       const points = run.calibration.bins.map(([confidence, accuracy, n]) => ({ confidence, accuracy, n }));
@@ -301,6 +314,9 @@
     choice.value = link.dataset.run;
     show(choice.value);
   }));
+  // The page opens with the best run that has a map of its features.
+  const mapped = Array.from(choice.options).find((option) => data.runs[option.value].map !== null);
+  if (mapped) choice.value = mapped.value;
   later(byId("panel"), () => show(choice.value));
   root.dataset.state = "ready";
 })();

@@ -1,0 +1,269 @@
+"""Figures, sweeps, and the short form: every figure can be drawn, and says what it is made from."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import vl_convert
+from PIL import Image
+from report_pages import IMAGE, MARKDOWN, NETWORKS, PHASE2, Results, done, results_for
+
+from featcache.errors import FeatcacheError
+from heads.ranking import Leaderboard, leaderboard
+from heads.report import charts_overview, charts_run, charts_sweep, vega
+from heads.report.contents import Contents, collect
+from heads.report.page import overview_figures
+from heads.report.sweeps import MOST_TRIALS, Sweep, Trial, load_sweeps, shown
+from heads.report.tables import leaderboard_cells, leakage_rows, separability_rows
+from heads.runs import finished_runs
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return results_for(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def contents(results: Results) -> Contents:
+    runs = finished_runs(results.folder)
+    return collect(results.folder, leaderboard(runs), runs)
+
+
+def values(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = spec["data"]["values"]
+    return found
+
+
+def compiled(spec: dict[str, Any], **sets: Any) -> dict[str, Any]:
+    """As Vega understands it; raises where it does not."""
+    found: dict[str, Any] = vl_convert.vegalite_to_vega(json.dumps({**spec, "datasets": sets}), vl_version=vega.VERSION)
+    return found
+
+
+def test_the_front_is_what_nobody_beats() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        points = [(float(a), float(b)) for a, b in rng.integers(0, 6, (12, 2))]  # equal ones too
+        front = charts_overview.front(points)
+        for i, (ms, accuracy) in enumerate(points):
+            beaten = any((a <= ms and b > accuracy) or (a < ms and b >= accuracy) for a, b in points)
+            assert (i in front) != beaten
+    assert charts_overview.front([]) == set()
+    assert charts_overview.front([(1.0, 1.0)]) == {0}
+
+
+def test_every_overview_figure_compiles_and_holds_its_rows(contents: Contents) -> None:
+    figures = overview_figures(contents)
+    assert {"latency_top3", "latency_top1", "latency_split", "macs_latency", "gains"} < set(figures)
+    for name, spec in figures.items():
+        assert compiled(spec)["marks"], name
+        assert spec["description"]
+    by_run = {row.run: row for row in contents.rows}
+    for metric in ("top1", "top3"):
+        points = {p["run"]: p for p in values(figures[f"latency_{metric}"])}
+        assert set(points) == set(by_run)
+        for run, point in points.items():
+            row = by_run[run]
+            assert point["accuracy"] == pytest.approx(getattr(row, f"val_{metric}"), abs=1e-5)
+            assert point["latency"] == pytest.approx(row.latency_ms, abs=1e-3)
+            assert point["low"] <= point["accuracy"] <= point["high"]
+    (gain,) = values(figures["gains"])
+    assert gain["run"] == PHASE2
+    shares = values(figures["latency_split"])
+    for name in NETWORKS.values():
+        parts = {s["part"]: s["ms"] for s in shares if s["backbone"] == name}
+        assert set(parts) == {"preprocess", "backbone", "head"} and all(ms > 0 for ms in parts.values())
+
+
+def test_two_runs_of_one_backbone_are_two_bars(contents: Contents) -> None:
+    """A backbone with other weights is another feature map: their times are not added up in one bar."""
+    first = next(row for row in contents.rows if row.phase == 1)
+    rows = tuple(
+        replace(row, backbone=first.backbone, weights=f"W{i}") for i, row in enumerate(contents.rows) if row.phase == 1
+    )
+    twins = replace(contents, board=Leaderboard(rows, (), ()))
+    shares = values(overview_figures(twins)["latency_split"])
+    assert len({(s["backbone"], s["part"]) for s in shares}) == len(shares)
+
+
+def test_the_figures_of_a_run_compile_with_and_without_data() -> None:
+    one = {"epoch": 0, "curve": "val", "mean": 0.5, "low": 0.4, "high": 0.6}
+    stage = {"epoch": 1, "label": "layer4", "what": "layer4, head"}
+    assert compiled(charts_run.curves([("val_top1", "val")], "validation top-1"), points=[one], stages=[stage])
+    point = {"x": 1, "y": 2, "class": MARKDOWN, "image": "3"}
+    assert compiled(charts_run.feature_map([MARKDOWN, IMAGE]), points=[point])
+    assert compiled(charts_run.feature_map([str(i) for i in range(60)]), points=[])
+    assert compiled(charts_run.calibration(), points=[{"confidence": 0.5, "accuracy": 0.5, "n": 3}])
+
+
+def sweep(count: int = 12, **changes: Any) -> Sweep:
+    def trial(i: int) -> Trial:
+        options = {"a.rate": f"{10.0 ** -(i % 5)}", "a.kind": "xyz"[i % 3], "a.only": "" if i % 2 else "4"}
+        return Trial(i, "complete", ((i * 7 % 12) / 12, float(i)), options, {})
+
+    made = Sweep(
+        name="s",
+        objectives=("val_top1", "macs"),
+        larger=(True, False),
+        sampler="tpe",
+        trials=tuple(map(trial, range(count))),
+        history=tuple((i, (i / 12, 0.0)) for i in range(count)),
+        importances={"a.rate": 0.7, "a.kind": 0.3},
+        best=({"trial": 1, "options": {}, "values": [1]},),
+    )
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 500])
+def test_every_figure_of_a_sweep_compiles(count: int) -> None:
+    one = sweep(count)
+    for spec in (
+        charts_sweep.best_so_far(one, 0),
+        charts_sweep.best_so_far(one, 1),
+        charts_sweep.importance(one),
+        charts_sweep.parallel_coordinates(one),
+        charts_sweep.sweep_front(one),
+    ):
+        assert compiled(spec)["marks"]
+
+
+def test_of_many_trials_the_best_and_some_of_the_rest_are_drawn() -> None:
+    for count in (3, MOST_TRIALS, MOST_TRIALS + 1, 2 * MOST_TRIALS, 5 * MOST_TRIALS + 7):
+        for larger in (True, False):
+            trials = tuple(Trial(i, "complete", (float(i),), {}, {}) for i in range(count))
+            chosen = shown((*trials, Trial(count, "failed", (), {}, {})), larger)
+            numbers = [t.number for t in chosen]
+            assert numbers == sorted(numbers, reverse=not larger)  # the best last
+            assert len(numbers) == len(set(numbers)) <= MOST_TRIALS, count
+            assert numbers[-1] == (count - 1 if larger else 0)
+            if count <= MOST_TRIALS:
+                assert len(numbers) == count
+    assert shown((), True) == []
+
+
+def test_sweeps_are_read_as_they_were_written(results: Results) -> None:
+    one, two = load_sweeps(results.folder / "sweeps")
+    assert (one.name, one.objectives, two.objectives) == ("one", ("val_top1",), ("val_loss", "params"))
+    assert len(one.trials) == len(two.trials) == 8
+    assert set(one.importances) <= {"training.learning_rate", "model.dropout", "training.optimizer"}
+    best = [b for _, (b,) in one.history if b is not None]
+    assert best == sorted(best) and best[-1] == max(t.values[0] for t in one.trials if t.values)
+    front = {b["trial"] for b in two.best}
+    drawn = {p["trial"]: p for p in values(charts_sweep.sweep_front(two))}
+    assert {t for t, p in drawn.items() if p["front"] == "on the Pareto front"} == front
+    for trial, point in drawn.items():
+        beaten = any(
+            q["a"] <= point["a"] and q["b"] <= point["b"] and (q["a"], q["b"]) != (point["a"], point["b"])
+            for q in drawn.values()
+        )
+        assert (trial in front) <= (not beaten)
+
+
+@pytest.mark.parametrize("file", ["sweep.json", "trials.csv", "history.csv"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"trial\nx\n", b"{}", b"[]"])
+def test_a_damaged_sweep_is_passed_over(results: Results, tmp_path: Path, file: str, content: bytes | None) -> None:
+    shutil.copytree(results.folder / "sweeps", tmp_path / "sweeps")
+    damaged = tmp_path / "sweeps" / "one" / file
+    damaged.unlink()
+    if content is not None:
+        damaged.write_bytes(content)
+    found = {s.name: s for s in load_sweeps(tmp_path / "sweeps")}
+    assert "two" in found
+    if "one" in found:  # an empty table is a sweep without trials
+        assert not found["one"].trials or not found["one"].history
+
+
+def test_a_figure_becomes_a_vector_file_and_a_picture(contents: Contents, tmp_path: Path) -> None:
+    spec = overview_figures(contents)["latency_top3"]
+    svg, png = vega.save_figure(spec, tmp_path / "new folder", "latency")
+    text = svg.read_text()
+    assert text.startswith("<svg") and "</svg>" in text and TINY_NAME in text
+    picture = Image.open(png)
+    assert picture.format == "PNG" and picture.width > 2 * vega.FILE_WIDTH * 0.8
+    pixels = np.array(picture.convert("RGB"))
+    assert tuple(pixels[0, 0]) == (255, 255, 255) and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+
+
+TINY_NAME = "conftest:tiny_backbone"
+
+
+def test_a_figure_that_cannot_be_saved_is_an_error_for_people(contents: Contents, tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("no folder")
+    with pytest.raises(FeatcacheError, match="figures"):
+        vega.save_figure(overview_figures(contents)["latency_top3"], tmp_path / "figures", "latency")
+
+
+def test_the_script_ends_no_element_early() -> None:
+    text = vega.script()
+    assert "vegaEmbed" in text and not re.search("</script|<!--", text)
+
+
+def test_scales_are_logarithmic_where_values_span_much() -> None:
+    assert vega.scale([1, 20])["type"] == "log"
+    for plain in ([1, 2], [0, 20], [-1, 20], []):
+        assert "type" not in vega.scale(plain)
+
+
+def test_the_leaderboard_has_a_cell_for_every_row(contents: Contents) -> None:
+    columns = leaderboard_cells(contents)
+    titles = [c.title for c in columns]
+    assert len(titles) == len(set(titles)) and {"rank", "val top-1", "gain", "probe", "run"} <= set(titles)
+    for column in columns:
+        assert len(column.cells) == len(contents.rows) and column.meaning
+    runs = next(c for c in columns if c.title == "run")
+    assert [c.text for c in runs.cells] == [row.run for row in contents.rows]
+    rates = next(c for c in columns if c.title == "val top-1")
+    for cell, row in zip(rates.cells, contents.rows, strict=True):
+        assert cell.text == f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]"
+        assert cell.key == row.val_top1
+
+
+def test_separability_is_in_order_of_agreement(contents: Contents) -> None:
+    rows = separability_rows(contents)
+    known = [r.agreement.tau for r in rows if r.agreement]
+    assert len(known) >= 5 and known == sorted(known, reverse=True)
+    for row in rows:
+        assert len(row.values) == len(NETWORKS)
+        if row.best is not None:
+            assert float(row.values[row.best]) == max(float(v) for v in row.values if v)
+
+
+def test_leakage_is_told_of_every_run(contents: Contents) -> None:
+    assert [row.run for row in leakage_rows(contents)] == [row.run for row in contents.rows]
+
+
+def cells(line: str) -> list[str]:
+    return re.split(r"(?<!\\)\|", line.strip().strip("|"))
+
+
+def test_markdown_holds_together(results: Results, tmp_path: Path) -> None:
+    shutil.copytree(results.folder, tmp_path / "results")
+    for run in ("tiny", "nested"):
+        file = tmp_path / "results" / run / "summary.json"
+        summary = json.loads(file.read_text())
+        summary["backbone"], summary["weights"] = "a|b `c` <i>d</i>", "[w](http://x) *v* \\| u"
+        summary["data"]["path"] = "/data/# <b>|`x`\nnext"
+        file.write_text(json.dumps(summary))
+    done("report", "--format", "md", "--results-dir", tmp_path / "results", "-q")
+    text = (tmp_path / "results" / "report.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    board = lines[: len(NETWORKS) + 1 + 2]
+    assert len(board) == len(NETWORKS) + 3
+    assert {len(cells(line)) for line in board} == {len(cells(board[0]))}
+    assert all(re.fullmatch(r"\s*-+:?\s*", cell) for cell in cells(board[1]))
+    bare = re.sub(r"\\.", "", text)
+    assert not re.search(r"<[a-z/]|`|\]\(http", bare)
+    assert r"a\|b \`c\` \<i\>d\</i\>" in text
+    files = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(files) >= 5
+    for file in files:
+        assert (tmp_path / "results" / file).read_bytes().startswith(b"\x89PNG")
+    for row in leaderboard(finished_runs(tmp_path / "results")).rows:
+        assert f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]" in text
