@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -52,6 +52,7 @@ app.add_typer(cache_app, name="cache")
 app.command()(audit)
 
 By = Literal["accuracy", "pareto", "separability"]
+AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with their square, 30 s for 10,000
 
 
 @app.command()
@@ -71,8 +72,8 @@ def benchmark(
     options = load(configs, set_, cache_dir)
     outcome = _train_all(options, device, results_dir, allow_custom, fresh, verbose, quiet)
     if outcome.done:
-        data = outcome.done[-1].summary["data"]["fingerprint"]
-        board = _leaderboard(results_dir, data)
+        data = outcome.done[-1].summary["data"]
+        board = _leaderboard(results_dir, data["fingerprint"])
         _audit(results_dir, data, cache_dir, verbose, quiet)
         _report(results_dir, board, cache_dir, verbose, quiet)
     outcome.raise_if_failed()
@@ -304,8 +305,9 @@ def report(
             typer.echo(f"{file}: no browser could be started here; open the file by hand.", err=True)
 
 
-def _audit(results_dir: Path, data: str, cache_dir: Path | None, verbose: bool, quiet: bool) -> None:
+def _audit(results_dir: Path, data: dict[str, Any], cache_dir: Path | None, verbose: bool, quiet: bool) -> None:
     """Look the data over by the best backbones, and say what matters; the ranking stands, whatever comes of it."""
+    count = sum(data["images"].values())
     with working(verbose, quiet) as progress:
         from featcache.audit import audit_file, write_audit
         from featcache.cli_audit import audit_runs
@@ -313,8 +315,15 @@ def _audit(results_dir: Path, data: str, cache_dir: Path | None, verbose: bool, 
         from featcache.terminal import consoles
 
         err = consoles()[1]
+        if count > AUDITED:
+            err.print(
+                f"not audited: every pair of {count} images is compared, which takes minutes. `featcache audit "
+                f"--results-dir {results_dir}` does it.",
+                markup=False,
+            )
+            return
         try:
-            found = audit_runs(results_dir, cache_dir, progress, data, reuse=True)
+            found = audit_runs(results_dir, cache_dir, progress, data["fingerprint"], reuse=True)
             write_audit(found, audit_file(found, results_dir))
         except FeatcacheError as error:
             err.print(f"warning: the data was not audited: {error}", style="bold yellow", markup=False)

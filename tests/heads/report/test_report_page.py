@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 from report_pages import (
     CLASSES,
@@ -433,6 +436,27 @@ def test_the_page_is_no_wider_than_the_screen(browser: Browser, results: Results
             drawn(page, "#plot-top1")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert watched.complaints == []
+
+
+@pytest.mark.parametrize(("device", "width"), [("phone", 390), ("desktop", 1280)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_screenshots_show_the_whole_page(
+    browser: Browser, results: Results, tmp_path: Path, device: str, width: int, scheme: Any
+) -> None:
+    """To be looked at: FEATCACHE_SCREENSHOTS names a folder where they stay."""
+    folder = Path(os.environ.get("FEATCACHE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"report-{device}-{scheme}.png"
+    with opened(browser, results.report, viewport={"width": width, "height": 844}, color_scheme=scheme) as watched:
+        complete(watched.page)
+        watched.page.screenshot(path=file, full_page=True)
+        height = watched.page.evaluate("document.documentElement.scrollHeight")
+    with Image.open(file) as picture:
+        assert picture.size == (width, height)
+        rows = np.asarray(picture.convert("L"), dtype=np.float64).std(axis=1)
+    # No stretch of the page as high as half a screen is blank.
+    blank = "".join("01"[int(row < 1)] for row in rows)
+    assert max(len(stretch) for stretch in blank.split("0")) < 422
 
 
 def luminance(colour: str) -> float:
