@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from featcache.cli_audit import audit
 from featcache.cli_cache import cache_app
+from featcache.cli_report import audit_data, report, show_leaderboard, write_page
 from featcache.console import (
     RESULTS,
     AllowCustom,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from featcache.check import Plan
     from featcache.options import Options
     from heads.finetune.plan import Plan as TuningPlan
-    from heads.ranking import Leaderboard
     from heads.runs import Run
 
 
@@ -50,9 +50,9 @@ app = typer.Typer(
 
 app.add_typer(cache_app, name="cache")
 app.command()(audit)
+app.command()(report)
 
 By = Literal["accuracy", "pareto", "separability"]
-AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with their square, 30 s for 10,000
 
 
 @app.command()
@@ -72,10 +72,9 @@ def benchmark(
     options = load(configs, set_, cache_dir)
     outcome = _train_all(options, device, results_dir, allow_custom, fresh, verbose, quiet)
     if outcome.done:
-        data = outcome.done[-1].summary["data"]
-        board = _leaderboard(results_dir, data["fingerprint"])
-        _audit(results_dir, data, cache_dir, verbose, quiet)
-        _report(results_dir, board, cache_dir, verbose, quiet)
+        ranked = show_leaderboard(results_dir, outcome.done[-1].summary["data"]["fingerprint"])
+        audit_data(ranked, cache_dir, verbose, quiet)
+        write_page(ranked, cache_dir, verbose, quiet)
     outcome.raise_if_failed()
 
 
@@ -234,7 +233,8 @@ def finetune(
                 else:  # a process that goes on alone after an error would wait for the others for ever
                     outcome = Outcome(tuple(work(plan) for plan in plans), ())
     if outcome.done and first:
-        _leaderboard(results_dir, data=outcome.done[-1].summary["data"]["fingerprint"])
+        show_leaderboard(results_dir, outcome.done[-1].summary["data"]["fingerprint"])
+        typer.echo(f"`featcache report --results-dir {results_dir}` writes the page anew.")
     outcome.raise_if_failed()
 
 
@@ -277,80 +277,6 @@ def _plans(
         overrides=changes,
         keep_heads=with_heads,
     )
-
-
-@app.command()
-@guarded
-def report(
-    results_dir: ResultsDir = RESULTS,
-    cache_dir: CacheDir = None,
-    form: Annotated[
-        Literal["html", "md"], typer.Option("--format", help="A page to look at, or Markdown for a pull request.")
-    ] = "html",
-    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """Write leaderboard.csv, a page (report.html) and the main figures from the finished runs; trains nothing."""
-    from featcache.errors import OptionsError
-
-    if open_ and form != "html":
-        raise OptionsError(f"report: --open shows the page, and --format {form} writes none. Drop one of the two.")
-    board = _leaderboard(results_dir)
-    file = _report(results_dir, board, cache_dir, verbose, quiet, form)
-    if open_:
-        import webbrowser
-
-        if not webbrowser.open(file.resolve().as_uri()):
-            typer.echo(f"{file}: no browser could be started here; open the file by hand.", err=True)
-
-
-def _audit(results_dir: Path, data: dict[str, Any], cache_dir: Path | None, verbose: bool, quiet: bool) -> None:
-    """Look the data over by the best backbones, and say what matters; the ranking stands, whatever comes of it."""
-    count = sum(data["images"].values())
-    with working(verbose, quiet) as progress:
-        from featcache.audit import audit_file, write_audit
-        from featcache.cli_audit import audit_runs
-        from featcache.errors import FeatcacheError
-        from featcache.terminal import consoles
-
-        err = consoles()[1]
-        if count > AUDITED:
-            err.print(
-                f"not audited: every pair of {count} images is compared, which takes minutes. `featcache audit "
-                f"--results-dir {results_dir}` does it.",
-                markup=False,
-            )
-            return
-        try:
-            found = audit_runs(results_dir, cache_dir, progress, data["fingerprint"], reuse=True)
-            write_audit(found, audit_file(found, results_dir))
-        except FeatcacheError as error:
-            err.print(f"warning: the data was not audited: {error}", style="bold yellow", markup=False)
-            return
-    for line in found.warnings:
-        err.print(f"warning: {line}", style="bold yellow", markup=False)
-
-
-def _report(
-    results_dir: Path,
-    board: Leaderboard,
-    cache_dir: Path | None,
-    verbose: bool,
-    quiet: bool,
-    form: Literal["html", "md"] = "html",
-) -> Path:
-    """Write the report of a leaderboard, and say where it is."""
-    with working(verbose, quiet) as progress:
-        from heads.report import write_report
-        from heads.runs import finished_runs
-
-        written = write_report(
-            results_dir, board, finished_runs(results_dir), form=form, cache_dir=cache_dir, progress=progress
-        )
-    typer.echo(f"{written.report}: the report ({written.report.stat().st_size / 1e6:.1f} MB)")
-    typer.echo(f"{written.figures[0].parent}: {len(written.figures)} figures as SVG and PNG")
-    return written.report
 
 
 @app.command()
@@ -468,45 +394,6 @@ def _train_all(
                 scratch=scratch,
             )
             return run_each(options, work, progress)
-
-
-def _leaderboard(results_dir: Path, data: str | None = None) -> Leaderboard:
-    """Write leaderboard.csv and show it, with the verdict."""
-    from featcache.errors import RunError
-    from featcache.terminal import consoles, leaderboard_table
-    from heads.ranking import leaderboard, write_leaderboard
-    from heads.runs import finished_runs
-    from heads.verdict import verdict
-
-    runs = finished_runs(results_dir)
-    if not runs:
-        raise RunError(f"{results_dir}: holds no finished run. Run `featcache benchmark` or `featcache train` first.")
-    board: Leaderboard = leaderboard(runs, data)
-    file = results_dir / "leaderboard.csv"
-    write_leaderboard(board, file)
-    out, err = consoles()
-    out.print(leaderboard_table(board.rows, [board.tied(r) for r in board.rows], board.top))
-    if board.top:
-        out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
-    for line in [*verdict(board, {run.folder.name: run for run in runs}), *board.gains()]:
-        out.print(line, markup=False, highlight=False)
-    if any(board.tied(r) for r in board.rows):
-        out.print("= a tie: equal ranks differ by less than the 95% interval of their difference on val")
-    out.print(f"{file}: {len(board.rows)} runs", markup=False)
-    if board.left_out:
-        err.print(
-            f"{len(board.left_out)} runs on other data are left out, such as {board.left_out[0]}",
-            markup=False,
-        )
-    if board.fell_back:
-        err.print(
-            f"\nNO PRETRAINED WEIGHTS for {len(board.fell_back)} of these backbones: they stand here with seeded "
-            "random weights (column weights).\nThis ranking says nothing about the pretrained networks. Run again "
-            "where the model hubs can be reached.",
-            style="bold yellow",
-            markup=False,
-        )
-    return board
 
 
 def main() -> None:

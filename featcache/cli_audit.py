@@ -22,12 +22,13 @@ from featcache.console import (
     load,
     working,
 )
+from featcache.errors import DataError, OptionsError, OutputError, RunError
 
 if TYPE_CHECKING:
     from featcache.audit import Audit
-    from featcache.extraction import Extraction
+    from featcache.data.scratch import Scratch
     from featcache.options import Options
-    from featcache.records import Progress
+    from featcache.records import BadImage, Manifest, Progress
     from heads.runs import Run
 
 BACKBONES = 3  # of the leaderboard, that are asked without CONFIG
@@ -40,6 +41,16 @@ class _Output:
     results_dir: Path
     clean: Path | None
     with_suspects: bool
+    exclude: str | None  # data.exclude of what is looked at
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What one backbone has seen of the data."""
+
+    store: Path
+    manifest: Manifest  # of the images that can be read
+    bad: tuple[BadImage, ...]
 
 
 @guarded
@@ -66,25 +77,25 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Find copies, leaks between splits, suspect labels, outliers and unreadable files; no image is changed."""
-    from featcache.errors import OptionsError
-
     if with_suspects and write_clean is None:
         raise OptionsError("audit: --with-suspects goes with --write-clean FILE, which is not there.")
     if not configs and (set_ or device is not None):
         raise OptionsError("audit: --set and --device go with CONFIG, which is not there: finished runs are read.")
     options = _options(load(configs, set_, cache_dir)) if configs else []
-    output = _Output(results_dir, write_clean, with_suspects)
     with working(verbose, quiet) as progress:
         if options:
+            output = _Output(results_dir, write_clean, with_suspects, options[0].data.exclude)
+            _require_target(write_clean, [_data_folder(options[0])])
             _extract_and_show(options, device, allow_custom, progress, output)
         else:
-            _show(audit_runs(results_dir, cache_dir, progress), output)
+            runs = _best_runs(results_dir)
+            output = _Output(results_dir, write_clean, with_suspects, _exclude_of(runs[0]))
+            _require_target(write_clean, [Path(run.summary["data"]["path"]) for run in runs])
+            _show(_of_runs(runs, cache_dir, progress), output)
 
 
 def _options(loaded: list[Options]) -> list[Options]:
     """What to extract for each backbone: plain views alone, however many files are bad; all on one data set."""
-    from featcache.errors import OptionsError
-
     first = loaded[0]
     for one in loaded:
         if _data(one) != _data(first):
@@ -98,12 +109,38 @@ def _options(loaded: list[Options]) -> list[Options]:
     return [part.model_copy(update={"data": data}) for one in loaded for part in one.parts]
 
 
+def _require_target(file: Path | None, data: list[Path]) -> None:
+    """Before any work; raises OptionsError where the clean list could not be written, or must not."""
+    from featcache.audit import require_target
+
+    if file is not None:
+        require_target(file, data)
+
+
+def _data_folder(options: Options) -> Path:
+    """Where the images lie, or will lie: the demo's are written below the cache."""
+    from featcache.data.digits import NAME
+
+    return Path(options.cache.dir, "demo") if options.data.path == NAME else _place(options.data.path)
+
+
+def _place(name: str) -> Path:
+    try:
+        return Path(name).expanduser().resolve()
+    except RuntimeError:  # ~somebody who has no home: said when it is opened
+        return Path(name)
+
+
 def _data(options: Options) -> dict[str, object]:
     """What of the options decides which images there are, and in which split."""
     data = options.data
-    path = str(Path(data.path).expanduser().resolve())
-    exclude = data.exclude and str(Path(data.exclude).expanduser().resolve())
-    return {"path": path, "exclude": exclude, "val_fraction": data.val_fraction, "test_fraction": data.test_fraction}
+    exclude = data.exclude and str(_place(data.exclude))
+    return {
+        "path": str(_place(data.path)),
+        "exclude": exclude,
+        "val_fraction": data.val_fraction,
+        "test_fraction": data.test_fraction,
+    }
 
 
 def _differences(first: Options, other: Options) -> str:
@@ -120,21 +157,53 @@ def _extract_and_show(
 ) -> None:
     """Audit by what could be extracted; the backbones that failed are named at the end."""
     from featcache.batch import run_each, shared_scratch
-    from featcache.extraction import extract
 
     with shared_scratch(options) as scratch:
-        work = partial(extract, device=device, allow_custom=allow_custom, progress=progress, scratch=scratch)
+        work = partial(_look, device=device, allow_custom=allow_custom, progress=progress, scratch=scratch)
         outcome = run_each(options, work, progress)
     if outcome.done:
-        _show(_of_extractions(outcome.done, progress), output)
+        _show(_of_looks(outcome.done, progress), output)
     outcome.raise_if_failed()
 
 
-def _of_extractions(done: tuple[Extraction, ...], progress: Progress) -> Audit:
+def _look(
+    options: Options, *, device: str | None, allow_custom: bool, progress: Progress, scratch: Scratch | None
+) -> _Looked:
+    """Extract what is missing. A class with no readable image left in a split, which nothing can be trained on, is a
+    finding here: all that could be read is in the store by the time that `extract` refuses it."""
+    from featcache.extraction import extract
+
+    try:
+        done = extract(options, device=device, allow_custom=allow_custom, progress=progress, scratch=scratch)
+    except DataError as error:
+        return _of_the_rest(options, allow_custom, error)
+    return _Looked(done.store.path, done.manifest, done.bad)
+
+
+def _of_the_rest(options: Options, allow_custom: bool, refusal: DataError) -> _Looked:
+    """What there is beside the unreadable files; raises the `refusal` where it was for another reason."""
+    from featcache.backbones import describe_backbone
+    from featcache.data import load_manifest
+    from featcache.data.quarantine import quarantined
+    from featcache.store import FeatureStore
+
+    manifest, _ = load_manifest(options.data, options.cache.dir)  # raises what `extract` did, if that was here
+    bad = quarantined(manifest, Path(options.cache.dir))
+    readable = manifest.without({one.sha256 for one in bad})
+    if not bad or not readable.images:
+        raise refusal
+    info, _ = describe_backbone(options, allow_custom=allow_custom)
+    return _Looked(FeatureStore(options.cache.dir, info).path, readable, bad)
+
+
+def _of_looks(done: tuple[_Looked, ...], progress: Progress) -> Audit:
+    """By all of them; a file that could not be read by one of them, for whatever moment, is bad."""
     from featcache.audit import audit_stores
 
-    paths = list(dict.fromkeys(e.store.path for e in done))
-    return audit_stores(paths, done[-1].manifest.fingerprint, done[-1].bad, progress)
+    bad = {one.name: one for looked in done for one in looked.bad}
+    paths = list(dict.fromkeys(looked.store for looked in done))
+    readable = done[-1].manifest.without({one.sha256 for one in bad.values()})
+    return audit_stores(paths, readable, bad.values(), progress)
 
 
 def audit_runs(
@@ -142,11 +211,11 @@ def audit_runs(
 ) -> Audit:
     """Audit the data with the fingerprint `data` (default: that of the run finished last) by the stores of the best
     backbones; with `reuse`, an audit by the same stores that is there already is given back."""
-    from featcache import __version__
-    from featcache.audit import audit_stores, find_audit
-    from featcache.data.quarantine import quarantined
-    from featcache.errors import RunError
-    from featcache.store import FeatureStore
+    return _of_runs(_best_runs(results_dir, data), cache_dir, progress, results_dir if reuse else None)
+
+
+def _best_runs(results_dir: Path, data: str | None = None) -> list[Run]:
+    """The best run of each of the best backbones; raises RunError where there is none."""
     from heads.ranking import leaderboard
     from heads.runs import finished_runs
 
@@ -158,58 +227,74 @@ def audit_runs(
         )
     board = leaderboard(list(runs.values()), data)
     best = list(dict.fromkeys(row.backbone for row in board.rows))[:BACKBONES]
-    chosen = [next(runs[row.run] for row in board.rows if row.backbone == name) for name in best]
-    paths = list(dict.fromkeys(path for run in chosen for path in _stores(run, cache_dir)))
-    fingerprint = str(chosen[0].summary["data"]["fingerprint"])
-    bad = quarantined(FeatureStore.at(paths[0]).dataset(fingerprint), paths[0].parent)
-    known = find_audit(results_dir, fingerprint) if reuse else None
+    return [next(runs[row.run] for row in board.rows if row.backbone == name) for name in best]
+
+
+def _of_runs(runs: list[Run], cache_dir: Path | None, progress: Progress, reuse: Path | None = None) -> Audit:
+    """By their stores; an audit below the folder `reuse` that is by the same ones is given back."""
+    from featcache import __version__
+    from featcache.audit import audit_stores, find_audit
+    from featcache.data.quarantine import quarantined
+    from featcache.store import FeatureStore
+
+    paths = list(dict.fromkeys(path for run in runs for path in _stores(run, cache_dir)))
+    fingerprint = str(runs[0].summary["data"]["fingerprint"])
+    manifest = FeatureStore.at(paths[0]).dataset(fingerprint)
+    bad = quarantined(manifest, paths[0].parent)
+    known = find_audit(reuse, fingerprint) if reuse is not None else None
     if (
         known is not None
         and (known.featcache, known.quarantined) == (__version__, bad)
         and [b.store for b in known.backbones] == [path.name for path in paths]
     ):
         return known
-    return audit_stores(paths, fingerprint, bad, progress)
+    return audit_stores(paths, manifest, bad, progress)
 
 
 def _stores(run: Run, cache_dir: Path | None) -> list[Path]:
-    """The stores that a run was trained on; raises RunError where it does not say."""
+    """The stores that a run was trained on."""
+    from heads.runs import cache_of
+
+    folder = cache_dir or cache_of(run)
+    return [folder / str(name) for name in run.summary["stores"]]
+
+
+def _exclude_of(run: Run) -> str | None:
+    """The run's data.exclude; None where there is none, or the run does not say."""
     import json
 
-    from featcache.errors import RunError
-
     try:
-        folder = cache_dir or Path(json.loads((run.folder / "options.json").read_text())["cache"]["dir"])
-        return [folder / str(name) for name in run.summary["stores"]]
+        exclude = json.loads((run.folder / "options.json").read_text(encoding="utf-8"))["data"]["exclude"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(
-            f"{run.folder}: does not say which features it was trained on. Name options files: audit CONFIG..."
-        ) from None
+        return None
+    return str(exclude) if exclude is not None else None
 
 
 def _show(found: Audit, output: _Output) -> None:
-    """Write the audit, and the clean list where it is wanted, and print both."""
+    """Print the audit before anything is written: what was found is seen in any case."""
     from featcache.audit import audit_file, clean_list, emptied, write_audit, write_clean_list
     from featcache.terminal import consoles
-    from featcache.terminal_audit import print_audit
+    from featcache.terminal_audit import print_audit, print_clean_list
 
-    file = audit_file(found, output.results_dir)
-    write_audit(found, file)
     out, err = consoles()
     print_audit(found, out)
-    out.print(f"\n{file}: the whole audit", markup=False)
     excluded = clean_list(found, output.with_suspects)
     if output.clean is not None:
-        write_clean_list(excluded, output.clean)
-        out.print(
-            f"{output.clean}: {len(excluded)} files to leave out. Look it over, then use it: "
-            f"--set data.exclude={output.clean}",
-            markup=False,
-        )
+        other = None if output.exclude is None or _place(output.exclude) == output.clean.resolve() else output.exclude
+        print_clean_list(write_clean_list(excluded, output.clean), other, out)
         for sentence in emptied(found, excluded):
             err.print(f"warning: {sentence}", style="bold yellow", markup=False)
     elif excluded:
         out.print(
-            f"Next: --write-clean FILE lists {len(excluded)} files for data.exclude to leave out; no image is changed.",
+            f"\nNext: --write-clean FILE lists {len(excluded)} files for data.exclude to leave out; no image is "
+            "changed.",
             markup=False,
         )
+    file = audit_file(found, output.results_dir)
+    try:
+        write_audit(found, file)
+    except OSError as error:
+        raise OutputError(
+            f"{file}: the audit cannot be written ({error.strerror}). Choose another folder with --results-dir."
+        ) from None
+    out.print(f"\n{file}: the whole audit", markup=False)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from featcache.audit import Audit
+    from featcache.audit import Audit, Written
     from featcache.audit.records import ExactGroup, NearGroup
 
 SHOWN = 10  # lines of each list; the audit's file has all
@@ -38,6 +38,17 @@ def print_audit(audit: Audit, console: Console) -> None:
     _print_table(console, "Farthest from all others", _outliers(audit) if audit.outliers else None)
     _print_table(console, "Images", _balance(audit))
     _list(console, "Unreadable", (f"{b.name}: {b.reason}" for b in audit.quarantined))
+
+
+def print_clean_list(written: Written, other: str | None, console: Console) -> None:
+    """What became of the clean list, and how to use it; `other` is a list that the audit left out already."""
+    said = f"{written.added} files to leave out"
+    if written.kept:
+        said = f"{written.added} files added to the {written.kept} that it listed, which stay"
+    use = f"then use it: --set data.exclude={written.file}"
+    if other is not None:
+        use = f"then put it together with data.exclude ({other}): it names what is to go beside"
+    _say(console, f"\n{written.file}: {said}. Look it over, {use}")
 
 
 def _groups(groups: Sequence[ExactGroup] | Sequence[NearGroup], what: str) -> str:

@@ -89,6 +89,14 @@ def load_predictions(file: Path, split: Split) -> Predictions:
         return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images)
 
 
+def predictions_of(folder: Path, split: Split) -> Predictions | None:
+    """Those of the run in `folder`; None where they are not there or damaged."""
+    try:
+        return load_predictions(folder / "predictions.npz", split)
+    except (OSError, KeyError, ValueError):
+        return None
+
+
 def load_probe(file: Path) -> Probe:
     """What `save_predictions` wrote of the probe; raises OSError, KeyError or ValueError when it is not there."""
     with _arrays(file) as arrays:
@@ -99,7 +107,7 @@ def load_probe(file: Path) -> Probe:
 def _arrays(file: Path) -> Iterator[Any]:
     """The arrays of an .npz file; a damaged one is a ValueError, whichever way it is damaged."""
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
             yield arrays
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{file}: is damaged ({error})") from None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from featcache.atomic import write_text
 from featcache.records import digest
 from heads.agreement import MEASURES
-from heads.evaluation import Predictions, Probe, load_predictions, load_probe
+from heads.evaluation import Predictions, Probe, load_probe, predictions_of
 from heads.metrics import interval, outcome, resampled_means
 from heads.runs import Run
 
@@ -98,7 +98,7 @@ class Leaderboard:
         best: dict[tuple[str, ...], Row] = {}
         for row in self.rows:
             if row.phase == 1:
-                best.setdefault(self.stores.get(row.run) or (row.backbone, row.weights), row)
+                best.setdefault(self.stores[row.run], row)
         return tuple(best.values())
 
     @property
@@ -145,7 +145,7 @@ def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
     left_out = tuple(r.folder.name for r in runs if _fingerprint(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in compared if c.run.summary["weights_fell_back"])
     behind = _behind([c for c in compared if c.run.summary["phase"] == 1])
-    stores = {name: tuple(one.run.summary.get("stores", ())) for name, one in here.items()}
+    stores = {name: tuple(one.run.summary["stores"]) for name, one in here.items()}
     return Leaderboard(rows, left_out, tuple(fell_back), behind, stores)
 
 
@@ -156,8 +156,9 @@ def _behind(phase1: Sequence[_Compared]) -> dict[str, dict[str, Difference]]:
     best = max(probed, key=lambda c: c.probed, default=None)
     for one in phase1:
         found[one.run.folder.name] = {m: phase1[0].difference(one, m) for m in ("top1", "top3")}
-        if best is not None and one.probe is not None:
-            found[one.run.folder.name]["linear_probe"] = best.probe_difference(one)
+        probed_apart = best.probe_difference(one) if best is not None and one.probe is not None else None
+        if probed_apart is not None:
+            found[one.run.folder.name]["linear_probe"] = probed_apart
     return found
 
 
@@ -246,12 +247,14 @@ class _Compared:
         assert self.probe is not None
         return float(self.probe.right.mean())
 
-    def probe_difference(self, other: _Compared) -> Difference:
-        """This run less the other in the linear probe; paired by image."""
+    def probe_difference(self, other: _Compared) -> Difference | None:
+        """This run less the other in the linear probe; paired by image. None where they looked at other images."""
         assert self.probe is not None
         assert other.probe is not None
-        assert self.probe.images == other.probe.images  # the same data, and the same choice from it
-        apart = self.probe.right.astype(np.float64) - other.probe.right
+        mine, theirs = np.argsort(self.probe.images), np.argsort(other.probe.images)
+        if [self.probe.images[i] for i in mine] != [other.probe.images[i] for i in theirs]:
+            return None
+        apart = self.probe.right[mine].astype(np.float64) - other.probe.right[theirs]
         return Difference(self.probed - other.probed, *interval(resampled_means(apart[None])))
 
     @cached_property
@@ -264,10 +267,7 @@ class _Compared:
 
     @cached_property
     def _predictions(self) -> Predictions | None:
-        try:
-            return load_predictions(self.run.folder / "predictions.npz", "val")
-        except (OSError, KeyError, ValueError):
-            return None
+        return predictions_of(self.run.folder, "val")
 
     @cached_property
     def _resampled(self) -> dict[str, NDArray[np.float64]]:

@@ -152,6 +152,7 @@ def _summary(options: Options, joined: Joined, inputs: dict[str, Any], result: R
             "folds": options.data.folds,
         },
         "stores": joined.stores,
+        "cache_dir": str(joined.parts[0].store.path.parent.resolve()),
         "head_seconds": result.seconds,
         "inputs": inputs,
     }

@@ -51,7 +51,7 @@ RUN_FILES = frozenset(
 )
 SUMMARY_KEYS = {
     *("backbone", "weights", "weights_fell_back", "features", "phase", "best_epoch", "val", "test", "data"),
-    *("separability", "leakage"),
+    *("separability", "leakage", "stores", "cache_dir"),
 }
 PERFORMANCE_KEYS = {
     "latency_ms",
@@ -234,6 +234,25 @@ def warn_of_leakage(run: Run) -> None:
     """Say so, where a run was judged by images that it had seen."""
     if line := leakage_line(run.summary["leakage"]):
         log.warning("%s: %s", run.summary["backbone"], line)
+
+
+def cache_of(run: Run) -> Path:
+    """The cache that the run's features were kept in: where it says, or beside the results where both were moved."""
+    said = Path(run.summary["cache_dir"])
+    beside = run.folder.resolve().parent.parent / said.name
+    return said if said.is_dir() or not beside.is_dir() else beside
+
+
+def unreadable_runs(results_dir: Path) -> list[str]:
+    """Why folders that look like runs are passed over, a sentence for each."""
+    found = []
+    for file in sorted(results_dir.glob("*/summary.json")):
+        try:
+            load_run_record(file.parent)
+        except RunError as error:
+            if not file.parent.name.startswith("."):
+                found.append(str(error))
+    return found
 
 
 def _alive(suffix: str) -> bool:

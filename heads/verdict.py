@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from heads.agreement import MEASURES, Agreement, agreement
@@ -31,7 +32,9 @@ def verdict(board: Leaderboard, runs: Mapping[str, Run]) -> list[str]:
     if not rows:
         return []
     several = len(rows) > 1
-    said = [_by_heads(board, rows, runs), _by_probe(board, rows), _by_latency(board, rows, runs)]
+    best = runs[rows[0].run]
+    said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), _by_probe(board, rows)]
+    said.append(_by_latency(board, rows, runs))
     return [line for line in [*said, _trust(rows) if several else ""] if line]
 
 
@@ -54,8 +57,17 @@ def _by_heads(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) 
     if tied:
         line += f", tied with {_names(tied, rows)}"
     if len(tied) == len(rest):
-        return f"{line}; {n} images cannot tell {'them' if len(rest) == 1 else 'any of them'} apart."
+        return f"{line}; {n} images cannot tell {'the other' if len(rest) == 1 else 'any of them'} from it."
     return line + _lead(board, rest, rows) + "."
+
+
+def _by_chance(best: Row, run: Run) -> str:
+    """A word where the best accuracy is no better than that of a constant answer."""
+    counts = [one["n"] for one in run.summary["per_class"]["val"]]
+    share = max(counts) / sum(counts)
+    if best.val_top1_low > share:
+        return ""
+    return f"That is not told from always saying the most frequent class, which gets {share:.3f} right."
 
 
 def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
@@ -95,6 +107,9 @@ def _by_probe(board: Leaderboard, rows: Sequence[Row]) -> str:
     ahead = next((row for row in rest if behind[row.run].low > 0), None)
     if ahead is not None:
         line += f"; ahead of {_name(ahead, rows)} by {_said(behind[ahead.run])}"
+    lost = [row for row in rows if row.linear_probe is not None and row.run not in behind]
+    if lost:
+        line += f"; {_names(lost, rows)} cannot be compared image by image"
     return line + "."
 
 
@@ -119,13 +134,14 @@ def _trust(rows: Sequence[Row]) -> str:
     if not found:
         return f"Which measure to trust without heads cannot be said from {len(rows)} feature maps."
     best = found[0]
+    alike = [NAMES[a.measure] for a in found if math.isclose(a.tau, best.tau)]
     line = (
-        f"Of the measures without heads, {NAMES[best.measure]} orders these {best.n} feature maps most like their "
-        f"heads do: Kendall's tau {best.tau:.2f} [{best.low:.2f}, {best.high:.2f}]"
+        f"Of the measures without heads, {_listed(alike)} {'orders' if len(alike) == 1 else 'order'} these {best.n} "
+        f"feature maps most like their heads do: Kendall's tau {best.tau:.2f} [{best.low:.2f}, {best.high:.2f}]"
     )
     # It is the best of several, each of which could have been by luck (Bonferroni).
     lucky = best.tau <= 0 or best.p * len(found) > 0.05
-    return line + (f", which may be luck: it is the best of {len(found)}." if lucky else ".")
+    return line + (f", which may be luck among {len(found)}." if lucky else ".")
 
 
 def _said(difference: Difference) -> str:
@@ -141,5 +157,8 @@ def _name(row: Row, rows: Sequence[Row]) -> str:
 
 
 def _names(chosen: Sequence[Row], rows: Sequence[Row]) -> str:
-    names = [_name(row, rows) for row in chosen]
+    return _listed([_name(row, rows) for row in chosen])
+
+
+def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -57,6 +57,8 @@ def save_run(
         **{"phase": phase, "from_run": None, "from_inputs": None, "best_epoch": 0},
         **{"val": figures, "test": figures, "data": {"fingerprint": data}, "leakage": {}},
         "stores": [store or f"{backbone or name}-{weights}.h5"],
+        "cache_dir": str(results / "cache"),
+        "per_class": {"val": [{"class": "a", "recall": 1.0, "n": 50}, {"class": "b", "recall": 1.0, "n": 50}]},
         "separability": {**dict.fromkeys(MEASURES), "n": len(EVERY), **measures} if measures else None,
     }
     performance = {

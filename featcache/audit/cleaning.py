@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from featcache.atomic import write_text
 from featcache.audit.records import Audit, AuditedImage, Suspect
 from featcache.records import SPLITS
-
-HEADER = "path,reason,sha256\n"
 
 
 @dataclass(frozen=True)
@@ -71,14 +65,6 @@ def emptied(audit: Audit, excluded: Iterable[Excluded]) -> list[str]:
         for split in SPLITS
         if 0 < getattr(count, split) <= gone[count.name, split]
     ]
-
-
-def write_clean_list(excluded: Iterable[Excluded], file: Path) -> None:
-    """`file` as CSV with the columns path, reason, sha256; every cell is quoted, so that any name survives."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    rows.writerows([e.name, e.reason, e.sha256] for e in excluded)
-    write_text(file, HEADER + text.getvalue())
 
 
 def _copies(audit: Audit) -> Iterator[AuditedImage]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from featcache.audit.balance import balance_notes
 from featcache.audit.records import Audit, Suspect
+from featcache.records import SPLITS
 
 
 def warnings(audit: Audit, *, enough: bool) -> tuple[str, ...]:
@@ -14,6 +15,7 @@ def warnings(audit: Audit, *, enough: bool) -> tuple[str, ...]:
         *_leaks(audit),
         *_conflicts(audit),
         *_unreadable(audit),
+        *_gone(audit),
         *_labels(audit),
         *_copies(audit),
         *_outliers(audit),
@@ -50,6 +52,16 @@ def _unreadable(audit: Audit) -> Iterator[str]:
     bad = audit.quarantined
     if bad:
         yield f"{_count(len(bad), 'file')} cannot be read as an image, such as {bad[0].name} ({bad[0].reason})."
+
+
+def _gone(audit: Audit) -> Iterator[str]:
+    for split in SPLITS:
+        names = [count.name for count in audit.balance if not getattr(count, split)]
+        if names and audit.quarantined:
+            yield (
+                f"No image of {' or '.join(map(repr, names))} in {split} can be read: nothing can be trained on this "
+                "data before some are mended, or the class is taken out of every split."
+            )
 
 
 def _labels(audit: Audit) -> Iterator[str]:

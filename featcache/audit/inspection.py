@@ -53,27 +53,16 @@ def audit(
     assert all(len(f) == len(manifest.images) for f in features.values())
     progress.begin("audit", len(features) + 1, "backbones")
     first, content = _contents(manifest)
-    seen = {}
-    for name, rows in features.items():
-        turned = directions(rows[first])
-        seen[name] = Seen(turned, nearest(turned, KNOWN))
-        progress.advance(1)
+    seen = _seen(features, first, progress)
     exact = exact_groups(manifest)
     numbers = near_copies(seen, lambda numbers: _kept(manifest, content, exact, numbers))
     groups = numbers[content] if seen else content
     near = _near_groups(manifest, content, seen, numbers)
     found = leaks(manifest, groups.tolist())
-    data = AuditedData(
-        manifest.name,
-        str(manifest.root),
-        manifest.fingerprint,
-        manifest.classes,
-        {split: len(manifest.of(split)) for split in SPLITS},
-    )
     parts = Audit(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         featcache=__version__,
-        data=data,
+        data=_data(manifest),
         backbones=tuple(backbones if backbones is not None else map(AuditedBackbone, features)),
         exact=exact,
         near=near,
@@ -92,6 +81,21 @@ def _contents(manifest: Manifest) -> tuple[Ints, Ints]:
     """The first image of each distinct content `[D]`, and the number of each image's content `[N]`."""
     _, first, content = np.unique([i.sha256 for i in manifest.images], return_index=True, return_inverse=True)
     return first.astype(np.int64), content.astype(np.int64)
+
+
+def _seen(features: Features, first: Ints, progress: Progress) -> dict[str, Seen]:
+    """The contents whose `first` images `[D]` these are, as each backbone sees them."""
+    seen = {}
+    for name, rows in features.items():
+        turned = directions(rows[first])
+        seen[name] = Seen(turned, nearest(turned, KNOWN))
+        progress.advance(1)
+    return seen
+
+
+def _data(manifest: Manifest) -> AuditedData:
+    images = {split: len(manifest.of(split)) for split in SPLITS}
+    return AuditedData(manifest.name, str(manifest.root), manifest.fingerprint, manifest.classes, images)
 
 
 def _kept(manifest: Manifest, content: Ints, exact: Sequence[ExactGroup], numbers: Ints) -> NDArray[np.bool_]:
@@ -128,10 +132,10 @@ def _suspects(manifest: Manifest, features: Features, groups: Ints) -> tuple[Sus
     p = probabilities(features.values(), labels, groups)
     if p is None:
         return ()
-    verdict = confident_learning(p, labels)
+    issues = confident_learning(p, labels)
     found = []
-    for place in verdict.order[: max(LISTED, int(verdict.flagged.sum()))].tolist():
-        image, other = manifest.images[place], int(verdict.suggested[place])
+    for place in issues.order[: max(LISTED, int(issues.flagged.sum()))].tolist():
+        image, other = manifest.images[place], int(issues.suggested[place])
         found.append(
             Suspect(
                 name=image.name,
@@ -141,7 +145,7 @@ def _suspects(manifest: Manifest, features: Features, groups: Ints) -> tuple[Sus
                 suggested=manifest.classes[other],
                 p_label=round(float(p[place, image.label]), 4),
                 p_suggested=round(float(p[place, other]), 4),
-                flagged=bool(verdict.flagged[place]),
+                flagged=bool(issues.flagged[place]),
             )
         )
     return tuple(found)

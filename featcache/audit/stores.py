@@ -8,19 +8,18 @@ from pathlib import Path
 
 from featcache.audit.inspection import audit
 from featcache.audit.records import Audit, AuditedBackbone
-from featcache.records import SILENT, BadImage, Progress
+from featcache.records import SILENT, BadImage, Manifest, Progress
 from featcache.store import FeatureStore
 
 
 def audit_stores(
-    paths: Sequence[Path], fingerprint: str, bad: Iterable[BadImage] = (), progress: Progress = SILENT
+    paths: Sequence[Path], manifest: Manifest, bad: Iterable[BadImage] = (), progress: Progress = SILENT
 ) -> Audit:
-    """Audit the data set `fingerprint` by view 0 of the stores at `paths`, the first of which describes it.
+    """Audit the images of `manifest` by view 0 of the stores at `paths`; `bad` are the files that cannot be read.
 
-    Raises StoreError where a store is missing or damaged, or does not know the data set.
+    Raises StoreError where a store is missing or damaged, or lacks some of the images.
     """
     stores = [FeatureStore.at(path) for path in paths]
-    manifest = stores[0].dataset(fingerprint)
     hashes = [i.sha256 for i in manifest.images]
     counted = Counter(s.info.identity.backbone for s in stores)
     # Two stores of one backbone differ by its weights or input size: their files' names tell them apart.

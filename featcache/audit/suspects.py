@@ -25,7 +25,7 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class LabelIssues:
     """What confident learning says of N labels."""
 
     order: Ints  # [N], the most suspect first: flagged ones, then by normalised margin
@@ -82,7 +82,7 @@ def _out_of_fold(x: Matrix, labels: Ints, fold: Ints) -> Matrix:
     return found
 
 
-def confident_learning(p: Matrix, labels: Ints) -> Verdict:
+def confident_learning(p: Matrix, labels: Ints) -> LabelIssues:
     """Which labels `[N]` the probabilities `p` `[N, K]` contradict.
 
     Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels", section 3: the
@@ -101,4 +101,4 @@ def confident_learning(p: Matrix, labels: Ints) -> Verdict:
     others[every, labels] = -1
     suggested = np.where(flagged, confident, others.argmax(axis=1))
     margin = p[every, labels] - others.max(axis=1)
-    return Verdict(np.lexsort((margin, ~flagged)), flagged, suggested)
+    return LabelIssues(np.lexsort((margin, ~flagged)), flagged, suggested)

@@ -53,14 +53,19 @@ def read_exclusion(file: Path, known: set[str]) -> list[str]:
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            lines = _Lines(stream)
-            cells = [(row[0], lines.first) for row in lines.records() if row and row[0]]
+            return names_listed(stream, known)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(
             f"data.exclude: {file} cannot be read ({reason}). Expected a CSV or a list with one file on each line; "
             "`featcache audit --write-clean` writes one. Take data.exclude out to leave out nothing."
         ) from None
+
+
+def names_listed(stream: Iterator[str], known: set[str]) -> list[str]:
+    """`read_exclusion` of the lines of an open file; raises csv.Error where they are no CSV."""
+    lines = _Lines(stream)
+    cells = [(row[0], lines.first) for row in lines.records() if row and row[0]]
     # In a plain list a name may hold commas, unquoted.
     return list(dict.fromkeys(line if cell not in known and line in known else cell for cell, line in cells))
 

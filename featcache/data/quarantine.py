@@ -54,14 +54,19 @@ def quarantine(
         first,
         file,
     )
-    readable = manifest.without({b.sha256 for b in bad})
+    left = readable(manifest, memo)
     for split in SPLITS:
         for label, name in enumerate(manifest.classes):
-            if not any(i.label == label for i in readable.of(split)):
+            if not any(i.label == label for i in left.of(split)):
                 raise DataError(
                     f"{manifest.root}: no image of the class {name!r} in {split} can be read. The list is {file}."
                 )
-    return readable, bad
+    return left, bad
+
+
+def readable(manifest: Manifest, memo: HashMemo) -> Manifest:
+    """The manifest less what `memo` knows to be unreadable."""
+    return manifest.without({i.sha256 for i in manifest.images if memo.bad_reason(i.sha256, READER) is not None})
 
 
 def quarantined(manifest: Manifest, cache_dir: Path) -> tuple[BadImage, ...]:

@@ -16,8 +16,9 @@ def knn_accuracy(
 ) -> float | None:
     """Share of images, 0 to 1, whose `k` nearest other images vote for their class; larger is better.
 
-    Leave-one-out on features `[N, F]` of labels `[N]`, by cosine similarity. Most votes win; among classes with equally
-    many, the one whose votes are more similar in sum. The features' scale and rotation do not matter.
+    The nearest-neighbour rule (Cover and Hart, "Nearest neighbor pattern classification", IEEE Trans. Inf. Theory,
+    1967), leave-one-out on features `[N, F]` of labels `[N]`, by cosine similarity. Most votes win; among classes with
+    equally many, the one whose votes are more similar in sum. The features' scale and rotation do not matter.
 
     Identical rows, and images of the same one of `groups` `[N]`, are no neighbours of each other. The only image of a
     class is always wrong. None for a single class, and where all images are one group.
@@ -53,7 +54,8 @@ def _vote(similar: NDArray[np.float32], classes: Ints, k: int) -> Ints:
 def centroid_accuracy(features: NDArray[np.float32], labels: Ints, *, groups: Ints | None = None) -> float | None:
     """Share of images, 0 to 1, that are nearer to the mean of their class than to any other; larger is better.
 
-    Leave-one-out on features `[N, F]` of labels `[N]`, by Euclidean distance: the mean is that of the other images of
+    The nearest class mean classifier (Mensink et al., "Distance-based image classification", TPAMI 2013), leave-one-out
+    on features `[N, F]` of labels `[N]`, by Euclidean distance: the mean is that of the other images of
     the class. The features' common scale and their rotation do not matter.
 
     Identical rows, and images of the same one of `groups` `[N]`, are left out together. The only image of a class is

@@ -27,9 +27,7 @@ def feature_map(classes: Sequence[str]) -> Spec:
                         "type": "nominal",
                         "title": None,
                         "scale": {"domain": domain, "range": [COLOURS[i % len(COLOURS)] for i in range(len(domain))]},
-                        "legend": {"orient": "bottom", "columns": 4, "labelLimit": 140}
-                        if len(domain) <= LEGEND
-                        else None,
+                        "legend": legend,
                     },
                     "shape": {
                         "field": "class",
@@ -63,52 +61,25 @@ def curves(metrics: Sequence[tuple[str, str]], title: str) -> Spec:
         "scale": {"domain": names, "range": [[1, 0], [6, 3]][: len(names)]},
         "legend": legend,
     }
+    mean = {"field": "mean", "type": "quantitative"}
+    low = {"field": "low", "type": "quantitative", "title": title, "scale": {"zero": False}}
     return filled_later(
         title,
         [
-            {
-                "data": {"name": "stages"},
-                "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#888"},
-                "encoding": {
-                    "x": x,
-                    "tooltip": tips(epoch="from epoch", what="trains"),
-                },
-            },
-            {
-                "data": {"name": "stages"},
-                "mark": {
-                    "type": "text",
-                    "align": {"expr": "datum.late ? 'right' : 'left'"},
-                    "dx": {"expr": "datum.late ? -4 : 4"},
-                    "y": 8,
-                    "fontSize": 10,
-                    "tooltip": None,
-                },
-                "encoding": {"x": x, "text": {"field": "label"}},
-            },
+            *_stage_layers(x),
             {
                 "mark": {"type": "area", "opacity": 0.18, "tooltip": None},
-                "encoding": {
-                    "x": x,
-                    "y": {"field": "low", "type": "quantitative", "title": title, "scale": {"zero": False}},
-                    "y2": {"field": "high"},
-                    "color": colour,
-                },
+                "encoding": {"x": x, "y": low, "y2": {"field": "high"}, "color": colour},
             },
             {
                 "mark": {"type": "line", "tooltip": None},
-                "encoding": {
-                    "x": x,
-                    "y": {"field": "mean", "type": "quantitative"},
-                    "color": colour,
-                    "strokeDash": dash,
-                },
+                "encoding": {"x": x, "y": mean, "color": colour, "strokeDash": dash},
             },
             {
-                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0},
+                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0, "aria": False},
                 "encoding": {
                     "x": x,
-                    "y": {"field": "mean", "type": "quantitative"},
+                    "y": mean,
                     "color": colour,
                     "tooltip": tips(curve="curve", epoch="epoch", mean="mean over seeds", low="lowest", high="highest"),
                 },
@@ -116,6 +87,30 @@ def curves(metrics: Sequence[tuple[str, str]], title: str) -> Spec:
         ],
         height=210,
     )
+
+
+def _stage_layers(x: Spec) -> list[Spec]:
+    """Where blocks begin to train, each named in a line of its own."""
+    return [
+        {
+            "data": {"name": "stages"},
+            "mark": {"type": "rule", "strokeDash": [3, 3], "color": "#888"},
+            "encoding": {"x": x, "tooltip": tips(epoch="from epoch", what="trains")},
+        },
+        {
+            "data": {"name": "stages"},
+            "mark": {
+                "type": "text",
+                "align": {"expr": "datum.late ? 'right' : 'left'"},
+                "dx": {"expr": "datum.late ? -4 : 4"},
+                "y": 8,
+                "dy": {"expr": "13 * datum.line"},
+                "fontSize": 10,
+                "tooltip": None,
+            },
+            "encoding": {"x": x, "text": {"field": "label"}},
+        },
+    ]
 
 
 def calibration() -> Spec:

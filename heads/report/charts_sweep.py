@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heads.report.sweeps import Sweep, shown
+from heads.report.sweeps import Sweep, Trial, shown
 from heads.report.vega import COLOURS, WHOLE, Spec, chart, scale, tips
 
 POOR_TO_GOOD = ["#9fc3da", "#8b8f98", "#c8642b", "#D55E00"]  # to be seen on white and on black
@@ -27,17 +27,18 @@ def best_so_far(sweep: Sweep, place: int) -> Spec:
         tried,
         [
             {
-                "mark": {"type": "point", "filled": True, "size": 40, "opacity": 0.6, "color": COLOURS[4]},
+                "mark": {
+                    "type": "point",
+                    "filled": True,
+                    "size": 40,
+                    "opacity": 0.6,
+                    "color": COLOURS[4],
+                    "aria": False,
+                },
                 "encoding": {
                     "x": x,
                     "y": {**y, "field": "value"},
-                    "shape": {
-                        "field": "state",
-                        "type": "nominal",
-                        "title": None,
-                        "scale": {"domain": ["complete", "pruned"], "range": ["circle", "triangle-down"]},
-                        "legend": {"orient": "bottom"} if any(t["state"] == "pruned" for t in tried) else None,
-                    },
+                    "shape": _state_shape(legend=any(t["state"] == "pruned" for t in tried)),
                     "tooltip": tips(trial="trial", value=objective, state="state", options="options"),
                 },
             },
@@ -55,6 +56,16 @@ def best_so_far(sweep: Sweep, place: int) -> Spec:
         ],
         height=240,
     )
+
+
+def _state_shape(legend: bool) -> Spec:
+    return {
+        "field": "state",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": ["complete", "pruned"], "range": ["circle", "triangle-down"]},
+        "legend": {"orient": "bottom"} if legend else None,
+    }
 
 
 def importance(sweep: Sweep) -> Spec:
@@ -86,24 +97,7 @@ def importance(sweep: Sweep) -> Spec:
 def parallel_coordinates(sweep: Sweep) -> Spec:
     """Each trial as a line through its options to its value; the best ones are drawn last."""
     trials = shown(sweep.trials, sweep.larger[0])
-    columns = {key: [t.options[key] for t in trials] for key in (trials[0].options if trials else {})}
-    columns = {k: v for k, v in columns.items() if any(v)}
-    columns[sweep.objectives[0]] = [repr(t.values[0]) for t in trials]
-    places, labels = {}, []
-    for key, texts in columns.items():
-        places[key], named = _positions(texts)
-        labels += [{"option": key, "position": position, "label": label} for position, label in named]
-    lines = [
-        {
-            "trial": t.number,
-            "option": key,
-            "position": round(places[key][i], 4),
-            "value": round(t.values[0], 5),
-            "options": _options(t.options),
-        }
-        for i, t in enumerate(trials)
-        for key in columns
-    ]
+    lines, labels = _lines(trials, sweep.objectives[0])
     x = {
         "field": "option",
         "type": "ordinal",
@@ -126,18 +120,12 @@ def parallel_coordinates(sweep: Sweep) -> Spec:
         lines,
         [
             {
-                "mark": {"type": "line", "strokeWidth": 1.4, "opacity": 0.5},
+                "mark": {"type": "line", "strokeWidth": 1.4, "opacity": 0.5, "aria": False},
                 "encoding": {
                     "x": x,
                     "y": y,
                     "detail": {"field": "trial"},
-                    "color": {
-                        "field": "value",
-                        "type": "quantitative",
-                        "title": sweep.objectives[0],
-                        "scale": {"range": POOR_TO_GOOD if sweep.larger[0] else POOR_TO_GOOD[::-1]},
-                        "legend": {"orient": "bottom", "gradientLength": 160},
-                    },
+                    "color": _value_colour(sweep, [t.values[0] for t in trials]),
                     "tooltip": tips(trial="trial", value=sweep.objectives[0], options="options"),
                 },
             },
@@ -149,6 +137,46 @@ def parallel_coordinates(sweep: Sweep) -> Spec:
         ],
         height=280,
     )
+
+
+def _lines(trials: Sequence[Trial], objective: str) -> tuple[list[Spec], list[Spec]]:
+    """Where each trial's line passes each of its options, and what is written there."""
+    columns = {key: [t.options[key] for t in trials] for key in (trials[0].options if trials else {})}
+    columns = {k: v for k, v in columns.items() if any(v)}
+    columns[objective] = [repr(t.values[0]) for t in trials]
+    places, labels = {}, []
+    for key, texts in columns.items():
+        places[key], named = _positions(texts)
+        labels += [{"option": key, "position": position, "label": label} for position, label in named]
+    lines = [
+        {
+            "trial": t.number,
+            "option": key,
+            "position": round(places[key][i], 4),
+            "value": round(t.values[0], 5),
+            "options": _options(t.options),
+        }
+        for i, t in enumerate(trials)
+        for key in columns
+    ]
+    return lines, labels
+
+
+def _value_colour(sweep: Sweep, values: Sequence[float]) -> Spec:
+    small = max((abs(v) for v in values), default=0) < 100
+    return {
+        "field": "value",
+        "type": "quantitative",
+        "title": sweep.objectives[0],
+        "scale": {"range": POOR_TO_GOOD if sweep.larger[0] else POOR_TO_GOOD[::-1]},
+        "legend": {
+            "orient": "bottom",
+            "gradientLength": 160,
+            "gradientOpacity": 1,
+            "tickCount": 3,
+            "format": ".3f" if small else ".3~s",
+        },
+    }
 
 
 def sweep_front(sweep: Sweep) -> Spec:
@@ -165,21 +193,18 @@ def sweep_front(sweep: Sweep) -> Spec:
         }
         for t in shown(sweep.trials, sweep.larger[0])
     ]
+    x = {"field": "b", "type": "quantitative", "title": second, "scale": scale([p["b"] for p in points])}
+    y = {"field": "a", "type": "quantitative", "title": first, "scale": {"zero": False}}
     domain = ["on the Pareto front", "dominated"]
     return chart(
         f"{first} against {second}",
         points,
         [
             {
-                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.8},
+                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.8, "aria": False},
                 "encoding": {
-                    "x": {
-                        "field": "b",
-                        "type": "quantitative",
-                        "title": second,
-                        "scale": scale([p["b"] for p in points]),
-                    },
-                    "y": {"field": "a", "type": "quantitative", "title": first, "scale": {"zero": False}},
+                    "x": x,
+                    "y": y,
                     "color": {
                         "field": "front",
                         "type": "nominal",

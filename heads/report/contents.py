@@ -13,13 +13,13 @@ from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
 from featcache.store import FeatureStore
 from heads.agreement import Agreement
-from heads.evaluation import Predictions, load_predictions
+from heads.evaluation import predictions_of
 from heads.leakage import leakage
 from heads.ranking import Leaderboard, Row
 from heads.report.details import Detail, detail
 from heads.report.maps import FeatureMap, choose_images, feature_map
 from heads.report.sweeps import Sweep, load_sweeps
-from heads.runs import Run
+from heads.runs import Run, cache_of
 from heads.verdict import agreements, verdict
 
 log = logging.getLogger("featcache")
@@ -62,7 +62,7 @@ def collect(
     """Read what `board` ranks; features from `cache_dir`, by default from where each run's options say."""
     here = {run.folder.name: run for run in runs if run.folder.name in {row.run for row in board.rows}}
     details = {row.run: detail(here[row.run]) for row in board.rows}
-    caches = {name: cache_dir or _cache_of(one) for name, one in details.items()}
+    caches = {name: cache_dir or cache_of(run) for name, run in here.items()}
     stores = {
         name: tuple(caches[name] / store for store in run.summary["stores"])
         for name, run in here.items()
@@ -85,13 +85,9 @@ def collect(
         manifest=manifest,
         leakage=_leakage(here, manifest, audit),
         audit=audit,
-        sweeps=tuple(load_sweeps(results_dir / SWEEPS)),
+        sweeps=tuple(load_sweeps(results_dir / SWEEPS, fingerprint)),
         cache_dir=caches[board.rows[0].run],
     )
-
-
-def _cache_of(one: Detail) -> Path:
-    return Path(str(one.options.get("cache", {}).get("dir", "cache")))
 
 
 def _key(paths: Sequence[Path]) -> str:
@@ -135,18 +131,14 @@ def _leakage(
         leaks = exact_leaks(manifest)
     if not any(leaks.values()):
         return {}
+    splits: tuple[Split, ...] = ("val", "test")
     found = {}
     for name, run in runs.items():
-        seen = _predictions(run)
-        if seen:
-            own = {**leaks, "val": frozenset()} if run.summary["data"]["folds"] else leaks
-            found[name] = leakage(seen, own)
+        seen = {split: one for split in splits if (one := predictions_of(run.folder, split)) is not None}
+        if len(seen) < len(splits):
+            continue
+        folded = run.summary["data"]["folds"] is not None
+        found[name] = leakage(seen, {**leaks, "val": frozenset()} if folded else leaks)
+        if folded:  # exact copies share a fold, near ones need not: what is without them is not known
+            found[name]["val"] |= {"top1_without": None, "top3_without": None}
     return found
-
-
-def _predictions(run: Run) -> dict[Split, Predictions]:
-    splits: tuple[Split, ...] = ("val", "test")
-    try:
-        return {split: load_predictions(run.folder / "predictions.npz", split) for split in splits}
-    except (OSError, KeyError, ValueError):
-        return {}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.evaluation import Predictions, load_predictions
+from heads.evaluation import Predictions, predictions_of
 from heads.runs import Run
 
 BINS = 10  # of the reliability curve
@@ -72,7 +72,7 @@ class Detail:
 
 def detail(run: Run) -> Detail:
     """Read from the files of a run; what is damaged or absent stays empty."""
-    seen = _predictions(run)
+    seen = predictions_of(run.folder, "val")
     place = _best_seed(run)
     probabilities = None if seen is None else softmax(seen.logits[min(place, len(seen.logits) - 1)])
     return Detail(
@@ -113,13 +113,6 @@ def mistakes(probabilities: NDArray[np.float64], seen: Predictions) -> tuple[Mis
     wrong = np.flatnonzero(predicted != seen.labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return tuple(Mistake(seen.images[i], int(seen.labels[i]), int(predicted[i]), float(confidence[i])) for i in order)
-
-
-def _predictions(run: Run) -> Predictions | None:
-    try:
-        return load_predictions(run.folder / "predictions.npz", "val")
-    except (OSError, KeyError, ValueError):
-        return None
 
 
 def _best_seed(run: Run) -> int:

@@ -67,6 +67,8 @@ def feature_map(stores: Sequence[Path], images: Sequence[ImageRecord], cache_dir
         log.warning("no map: %s", error)
         return None
     made = make_map(np.concatenate(parts, axis=1).astype(np.float64))
+    if not cache_dir.is_dir():  # a page never makes a cache where none is
+        return made
     try:
         write_text(memo, json.dumps(made.__dict__))
     except (FeatcacheError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from heads.ranking import Row
 from heads.report.contents import Contents
 from heads.report.tables import leakage_rows, leaked_splits
 
@@ -44,7 +45,7 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
             _row(
                 [
                     f"{row.rank}{' =' if board.tied(row) else ''}",
-                    _text(row.backbone if row.phase == 1 else f"{row.backbone} (fine-tuned)"),
+                    _text(_name(row, contents.rows)),
                     _text(row.weights),
                     f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]",
                     f"{row.val_top3:.3f}",
@@ -67,6 +68,14 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
     for title, file in figures:
         lines += ["", f"![{title}]({file})"]
     return "\n".join([*lines, ""])
+
+
+def _name(row: Row, rows: Sequence[Row]) -> str:
+    """The backbone; with the run where the backbone has several rows."""
+    notes = ["fine-tuned"] if row.phase == 2 else []
+    if sum(other.backbone == row.backbone for other in rows) > 1:
+        notes.append(row.run)
+    return f"{row.backbone} ({', '.join(notes)})" if notes else row.backbone
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -21,6 +21,8 @@ from heads.report.sweeps import Sweep
 from heads.report.tables import (
     AUDIT_MOST,
     MeasureRow,
+    condition,
+    conditions,
     leaderboard_cells,
     leakage_rows,
     leaked_splits,
@@ -31,6 +33,7 @@ HERE = Path(__file__).parent / "assets"
 MATRIX = 20  # classes: of more a confusion matrix is no longer read, and the pairs most often confused are listed
 PAIRS = 20
 SHARES = 30  # bars of the latency by part
+LINES = 4
 Spec = dict[str, Any]
 
 
@@ -41,6 +44,7 @@ def render(contents: Contents) -> str:
     sweeps = [_sweep(sweep, place, figures) for place, sweep in enumerate(contents.sweeps)]
     audit = _audit(contents, images)
     measured = separability_rows(contents)
+    different = sorted(set(conditions(contents).values()))
     data = {
         "figures": {**figures, **_run_figures(contents)},
         "classes": _classes(contents),
@@ -57,6 +61,8 @@ def render(contents: Contents) -> str:
         board=contents.board,
         first=contents.runs[contents.rows[0].run],
         columns=leaderboard_cells(contents),
+        conditions=different,
+        latency="mean of one pass" + (f" on {different[0]}" if len(different) == 1 else ", conditions differ"),
         leakage=leakage_rows(contents),
         leaked_splits=leaked_splits(contents),
         measures=[(one.name, one.title, _tau(one)) for one in measured if f"separability_{one.name}" in figures],
@@ -75,12 +81,12 @@ def render(contents: Contents) -> str:
 
 def overview_figures(contents: Contents) -> dict[str, Spec]:
     """The figures that compare runs, by name."""
-    rows, maps = contents.rows, contents.board.feature_maps
+    rows, maps, measured = contents.rows, contents.board.feature_maps, conditions(contents)
     figures = {
-        "latency_top3": charts_overview.latency_accuracy(rows, "top3"),
-        "latency_top1": charts_overview.latency_accuracy(rows, "top1"),
-        "latency_split": charts_overview.latency_split(_shares(contents)),
-        "macs_latency": charts_overview.macs_latency(maps or rows),
+        "latency_top3": charts_overview.latency_accuracy(rows, "top3", measured),
+        "latency_top1": charts_overview.latency_accuracy(rows, "top1", measured),
+        "latency_split": charts_overview.latency_split(_shares(contents), list(measured.values())),
+        "macs_latency": charts_overview.macs_latency(maps or rows, measured),
     }
     figures |= {f"separability_{name}": spec for name, spec in charts_overview.separability(maps).items()}
     gained = [row for row in rows if row.gain_top1 is not None]
@@ -123,6 +129,7 @@ def _run(contents: Contents, row: Row, images: Images) -> dict[str, Any]:
     """What the page shows of one run when it is chosen."""
     run, one = contents.runs[row.run], contents.details[row.run]
     summary = run.summary
+    later = [stage for stage in summary["stages"] if stage["epoch"] > 0]
     names = {"train_loss": "train", "val_loss": "val", "val_top1": "val"}
     return {
         "backbone": row.backbone,
@@ -135,7 +142,7 @@ def _run(contents: Contents, row: Row, images: Images) -> dict[str, Any]:
         "curves": [
             [p.curve, names[p.curve], p.epoch, round(p.mean, 5), round(p.low, 5), round(p.high, 5)] for p in one.curves
         ],
-        "stages": [_stage(stage, one.curves) for stage in summary["stages"] if stage["epoch"] > 0],
+        "stages": [_stage(stage, one.curves, line) for line, stage in enumerate(later)],
         "calibration": None
         if one.calibration is None
         else {
@@ -149,12 +156,12 @@ def _run(contents: Contents, row: Row, images: Images) -> dict[str, Any]:
 
 def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
     run = contents.runs[row.run]
-    performance, data = run.performance, run.summary["data"]
+    data = run.summary["data"]
     facts = [
         ("validation top-1", f"{row.val_top1:.4f} [{row.val_top1_low:.4f}, {row.val_top1_high:.4f}]"),
         ("validation top-3", f"{row.val_top3:.4f} [{row.val_top3_low:.4f}, {row.val_top3_high:.4f}]"),
         ("test top-1, top-3", f"{row.test_top1:.4f}, {row.test_top3:.4f}"),
-        ("latency", f"{row.latency_ms:.2f} ms (p95 {row.latency_p95_ms:.2f}), {performance['device']}"),
+        ("latency", f"{row.latency_ms:.2f} ms (p95 {row.latency_p95_ms:.2f}), {condition(run.performance)}"),
         ("compute", f"{row.macs / 1e9:.3f} GMACs, {row.params / 1e6:.2f} M parameters"),
         ("best epoch", f"{run.best_epoch} of seed {run.summary['best_seed']}"),
         ("seeds", f"{len(run.summary['seeds'])}"),
@@ -165,14 +172,21 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
     return facts
 
 
-def _stage(stage: Mapping[str, Any], curves: Sequence[Point]) -> dict[str, Any]:
-    """From which epoch on what trains; a label short enough for a figure, and whether it is in its right half."""
+def _stage(stage: Mapping[str, Any], curves: Sequence[Point], line: int) -> dict[str, Any]:
+    """From which epoch on what trains; a label short enough for a figure, whether it is in its right half, and in
+    which of LINES it is written, so that neighbours do not hide each other."""
     last = max((point.epoch for point in curves), default=0)
     blocks = [b for b in stage["blocks"] if b != "head"]
     what = ", ".join(stage["blocks"])
     label = f"{blocks[0]} on" if len(blocks) > 1 else (blocks[0] if blocks else "head")
     scale = "" if stage["lr_scale"] == 1 else f", rate x {stage['lr_scale']:g}"
-    return {"epoch": stage["epoch"], "label": label + scale, "what": what + scale, "late": 2 * stage["epoch"] > last}
+    return {
+        "epoch": stage["epoch"],
+        "label": label + scale,
+        "what": what + scale,
+        "late": 2 * stage["epoch"] > last,
+        "line": line % LINES,
+    }
 
 
 def _confusion(matrix: list[list[int]], classes: list[str]) -> dict[str, Any]:

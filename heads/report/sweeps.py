@@ -30,6 +30,7 @@ class Sweep:
     """One sweep: what it searched, in which order it got better, what came out."""
 
     name: str
+    data: str  # fingerprint of the images that its trials saw
     objectives: tuple[str, ...]
     larger: tuple[bool, ...]  # whether larger is better, for each
     sampler: str
@@ -39,12 +40,14 @@ class Sweep:
     best: tuple[dict[str, Any], ...]
 
 
-def load_sweeps(folder: Path) -> list[Sweep]:
-    """Every sweep with a result below `folder`, in name order; what cannot be read is passed over with a notice."""
+def load_sweeps(folder: Path, data: str) -> list[Sweep]:
+    """Every sweep with a result below `folder` on the data with the fingerprint `data`, in name order; what cannot be
+    read is passed over with a notice."""
     found = []
     for document in sorted(folder.glob("*/sweep.json")):
         try:
-            found.append(_load(document.parent))
+            sweep = _load(document.parent)
+            found += [sweep] if sweep.data == data else []
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning(
                 "%s: passed over, it is no sweep of featcache's (%s: %s)", document, type(error).__name__, error
@@ -59,6 +62,7 @@ def _load(folder: Path) -> Sweep:
     keys = list(document["options"]["space"])
     return Sweep(
         name=folder.name,
+        data=document["data"],
         objectives=objectives,
         larger=tuple(direction == "maximize" for direction in document["directions"]),
         sampler=document["options"]["sampler"],

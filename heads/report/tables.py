@@ -29,64 +29,85 @@ class Column:
 
     title: str
     meaning: str
-    numeric: bool
+    kind: str  # "number", "text", or "number minor" of what paper has no room for
     cells: tuple[Cell, ...]
 
 
 Make = Callable[[Row], Cell]
+Kind = tuple[str, str, str, Make]  # a column before it has cells
+
+
+def conditions(contents: Contents) -> dict[str, str]:
+    """Under which conditions the latency of each run was measured: only within one of them do latencies compare."""
+    return {row.run: condition(contents.runs[row.run].performance) for row in contents.rows}
+
+
+def condition(performance: Mapping[str, Any]) -> str:
+    """Device, precision, threads and batch size of a latency."""
+    threads = f"{performance['threads']} thread{'' if performance['threads'] == 1 else 's'}"
+    batch = performance["latency_ms"]["batch_size"]
+    return f"{performance['device']}, {performance['precision']}, {threads}, batch {batch}"
 
 
 def leaderboard_cells(contents: Contents) -> list[Column]:
-    """The leaderboard by columns; those without anything to say are left out."""
-    board = contents.board
+    """The leaderboard by columns, what is chosen by first; those without anything to say are left out."""
+    board, measured = contents.board, conditions(contents)
+    rank = "= marks ties: runs that the validation images cannot tell apart"
+    first: Kind = ("rank", rank, "number", lambda r: Cell(f"{r.rank}{' =' if board.tied(r) else ''}", r.rank))
+    kinds = [first, *REACHED]
+    if any(row.gain_top1 is not None for row in contents.rows):
+        kinds.append(("gain", "val top-1 over the Phase 1 run it came from", "number", _spread("gain_top1")))
+    kinds += [*COST, *NAMED]
+    if len(set(measured.values())) > 1:
+        meaning = "the conditions of the latency: only within one of them do latencies compare"
+        kinds.append(("measured on", meaning, "text", lambda r: Cell(measured[r.run], measured[r.run])))
+    return [Column(title, meaning, kind, tuple(map(make, contents.rows))) for title, meaning, kind, make in kinds]
 
-    def number(name: str, form: str, scale: float = 1.0) -> Make:
-        def make(row: Row) -> Cell:
-            value = getattr(row, name)
-            return Cell("", -1e300) if value is None else Cell(format(value / scale, form), value)
 
-        return make
+def _number(name: str, form: str, scale: float = 1.0) -> Make:
+    def make(row: Row) -> Cell:
+        value = getattr(row, name)
+        return Cell("", -1e300) if value is None else Cell(format(value / scale, form), value)
 
-    def spread(name: str) -> Make:
-        def make(row: Row) -> Cell:
-            value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
-            return Cell("", -1e300) if value is None else Cell(f"{value:.3f} [{low:.3f}, {high:.3f}]", value)
+    return make
 
-        return make
 
-    tuned = any(row.gain_top1 is not None for row in contents.rows)
-    columns: list[tuple[str, str, bool, Make]] = [
-        (
-            "rank",
-            "= marks ties: runs that the validation images cannot tell apart",
-            True,
-            lambda r: Cell(f"{r.rank}{' =' if board.tied(r) else ''}", r.rank),
-        ),
-        ("phase", "1: heads on cached features; 2: fine-tuned end to end", True, number("phase", ".0f")),
-        ("val top-1", "share of validation images right, with its 95% interval", True, spread("val_top1")),
-        ("val top-3", "share of validation images with the label among the first three", True, spread("val_top3")),
-        ("test top-1", "read once, after every choice was made", True, number("test_top1", ".3f")),
-        ("test top-3", "read once, after every choice was made", True, number("test_top3", ".3f")),
-        ("latency, ms", "mean of one pass of backbone and head", True, number("latency_ms", ".1f")),
-        ("p95, ms", "95% of the passes take less", True, number("latency_p95_ms", ".1f")),
-        ("GMACs", "multiply-adds of one image", True, number("macs", ".2f", 1e9)),
-        ("params, M", "of backbone and head", True, number("params", ".1f", 1e6)),
-        ("img/s", "forward passes at the run's batch size", True, number("images_per_second", ".0f")),
-        ("F", "features", True, number("features", ".0f")),
-        (
-            "probe",
-            "linear probe of the training images' features, cross-validated",
-            True,
-            number("linear_probe", ".3f"),
-        ),
-        ("LogME", "log evidence of a linear model, in nats per image", True, number("logme", ".3f")),
-        ("head s", "seconds that training took", True, number("head_seconds", ".1f")),
-        ("weights", "where the backbone's weights come from", False, lambda r: Cell(r.weights, r.weights)),
-        ("run", "the folder below results/", False, lambda r: Cell(r.run, r.run)),
-    ]
-    if tuned:
-        columns.insert(4, ("gain", "val top-1 over the Phase 1 run it came from", True, spread("gain_top1")))
-    return [Column(title, meaning, kind, tuple(map(make, contents.rows))) for title, meaning, kind, make in columns]
+def _spread(name: str) -> Make:
+    def make(row: Row) -> Cell:
+        value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+        return Cell("", -1e300) if value is None else Cell(f"{value:.3f} [{low:.3f}, {high:.3f}]", value)
+
+    return make
+
+
+def _text(name: str) -> Make:
+    return lambda row: Cell(getattr(row, name), getattr(row, name))
+
+
+REACHED: tuple[Kind, ...] = (
+    ("val top-1", "share of validation images right, with its 95% interval", "number", _spread("val_top1")),
+    ("val top-3", "share of validation images with the label among the first three", "number", _spread("val_top3")),
+    ("latency, ms", "mean of one pass of backbone and head", "number", _number("latency_ms", ".1f")),
+    ("p95, ms", "95% of the passes take less", "number", _number("latency_p95_ms", ".1f")),
+)
+PROBE = "linear probe of the training images' features, cross-validated"
+LOGME = "log evidence of a linear model, in nats per image"
+COST: tuple[Kind, ...] = (
+    ("test top-1", "read once, after every choice was made", "number", _number("test_top1", ".3f")),
+    ("test top-3", "read once, after every choice was made", "number", _number("test_top3", ".3f")),
+    ("GMACs", "multiply-adds of one image", "number", _number("macs", ".2f", 1e9)),
+    ("params, M", "of backbone and head", "number", _number("params", ".1f", 1e6)),
+    ("img/s", "forward passes at the run's batch size", "number minor", _number("images_per_second", ".0f")),
+    ("F", "features", "number minor", _number("features", ".0f")),
+    ("probe", PROBE, "number minor", _number("linear_probe", ".3f")),
+    ("LogME", LOGME, "number minor", _number("logme", ".3f")),
+    ("head s", "seconds that training took", "number minor", _number("head_seconds", ".1f")),
+)
+NAMED: tuple[Kind, ...] = (
+    ("phase", "1: heads on cached features; 2: fine-tuned end to end", "number", _number("phase", ".0f")),
+    ("weights", "where the backbone's weights come from", "text", _text("weights")),
+    ("run", "the folder below results/", "text", _text("run")),
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from featcache.atomic import make_folder
 from featcache.data.images import UnreadableImageError, decode_image
 from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord
@@ -33,8 +32,9 @@ def thumbnails(images: Iterable[ImageRecord], cache_dir: Path) -> dict[str, byte
     cannot be written only costs time.
     """
     wanted = {image.sha256: image.path for image in images}
+    if not cache_dir.is_dir():  # a page never makes a cache where none is
+        return _made(wanted)
     try:
-        make_folder(cache_dir)
         with closing(sqlite3.connect(cache_dir / FILE, timeout=30)) as kept, kept:
             kept.execute(TABLE)
             found = {

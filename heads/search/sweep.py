@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.atomic import make_folder
 from featcache.data import load_manifest
+from featcache.data.quarantine import readable
 from featcache.data.scratch import Scratch
 from featcache.errors import OptionsError, OutputError, WorkError
 from featcache.extraction import pick_device
@@ -240,12 +241,20 @@ def _finish(
         {
             "options": {**sweep.model_dump(mode="json"), "base": space.base},
             "best": [{"trial": t.number, "options": t.params, "values": t.values, **t.user_attrs} for t in best],
+            "data": _seen(space),
             "directions": ["maximize" if o in MAXIMISED else "minimize" for o in sweep.objectives],
             "importances": importances,
             "seconds_of_the_last_call": seconds,
         },
     )
     return SweepResult(folder, sweep.objectives, tuple(trials), tuple(best), tuple(configs), new, importances, seconds)
+
+
+def _seen(space: Space) -> str:
+    """The fingerprint of the images that trials saw: those that can be read, as runs have it."""
+    options = parse_options(space.base)
+    manifest, memo = load_manifest(options.data, options.cache.dir)
+    return readable(manifest, memo).fingerprint
 
 
 def _wanted(sweep: SweepOptions, space: Space) -> int:

@@ -177,16 +177,106 @@ def test_suspects_are_left_out_when_asked(planted: Planted, tmp_path: Path) -> N
         assert flagged <= {row["path"] for row in csv.DictReader(stream)}
 
 
+def test_a_second_list_adds_to_the_one_in_use(planted: Planted, tmp_path: Path) -> None:
+    clean = tmp_path / "clean.csv"
+    mine = sorted(planted.corrupt)[:2]
+    write_clean_list([Excluded(name, "I looked", "") for name in mine], clean)
+    before = clean.read_bytes()
+    done = planted.audit("--set", f"data.exclude={clean}", "--write-clean", clean, results="third")
+    assert done.exit_code == 0, done.output
+    assert clean.read_bytes().startswith(before)
+    said = " ".join(done.output.split())
+    with clean.open(newline="") as stream:
+        names = [row["path"] for row in csv.DictReader(stream)]
+    assert set(names) >= planted.corrupt
+    assert f"{len(names) - 2} files added to the 2 that it listed, which stay" in said
+    beside = planted.audit("--set", f"data.exclude={clean}", "--write-clean", tmp_path / "more.csv", results="fourth")
+    assert f"put it together with data.exclude ({clean})" in " ".join(beside.output.split())
+
+
+@pytest.mark.parametrize("target", ["run.json", "digits/train/digit 0/000.png", "digits/clean.csv", ".", "run.json/x"])
+def test_a_list_never_takes_the_place_of_something_else(tmp_path: Path, config: Config, target: str) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(config()))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    done = featcache(
+        "audit", tmp_path / "run.json", "--results-dir", tmp_path / "results", "--write-clean", tmp_path / target
+    )
+    assert done.exit_code == 2, done.output
+    assert f"--write-clean {tmp_path / target}: " in done.output
+    assert "Expected a" in done.output
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before  # and no work was done
+
+
+def test_the_demo_data_takes_no_list_either(tmp_path: Path, config: Config) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(config(data={"path": "demo:digits"})))
+    target = tmp_path / "cache" / "demo" / "digits" / "clean.csv"
+    done = featcache("audit", tmp_path / "run.json", "--write-clean", target)
+    assert done.exit_code == 2, done.output
+    assert "lies in the data folder" in done.output
+
+
+def test_a_class_that_cannot_be_read_at_all_is_a_finding(tmp_path: Path, config: Config, digits: Path) -> None:
+    (digits / "val" / "digit 1" / "copy.png").write_bytes((digits / "train" / "digit 1" / "000.png").read_bytes())
+    for file in (digits / "test" / "digit 0").iterdir():
+        file.write_bytes(b"no image")
+    (tmp_path / "a.json").write_text(json.dumps(config("a")))
+    (tmp_path / "b.json").write_text(json.dumps(config("b", model={"backbone": TINY, "pretrained": True})))
+    arguments = ("audit", tmp_path / "a.json", tmp_path / "b.json", "--allow-custom", "-q")
+    for results in (tmp_path / "first", tmp_path / "second"):  # the second with all in the store
+        done = featcache(*arguments, "--results-dir", results)
+        assert done.exit_code == 0, done.output
+        (written,) = results.glob("audit/*.json")
+        found = load_audit(written)
+        assert len(found.backbones) == 2
+        assert [q.name for q in found.quarantined] == [f"test/digit 0/{i:03d}.png" for i in range(4)]
+        assert found.balance[0].test == 0
+        assert found.leaked.val == ("val/digit 1/copy.png",)
+        assert "No image of 'digit 0' in test can be read" in " ".join(done.output.split())
+
+
+def test_data_of_which_nothing_can_be_read_is_refused(tmp_path: Path, config: Config, digits: Path) -> None:
+    for file in digits.rglob("*.png"):
+        file.write_bytes(b"no image")
+    (tmp_path / "run.json").write_text(json.dumps(config()))
+    done = featcache("audit", tmp_path / "run.json", "--results-dir", tmp_path / "results", "-q")
+    assert done.exit_code == 2, done.output
+    assert "can be read. The list is" in " ".join(done.output.split())
+
+
+def test_an_audit_that_cannot_be_written_is_seen_all_the_same(tmp_path: Path, config: Config) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(config()))
+    (tmp_path / "results").write_text("a file")
+    clean = tmp_path / "clean.csv"
+    done = featcache(
+        "audit", tmp_path / "run.json", "--results-dir", tmp_path / "results", "-q", "--write-clean", clean
+    )
+    assert done.exit_code == 2, done.output
+    assert "0 groups of exact copies" in done.output
+    assert "Choose another" in done.output
+    assert clean.exists()
+
+
 def test_without_configs_the_best_runs_are_read(tmp_path: Path, config: Config, digits: Path) -> None:
+    clean = tmp_path / "clean.csv"
+    write_clean_list([Excluded("train/digit 2/000.png", "I looked", "")], clean)
     (digits / "train" / "digit 0" / "broken.png").write_bytes(b"no image")
     shutil.copy(digits / "train" / "digit 1" / "000.png", digits / "test" / "digit 1" / "same.png")
     file = tmp_path / "run.json"
-    file.write_text(json.dumps(config(data={"max_bad_fraction": 0.5})))
+    file.write_text(json.dumps(config(data={"max_bad_fraction": 0.5, "exclude": str(clean)})))
     results = tmp_path / "results"
     assert featcache("train", file, "--results-dir", results, "-q").exit_code == 0
     shutil.rmtree(digits)  # the stores say enough
-    done = featcache("audit", "--results-dir", results)
+    refused = featcache("audit", "--results-dir", results, "--write-clean", digits / "clean.csv")
+    assert refused.exit_code == 2
+    assert "lies in the data folder" in refused.output
+    done = featcache("audit", "--results-dir", results, "--write-clean", clean)
     assert done.exit_code == 0, done.output
+    with clean.open(newline="") as stream:
+        assert [row["path"] for row in csv.DictReader(stream)] == [
+            *("train/digit 2/000.png", "train/digit 0/broken.png", "train/digit 1/000.png")
+        ]
+    beside = featcache("audit", "--results-dir", results, "--write-clean", tmp_path / "beside.csv")
+    assert f"put it together with data.exclude ({clean})" in " ".join(beside.output.split())
     (written,) = results.glob("audit/digits-*.json")
     found = load_audit(written)
     assert [b.backbone for b in found.backbones] == ["squeezenet1_1"]

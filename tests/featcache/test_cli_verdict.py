@@ -33,7 +33,8 @@ def configs(tmp_path: Path, config: Config) -> Path:
 @pytest.fixture
 def featcache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """A command on the results of this test; draws no page, which has tests of its own."""
-    monkeypatch.setattr("featcache.cli._report", lambda *_: tmp_path / "report.html")
+    for module in ("featcache.cli", "featcache.cli_report"):
+        monkeypatch.setattr(f"{module}.write_page", lambda *_: tmp_path / "report.html")
 
     def call(command: str, *arguments: str | Path) -> Result:
         every = [command, *map(str, arguments), "--results-dir", str(tmp_path / "results")]
@@ -59,11 +60,12 @@ def test_benchmark_and_report_say_it_below_the_leaderboard(
     results = tmp_path / "results"
     shown = [featcache("benchmark", configs), featcache("report")]
     said = sentences(results)
+    said = [line for line in said if "most frequent class" not in line]  # of so few images it may be there
     assert len(said) == 4
     assert "most separable feature map of 2" in said[0]
     for result in shown:
         at = [result.stdout.splitlines().index(line) for line in said]  # whole lines, in their order
-        assert at == list(range(at[0], at[0] + 4))
+        assert at == sorted(at)
         assert result.stdout.index("val top-3") < result.stdout.index(said[0])
         assert not warnings(result)
     rows = list(csv.DictReader((results / "leaderboard.csv").read_text().splitlines()))

@@ -57,6 +57,8 @@ def save_run(
         "test": figures,
         "data": {"fingerprint": data},
         "leakage": {},
+        "stores": [f"{backbone or name}.h5"],
+        "cache_dir": str(results / "cache"),
         "separability": None,
         **({"from_run": from_run, "from_inputs": digest(None)} if phase == 2 else {}),
     }

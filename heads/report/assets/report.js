@@ -29,13 +29,13 @@
 
   document.querySelectorAll("[data-image]").forEach(fillPicture);
 
-  // What hovering shows
+  // What hovering shows, and a tap or click
 
   const tip = byId("tip");
 
   function tooltip(handler, event, item, value) {
     if (value === null || value === undefined || value === "") {
-      tip.hidden = true;
+      hide();
       return;
     }
     tip.replaceChildren();
@@ -64,7 +64,41 @@
     tip.style.top = Math.max(4, y) + "px";
   }
 
-  window.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+  function hide() {
+    tip.hidden = true;
+  }
+
+  const FINGER = 22; // pixels: as far beside a point as a fingertip reaches
+
+  function tells(element) {
+    const item = [element.__data__].flat()[0]; // Vega's renderer notes there what it drew
+    return item && item.tooltip !== undefined && item.tooltip !== null ? item : null;
+  }
+
+  function tapped(plot, event) {
+    if (tells(event.target)) return tells(event.target);
+    let found = null;
+    let least = FINGER;
+    for (const element of plot.querySelectorAll(".role-mark path, .role-mark line")) {
+      const item = tells(element);
+      if (!item) continue;
+      const box = element.getBoundingClientRect();
+      const across = Math.max(box.left - event.clientX, 0, event.clientX - box.right);
+      const down = Math.max(box.top - event.clientY, 0, event.clientY - box.bottom);
+      const distance = Math.hypot(across, down);
+      if (distance < least) [found, least] = [item, distance];
+    }
+    return found;
+  }
+
+  document.querySelectorAll(".plot").forEach((plot) => plot.addEventListener("click", (event) => {
+    if (event.target.closest("details")) return;
+    const item = tapped(plot, event);
+    tooltip(null, event, item, item && item.tooltip);
+  }));
+  document.addEventListener("pointerdown", (event) => { if (!event.target.closest(".plot")) hide(); });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  window.addEventListener("scroll", hide, { passive: true });
 
   // Figures are drawn when they come near the screen; all of them once the page has nothing else to do, for printing.
 
@@ -209,6 +243,7 @@
     const place = byId("plot-map");
     const map = run.map === null ? null : data.maps[run.map];
     byId("projection").hidden = map === null;
+    byId("map-images").hidden = map === null;
     if (map === null) {
       place.replaceChildren(make("p", run.phase === 2
         ? "The features of a fine-tuned network are not kept, so there is no map of them."
@@ -222,65 +257,117 @@
       const number = data.mapImages[i];
       return { x, y, image: String(number), class: data.classes[data.images[number].label] };
     });
-    draw(place, filled("run_map", { points }), "feature-map");
+    // Screen readers get the description, and below the map its images by name.
+    draw(place, filled("run_map", { points }), "feature-map").then(() => {
+      place.querySelectorAll("svg.marks").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
+    });
     const held = projection === "pca" ? " The two components hold " + Math.round(100 * map.explained) + "% of the variance." : " Distances between groups mean little in t-SNE.";
-    byId("map-note").textContent = points.length + " images of all splits; hover for the picture." + held;
+    byId("map-note").replaceChildren(
+      points.length + " images of all splits.",
+      make("span", " Point at one, or tap it, for its picture.", { class: "screen" }),
+      held,
+    );
+  }
+
+  const EACH = 40; // pictures of a class, at most
+
+  function pictured(number, ...texts) {
+    const name = data.images[number].name;
+    const place = make("span", null, { class: "picture", "data-image": number, "data-alt": name });
+    fillPicture(place);
+    const item = make("li");
+    item.append(place, make("span", name, { class: "name" }), ...texts);
+    return item;
+  }
+
+  // Filled when it is opened first, and of that each class when that is opened.
+  function onceOpen(details, fill) {
+    details.addEventListener("toggle", () => {
+      if (details.open && details.children.length === 1) details.append(fill());
+    });
+    return details;
+  }
+
+  function classImages(name, numbers) {
+    const most = numbers.length > EACH ? ", the first " + EACH + " shown" : "";
+    const details = make("details");
+    details.append(make("summary", name + ": " + numbers.length + most));
+    return onceOpen(details, () => {
+      const list = make("ul", null, { class: "pictures" });
+      list.append(...numbers.slice(0, EACH).map((number) => pictured(number)));
+      return list;
+    });
+  }
+
+  onceOpen(byId("map-images"), () => {
+    const box = make("div", null, { class: "inner" });
+    data.classes.forEach((name, label) => {
+      const numbers = data.mapImages.filter((number) => data.images[number].label === label);
+      if (numbers.length) box.append(classImages(name, numbers));
+    });
+    return box;
+  });
+
+  function tableOf(caption, kind, titles, rows) {
+    const table = make("table", null, { class: kind });
+    table.append(make("caption", caption, { class: "hidden" }));
+    const head = make("tr");
+    head.append(...titles.map((title) => make("th", title, { scope: "col", title })));
+    const thead = make("thead");
+    thead.append(head);
+    const body = make("tbody");
+    for (const [name, ...cells] of rows) {
+      const row = make("tr");
+      row.append(make("th", name, { scope: "row" }), ...cells.map((c) => (c instanceof Element ? c : make("td", c))));
+      body.append(row);
+    }
+    table.append(thead, body);
+    return table;
+  }
+
+  function matrixTable(matrix, split) {
+    const rows = matrix.map((counts, i) => {
+      const total = counts.reduce((a, b) => a + b, 0);
+      const cells = counts.map((n) => {
+        const cell = make("td", n);
+        if (total) cell.style.background = "rgba(var(--heat), " + (0.45 * n / total).toFixed(3) + ")";
+        return cell;
+      });
+      return [data.classes[i], ...cells, total ? (counts[i] / total).toFixed(3) : ""];
+    });
+    const caption = "Rows: true class. Columns: what the kept head says. " + split;
+    return tableOf(caption, "confusion", ["true \\ said", ...data.classes, "recall"], rows);
+  }
+
+  // Of many classes: the pairs most often confused, and each class, the worst first.
+  function pairTables(pairs, classes, split) {
+    const box = make("div", null, { class: "beside" });
+    const worst = classes.slice().sort((a, b) => a.recall - b.recall || b.n - a.n);
+    box.append(
+      tableOf("Recall of each class, lowest first. " + split, "confusion recall", ["class", "n", "recall"],
+        worst.map((c) => [c.class, c.n, c.n ? c.recall.toFixed(3) : ""])),
+      tableOf("Pairs most often confused. " + split, "confusion pairs", ["true", "said", "images"],
+        pairs.map(([n, i, j]) => [data.classes[i], data.classes[j], n])),
+    );
+    return box;
   }
 
   function showConfusion(run) {
     const split = checked("split");
-    const place = byId("confusion");
     const { matrix, pairs } = run.confusion[split];
-    const table = make("table", null, { class: "confusion" });
-    table.append(make("caption", "Rows: true class. Columns: what the kept head says. " + split, { class: "hidden" }));
-    const head = make("tr");
-    const rows = make("tbody");
-    if (matrix) {
-      head.append(make("th", "true \\ said", { scope: "col" }));
-      data.classes.forEach((name) => head.append(make("th", name, { scope: "col", title: name })));
-      head.append(make("th", "recall", { scope: "col" }));
-      matrix.forEach((counts, i) => {
-        const row = make("tr");
-        row.append(make("th", data.classes[i], { scope: "row", title: data.classes[i] }));
-        const total = counts.reduce((a, b) => a + b, 0);
-        counts.forEach((n) => {
-          const cell = make("td", n);
-          if (total) cell.style.background = "rgba(var(--heat), " + (0.45 * n / total).toFixed(3) + ")";
-          row.append(cell);
-        });
-        row.append(make("td", total ? (counts[i] / total).toFixed(3) : ""));
-        rows.append(row);
-      });
-    } else {
-      ["true", "said", "images"].forEach((name) => head.append(make("th", name, { scope: "col" })));
-      for (const [n, i, j] of pairs) {
-        const row = make("tr");
-        row.append(make("th", data.classes[i], { scope: "row" }), make("td", data.classes[j]), make("td", n));
-        rows.append(row);
-      }
-    }
-    const thead = make("thead");
-    thead.append(head);
-    table.append(thead, rows);
-    place.replaceChildren(table);
-    if (pairs) {
-      const recall = make("p", "Lowest recall: " + run.classes[split].slice().sort((a, b) => a.recall - b.recall).slice(0, 8)
-        .map((c) => c.class + " " + c.recall.toFixed(2)).join(", "), { class: "muted" });
-      place.append(recall);
-    }
+    byId("confusion").replaceChildren(matrix ? matrixTable(matrix, split) : pairTables(pairs, run.classes[split], split));
   }
 
   function showMistakes(run) {
     const list = byId("mistakes");
     list.replaceChildren();
     for (const [number, label, predicted, probability] of run.mistakes) {
-      const item = make("li");
-      const place = make("span", null, { class: "picture", "data-image": number, "data-alt": data.images[number].name });
-      fillPicture(place);
-      item.append(place, make("span", data.images[number].name, { class: "name" }));
-      item.append(make("span", data.classes[label], { class: "tag" }), make("span", " taken for ", { class: "muted" }));
-      item.append(make("span", data.classes[predicted] + " " + probability.toFixed(2), { class: "tag" }));
-      list.append(item);
+      list.append(pictured(
+        number,
+        make("span", data.classes[label], { class: "tag" }),
+        make("span", " taken for ", { class: "muted" }),
+        make("span", data.classes[predicted] + " " + probability.toFixed(2), { class: "tag" }),
+      ));
     }
     const none = run.calibration ? "None." : "The predictions of this run cannot be read.";
     if (!run.mistakes.length) list.append(make("li", none, { class: "wide" }));

@@ -36,6 +36,10 @@ def contents(results: Results) -> Contents:
     return collect(results.folder, leaderboard(runs), runs)
 
 
+def fingerprint(results: Results) -> str:
+    return str(results.summary("tiny")["data"]["fingerprint"])
+
+
 def values(spec: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = spec["data"]["values"]
     return found
@@ -82,13 +86,50 @@ def test_every_overview_figure_compiles_and_holds_its_rows(contents: Contents) -
         assert set(parts) == {"preprocess", "backbone", "head"} and all(ms > 0 for ms in parts.values())
 
 
+def test_names_never_lie_over_each_other_nor_stand_twice_at_one_place() -> None:
+    rng = np.random.default_rng(0)
+    for count in (1, 5, 60):
+        places = [(float(x), float(y), f"network_{i % 9}") for i, (x, y) in enumerate(rng.random((count, 2)))]
+        found = vega.names(places, 12, 400)
+        written = [(place, one) for place, one in zip(places, found, strict=True) if one["name"]]
+        assert found[0]["name"] == "network_0"  # the first one matters most
+        assert 1 <= len(written) <= 12
+        boxes = []
+        for (x, y, name), one in written:
+            assert one["name"] == name
+            left = x * 400 + one["dx"] - {"left": 0, "center": 3 * len(name), "right": 6 * len(name)}[one["align"]]
+            boxes.append((left, (1 - y) * vega.HEIGHT + one["dy"], 6 * len(name)))
+        for i, (left, top, long) in enumerate(boxes):
+            for other, above, wide in boxes[:i]:
+                assert abs(top - above) >= 11 or left >= other + wide or other >= left + long
+    twins = vega.names([(0.5, 0.5, "a"), (0.5, 0.51, "a"), (0.5, 0.5, "b")], 12, 400)
+    assert [one["name"] for one in twins] == ["a", "", "b"]
+
+
+def test_runs_measured_differently_have_fronts_of_their_own(contents: Contents) -> None:
+    rows = [row for row in contents.rows if row.phase == 1]
+    for measured in (
+        {row.run: "here" for row in rows},
+        {row.run: "here" if i % 2 else "there" for i, row in enumerate(rows)},
+    ):
+        points = values(charts_overview.latency_accuracy(rows, "top1", measured))
+        for point in points:
+            alike = [p for p in points if p["conditions"] == point["conditions"]]
+            beaten = any(
+                p["latency"] <= point["latency"] and p["accuracy"] >= point["accuracy"]
+                and (p["latency"], p["accuracy"]) != (point["latency"], point["accuracy"])
+                for p in alike
+            )  # fmt: skip
+            assert (point["front"] == "yes") != beaten
+
+
 def test_two_runs_of_one_backbone_are_two_bars(contents: Contents) -> None:
     """A backbone with other weights is another feature map: their times are not added up in one bar."""
     first = next(row for row in contents.rows if row.phase == 1)
     rows = tuple(
         replace(row, backbone=first.backbone, weights=f"W{i}") for i, row in enumerate(contents.rows) if row.phase == 1
     )
-    twins = replace(contents, board=Leaderboard(rows, (), ()))
+    twins = replace(contents, board=Leaderboard(rows, (), (), {}, {row.run: (row.run,) for row in rows}))
     shares = values(overview_figures(twins)["latency_split"])
     assert len({(s["backbone"], s["part"]) for s in shares}) == len(shares)
 
@@ -117,6 +158,7 @@ def sweep(count: int = 12, **changes: Any) -> Sweep:
         history=tuple((i, (i / 12, 0.0)) for i in range(count)),
         importances={"a.rate": 0.7, "a.kind": 0.3},
         best=({"trial": 1, "options": {}, "values": [1]},),
+        data="d",
     )
     return replace(made, **changes)
 
@@ -149,7 +191,7 @@ def test_of_many_trials_the_best_and_some_of_the_rest_are_drawn() -> None:
 
 
 def test_sweeps_are_read_as_they_were_written(results: Results) -> None:
-    one, two = load_sweeps(results.folder / "sweeps")
+    one, two = load_sweeps(results.folder / "sweeps", fingerprint(results))
     assert (one.name, one.objectives, two.objectives) == ("one", ("val_top1",), ("val_loss", "params"))
     assert len(one.trials) == len(two.trials) == 8
     assert set(one.importances) <= {"training.learning_rate", "model.dropout", "training.optimizer"}
@@ -174,7 +216,7 @@ def test_a_damaged_sweep_is_passed_over(results: Results, tmp_path: Path, file: 
     damaged.unlink()
     if content is not None:
         damaged.write_bytes(content)
-    found = {s.name: s for s in load_sweeps(tmp_path / "sweeps")}
+    found = {s.name: s for s in load_sweeps(tmp_path / "sweeps", fingerprint(results))}
     assert "two" in found
     if "one" in found:  # an empty table is a sweep without trials
         assert not found["one"].trials or not found["one"].history
@@ -258,6 +300,10 @@ def test_markdown_holds_together(results: Results, tmp_path: Path) -> None:
     assert len(board) == len(NETWORKS) + 3
     assert {len(cells(line)) for line in board} == {len(cells(board[0]))}
     assert all(re.fullmatch(r"\s*-+:?\s*", cell) for cell in cells(board[1]))
+    twice = [row for row in leaderboard(finished_runs(tmp_path / "results")).rows if row.backbone == NETWORKS["stages"]]
+    assert len(twice) == 2  # one of them fine-tuned; both say which run they are
+    for row in twice:
+        assert sum(row.run.replace("_", r"\_") in cells(line)[1] for line in board) >= 1
     bare = re.sub(r"\\.", "", text)
     assert not re.search(r"<[a-z/]|`|\]\(http", bare)
     assert r"a\|b \`c\` \<i\>d\</i\>" in text

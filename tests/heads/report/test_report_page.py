@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -260,6 +261,105 @@ def test_hovering_the_map_shows_the_picture(page: Page, results: Results) -> Non
     assert where == f"{name.split('/')[0]}, {name.split('/')[1]}"
 
 
+def tap(page: Page, point: Locator) -> None:
+    point.scroll_into_view_if_needed()
+    page.wait_for_timeout(100)  # scrolling hides what is shown
+    box = point.bounding_box()
+    assert box
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def test_a_tap_shows_what_hovering_shows(browser: Browser, results: Results) -> None:
+    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    with opened(browser, results.report, **phone) as watched:
+        page, tip = watched.page, watched.page.locator("#tip")
+        complete(page)
+        choose(page, "nested")
+        tap(page, symbols(drawn(page, "#plot-map")).nth(20))
+        tip.wait_for()
+        page.wait_for_function("document.querySelector('#tip img').naturalWidth > 0")
+        box = tip.bounding_box()
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390
+        tap(page, page.locator("#h-map"))
+        tip.wait_for(state="hidden")
+        for figure, words in (
+            ("latency_top1", "interval from"),
+            ("separability_logme", "LogME"),
+            ("macs_latency", "GMACs"),
+            ("gains", "over run"),
+            ("sweep0_best0", "trial"),
+        ):
+            tap(page, symbols(page.locator(f"[data-figure={figure}]")).last)
+            tip.wait_for()
+            assert words in tip.inner_text(), figure
+            tap(page, page.locator("h2").first)
+            tip.wait_for(state="hidden")
+        assert watched.complaints == []
+
+
+def test_a_finger_need_not_hit_a_point_exactly(browser: Browser, results: Results) -> None:
+    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    with opened(browser, results.report, **phone) as watched:
+        page, tip = watched.page, watched.page.locator("#tip")
+        complete(page)
+        point = symbols(page.locator("[data-figure=gains]")).first
+        point.scroll_into_view_if_needed()
+        page.wait_for_timeout(100)
+        box = point.bounding_box()
+        assert box
+        page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] - 12)
+        tip.wait_for()
+        page.keyboard.press("Escape")
+        tip.wait_for(state="hidden")
+        page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] - 60)
+        page.wait_for_timeout(100)
+        assert tip.is_hidden()
+
+
+def test_the_images_of_the_map_are_there_without_a_mouse(page: Page) -> None:
+    choose(page, "nested")
+    points = symbols(drawn(page, "#plot-map")).count()
+    page.wait_for_function("document.querySelector('#plot-map svg.marks').ariaHidden === 'true'")
+    assert page.locator("#plot-map").get_attribute("aria-label")
+    assert page.locator("#map-images img").count() == 0
+    page.locator("#map-images > summary").focus()
+    page.keyboard.press("Enter")
+    groups = page.locator("#map-images details")
+    groups.first.wait_for()
+    assert groups.locator("summary").count() == len(CLASSES)
+    for place, name in enumerate(sorted(CLASSES)):
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert name in groups.nth(place).locator("summary").inner_text()
+        groups.nth(place).locator("li").first.wait_for()
+    assert groups.locator("li").count() == points == groups.locator("img").count()
+    assert f"train/{IMAGE}/{FILE}" in groups.locator(".name").all_inner_texts()
+    choose(page, PHASE2)
+    assert page.locator("#map-images").is_hidden()
+
+
+def test_only_marks_that_say_something_are_read_out(whole: Watched) -> None:
+    named = whole.page.locator(".plot svg .role-mark [role=graphics-symbol]").evaluate_all(
+        "all => all.filter(e => !e.closest('[aria-hidden=true]')).map(e => e.ariaLabel)"
+    )
+    assert len(named) > 10
+    assert all(re.search("backbone|option|trial|from epoch|images", label or "") for label in named), named
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_heading_of_a_row_is_cut(browser: Browser, results: Results, width: int) -> None:
+    with opened(browser, results.report, viewport={"width": width, "height": 844}) as watched:
+        heads = watched.page.locator("table.data tbody th, #confusion tbody th")
+        cut = heads.evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)")
+        assert heads.count() > 20 and cut == []
+
+
+def test_latency_is_seen_without_scrolling_the_board(page: Page) -> None:
+    board = page.locator("#leaderboard .scroll").first.bounding_box()
+    head = page.locator("#board thead th", has_text="latency, ms").bounding_box()
+    assert board and head and head["x"] + head["width"] <= board["x"] + board["width"]
+
+
 def test_every_picture_on_the_page_is_really_one(whole: Watched) -> None:
     pictures = whole.page.locator(".picture img")
     assert pictures.count() > 20
@@ -373,11 +473,17 @@ def test_sweeps_tell_what_came_out(whole: Watched) -> None:
     assert lines.count() == 8
 
 
+def test_a_sweeps_best_trial_is_told_with_what_it_reached(whole: Watched, results: Results) -> None:
+    text = whole.page.locator("#sweeps").inner_text()
+    (best,) = json.loads((results.folder / "sweeps" / "one" / "sweep.json").read_text())["best"]
+    assert f"Trial {best['trial']}: val_top1 {best['values'][0]:.4g} with" in text
+
+
 def test_the_audit_shows_copies_with_their_pictures(whole: Watched) -> None:
     audit = whole.page.locator("#audit")
     text = audit.inner_text()
     assert f"val/{SCRIPT}/leak.png" in text and f"test/{IMAGE}/leak.png" in text
-    assert "across splits" in text and "labels differ" in text
+    assert "across splits" in text and "labels differ" in text and "splitslabels" not in text
     assert "broken <b>.png" in text
     group = audit.locator(".group", has_text="wrong label.png")
     assert group.locator("img").count() == 2
@@ -497,6 +603,13 @@ def test_print_has_it_all_on_white(browser: Browser, results: Results) -> None:
         assert luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) > 0.9
         inks = page.locator(".plot svg text").evaluate_all("all => all.map(e => getComputedStyle(e).fill)")
         assert max(map(luminance, inks)) < 0.2
+        assert page.locator(".screen").first.is_hidden()
+        broken = page.locator("td.number:visible").evaluate_all(
+            """all => all.map(e => { const range = document.createRange(); range.selectNodeContents(e);
+                return [e.textContent, new Set([...range.getClientRects()].map(b => b.top)).size]; })
+                .filter(([, lines]) => lines > 1)"""
+        )
+        assert broken == []
         clipped = page.locator("main *").evaluate_all(
             """all => all.filter(e => ["auto", "scroll", "hidden"].includes(getComputedStyle(e).overflowX)
                 && !e.closest("svg, .hidden") && e.getClientRects().length && e.scrollWidth > e.clientWidth + 1)

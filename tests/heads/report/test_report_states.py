@@ -48,7 +48,7 @@ def results(two_runs: Results, tmp_path: Path) -> Results:
     shutil.copytree(two_runs.root, tmp_path / "own", dirs_exist_ok=True)
     own = Results(tmp_path / "own")
     for run in ("tiny", "plain"):
-        edit(own.folder / run / "options.json", lambda o: o["cache"].update(dir=str(own.cache)))
+        edit(own.folder / run / "summary.json", lambda s: s.update(cache_dir=str(own.cache)))
     return own
 
 
@@ -107,9 +107,7 @@ def test_the_cache_may_be_where_nothing_can_be_made(results: Results, look: Repo
     """Results that were copied from another machine say where its cache was."""
     (results.root / "file").write_text("")
     for run in ("tiny", "plain"):
-        edit(
-            results.folder / run / "options.json", lambda o: o["cache"].update(dir=str(results.root / "file" / "cache"))
-        )
+        edit(results.folder / run / "summary.json", lambda s: s.update(cache_dir=str(results.root / "file" / "cache")))
     assert len(backbones(look(results.folder))) == 2
 
 
@@ -200,6 +198,38 @@ def test_what_is_missing_of_a_run_is_said(results: Results, look: Report) -> Non
     assert page.locator("#facts dd").count() >= 5
 
 
+def test_latencies_of_different_machines_are_not_compared(results: Results, look: Report) -> None:
+    """One front would call the run on the faster machine better."""
+    page = look(results.folder)
+    (same,) = {p["conditions"] for p in latency_points(results.report)}
+    assert same in page.locator("#figure-latency_top3 figcaption").inner_text()
+    assert same in page.locator("#leaderboard").inner_text() and same in page.locator("#facts").inner_text()
+    assert page.locator("#latency .warning").count() == 0
+    assert page.locator("[data-figure=latency_top3] g.mark-line path").count() == 1
+
+    def elsewhere(performance: dict[str, Any]) -> None:
+        performance.update(device="another machine", precision="bfloat16")
+
+    edit(results.folder / "plain" / "performance.json", elsewhere)
+    page = look(results.folder)
+    assert {p["front"] for p in latency_points(results.report)} == {"yes"}  # each is alone on its own
+    warning = page.locator("#latency .warning").inner_text()
+    assert "2 different conditions" in warning and "another machine, bfloat16" in warning and same in warning
+    assert "front of its own" in page.locator("#figure-latency_top1 figcaption").inner_text()
+    for figure in ("latency_top3", "macs_latency"):
+        shapes = page.locator(f"[data-figure={figure}] g.mark-symbol.role-mark path")
+        corners = {"A" in str(shapes.nth(i).get_attribute("d")) for i in range(shapes.count())}  # arcs make circles
+        assert corners == {True, False}, figure
+    assert "measured on" in page.locator("#board thead").inner_text()
+    row = page.locator("#board tbody tr", has_text="plain")
+    assert "another machine" in row.inner_text()
+
+
+def latency_points(report: Path) -> list[dict[str, Any]]:
+    points: list[dict[str, Any]] = read_data(report)["figures"]["latency_top3"]["data"]["values"]
+    return points
+
+
 def test_other_folders_in_results_are_left_alone(results: Results, look: Report) -> None:
     (results.folder / "notes").mkdir()
     (results.folder / "sweeps" / "broken").mkdir(parents=True)
@@ -263,12 +293,19 @@ def test_sixty_classes(tmp_path: Path, look: Report) -> None:
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     results = train(tmp_path, "sixty", images, training={"epochs": 2})
     page = look(results.folder)
-    table = page.locator("#confusion table")
+    table = page.locator("#confusion table.pairs")
     matrix = results.summary("sixty")["confusion"]["val"]
     most = max(n for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j)
     assert table.locator("tbody tr").count() == 20
     assert table.locator("tbody tr").first.locator("td").last.inner_text() == str(most)
-    assert "Lowest recall" in page.locator("#confusion").inner_text()
+    recalls = page.locator("#confusion table.recall tbody tr").evaluate_all(
+        "rows => rows.map(r => [r.cells[0].textContent, ...[1, 2].map(i => Number(r.cells[i].textContent))])"
+    )
+    classes = results.summary("sixty")["per_class"]["val"]
+    assert sorted(recalls) == [[c["class"], c["n"], round(c["recall"], 3)] for c in classes]
+    assert [r[2] for r in recalls] == sorted(r[2] for r in recalls)
+    box = page.locator("#confusion").bounding_box()
+    assert box and box["height"] < 450  # it scrolls
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     page.locator("#run").scroll_into_view_if_needed()
     points = page.locator("#plot-map g.mark-symbol.role-mark path")
