@@ -58,6 +58,7 @@ def test_no_picture_of_what_is_not_there(tmp_path: Path, damage: str) -> None:
 
 def test_pictures_outlive_their_files(tmp_path: Path) -> None:
     all_ = [write(tmp_path / f"{i}.png", i) for i in range(3)]
+    (tmp_path / "cache").mkdir()
     first = thumbnails(all_, tmp_path / "cache")
     for image in all_:
         image.path.unlink()
@@ -85,6 +86,7 @@ def test_a_damaged_memory_costs_only_time(tmp_path: Path, content: bytes) -> Non
 def test_a_memory_cut_short_costs_only_time(tmp_path: Path) -> None:
     all_ = [write(tmp_path / f"{i}.png", i) for i in range(40)]
     cache = tmp_path / "cache"
+    cache.mkdir()
     first = thumbnails(all_, cache)
     file = cache / FILE
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -106,3 +108,9 @@ def test_a_cache_path_that_is_a_file_costs_only_time(tmp_path: Path) -> None:
 
 def test_nothing_is_asked_for(tmp_path: Path) -> None:
     assert thumbnails([], tmp_path / "cache") == {}
+
+
+def test_where_no_cache_is_none_is_made(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.png")
+    assert set(thumbnails([image], tmp_path / "gone")) == {image.sha256}
+    assert not (tmp_path / "gone").exists()
