@@ -137,7 +137,7 @@ def _trust(rows: Sequence[Row]) -> str:
     alike = [NAMES[a.measure] for a in found if math.isclose(a.tau, best.tau)]
     line = (
         f"Of the measures without heads, {_listed(alike)} {'orders' if len(alike) == 1 else 'order'} these {best.n} "
-        f"feature maps most like their heads do: Kendall's tau {best.tau:.2f} [{best.low:.2f}, {best.high:.2f}]"
+        f"feature maps most like their heads do: Kendall's tau {best.tau:z.2f} [{best.low:z.2f}, {best.high:z.2f}]"
     )
     # It is the best of several, each of which could have been by luck (Bonferroni).
     lucky = best.tau <= 0 or best.p * len(found) > 0.05

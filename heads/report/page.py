@@ -240,7 +240,7 @@ def _audit(contents: Contents, images: Images) -> dict[str, Any] | None:
 
 def _tau(one: MeasureRow) -> str:
     found = one.agreement
-    return f"tau {found.tau:.2f} [{found.low:.2f}, {found.high:.2f}]" if found is not None else ""
+    return f"tau {found.tau:z.2f} [{found.low:z.2f}, {found.high:z.2f}]" if found is not None else ""
 
 
 def _json(value: Any) -> Markup:
