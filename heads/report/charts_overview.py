@@ -7,7 +7,7 @@ from typing import Any
 
 from heads.agreement import MEASURES
 from heads.ranking import Row
-from heads.report.vega import COLOURS, SHAPES, Spec, along, chart, name_layer, names, scale, tips
+from heads.report.vega import COLOURS, SHAPES, Spec, along, chart, name_layers, names, scale, tips
 from heads.verdict import NAMES
 
 PHASES = ("Phase 1: heads on the cache", "Phase 2: end to end")
@@ -39,7 +39,7 @@ def latency_accuracy(rows: Sequence[Row], metric: str, conditions: Mapping[str, 
                 "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6, "tooltip": None},
                 "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": phase},
             },
-            name_layer(x, at),
+            *name_layers(x, at, points),
             _bubbles(x, at, phase, _by_condition(points) or {**phase, "scale": PHASE_SHAPES}),
         ],
     )
@@ -178,7 +178,7 @@ def _measure(rows: Sequence[Row], measure: str) -> Spec:
         f"{label} against the heads' validation top-1",
         [{**point, **name} for point, name in zip(points, written, strict=True)],
         [
-            name_layer(x, y),
+            *name_layers(x, y, written),
             {
                 "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.8, "color": COLOURS[0]},
                 "encoding": {
@@ -266,7 +266,7 @@ def macs_latency(rows: Sequence[Row], conditions: Mapping[str, str]) -> Spec:
         "Multiply-adds of one image against measured latency",
         [{**point, **name} for point, name in zip(points, written, strict=True)],
         [
-            name_layer(x, y),
+            *name_layers(x, y, written),
             {
                 "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.8, "color": COLOURS[0]},
                 "encoding": {"x": x, "y": y, "tooltip": shown, **({"shape": shape} if shape else {})},

@@ -22,14 +22,14 @@ log = logging.getLogger("featcache")
 
 POINTS = 400  # on a map: more would hide each other, and every page carries their pictures
 COMPONENTS = 50  # that t-SNE works on, as van der Maaten and Hinton do
-VERSION = 1  # of how maps are made
+VERSION = 2  # of how maps are made
 
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Images in two dimensions, 0 to 1000 along the longer side of each projection `[N, 2]`."""
+    """Images in two dimensions, 0 to 1000 along the longer side of each projection `[N, 2]`, the shorter centred."""
 
     pca: list[list[int]]
     tsne: list[list[int]]
@@ -84,7 +84,7 @@ def make_map(features: Matrix) -> FeatureMap:
     """
     samples, width = features.shape
     if not np.ptp(features, axis=0).any():  # the same features for every image
-        one = [[0, 0]] * samples
+        one = [[500, 500]] * samples
         return FeatureMap(one, one, 0.0)
     pca = PCA(min(COMPONENTS, samples - 1, width), svd_solver="full")
     components = pca.fit_transform(features - features.mean(axis=0))
@@ -99,9 +99,9 @@ def make_map(features: Matrix) -> FeatureMap:
 
 def _scaled(points: Matrix) -> list[list[int]]:
     """Whole numbers, three digits of which are more than a page shows; both axes to the same scale."""
-    low = points.min(axis=0)
-    extent = float((points.max(axis=0) - low).max()) or 1.0
-    found: list[list[int]] = np.round((points - low) / extent * 1000).astype(int).tolist()
+    low, high = points.min(axis=0), points.max(axis=0)
+    extent = float((high - low).max()) or 1.0
+    found: list[list[int]] = np.round((points - (low + high) / 2) / extent * 1000 + 500).astype(int).tolist()
     return found
 
 

@@ -79,7 +79,7 @@ def along(values: Sequence[float]) -> list[float]:
 
 
 def names(places: Sequence[tuple[float, float, str]], most: int, width: int, height: int = HEIGHT) -> list[Spec]:
-    """Fields for `name_layer`: beside which of the places (x and y from 0 to 1, and a name; the first ones matter
+    """Fields for `name_layers`: beside which of the places (x and y from 0 to 1, and a name; the first ones matter
     most) the name is written, and on which side. At most `most`, none over another, none twice at one place."""
     at = [(x * width, (1 - y) * height, name) for x, y, name in places]
     dots = [(x - DOT, y - DOT, x + DOT, y + DOT) for x, y, _ in at]
@@ -98,14 +98,19 @@ def names(places: Sequence[tuple[float, float, str]], most: int, width: int, hei
     return found
 
 
-def name_layer(x: Spec, y: Spec) -> Spec:
-    """The names beside points that have the fields of `names`."""
+def name_layers(x: Spec, y: Spec, written: Sequence[Spec]) -> list[Spec]:
+    """The names beside points that have the fields of `names`; no layer where none is written, since Vega complains of
+    layers without data."""
+    if not any(one["name"] for one in written):
+        return []
     sides: Spec = {key: {"expr": f"datum.{key}"} for key in ("align", "dx", "dy")}
-    return {
-        "transform": [{"filter": "datum.name !== ''"}],
-        "mark": {"type": "text", "baseline": "middle", **sides, "fontSize": NAME_SIZE, "tooltip": None},
-        "encoding": {"x": x, "y": y, "text": {"field": "name"}},
-    }
+    return [
+        {
+            "transform": [{"filter": "datum.name !== ''"}],
+            "mark": {"type": "text", "baseline": "middle", **sides, "fontSize": NAME_SIZE, "tooltip": None},
+            "encoding": {"x": x, "y": y, "text": {"field": "name"}},
+        }
+    ]
 
 
 def save_figure(spec: Spec, folder: Path, name: str) -> list[Path]:

@@ -26,7 +26,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = write_digits(root / "digits", {"train": 6, "val": 4, "test": 3})
     done("train", write_config(root / "configs" / "one.json", images, TINY), "--results-dir", root / "one",
          "--allow-custom", "-q")  # fmt: skip
-    results = write_many_runs(root, root / "one" / "one", runs=RUNS, images=IMAGES, stores=2)
+    results = write_many_runs(root, root / "one" / "one", runs=RUNS, images=IMAGES, stores=9)  # more than get names
     done("report", "--results-dir", results, "-q")
     return results / "report.html"
 
