@@ -59,7 +59,7 @@ def collect(
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Contents:
-    """Read what `board` ranks; features from `cache_dir`, by default from where each run's options say."""
+    """Read what `board` ranks; features from `cache_dir`, by default from where each run kept them."""
     here = {run.folder.name: run for run in runs if run.folder.name in {row.run for row in board.rows}}
     details = {row.run: detail(here[row.run]) for row in board.rows}
     caches = {name: cache_dir or cache_of(run) for name, run in here.items()}

@@ -31,9 +31,9 @@ from heads.report.tables import (
 
 HERE = Path(__file__).parent / "assets"
 MATRIX = 20  # classes: of more a confusion matrix is no longer read, and the pairs most often confused are listed
-PAIRS = 20
+PAIRS = 20  # of them, at most
 SHARES = 30  # bars of the latency by part
-LINES = 4
+LINES = 4  # that the labels of unfreezing are spread over
 Spec = dict[str, Any]
 
 

@@ -6,6 +6,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +38,12 @@ def main() -> None:
     asked = parser.parse_args()
     x, labels = clusters(asked.images, asked.features)
     each: dict[str, Callable[[], object]] = {
-        score.__name__: lambda score=score: score(x, labels)  # type: ignore[misc]
+        score.__name__: partial(score, x, labels)
         for score in (linear_probe, knn_accuracy, centroid_accuracy, logme, h_score, fisher_ratio, silhouette)
     }
-    each["effective_rank"] = lambda: effective_rank(x)
-    each["all of them (shared parts once)"] = lambda: measure(x, labels)
-    each["audit by one backbone"] = lambda: audit(images(labels), {"one": x})
+    each["effective_rank"] = partial(effective_rank, x)
+    each["all of them (shared parts once)"] = partial(measure, x, labels)
+    each["audit by one backbone"] = partial(audit, images(labels), {"one": x})
     print(f"{asked.images} images, {asked.features} features, {CLASSES} classes; medians of {asked.repeats}")
     for name, work in each.items():
         print(f"{name:<32} {statistics.median(seconds(work) for _ in range(asked.repeats)):6.2f} s")

@@ -668,7 +668,7 @@ def test_axe_finds_nothing_serious(browser: Browser, results: Results) -> None:
         serious = set()
         for width, scheme in itertools.product((1280, 390), ("light", "dark")):
             page.set_viewport_size({"width": width, "height": 844})
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             found = Axe().run(page)
             assert found.response["testEngine"]["name"] == "axe-core"
             for violation in found.response["violations"]:
