@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from featcache.backbones import load_backbone, load_model
-    from featcache.backbones.blocks import blocks, set_model_freeze
+    from featcache.backbones import blocks, load_backbone, load_model, set_model_freeze
     from featcache.errors import FeatcacheError
     from featcache.extraction import extract
     from featcache.options import Options, load_base_config, load_options
-    from featcache.predictor import load_run
     from featcache.records import Preprocessing
+    from heads.runs import load_run
 
 # Notices of ordinary progress reach a run's log.txt; handlers decide what reaches the screen.
 logging.getLogger("featcache").setLevel(logging.INFO)
@@ -27,14 +26,14 @@ _HOMES = {
     "FeatcacheError": "featcache.errors",
     "Options": "featcache.options",
     "Preprocessing": "featcache.records",
-    "blocks": "featcache.backbones.blocks",
+    "blocks": "featcache.backbones",
     "extract": "featcache.extraction",
     "load_backbone": "featcache.backbones",
     "load_base_config": "featcache.options",
     "load_model": "featcache.backbones",
     "load_options": "featcache.options",
-    "load_run": "featcache.predictor",
-    "set_model_freeze": "featcache.backbones.blocks",
+    "load_run": "heads.runs",
+    "set_model_freeze": "featcache.backbones",
 }
 
 __all__ = [

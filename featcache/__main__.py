@@ -1,5 +1,5 @@
 """`python -m featcache` and `torchrun -m featcache`: the command line."""
 
-from featcache.cli import main
+from featcache.app.main import main
 
 main()

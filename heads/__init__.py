@@ -1,5 +1,5 @@
 """Stage two: heads trained on cached features, and what comes out of them."""
 
-from heads.training import train_model, trainModel
+from heads.experiment import train_model, trainModel
 
 __all__ = ["trainModel", "train_model"]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from heads.agreement import MEASURES
-from heads.evaluation import Predictions, Probe, save_predictions
-from heads.metrics import TOP_K, outcome, summarise
+from heads.leaderboard.measure_agreement import MEASURES
+from heads.runs.predictions import Predictions, Probe, save_predictions
+from heads.training.bootstrap import summarise
+from heads.training.metrics import TOP_K, outcome
 
 CLASSES = 4
 EVERY = range(100)  # the val images, and the training images that are probed

@@ -17,9 +17,10 @@ from sklearn.datasets import load_sample_images
 
 from featcache.records import BackboneInfo, Identity, ImageRecord, Manifest, Preprocessing, Split, WeightsOrigin
 from featcache.store import FeatureStore
-from heads.evaluation import Predictions, save_predictions
-from heads.metrics import confusion, outcome, per_class, summarise
-from heads.runs import METRIC_COLUMNS
+from heads.runs.predictions import Predictions, save_predictions
+from heads.runs.run_files import METRIC_COLUMNS
+from heads.training.bootstrap import summarise
+from heads.training.metrics import confusion, outcome, per_class
 
 CLASSES = ("glioma", "meningioma", "no tumour", "pituitary")
 EPOCHS = 50

@@ -17,7 +17,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
 from typer.testing import CliRunner, Result
 
-from featcache.cli import app
+from featcache.app.main import app
 
 # Markup where only names belong: every one of these is a legal folder, file or experiment.
 IMAGE = "<img src=x onerror=alert(1)>"

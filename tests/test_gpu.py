@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from featcache import load_run
-from featcache.extraction import extract
-from featcache.options import TrainingOptions, parse_options
+from featcache.extraction.one_backbone import extract
+from featcache.options.loading import parse_options
+from featcache.options.training_options import TrainingOptions
 from heads import train_model
-from heads.cohort import Head
-from heads.features import ArrayRows, Features, Fold
-from heads.stacked import train_heads
+from heads.training.features import ArrayRows, Features, Fold
+from heads.training.head_spec import HeadSpec
+from heads.training.stacked_training import train_heads
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -57,8 +58,8 @@ def test_every_precision_and_batch_size_is_measured(config: Config) -> None:
 
 def test_features_do_not_depend_on_the_images_beside() -> None:
     from featcache.backbones import load_backbone
-    from featcache.inference import Inference
-    from featcache.options import ModelOptions
+    from featcache.extraction.inference import Inference
+    from featcache.options.model_options import ModelOptions
 
     backbone = load_backbone(ModelOptions(backbone="resnet18", input_size=64, pretrained=False))
     infer = Inference(backbone, torch.device("cuda"), 8)
@@ -87,10 +88,10 @@ def test_heads_train_as_on_the_cpu() -> None:
         rows = ArrayRows(values, every, views)
         features = Features(rows, labels, views, folds, 4, torch.device(device), limit_bytes)
         heads = [
-            Head((width, 16, 4), TrainingOptions(epochs=5, learning_rate=0.003, optimizer="adamw"), 1, 0.3),
-            Head((width, 16, 4), TrainingOptions(epochs=6, learning_rate=0.01, optimizer="sgd"), 1, 0.0),
-            Head((width, 16, 4), TrainingOptions(epochs=6, optimizer="adam", label_smoothing=0.1), 2, 0.5, 1),
-            Head((width, 4), TrainingOptions(epochs=6, scheduler="cosine", warmup_epochs=2), 3),
+            HeadSpec((width, 16, 4), TrainingOptions(epochs=5, learning_rate=0.003, optimizer="adamw"), 1, 0.3),
+            HeadSpec((width, 16, 4), TrainingOptions(epochs=6, learning_rate=0.01, optimizer="sgd"), 1, 0.0),
+            HeadSpec((width, 16, 4), TrainingOptions(epochs=6, optimizer="adam", label_smoothing=0.1), 2, 0.5, 1),
+            HeadSpec((width, 4), TrainingOptions(epochs=6, scheduler="cosine", warmup_epochs=2), 3),
         ]
         trained = train_heads(features, heads, batch_size=16)
         return [[figure for r in t.curve for figure in (r.train_loss, r.val_loss)] for t in trained]

@@ -1,26 +1,35 @@
 """The audit of a data set: copies, leakage, suspect labels, outliers, balance; from hashes and cached features."""
 
-from featcache.audit.cleaning import Excluded, clean_list, emptied
-from featcache.audit.copies import exact_leaks
-from featcache.audit.files import audit_file, find_audit, load_audit, write_audit
+from featcache.audit.audit_json import audit_file, find_audit, load_audit, write_audit
+from featcache.audit.audit_records import Audit, ExactGroup, NearGroup
+from featcache.audit.clean_list_file import Written, require_target, write_clean_list
+from featcache.audit.exact_copies import exact_leaks
+from featcache.audit.exclusions import Excluded, clean_list, emptied
+from featcache.audit.from_options import BackboneView, audit_views, data_folder, plain_options, resolved, view_data
+from featcache.audit.from_stores import audit_stores
 from featcache.audit.inspection import audit
-from featcache.audit.listing import Written, require_target, write_clean_list
-from featcache.audit.records import Audit
-from featcache.audit.stores import audit_stores
 
 __all__ = [
     "Audit",
+    "BackboneView",
+    "ExactGroup",
     "Excluded",
+    "NearGroup",
     "Written",
     "audit",
     "audit_file",
     "audit_stores",
+    "audit_views",
     "clean_list",
+    "data_folder",
     "emptied",
     "exact_leaks",
     "find_audit",
     "load_audit",
+    "plain_options",
     "require_target",
+    "resolved",
+    "view_data",
     "write_audit",
     "write_clean_list",
 ]

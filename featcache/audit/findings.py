@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from featcache.audit.balance import balance_notes
-from featcache.audit.records import Audit, Suspect
+from featcache.audit.audit_records import Audit, Suspect
+from featcache.audit.class_balance import balance_notes
 from featcache.records import SPLITS
 
 

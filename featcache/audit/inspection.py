@@ -10,14 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache import __version__
-from featcache.audit.balance import balance
-from featcache.audit.cleaning import copies_to_drop
-from featcache.audit.copies import across_splits, conflicting_labels, exact_groups, leaks
-from featcache.audit.findings import warnings
-from featcache.audit.near import KNOWN, MIN_IMAGES, Seen, near_copies, smallest_cosine
-from featcache.audit.neighbours import directions, nearest
-from featcache.audit.outliers import FENCE, outlier_scores
-from featcache.audit.records import (
+from featcache.audit.audit_records import (
     Audit,
     AuditedBackbone,
     AuditedData,
@@ -28,9 +21,16 @@ from featcache.audit.records import (
     Outlier,
     Suspect,
 )
-from featcache.audit.suspects import confident_learning, probabilities
+from featcache.audit.class_balance import balance
+from featcache.audit.cosine_neighbours import directions, nearest
+from featcache.audit.exact_copies import across_splits, conflicting_labels, exact_groups, leaks
+from featcache.audit.exclusions import copies_to_drop
+from featcache.audit.findings import warnings
+from featcache.audit.near_groups import KNOWN, MIN_IMAGES, Seen, near_copies, smallest_cosine
+from featcache.audit.outliers import FENCE, outlier_scores
+from featcache.audit.suspect_labels import confident_learning, probabilities
 from featcache.records import SILENT, SPLITS, BadImage, Manifest, Progress
-from featcache.separability.grouping import Ints
+from featcache.separability import Ints
 
 LISTED = 40  # suspects, and outliers; more suspects where more are flagged
 

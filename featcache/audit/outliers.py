@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.audit.neighbours import Neighbours
+from featcache.audit.cosine_neighbours import Neighbours
 
 K = 10  # neighbours
 FENCE = 3.5  # robust z: Iglewicz and Hoaglin 1993, "How to Detect and Handle Outliers"

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from featcache import __version__
 from featcache.atomic import write_text
-from featcache.backbones.blocks import blocks
-from featcache.backbones.initial import settle
-from featcache.backbones.model import Backbone, JoinedBackbone, Model, build_head, resolve_dims
-from featcache.backbones.sources import Custom, Published, Source, Timm, Torchvision
-from featcache.backbones.surgery import FeaturesThenPool, drop_unused, remove_classifier, run_once
+from featcache.backbones.classifier_removal import FeaturesThenPool, drop_unused, remove_classifier, run_once
+from featcache.backbones.libraries import Custom, Published, Source, Timm, Torchvision
+from featcache.backbones.modules import Backbone, JoinedBackbone, Model, build_head, resolve_dims
+from featcache.backbones.network_blocks import blocks
+from featcache.backbones.random_init import settle
 from featcache.backbones.weights import load_file_into, put_weights, resolve, tensor_digest
 from featcache.errors import (
     FeatcacheError,

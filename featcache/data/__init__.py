@@ -1,6 +1,36 @@
 """The images: an image folder scanned into a manifest, and files decoded into tensors."""
 
-from featcache.data.images import decode_image, normalise, to_uint8
-from featcache.data.manifest import load_manifest
+from featcache.data.augmentations import spec_digest
+from featcache.data.content_hashes import HashMemo
+from featcache.data.decoder import ChangedFileError, Decoded, Decoder, Task, UnreadFileError
+from featcache.data.demo_digits import DEMO_DIGITS
+from featcache.data.exclude_list import names_listed
+from featcache.data.image_files import READER, UnreadableImageError, decode_image
+from featcache.data.manifest import load_manifest, require_folds
+from featcache.data.quarantine_list import quarantine, quarantined, readable
+from featcache.data.scratch_file import Scratch
+from featcache.data.transforms import EvalTransform, normalise, to_uint8
 
-__all__ = ["decode_image", "load_manifest", "normalise", "to_uint8"]
+__all__ = [
+    "DEMO_DIGITS",
+    "READER",
+    "ChangedFileError",
+    "Decoded",
+    "Decoder",
+    "EvalTransform",
+    "HashMemo",
+    "Scratch",
+    "Task",
+    "UnreadFileError",
+    "UnreadableImageError",
+    "decode_image",
+    "load_manifest",
+    "names_listed",
+    "normalise",
+    "quarantine",
+    "quarantined",
+    "readable",
+    "require_folds",
+    "spec_digest",
+    "to_uint8",
+]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from featcache.data import digits
-from featcache.data.exclusion import exclude
-from featcache.data.hashes import HashMemo
+from featcache.data import demo_digits
+from featcache.data.content_hashes import HashMemo
+from featcache.data.exclude_list import exclude
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import SPLITS, ImageRecord, Manifest, Split, digest
@@ -38,7 +38,11 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
     """
     cache_dir = Path(cache_dir)
     try:
-        root = digits.materialise(cache_dir) if options.path == digits.NAME else Path(options.path).expanduser()
+        root = (
+            demo_digits.materialise(cache_dir)
+            if options.path == demo_digits.DEMO_DIGITS
+            else Path(options.path).expanduser()
+        )
         found = root.is_dir()
     except RuntimeError as error:  # ~somebody who has no home
         raise DataError(f"data.path: {options.path}: {error}") from None

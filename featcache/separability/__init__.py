@@ -1,14 +1,19 @@
 """How well cached features separate the classes, by several measures that train no head; no torch, no I/O."""
 
-from featcache.separability.evidence import logme
+from featcache.separability.grouping import Ints, deal
+from featcache.separability.log_evidence import logme
 from featcache.separability.measures import Separability, measure
-from featcache.separability.neighbours import centroid_accuracy, knn_accuracy, silhouette
-from featcache.separability.probe import linear_probe
+from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
+from featcache.separability.remembered import Separation, measure_separability
+from featcache.separability.ridge_probe import linear_probe
 from featcache.separability.spectrum import effective_rank, fisher_ratio, h_score
 
 __all__ = [
+    "Ints",
     "Separability",
+    "Separation",
     "centroid_accuracy",
+    "deal",
     "effective_rank",
     "fisher_ratio",
     "h_score",
@@ -16,5 +21,6 @@ __all__ = [
     "linear_probe",
     "logme",
     "measure",
+    "measure_separability",
     "silhouette",
 ]

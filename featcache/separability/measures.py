@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.separability.evidence import logme
 from featcache.separability.grouping import together
-from featcache.separability.neighbours import centroid_accuracy, knn_accuracy, silhouette
-from featcache.separability.probe import probe_right
+from featcache.separability.log_evidence import logme
+from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
+from featcache.separability.ridge_probe import probe_right
 from featcache.separability.spectrum import Spectrum
 
 

@@ -28,8 +28,8 @@ from featcache.records import (
     Split,
     WeightsOrigin,
 )
-from featcache.store.parts import Features, Part, hash_bytes
-from featcache.store.provenance import provenance
+from featcache.store.part_files import Features, Part, hash_bytes
+from featcache.store.versions import provenance
 
 CHUNK_BYTES = 1 << 20
 HASH_CHUNK = 4096  # rows; for the small columns beside the features

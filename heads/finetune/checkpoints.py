@@ -19,7 +19,7 @@ from torch import Tensor
 
 from featcache.atomic import make_folder, save_tensors
 from featcache.errors import OutputError
-from heads.stacked import EpochRow, TrainedHead
+from heads.training import EpochRow, TrainedHead
 
 log = logging.getLogger("featcache")
 

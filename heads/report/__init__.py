@@ -1,5 +1,8 @@
 """What lies in results/ and cache/ becomes one page to look at; nothing is trained, nothing is asked of a network."""
 
-from heads.report.report import Written, write_report
+from heads.report.report_files import Written, write_report
 
-__all__ = ["Written", "write_report"]
+__all__ = [
+    "Written",
+    "write_report",
+]

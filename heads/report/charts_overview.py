@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heads.agreement import MEASURES
-from heads.ranking import Row
+from heads.leaderboard import MEASURES, NAMES, Row
 from heads.report.vega import COLOURS, SHAPES, Spec, along, chart, name_layers, names, scale, tips
-from heads.verdict import NAMES
 
 PHASES = ("Phase 1: heads on the cache", "Phase 2: end to end")
 NAMED, FEW = 12, 8  # names in a figure at most; of points in a small one, all or none

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heads.report.sweeps import Sweep, Trial, shown
+from heads.report.sweep_results import Sweep, Trial, shown
 from heads.report.vega import COLOURS, WHOLE, Spec, chart, scale, tips
 
 POOR_TO_GOOD = ["#9fc3da", "#8b8f98", "#c8642b", "#D55E00"]  # to be seen on white and on black

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from featcache.data.images import UnreadableImageError, decode_image
+from featcache.data import UnreadableImageError, decode_image
 from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord
 

@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler
 
-from heads.search.options import SweepOptions
-from heads.search.space import Space
+from heads.search.search_space import Space
 from heads.search.spsa import SPSASampler
+from heads.search.sweep_options import SweepOptions
 
 
 def make_sampler(sweep: SweepOptions, space: Space, start: Mapping[str, Any], finished: int) -> BaseSampler:

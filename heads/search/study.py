@@ -21,12 +21,12 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import OptionsError, RunError
-from featcache.joined import Joined
+from featcache.extraction import CachedFeatures
 from featcache.options import Options
 from featcache.records import digest
-from heads.search.objective import MAXIMISED, Figures
-from heads.search.options import SweepOptions
-from heads.search.space import Space
+from heads.search.objectives import MAXIMISED, Figures
+from heads.search.search_space import Space
+from heads.search.sweep_options import SweepOptions
 
 IDENTITY = "featcache:sweep"
 SEEN = "featcache:seen"
@@ -64,7 +64,7 @@ class SweepStudy:
             return []
         return [self._live.best_trial] if len(self._directions) == 1 else self._live.best_trials
 
-    def claim(self, stage_one: Options, joined: Joined) -> None:
+    def claim(self, stage_one: Options, cached: CachedFeatures) -> None:
         """Note what the trials with these options see; raises RunError when earlier ones saw something else.
 
         Weights in a file can change, and a hub can be out of reach the first time: options alone do not say it.
@@ -74,9 +74,9 @@ class SweepStudy:
             stage_one.data.model_dump(mode="json", exclude={"workers"}),
         )
         key = digest([model, data, stage_one.training.precision])[:16]
-        seen: list[Any] = [joined.identities()]
+        seen: list[Any] = [cached.identities()]
         if "latency_ms" in self._sweep.objectives:
-            seen += [joined.profile.device, joined.profile.latency_ms.batch_size]
+            seen += [cached.profile.device, cached.profile.latency_ms.batch_size]
         known = dict(self._stored.user_attrs.get(SEEN, {}))
         if known.setdefault(key, digest(seen)) != digest(seen):
             raise RunError(

@@ -25,12 +25,15 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from featcache.backbones import Backbone, load_backbone
-from featcache.data.decoding import Decoder, Task
-from featcache.data.images import normalise
-from featcache.data.scratch import Scratch
-from featcache.extraction import extract, pick_device
-from featcache.inference import Inference
-from featcache.options import ModelOptions, Options, parse_options
+from featcache.data.decoder import Decoder, Task
+from featcache.data.scratch_file import Scratch
+from featcache.data.transforms import normalise
+from featcache.devices import pick_device
+from featcache.extraction.inference import Inference
+from featcache.extraction.one_backbone import extract
+from featcache.options.loading import parse_options
+from featcache.options.model_options import ModelOptions
+from featcache.options.run_options import Options
 
 SIX = ["resnet18", "resnet50", "efficientnet_b0", "mobilenet_v3_large", "densenet121", "swin_t"]
 TWELVE = [

@@ -18,14 +18,14 @@ from typing import Any
 
 from photographs import machine, write_photographs
 
-from featcache.data.scratch import Scratch
-from featcache.extraction import pick_device
-from featcache.joined import extract_joined
-from featcache.options import Options, parse_options
-from featcache.records import SILENT
-from heads.finetune.finetune import Network, load_network, make_job, make_trainer, prepare
-from heads.finetune.job import Job
-from heads.finetune.processes import Processes
+from featcache.data.scratch_file import Scratch
+from featcache.extraction.side_by_side import extract_all
+from featcache.options.loading import parse_options
+from featcache.options.run_options import Options
+from featcache.session import Session
+from heads.finetune.distributed import Processes
+from heads.finetune.end_to_end import Network, load_network, make_setup, make_trainer, prepare
+from heads.finetune.run_setup import RunSetup
 
 EPOCHS = (20, 20, 10)  # of the user's schedule: the head, the last block too, everything
 PHASES = ("head", "last block", "all")
@@ -83,20 +83,20 @@ def _options(backbone: str, root: Path, cache: Path, epochs: int) -> Options:
 
 def report(name: str, options: Options, repeats: int, device: str | None, scratch: Scratch) -> None:
     """Both ways in turns, after one untimed round."""
-    place = pick_device(device)
+    session = Session.begin(device, scratch=scratch)
     network = load_network(options, allow_custom=False)
-    joined = extract_joined(options, device=device)
+    joined = extract_all(options, session)
     rate = joined.parts[0].store.extraction()["images_per_second"]
     found: dict[bool, list[Times]] = {True: [], False: []}
-    job = make_job(options, joined, network, place, Processes(), SILENT, scratch, plain=True)
-    prepare(network.backbone, job)
+    setup = make_setup(options, joined, network, Processes(), session, plain=True)
+    prepare(network.backbone, setup)
     for repeat in range(repeats + 1):
         for plain in (True, False):
-            features = 0.0 if plain else len(job.pool.images) / rate
-            times = _time(replace(job, plain=plain), network, options, features)
+            features = 0.0 if plain else len(setup.dataset.images) / rate
+            times = _time(replace(setup, plain=plain), network, options, features)
             if repeat:
                 found[plain].append(times)
-    images = f"{len(job.pool.train)} + {len(job.pool.val)} images"
+    images = f"{len(setup.dataset.train)} + {len(setup.dataset.val)} images"
     print(f"\n{name}, {images} at {SIZE} pixels, batch {BATCH}; seconds of an epoch, median of {repeats}")
     for number, phase in enumerate(PHASES):
         ways = {plain: [t.epochs[number] for t in every] for plain, every in found.items()}
@@ -107,9 +107,9 @@ def report(name: str, options: Options, repeats: int, device: str | None, scratc
     print(f"  whole run   plain {_s(whole[True])}, featcache {_s(whole[False])}: {ratio(whole[True], whole[False])}")
 
 
-def _time(job: Job, network: Network, options: Options, features: float) -> Times:
+def _time(setup: RunSetup, network: Network, options: Options, features: float) -> Times:
     """One training; `features` is what the extraction of these images takes."""
-    trainer = make_trainer(job, network, None, options.training.seed)
+    trainer = make_trainer(setup, network, None, options.training.seed)
     begin = time.perf_counter()
     trainer.run(0, lambda *_: None)
     total = time.perf_counter() - begin

@@ -19,11 +19,11 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from featcache.extraction import pick_device
-from featcache.options import TrainingOptions
-from heads.cohort import Head
-from heads.features import ArrayRows, Features, Fold
-from heads.stacked import train_heads
+from featcache.devices import pick_device
+from featcache.options.training_options import TrainingOptions
+from heads.training.features import ArrayRows, Features, Fold
+from heads.training.head_spec import HeadSpec
+from heads.training.stacked_training import train_heads
 
 TRAIN, VAL, CLASSES, BATCH, HIDDEN = 2870, 430, 4, 32, 1024  # images; the first user's case
 DROPOUT, RATE = 0.2, 1e-4
@@ -60,7 +60,7 @@ def stacked(features: Features, heads: int, epochs: int, seeds: int = 1 << 30) -
     """Seconds of an epoch of one of so many heads: rates all different, and unless `seeds` says otherwise seeds too."""
     width = features.rows.width
     every = [
-        Head(
+        HeadSpec(
             (width, HIDDEN, CLASSES),
             TrainingOptions(epochs=epochs, learning_rate=RATE * (1 + k / heads)),
             k % seeds,
@@ -164,7 +164,7 @@ def against_sklearn(epochs: int, repeats: int, device: torch.device) -> None:
 
     def ours() -> float:
         training = TrainingOptions(epochs=epochs, learning_rate=RATE, optimizer="adam", weight_decay=0.0)
-        head = Head((512, HIDDEN, CLASSES), training, len(found["featcache"]))
+        head = HeadSpec((512, HIDDEN, CLASSES), training, len(found["featcache"]))
         begin = time.perf_counter()
         (trained,) = train_heads(features, [head], batch_size=BATCH)
         seconds = time.perf_counter() - begin

@@ -16,10 +16,12 @@ from photographs import machine, write_photographs
 from torchvision import models
 
 from featcache.backbones import build_head, load_backbone
-from featcache.data.images import EvalTransform
-from featcache.extraction import pick_device
-from featcache.options import ModelOptions, ProfileOptions
-from featcache.profiling import count_macs, profile_model
+from featcache.data.transforms import EvalTransform
+from featcache.devices import pick_device
+from featcache.options.model_options import ModelOptions
+from featcache.options.profile_options import ProfileOptions
+from featcache.profiling.macs import count_macs
+from featcache.profiling.model_profile import profile_model
 from featcache.records import Profile
 
 NAMES = ["resnet18", "resnet50", "efficientnet_b0", "mobilenet_v3_large", "densenet121", "swin_t", "vit_b_16"]

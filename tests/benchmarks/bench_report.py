@@ -25,9 +25,10 @@ from photographs import machine
 from playwright.sync_api import Browser
 from report_pages import browser_path, complete, done, open_browser, opened, write_config
 
-from heads.ranking import leaderboard
+from heads.leaderboard.ranked_results import rank_results
+from heads.leaderboard.ranking import leaderboard
 from heads.report import write_report
-from heads.runs import finished_runs
+from heads.runs.run import finished_runs
 
 NOW = "performance.now()"  # milliseconds since the load began
 
@@ -80,8 +81,7 @@ def rank(results: Path) -> None:
 
 def write(results: Path) -> None:
     """Write the report, the ranking included."""
-    runs = finished_runs(results)
-    write_report(results, leaderboard(runs), runs)
+    write_report(rank_results(results))
 
 
 def parts(report: Path) -> Counter[str]:

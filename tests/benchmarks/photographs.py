@@ -34,8 +34,7 @@ def machine() -> str:
 
     import torch
 
-    from featcache.extraction import pick_device
-    from featcache.profiling import device_name
+    from featcache.devices import device_name, pick_device
 
     device = pick_device()
     return (

@@ -10,7 +10,7 @@ import pytest
 import featcache
 
 
-@pytest.mark.parametrize("before", ["", "import heads", "import featcache.extraction", "import featcache.cli"])
+@pytest.mark.parametrize("before", ["", "import heads", "import featcache.extraction", "import featcache.app.main"])
 def test_every_public_name_is_what_it_says_in_any_order_of_imports(before: str) -> None:
     code = (
         f"{before}\n"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from featcache.audit import audit, clean_list, exact_leaks
-from featcache.audit.near import KNOWN, Seen, near_copies
-from featcache.audit.neighbours import between, directions, nearest
+from featcache.audit.cosine_neighbours import between, directions, nearest
+from featcache.audit.near_groups import KNOWN, Seen, near_copies
 from featcache.records import ImageRecord, Manifest, Split
 
 Rows = NDArray[np.float32]

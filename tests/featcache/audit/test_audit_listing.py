@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featcache.audit import Excluded, require_target, write_clean_list
-from featcache.audit.listing import HEADER
-from featcache.data.exclusion import read_exclusion
+from featcache.audit.clean_list_file import HEADER
+from featcache.data.exclude_list import read_exclusion
 from featcache.errors import OptionsError
 
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_characters="\n\r\t"), min_size=1)

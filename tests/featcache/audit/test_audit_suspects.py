@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from featcache.audit import Audit, audit, clean_list, emptied, load_audit, write_audit, write_clean_list
-from featcache.audit.suspects import confident_learning, probabilities, reduced
+from featcache.audit.suspect_labels import confident_learning, probabilities, reduced
 from featcache.errors import RunError
 from featcache.records import BadImage, ImageRecord, Manifest, Split
 

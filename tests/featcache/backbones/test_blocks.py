@@ -26,9 +26,9 @@ from featcache.backbones import (
     set_model_freeze,
     train_from,
 )
-from featcache.backbones.surgery import remove_classifier
+from featcache.backbones.classifier_removal import remove_classifier
 from featcache.errors import OptionsError
-from featcache.options import ModelOptions
+from featcache.options.model_options import ModelOptions
 
 EXPECTED = {  # (source, name): (pixels a side, blocks)
     ("torchvision", "resnet18"): (32, "stem layer1 layer2 layer3 layer4"),

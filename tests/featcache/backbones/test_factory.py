@@ -15,9 +15,11 @@ from conftest import TINY
 from torch import Tensor, nn
 
 from featcache.backbones import Backbone, describe_backbone, load_backbone, load_model
-from featcache.catalogue import catalogue
+from featcache.backbones.name_catalogue import catalogue
 from featcache.errors import FeatcacheError, InputError, InputSizeError, OptionsError, UnknownBackboneError, WorkError
-from featcache.options import ModelOptions, Options, parse_options
+from featcache.options.loading import parse_options
+from featcache.options.model_options import ModelOptions
+from featcache.options.run_options import Options
 from featcache.records import Preprocessing
 
 Config = Callable[..., dict[str, Any]]
@@ -124,7 +126,7 @@ def test_an_installed_entry_point_needs_no_permission(monkeypatch: pytest.Monkey
         return [installed] if group == "featcache.backbones" and name in {None, "my_net"} else []
 
     # By the module itself: the package has a function of the same name.
-    monkeypatch.setattr(import_module("featcache.backbones.sources"), "entry_points", entry_points)
+    monkeypatch.setattr(import_module("featcache.backbones.libraries"), "entry_points", entry_points)
     backbone = load_backbone(ModelOptions(backbone="my_net"))
     assert (backbone.info.identity.backbone, backbone.info.identity.source) == ("my_net", "custom")
     assert backbone.features == 64
@@ -387,7 +389,7 @@ def test_the_catalogue_has_features_and_input_size(name: str, features: int, siz
 
 
 def test_without_a_pattern_the_catalogue_is_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcache.catalogue.MAX_SIZED", 0)  # names alone: sizes of all take 20 seconds
+    monkeypatch.setattr("featcache.backbones.name_catalogue.MAX_SIZED", 0)  # names alone: sizes of all take 20 seconds
     rows = catalogue()
     assert len(rows) >= 80 and {row.source for row in rows} == {"torchvision"}
     assert all(row.weights.startswith("IMAGENET1K_") for row in rows)

@@ -13,9 +13,9 @@ from torch import nn
 from torchvision import models
 
 from featcache.backbones import build_head, load_model
-from featcache.data.images import EvalTransform
-from featcache.extraction import extract
-from featcache.options import parse_options
+from featcache.data.transforms import EvalTransform
+from featcache.extraction.one_backbone import extract
+from featcache.options.loading import parse_options
 
 Config = Callable[..., dict[str, Any]]
 TOLERANCE = {"float16": 2**-11 + 1e-4, "float32": 1e-4}  # of each feature: its type's rounding, and the pass's own

@@ -20,7 +20,7 @@ from torchvision import models
 
 from featcache.backbones import load_backbone
 from featcache.errors import OptionsError, WeightsError
-from featcache.options import ModelOptions
+from featcache.options.model_options import ModelOptions
 
 SQUEEZENET_FILE = "squeezenet1_1-b8a52dc0.pth"  # of the hub
 RESNET_REPOSITORY = "timm/test_resnet.r160_in1k"

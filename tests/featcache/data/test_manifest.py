@@ -15,7 +15,7 @@ from PIL import Image
 
 from featcache.data import load_manifest
 from featcache.errors import DataError
-from featcache.options import DataOptions
+from featcache.options.data_options import DataOptions
 from featcache.records import Manifest
 
 # Content is not decoded while a folder is scanned, so any distinct bytes will do for an image.

@@ -180,8 +180,8 @@ WRITER = """
     import os, sys, time
     sys.path.insert(0, sys.argv[2])
     from test_store import FeatureStore, Path, info, rows, sha
-    import featcache.store.writer
-    featcache.store.writer.COMMIT_SECONDS = 0
+    import featcache.store.row_writer
+    featcache.store.row_writer.COMMIT_SECONDS = 0
     store = FeatureStore(Path(sys.argv[1]), info())
     with store.writing() as writer:
         for n in range(10_000):

@@ -28,13 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # resume_networks, which the
 
 import torch
 
-import featcache.batch
-import featcache.cli
-import featcache.terminal
+import featcache.app.main
+import featcache.app.many_configs
+import featcache.app.tables
 import heads.finetune.checkpoints
-import heads.finetune.finetune
-import heads.finetune.plan
-import heads.finetune.trainer
+import heads.finetune.end_to_end
+import heads.finetune.seed_trainer
 
 WHOLE_SAVE = torch.save
 
@@ -64,7 +63,7 @@ def _run(request: dict[str, Any]) -> None:
         if request["die"]:
             _die_at(*request["die"].split(":"))
         sys.argv = ["featcache", *request["arguments"]]
-        featcache.cli.main()
+        featcache.app.main.main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
@@ -79,7 +78,7 @@ def _die_at(point: str, number: str) -> None:
     def kill() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    checkpoints, trainer = heads.finetune.checkpoints.Checkpoints, heads.finetune.trainer.Trainer
+    checkpoints, trainer = heads.finetune.checkpoints.Checkpoints, heads.finetune.seed_trainer.Trainer
     match point:
         case "save" | "save_best":
             _at(checkpoints, point, int(number), after=kill)
@@ -90,7 +89,7 @@ def _die_at(point: str, number: str) -> None:
         case "stop":
             _at(trainer, "_train", int(number), before=lambda: os.kill(os.getpid(), signal.SIGINT))
         case "write_run":
-            _at(heads.finetune.finetune, "write_run", int(number), after=kill)
+            _at(heads.finetune.end_to_end, "write_run", int(number), after=kill)
         case _:
             raise ValueError(point)
 

@@ -18,19 +18,23 @@ from torch import Tensor
 
 from featcache import load_options, load_run
 from featcache.backbones import load_backbone
-from featcache.data.decoding import Decoder, Task
+from featcache.data.decoder import Decoder, Task
 from featcache.errors import RunError, WorkError
-from featcache.extraction import extract
-from featcache.joined import extract_joined
-from featcache.options import ModelOptions, Options, parse_options
+from featcache.extraction.one_backbone import extract
+from featcache.extraction.side_by_side import extract_all
+from featcache.options.loading import parse_options
+from featcache.options.model_options import ModelOptions
+from featcache.options.run_options import Options
+from featcache.session import Session
 from heads import train_model
-from heads.cohort import Head
-from heads.features import load_features
 from heads.finetune import fine_tune
-from heads.finetune.trainer import Trainer
-from heads.ranking import leaderboard
-from heads.runs import METRIC_COLUMNS, RUN_FILES, Run, finished_runs
-from heads.stacked import train_heads
+from heads.finetune.seed_trainer import Trainer
+from heads.leaderboard.ranking import leaderboard
+from heads.runs.run import RUN_FILES, Run, finished_runs
+from heads.runs.run_files import METRIC_COLUMNS
+from heads.training.features import load_features
+from heads.training.head_spec import HeadSpec
+from heads.training.stacked_training import train_heads
 
 Config = Callable[..., dict[str, Any]]
 
@@ -169,11 +173,11 @@ def test_frozen_epochs_are_those_of_a_head_on_cached_features(
         training={"optimizer": optimizer, "unfreeze_schedule": [{"epoch": 4, "unfreeze": "all"}], "seed": 7},
     )
     run = tune(chosen, tmp_path / "results")
-    joined = extract_joined(chosen, allow_custom=True)
+    joined = extract_all(chosen, Session.begin(allow_custom=True))
     features = load_features(joined, torch.device("cpu"), folds=None, limit_bytes=1e9)
     assert chosen.training.seed_list == (7,)
     training = chosen.training.model_copy(update={"epochs": 4, "unfreeze_schedule": None})
-    (head,) = train_heads(features, [Head(joined.dims, training, 7, 0.3, 0)], batch_size=16)
+    (head,) = train_heads(features, [HeadSpec(joined.dims, training, 7, 0.3, 0)], batch_size=16)
     expected = np.array([[r.train_loss, r.val_loss] for r in head.curve])
     assert curve(run, 4) == pytest.approx(expected, rel=1e-5)
     assert [float(r["train_top1"]) for r in metrics(run)[:4]] == [r.train_top1 for r in head.curve]

@@ -24,7 +24,7 @@ from conftest import write_digits
 
 from featcache.errors import DiskFullError
 from heads.finetune import fine_tune
-from heads.runs import RUN_FILES
+from heads.runs.run import RUN_FILES
 
 SCRIPT = Path(__file__).parent / "finetune_process.py"
 EPOCHS = 6

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from featcache.backbones import build_head, load_backbone
-from featcache.data.images import EvalTransform
+from featcache.data.transforms import EvalTransform
 from featcache.errors import NonFiniteError, WorkError
-from featcache.options import Options, parse_options
+from featcache.options.loading import parse_options
+from featcache.options.run_options import Options
 from heads.finetune import fine_tune
-from heads.finetune.passage import Passage
-from heads.finetune.trainer import Trainer
-from heads.module import initial_state
-from heads.runs import Run
+from heads.finetune.forward_path import ForwardPath
+from heads.finetune.seed_trainer import Trainer
+from heads.runs.run import Run
+from heads.training.head_stack import initial_state
 
 Config = Callable[..., dict[str, Any]]
 
@@ -386,7 +387,7 @@ def test_the_callers_random_numbers_play_no_part(config: Config, tmp_path: Path)
 
 def test_hidden_values_are_dropped_as_drawn() -> None:
     head = build_head((6, 5, 4, 3), 0.5)
-    path = Passage(None, head, networks.PREPROCESSING, "float32", True)
+    path = ForwardPath(None, head, networks.PREPROCESSING, "float32", True)
     x, keep = torch.randn(2, 6), torch.zeros(9, 2)
     keep[:5] = 2.0
     expected = head[6].bias.expand(2, 3)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from heads.evaluation import Predictions, save_predictions
-from heads.report.details import BINS, MISTAKES, calibration, detail, mistakes, softmax
-from heads.runs import METRIC_COLUMNS, Run
+from heads.report.run_details import BINS, MISTAKES, calibration, detail, mistakes, softmax
+from heads.runs.predictions import Predictions, save_predictions
+from heads.runs.run import Run
+from heads.runs.run_files import METRIC_COLUMNS
 
 
 def probabilities(count: int, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:

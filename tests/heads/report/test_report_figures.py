@@ -16,13 +16,15 @@ from PIL import Image
 from report_pages import IMAGE, MARKDOWN, NETWORKS, PHASE2, Results, done, results_for
 
 from featcache.errors import FeatcacheError
-from heads.ranking import Leaderboard, leaderboard
+from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.ranked_results import rank_results
+from heads.leaderboard.ranking import leaderboard
 from heads.report import charts_overview, charts_run, charts_sweep, vega
-from heads.report.contents import Contents, collect
-from heads.report.page import overview_figures
-from heads.report.sweeps import MOST_TRIALS, Sweep, Trial, load_sweeps, shown
-from heads.report.tables import leaderboard_cells, leakage_rows, separability_rows
-from heads.runs import finished_runs
+from heads.report.html_page import overview_figures
+from heads.report.page_tables import leaderboard_cells, leakage_rows, separability_rows
+from heads.report.report_contents import Contents, collect
+from heads.report.sweep_results import MOST_TRIALS, Sweep, Trial, load_sweeps, shown
+from heads.runs.run import finished_runs
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.fixture(scope="module")
 def contents(results: Results) -> Contents:
-    runs = finished_runs(results.folder)
-    return collect(results.folder, leaderboard(runs), runs)
+    return collect(rank_results(results.folder))
 
 
 def fingerprint(results: Results) -> str:

@@ -11,8 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from featcache.records import BackboneInfo, Identity, ImageRecord, Manifest, Preprocessing, WeightsOrigin
 from featcache.store import FeatureStore
-from heads.report import maps
-from heads.report.maps import POINTS, choose_images, feature_map, make_map
+from heads.report import feature_maps_2d
+from heads.report.feature_maps_2d import POINTS, choose_images, feature_map, make_map
 
 
 def images(count: int, classes: int = 3) -> list[ImageRecord]:
@@ -78,7 +78,7 @@ def test_a_map_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     store = fill(tmp_path, clusters(30))
     first = feature_map([store], images(30), tmp_path)
     assert first is not None
-    monkeypatch.setattr(maps, "make_map", lambda features: pytest.fail("made again"))
+    monkeypatch.setattr(feature_maps_2d, "make_map", lambda features: pytest.fail("made again"))
     assert feature_map([store], images(30), tmp_path) == first
 
 

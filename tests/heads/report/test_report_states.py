@@ -28,7 +28,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
     """Pages here are about their contents: figures as files have tests of their own."""
     monkeypatch.setattr("heads.report.vega.script", SCRIPT)
     if "figures" not in request.fixturenames:
-        monkeypatch.setattr("heads.report.report.save_figure", lambda spec, folder, name: [folder / f"{name}.png"])
+        monkeypatch.setattr(
+            "heads.report.report_files.save_figure", lambda spec, folder, name: [folder / f"{name}.png"]
+        )
 
 
 @pytest.fixture(scope="module")

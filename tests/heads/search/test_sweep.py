@@ -22,12 +22,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from featcache.backbones import load_backbone
 from featcache.errors import OptionsError, OutputError, RunError, UnknownBackboneError, WorkError
-from featcache.options import ModelOptions, load_options
+from featcache.options.loading import load_options
+from featcache.options.model_options import ModelOptions
 from heads import train_model
-from heads.runs import Run
+from heads.runs.run import Run
 from heads.search import SweepOptions, SweepResult, run_sweep
-from heads.search.objective import Figures
-from heads.search.space import make_space
+from heads.search.objectives import Figures
+from heads.search.search_space import make_space
 from heads.search.study import SweepStudy
 
 RATE = "training.learning_rate"
@@ -229,7 +230,7 @@ def started(sweep: Folders, tmp_path: Path, **changes: Any) -> subprocess.Popen[
     """`featcache sweep` in a process of its own."""
     file = tmp_path / "s.json"
     file.write_text(json.dumps({"base": sweep.base, "space": SPACE, "sampler": "random", "pruner": "none", **changes}))
-    code = "import torch; torch.set_num_threads(1); from featcache.cli import main; main()"
+    code = "import torch; torch.set_num_threads(1); from featcache.app.main import main; main()"
     arguments = ["sweep", file, "--results-dir", sweep.results, "--device", "cpu", "--allow-custom", "-q"]
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],

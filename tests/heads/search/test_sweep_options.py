@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from featcache.errors import OptionsError
-from featcache.options import load_options
+from featcache.options.loading import load_options
 from heads.search import load_sweep
-from heads.search.options import SweepOptions, sweep_schema
-from heads.search.space import make_space
+from heads.search.search_space import make_space
+from heads.search.sweep_options import SweepOptions, sweep_schema
 
 ROOT = Path(__file__).parents[3]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.json"))

@@ -1,0 +1,125 @@
+"""`featcache audit`: look a data set over before anything is trained on it; no image is ever changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featcache.app.shared_options import Shared, command
+from featcache.errors import OptionsError, OutputError, RunError
+
+if TYPE_CHECKING:
+    from featcache.audit import Audit
+    from featcache.options import Options
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Where what is found goes."""
+
+    results_dir: Path
+    clean: Path | None
+    with_suspects: bool
+    exclude: str | None  # data.exclude of what is looked at
+
+
+@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
+def audit(
+    shared: Shared,
+    configs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG...]",
+            help="Options files, or folders of them, on one data set; default: the best backbones of finished runs.",
+        ),
+    ] = None,
+    write_clean: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the list of files to leave out, for data.exclude.")
+    ] = None,
+    with_suspects: Annotated[
+        bool, typer.Option("--with-suspects", help="With --write-clean: leave out flagged labels too.")
+    ] = False,
+) -> None:
+    """Find copies, leaks between splits, suspect labels, outliers and unreadable files; no image is changed."""
+    if with_suspects and write_clean is None:
+        raise OptionsError("audit: --with-suspects goes with --write-clean FILE, which is not there.")
+    if not configs and (shared.set_ or shared.device is not None):
+        raise OptionsError("audit: --set and --device go with CONFIG, which is not there: finished runs are read.")
+    to = partial(_Output, shared.results_dir, write_clean, with_suspects)
+    if configs:
+        from featcache.audit import plain_options
+
+        options = plain_options(shared.load(configs))
+        _audit_options(options, shared, to(options[0].data.exclude))
+    else:
+        _audit_results(shared, to(None))
+
+
+def _audit_options(options: list[Options], shared: Shared, output: _Output) -> None:
+    """Audit by what could be extracted; the backbones that failed are named at the end."""
+    from featcache.app.many_configs import run_each
+    from featcache.audit import audit_views, data_folder, require_target, view_data
+
+    with shared.working() as session:
+        if output.clean is not None:
+            require_target(output.clean, [data_folder(options[0])])
+        with session.sharing_images(options) as sharing:
+            outcome = run_each(options, partial(view_data, session=sharing), session.progress)
+        if outcome.done:
+            _show(audit_views(outcome.done, session.progress), output)
+    outcome.raise_if_failed()
+
+
+def _audit_results(shared: Shared, output: _Output) -> None:
+    """Audit the data of finished runs by their best backbones."""
+    from featcache.app.results import AUDIT_BACKBONES
+    from featcache.audit import require_target
+    from heads.leaderboard import rank_results
+    from heads.runs import audit_runs, exclude_of
+
+    with shared.telling() as progress:
+        try:
+            runs = rank_results(shared.results_dir).best_runs(AUDIT_BACKBONES)
+        except RunError:
+            raise RunError(
+                f"{shared.results_dir}: holds no finished run whose features could be looked at. Name options files "
+                "(CONFIG...), or the folder with --results-dir."
+            ) from None
+        if output.clean is not None:
+            require_target(output.clean, [Path(run.summary["data"]["path"]) for run in runs])
+        found = audit_runs(runs, shared.cache_dir, progress)
+        _show(found, _Output(output.results_dir, output.clean, output.with_suspects, exclude_of(runs[0])))
+
+
+def _show(found: Audit, output: _Output) -> None:
+    """Print the audit before anything is written: what was found is seen in any case."""
+    from featcache.app.audit_tables import print_audit, print_clean_list
+    from featcache.app.progress import consoles
+    from featcache.audit import audit_file, clean_list, emptied, resolved, write_audit, write_clean_list
+
+    out, err = consoles()
+    print_audit(found, out)
+    excluded = clean_list(found, output.with_suspects)
+    if output.clean is not None:
+        other = None if output.exclude is None or resolved(output.exclude) == output.clean.resolve() else output.exclude
+        print_clean_list(write_clean_list(excluded, output.clean), other, out)
+        for sentence in emptied(found, excluded):
+            err.print(f"warning: {sentence}", style="bold yellow", markup=False)
+    elif excluded:
+        out.print(
+            f"\nNext: --write-clean FILE lists {len(excluded)} files for data.exclude to leave out; no image is "
+            "changed.",
+            markup=False,
+        )
+    file = audit_file(found, output.results_dir)
+    try:
+        write_audit(found, file)
+    except OSError as error:
+        raise OutputError(
+            f"{file}: the audit cannot be written ({error.strerror}). Choose another folder with --results-dir."
+        ) from None
+    out.print(f"\n{file}: the whole audit", markup=False)

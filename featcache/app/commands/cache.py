@@ -1,0 +1,117 @@
+"""`featcache cache list`, `verify` and `prune`: look after the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featcache.app.shared_options import Shared, command
+
+CACHE = Path("cache")
+Folder = Annotated[Path, typer.Option("--cache-dir", help="Where features are kept.")]
+
+cache = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@cache.command("list")
+@command("verbose")
+def cache_list(shared: Shared, folder: Folder = CACHE) -> None:
+    """Every store: rows, size, data sets, when it was last used."""
+    del shared
+    from featcache.app.progress import consoles
+    from featcache.app.tables import stores_table
+    from featcache.store import list_stores
+
+    entries = list_stores(_cache_folder(folder))
+    if entries:
+        consoles()[0].print(stores_table(entries))
+    typer.echo(f"{folder}: {len(entries)} stores, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB")
+
+
+@cache.command("verify")
+@command("verbose")
+def cache_verify(
+    shared: Shared,
+    folder: Folder = CACHE,
+    repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged; it is extracted again.")] = False,
+) -> None:
+    """Read every byte of every store; name the rows that are not what was written."""
+    del shared
+    from featcache.errors import StoreError
+    from featcache.store import describe, stores, verify
+    from featcache.store import repair as run_repair
+
+    damaged = left = 0
+    every = stores(_cache_folder(folder))
+    for path in every:
+        verdict = verify(path)
+        typer.echo(describe(verdict))
+        damaged += not verdict.ok
+        if repair and not verdict.ok:
+            done = run_repair(verdict)
+            left += not done
+            typer.echo("  repaired" if done else "  left as it is: a process works with it")
+    typer.echo(f"{folder}: {len(every)} stores, {damaged} of them damaged")
+    if damaged and not repair:
+        raise StoreError(
+            f"{damaged} stores are damaged. `featcache cache verify --repair` drops what is, and the next `extract` or "
+            "`train` extracts only that again."
+        )
+    if left:
+        raise StoreError(f"{left} damaged stores are in use. Run the same command when nothing works with them.")
+
+
+@cache.command("prune")
+@command("results_dir", "verbose")
+def cache_prune(
+    shared: Shared,
+    folder: Folder = CACHE,
+    older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
+    max_gb: Annotated[float | None, typer.Option(min=0, help="Longest unused first, until all take less.")] = None,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="No run under the results folder was trained on it.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove stores by age, by size, or because nothing used them; never one that a process works with."""
+    from featcache.errors import OptionsError
+    from featcache.store import prune
+
+    if older_than_days is None and max_gb is None and not unused:
+        raise OptionsError("cache prune: say what may go: --older-than-days N, --max-gb N or --unused (or several).")
+    with shared.telling():
+        used = _used_stores(shared.results_dir) if unused else None
+        pruned = prune(
+            _cache_folder(folder), older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run
+        )
+    for one in pruned:
+        what = "kept, a process works with it" if one.kept else "would go" if dry_run else "removed"
+        typer.echo(f"{one.entry.path}: {what} ({one.entry.size_bytes / 1e6:.1f} MB; {one.reason})")
+    gone = sum(one.entry.size_bytes for one in pruned if not one.kept)
+    typer.echo(f"{folder}: {gone / 1e6:.1f} MB {'would be freed' if dry_run else 'freed'}")
+
+
+def _used_stores(results_dir: Path) -> frozenset[str]:
+    """The stores that finished runs were trained on; a mistyped folder must not make every store an unused one."""
+    from featcache.errors import OptionsError
+    from heads.runs import finished_runs
+
+    runs = finished_runs(results_dir)
+    unread = set(results_dir.glob("*/summary.json")) - {run.folder / "summary.json" for run in runs}
+    if unread:
+        raise OptionsError(
+            f"cache prune --unused: {min(unread)} cannot be read, so what it used is not known. Mend or remove it."
+        )
+    if not runs:
+        raise OptionsError(f"cache prune --unused: {results_dir} holds no finished run. Name it with --results-dir.")
+    return frozenset(store for run in runs for store in run.summary["stores"])
+
+
+def _cache_folder(cache_dir: Path) -> Path:
+    from featcache.errors import OptionsError
+
+    if not cache_dir.is_dir():
+        raise OptionsError(f"--cache-dir {cache_dir}: is no folder. Name the one that cache.dir of the options names.")
+    return cache_dir

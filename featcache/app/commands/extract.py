@@ -1,0 +1,28 @@
+"""`featcache extract`: stage one alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import typer
+
+from featcache.app.shared_options import Configs, Shared, command
+
+
+@command("set_", "device", "cache_dir", "allow_custom", "verbose", "quiet")
+def extract(configs: Configs, shared: Shared) -> None:
+    """Stage one: fill the cache for each config, and measure latency and MACs."""
+    options = [part for one in shared.load(configs) for part in one.parts]
+    with shared.working() as session:
+        from featcache.app.many_configs import run_each
+        from featcache.extraction import extract_backbone
+
+        with session.sharing_images(options) as sharing:
+            outcome = run_each(options, partial(extract_backbone, session=sharing), session.progress)
+    for e in outcome.done:
+        latency = e.profile.latency_ms
+        typer.echo(
+            f"{e.store.path}: {e.reused} rows reused, {e.new} new, {len(e.bad)} bad; {latency.mean:.1f} ms "
+            f"(p95 {latency.p95:.1f}) on {e.profile.device}, {e.profile.macs / 1e9:.3f} GMACs"
+        )
+    outcome.raise_if_failed()

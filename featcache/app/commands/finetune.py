@@ -1,0 +1,105 @@
+"""`featcache finetune`: Phase 2, end to end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from featcache.app.results import show_leaderboard
+from featcache.app.shared_options import Shared, command
+
+if TYPE_CHECKING:
+    from featcache.app.many_configs import Outcome
+    from featcache.session import Session
+    from heads.finetune import TuningPlan
+    from heads.runs import Run
+
+By = Literal["accuracy", "pareto", "separability"]
+
+
+@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+def finetune(
+    shared: Shared,
+    configs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CONFIG...",
+            help="Options files with an unfreeze_schedule; with --top or --from-run the one to train by, by default "
+            "configs/phase2.json.",
+        ),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Fine-tune the leaderboard's best N backbones.")] = None,
+    by: Annotated[By | None, typer.Option(help="What --top goes by; default: accuracy.")] = None,
+    from_run: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Fine-tune this Phase 1 run, beginning with its head.")
+    ] = None,
+    with_heads: Annotated[
+        bool, typer.Option("--with-heads", help="With --top: begin with the runs' heads, not with fresh ones.")
+    ] = False,
+) -> None:
+    """Phase 2: train backbone and head end to end, unfreezing step by step; a run that was stopped goes on."""
+    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started, one speaks
+    with shared.working(speaks=first) as session:
+        from heads.finetune import require_sound
+
+        plans = _plans(configs or [], top, by, from_run, with_heads, shared)
+        require_sound(plans, session.allow_custom)
+        outcome = _fine_tune_all(plans, session)
+    if outcome.done and first:
+        show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"])
+        typer.echo(f"`featcache report --results-dir {shared.results_dir}` writes the page anew.")
+    outcome.raise_if_failed()
+
+
+def _fine_tune_all(plans: list[TuningPlan], session: Session) -> Outcome[Run]:
+    from featcache.app.many_configs import Outcome, run_each_of
+    from heads.finetune import fine_tune_run, processes
+
+    with (
+        session.sharing_images([plan.options for plan in plans]) as sharing,
+        processes(session.device) as them,  # connected once for all runs
+    ):
+
+        def work(plan: TuningPlan) -> Run:
+            return fine_tune_run(plan, sharing)
+
+        if them.count == 1:
+            return run_each_of(plans, work, lambda plan: plan.options.experiment_name, session.progress)
+        # A process that goes on alone after an error would wait for the others for ever.
+        return Outcome(tuple(work(plan) for plan in plans), ())
+
+
+def _plans(
+    configs: list[str], top: int | None, by: By | None, from_run: Path | None, with_heads: bool, shared: Shared
+) -> list[TuningPlan]:
+    """What `finetune` was asked for; raises OptionsError for what does not go together."""
+    from featcache.errors import OptionsError
+    from heads.finetune import TuningPlan, plan_from_run, plan_top
+
+    if top is None and (by is not None or with_heads):
+        raise OptionsError(
+            f"finetune: {'--with-heads' if with_heads else '--by'} goes with --top N, which is not there."
+        )
+    if top is None and from_run is None:
+        if not configs:
+            raise OptionsError("finetune: say what: --top N, --from-run FOLDER, or options files (CONFIG...).")
+        return [TuningPlan(options) for options in shared.load(configs)]
+    if top is not None and from_run is not None:
+        raise OptionsError("finetune: --top and --from-run are two ways to choose runs. Give one of them.")
+    if len(configs) > 1:
+        raise OptionsError(f"finetune: --top and --from-run take one CONFIG to train by, got {len(configs)}.")
+    config = configs[0] if configs else None
+    if from_run is not None:
+        return [plan_from_run(from_run, config=config, overrides=shared.overrides)]
+    assert top is not None
+    return plan_top(
+        shared.results_dir,
+        top,
+        by or "accuracy",
+        config=config,
+        overrides=shared.overrides,
+        keep_heads=with_heads,
+    )

@@ -1,0 +1,40 @@
+"""`featcache sweep`: search any options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featcache.app.shared_options import Shared, command
+
+
+@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
+def sweep(
+    space: Annotated[Path, typer.Argument(metavar="SPACE.json", help="What is searched, around which base options.")],
+    shared: Shared,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many trials in all; default: as the file says.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the trials of an earlier sweep of this name.")] = False,
+) -> None:
+    """Search any options, heads trained in bulk on the cache; a sweep that was stopped goes on."""
+    with replace(shared, fresh=fresh).working() as session:
+        from featcache.app.progress import consoles
+        from featcache.app.tables import trials_table
+        from featcache.errors import OptionsError
+        from featcache.options import apply_overrides
+        from heads.search import load_sweep, search
+
+        options, base = load_sweep(space, trials)
+        searched = [one for one in shared.set_ or [] if one.partition("=")[0] in options.space]
+        if searched:
+            raise OptionsError(f"--set {searched[0]}: the sweep searches that option. Take it out of the space.")
+        apply_overrides(base, shared.overrides)
+        result = search(options, base, session)
+    out = consoles()[0]
+    out.print(trials_table(result.leading(), list(result.importances)))
+    for line in result.lines():
+        out.print(line, markup=False)

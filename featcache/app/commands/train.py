@@ -1,0 +1,38 @@
+"""`featcache train`: one run for each config."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from featcache.app.shared_options import Configs, Shared, command
+
+if TYPE_CHECKING:
+    from featcache.app.many_configs import Outcome
+    from featcache.options import Options
+    from heads.runs import Run
+
+
+@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+def train(configs: Configs, shared: Shared) -> None:
+    """One run for each config, on cached features (extracted first where rows are missing)."""
+    outcome = train_all(shared.load(configs), shared)
+    for run in outcome.done:
+        metrics = ", ".join(f"{k} {v:.4f}" for k, v in run.metrics.items())
+        typer.echo(f"{run.folder}: {metrics}, best epoch {run.best_epoch}{' (finished before)' if run.reused else ''}")
+    outcome.raise_if_failed()
+
+
+def train_all(configs: list[Options], shared: Shared) -> Outcome[Run]:
+    """The run of each config; what an unfreeze_schedule asks for is checked before the first of them works."""
+    with shared.working() as session:
+        from featcache.app.many_configs import run_each
+        from heads.experiment import train_run
+        from heads.finetune import TuningPlan, require_sound
+
+        end_to_end = [TuningPlan(one) for one in configs if one.training.unfreeze_schedule is not None]
+        require_sound(end_to_end, session.allow_custom)
+        with session.sharing_images(configs) as sharing:
+            return run_each(configs, partial(train_run, session=sharing), session.progress)

@@ -1,0 +1,41 @@
+"""How a command ends: an error becomes one paragraph and an exit code, a stop says how to go on."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from featcache.errors import FeatcacheError, InputError
+
+STOPPED = 130  # exit code of Ctrl-C, as shells have it
+
+
+@contextmanager
+def exiting(verbose: bool) -> Iterator[None]:
+    """Errors inside become one paragraph on standard error and an exit code; `verbose` shows where they came from."""
+    try:
+        yield
+    except FeatcacheError as error:
+        if verbose:
+            traceback.print_exc()
+        # Of the processes that torchrun started all refuse the same input; one says so.
+        if not isinstance(error, InputError) or os.environ.get("RANK", "0") == "0":
+            typer.echo(f"featcache: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo(
+            "featcache: stopped. Rows that are extracted, and runs, epochs of end-to-end training and batches of "
+            "trials that are finished, are kept; run the same command again (without --fresh) to go on from there.",
+            err=True,
+        )
+        raise typer.Exit(STOPPED) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        typer.echo(f"featcache: unexpected {type(error).__name__}: {error}. This is a fault of featcache.", err=True)
+        raise typer.Exit(1) from None

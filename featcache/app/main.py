@@ -1,0 +1,44 @@
+"""The console command `featcache`: every command by its name, each in a file of its own.
+
+Heavy imports wait inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from featcache.app.commands.audit import audit
+from featcache.app.commands.backbones import backbones
+from featcache.app.commands.benchmark import benchmark
+from featcache.app.commands.cache import cache
+from featcache.app.commands.check import check
+from featcache.app.commands.extract import extract
+from featcache.app.commands.finetune import finetune
+from featcache.app.commands.report import report
+from featcache.app.commands.schema import schema
+from featcache.app.commands.sweep import sweep
+from featcache.app.commands.train import train
+
+# In the order that `--help` lists them: from images to results, then what looks after things.
+COMMANDS = (benchmark, extract, train, sweep, finetune, report, audit, check, backbones, schema)
+
+app = typer.Typer(
+    help="Which pretrained backbone separates your image classes best, and at what latency?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for one in COMMANDS:
+    app.command()(one)
+app.add_typer(cache, name="cache")
+
+
+def main() -> None:
+    """The console command `featcache`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

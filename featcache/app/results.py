@@ -1,0 +1,99 @@
+"""What finished runs come to, shown: the leaderboard with its verdict, the audit of their data, the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from featcache.app.shared_options import Shared
+    from heads.leaderboard import RankedResults
+
+AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with their square, 30 s for 10,000
+AUDIT_BACKBONES = 3  # of the leaderboard, that an audit of finished runs asks
+
+
+def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResults:
+    """Write leaderboard.csv (of the data with the fingerprint `data`) and show it, with the verdict."""
+    from featcache.app.progress import consoles
+    from featcache.app.tables import leaderboard_table
+    from heads.leaderboard import rank_results, verdict, write_leaderboard
+    from heads.runs import unreadable_runs
+
+    out, err = consoles()
+    for line in unreadable_runs(results_dir):
+        err.print(f"warning: passed over: {line}", style="bold yellow", markup=False)
+    ranked = rank_results(results_dir, data)
+    board = ranked.board
+    file = results_dir / "leaderboard.csv"
+    write_leaderboard(board, file)
+    out.print(leaderboard_table(board.rows, [board.tied(r) for r in board.rows], board.top))
+    if board.top:
+        out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
+    for line in [*verdict(ranked), *board.gains()]:
+        out.print(line, markup=False, highlight=False)
+    if any(board.tied(r) for r in board.rows):
+        out.print("= a tie: the 95% interval of the difference to the first of that rank, on val, holds 0")
+    out.print(f"{file}: {len(board.rows)} runs", markup=False)
+    if board.left_out:
+        err.print(f"{len(board.left_out)} runs on other data are left out, such as {board.left_out[0]}", markup=False)
+    if board.fell_back:
+        err.print(
+            f"\nNO PRETRAINED WEIGHTS for {len(board.fell_back)} of these backbones: they stand here with seeded "
+            "random weights (column weights).\nThis ranking says nothing about the pretrained networks. Run again "
+            "where the model hubs can be reached.",
+            style="bold yellow",
+            markup=False,
+        )
+    return ranked
+
+
+def warn_of_leakage(ranked: RankedResults) -> None:
+    """What leaked images do to the first run."""
+    from featcache.app.progress import consoles
+    from heads.runs import leakage_line
+
+    if line := leakage_line(ranked.first.summary["leakage"]):
+        name = ranked.first.summary["backbone"]
+        consoles()[1].print(f"warning: {name}: {line}", style="bold yellow", markup=False)
+
+
+def audit_data(ranked: RankedResults, shared: Shared) -> None:
+    """Look the data over by the best backbones, and say what matters; the ranking stands, whatever comes of it."""
+    count = sum(ranked.first.summary["data"]["images"].values())
+    with shared.telling() as progress:
+        from featcache.app.progress import consoles
+        from featcache.audit import audit_file, write_audit
+        from featcache.errors import FeatcacheError
+        from heads.runs import audit_runs
+
+        err = consoles()[1]
+        if count > AUDITED:
+            err.print(
+                f"not audited: every pair of {count} images is compared, which takes minutes. `featcache audit "
+                f"--results-dir {ranked.results_dir}` does it.",
+                markup=False,
+            )
+            return
+        try:
+            runs = ranked.best_runs(AUDIT_BACKBONES)
+            found = audit_runs(runs, shared.cache_dir, progress, reuse=ranked.results_dir)
+            write_audit(found, audit_file(found, ranked.results_dir))
+        except FeatcacheError as error:
+            err.print(f"warning: the data was not audited: {error}", style="bold yellow", markup=False)
+            return
+    for line in found.warnings:
+        err.print(f"warning: {line}", style="bold yellow", markup=False)
+
+
+def write_page(ranked: RankedResults, shared: Shared, form: Literal["html", "md"] = "html") -> Path:
+    """Write the report of a leaderboard, and say where it is."""
+    with shared.telling() as progress:
+        from heads.report import write_report
+
+        written = write_report(ranked, form=form, cache_dir=shared.cache_dir, progress=progress)
+    typer.echo(f"{written.report}: the report ({written.report.stat().st_size / 1e6:.1f} MB)")
+    typer.echo(f"{written.figures[0].parent}: {len(written.figures)} figures as SVG and PNG")
+    return written.report

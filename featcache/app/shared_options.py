@@ -1,0 +1,123 @@
+"""The options that commands share, each declared once; what a command was given of them; how it begins and ends.
+
+A command names those that it takes: `@command("set_", "device", ..)`, and gets them as one `Shared`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from featcache.app.exit_codes import exiting
+
+if TYPE_CHECKING:
+    from featcache.app.progress import TerminalProgress
+    from featcache.options import Options
+    from featcache.session import Session
+
+Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What was given for the shared options; one that a command does not take has its default."""
+
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any option; repeatable.")
+    ] = None
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the first GPU, else the CPU.")] = None
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where features are kept; default: cache.dir of the options.")
+    ] = None
+    results_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("results")
+    allow_custom: Annotated[
+        bool, typer.Option("--allow-custom", help="Let model.backbone name code: package.module:function.")
+    ] = False
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what is finished already.")] = False
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")] = False
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")] = False
+
+    @property
+    def overrides(self) -> list[str]:
+        """Every `--set`, `--cache-dir` being one of them."""
+        place = [f"cache.dir={json.dumps(str(self.cache_dir))}"] if self.cache_dir is not None else []
+        return [*(self.set_ or []), *place]
+
+    def load(self, configs: list[str]) -> list[Options]:
+        """Every options file that is meant, all checked before any work."""
+        from featcache.app.many_configs import load_all
+
+        return load_all(configs, self.overrides)
+
+    @contextmanager
+    def working(self, speaks: bool = True) -> Iterator[Session]:
+        """The session of this command: notices go to standard error, and progress is shown until the work is over,
+        however it ends. Of several processes one `speaks`."""
+        with self.telling(speaks) as progress:
+            from featcache.session import Session
+
+            yield Session.begin(
+                self.device,
+                allow_custom=self.allow_custom,
+                progress=progress,
+                results_dir=self.results_dir,
+                reuse=not self.fresh,
+            )
+
+    @contextmanager
+    def telling(self, speaks: bool = True) -> Iterator[TerminalProgress]:
+        """Notices and progress alone, of work that computes on no device."""
+        from featcache.app.progress import ConsoleHandler, TerminalProgress, consoles
+
+        console, quiet = consoles()[1], self.quiet or not speaks
+        level = logging.WARNING if quiet else logging.INFO
+        log = logging.getLogger("featcache")
+        log.handlers = [ConsoleHandler(console, logging.DEBUG if self.verbose else level)]
+        log.propagate = False
+        if self.verbose:
+            log.setLevel(logging.DEBUG)
+        with closing(TerminalProgress(console, quiet)) as progress:
+            yield progress
+
+
+def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A function with parameters of its own and `shared` becomes a command that takes these shared options too.
+
+    Its errors become one paragraph and an exit code.
+    """
+    types = get_type_hints(Shared, include_extras=True)
+    defaults = {f.name: f.default for f in fields(Shared) if f.default is not MISSING}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        own = [
+            p.replace(annotation=hints[name])
+            for name, p in inspect.signature(function).parameters.items()
+            if name != "shared"
+        ]
+        common = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=types[name])
+            for name in taken
+        ]
+
+        @functools.wraps(function)
+        def run(**arguments: Any) -> None:
+            shared = Shared(**{name: arguments.pop(name) for name in taken})
+            with exiting(shared.verbose):
+                function(shared=shared, **arguments)
+
+        parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate

@@ -1,0 +1,136 @@
+"""Results as tables on a terminal: leaderboard, trials, backbones, stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+GAIN = "gain top-1 [95%]"
+
+
+LEADERBOARD_COLUMNS = (
+    *("rank", "backbone", "phase", "weights", "F", "val top-1 [95%]", "val top-3", "test top-1", "test top-3"),
+    *("lat. ms (p95)", "GMACs", "params M", "img/s", "head s", GAIN),
+)
+
+
+MAKING_ROOM = frozenset({"test top-3", "img/s", "head s"})  # these are not shown where GAIN is
+
+
+def leaderboard_table(rows: Sequence[Any], tied: Sequence[bool], top: Sequence[Any]) -> Table:
+    """The rows of a leaderboard for people; `top` ones are starred, tied ranks carry an equals sign.
+
+    Where Phase 2 has runs, a last column says what fine-tuning brought; the columns that make room for it are in
+    leaderboard.csv. Where a row is still too wide, names are folded, not figures.
+    """
+    tuned = any(row.gain_top1 is not None for row in rows)
+    cells = [_cells(row, row in top, tie) for row, tie in zip(rows, tied, strict=True)]
+    names = [name for name in LEADERBOARD_COLUMNS if name not in (MAKING_ROOM if tuned else {GAIN})]
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    for name in names:
+        named = name in {"backbone", "weights"}
+        table.add_column(name, justify="left" if named else "right", no_wrap=not named, overflow="fold")
+    for row, cell in zip(rows, cells, strict=True):
+        table.add_row(*(Text(cell[name]) for name in names), style="bold" if row in top else None)
+    return table
+
+
+def _cells(row: Any, star: bool, tie: bool) -> dict[str, str]:
+    """What each column says of a row."""
+    values = (
+        f"{'*' if star else ' '}{row.rank}{'=' if tie else ' '}",
+        row.backbone,
+        str(row.phase),
+        row.weights,
+        str(row.features),
+        f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]",
+        f"{row.val_top3:.3f}",
+        f"{row.test_top1:.3f}",
+        f"{row.test_top3:.3f}",
+        f"{row.latency_ms:.1f} ({row.latency_p95_ms:.1f})",
+        f"{row.macs / 1e9:.2f}",
+        f"{row.params / 1e6:.1f}",
+        f"{row.images_per_second:.0f}",
+        f"{row.head_seconds:.1f}",
+        _gain(row),
+    )
+    return dict(zip(LEADERBOARD_COLUMNS, values, strict=True))
+
+
+def _gain(row: Any) -> str:
+    if row.gain_top1 is None:
+        return ""
+    return f"{row.gain_top1:+.3f} [{row.gain_top1_low:+.3f}, {row.gain_top1_high:+.3f}]"
+
+
+def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:
+    """A sweep's leading trials: figures on val, what they cost, and the options that were searched."""
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    keys = list(keys) or sorted({k for t in trials for k in t.params})
+    for name in ("trial", "val top-1 [95%]", "val top-3", "val loss", "latency ms", "GMACs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for key in keys:
+        table.add_column(key.rpartition(".")[2], no_wrap=True)
+    for trial in trials:
+        seen = trial.user_attrs
+        values = (trial.params.get(k) for k in keys)
+        table.add_row(
+            str(trial.number),
+            f"{seen['val_top1']:.4f} [{seen['val_top1_low']:.3f}, {seen['val_top1_high']:.3f}]",
+            f"{seen['val_top3']:.4f}",
+            f"{seen['val_loss']:.4f}",
+            f"{seen['latency_ms']:.1f}",
+            f"{seen['macs'] / 1e9:.2f}",
+            *(Text(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values),
+        )
+    return table
+
+
+def catalogue_table(listed: Sequence[Any]) -> Table:
+    """Backbones by name."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("backbone", "source", "features", "input", "weights", "at hand"):
+        table.add_column(name, justify="right" if name in {"features", "input"} else "left", no_wrap=True)
+    for row in listed:
+        table.add_row(
+            Text(row.name),
+            row.source,
+            str(row.features or "-"),
+            str(row.input_size or "-"),
+            Text(row.weights),
+            "yes" if row.at_hand else "no",
+        )
+    return table
+
+
+def stores_table(entries: Sequence[Any]) -> Table:
+    """The stores of a cache folder."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("store", "backbone", "input", "weights", "rows", "views", "type", "MB", "last used", "data sets"):
+        right = name in {"input", "rows", "views", "MB", "last used"}
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for entry in entries:
+        table.add_row(
+            Text(entry.path.name),
+            Text(entry.backbone),
+            str(entry.input_size or "-"),
+            Text(entry.weights),
+            str(entry.rows),
+            str(entry.views or "-"),
+            entry.dtype,
+            f"{entry.size_bytes / 1e6:.1f}",
+            age(entry.idle_seconds),
+            Text(entry.fault or ", ".join(entry.datasets), style="bold yellow" if entry.fault else ""),
+        )
+    return table
+
+
+def age(seconds: float) -> str:
+    """How long ago, in the largest unit that says something."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return "just now"

@@ -1,0 +1,82 @@
+"""The device that a command computes on: chosen by name, its own name, its memory, its float32."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from featcache.errors import InputError, WorkError
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """The device, or the machine, had no memory left, in whichever of PyTorch's ways of saying it."""
+    said = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in said)
+
+
+def device_name(device: torch.device) -> str:
+    """The device as its maker calls it."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    for line in read_lines(Path("/proc/cpuinfo")):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or device.type
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file of the system's; none where it has no such file."""
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device called `name`, or the first GPU, or the CPU; raises InputError for one that is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+        if device.type not in {"cpu", "cuda", "mps"}:
+            raise RuntimeError("nothing can be computed on it")
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--device {name}: cannot be used here ({reason}). Expected cpu, or cuda on a machine with a GPU."
+        ) from None
+    return device
+
+
+@contextmanager
+def exact(precision: str, device: torch.device) -> Iterator[None]:
+    """float32 means float32: on a GPU, PyTorch's convolutions would round to TensorFloat-32, at about 1e-3."""
+    if device.type != "cuda" or precision != "float32":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def one_image_too_many(name: str, device: torch.device) -> WorkError:
+    """What is said where not even one image fits."""
+    return WorkError(
+        f"{name}: one image does not fit the memory of {device}. Choose a smaller model.input_size or another device."
+    )
+
+
+def local_device(device: str | None) -> str | None:
+    """The device that is wanted; under `torchrun`, of the GPUs the one that is this process's."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and device in (None, "cuda") and torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return device

@@ -1,0 +1,26 @@
+"""Stage one: images to rows of features in the store, by one backbone or several side by side, and their profile."""
+
+from featcache.extraction.cost_estimate import CostEstimate, check, estimate_costs
+from featcache.extraction.inference import Inference
+from featcache.extraction.one_backbone import Extraction, extract, extract_backbone, fill_store
+from featcache.extraction.row_extraction import decoded_blocks
+from featcache.extraction.side_by_side import CachedFeatures, extract_all
+from featcache.extraction.stored_rows import Indices, StoreRows, read_plain, row_places
+
+__all__ = [
+    "CachedFeatures",
+    "CostEstimate",
+    "Extraction",
+    "Indices",
+    "Inference",
+    "StoreRows",
+    "check",
+    "decoded_blocks",
+    "estimate_costs",
+    "extract",
+    "extract_all",
+    "extract_backbone",
+    "fill_store",
+    "read_plain",
+    "row_places",
+]

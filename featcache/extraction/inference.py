@@ -1,0 +1,119 @@
+"""A frozen backbone made fast and run at one batch shape: uint8 images in, pooled features out."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import torch
+from torch import Tensor, nn
+
+from featcache.backbones import Backbone, fold_batch_norms, run_network
+from featcache.data import normalise
+from featcache.devices import exact, one_image_too_many, out_of_memory
+from featcache.errors import WorkError
+
+log = logging.getLogger("featcache")
+
+
+# On a CPU a few images at a time stay in its caches: with 2 threads, 4 to 8 images a pass were fastest for every
+# network measured, by 1.1 to 1.5 against 32 (docs/benchmarks.md).
+CPU_IMAGES_PER_THREAD = 4
+
+
+MIN_CPU_IMAGES = 8
+
+
+class Inference:
+    """Features `[n, F]` of uint8 images `[n, 3, S, S]`.
+
+    Every forward pass has the same shape, the last one filled up with repeats: so an image's features, bit for bit, do
+    not depend on the images beside it, on how many there are, or on where an earlier run was stopped. Weights and
+    images are channels-last and batch norms folded, which changes features by rounding only.
+    """
+
+    def __init__(self, backbone: Backbone, device: torch.device, batch_size: int, compiled: bool = False) -> None:
+        self.name = backbone.info.identity.backbone
+        self.device = device
+        self.seconds = 0.0  # spent here, waiting for the device included
+        self._preprocessing = backbone.preprocessing
+        self._precision = backbone.info.identity.precision
+        side = self._preprocessing.input_size
+        example = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+        network, self.folded = fold_batch_norms(backbone.network.cpu(), example)
+        network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        self._network: nn.Module = torch.compile(network) if compiled else network  # type: ignore[assignment]
+        self._compiled = compiled
+        self.batch_size = batch_size if device.type == "cuda" else self._steady_batch(batch_size)
+        log.debug("%s: %d batch norms folded, %d images a pass", self.name, self.folded, self.batch_size)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features float32 `[n, F]` on the CPU; batches that do not fit the memory are halved, down to one image."""
+        begin = time.perf_counter()
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        while True:
+            try:
+                pieces = [self._piece(piece) for piece in images.split(self.batch_size)]
+                features = torch.cat(pieces).cpu()
+                self.seconds += time.perf_counter() - begin
+                return features
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            self._halve()  # outside the handler, whose traceback holds what did not fit
+
+    def _steady_batch(self, most: int) -> int:
+        """Images in one pass on a CPU: the fewest, of those that are fast, whose features do not depend on their places.
+
+        Elementwise kernels take whole vectors of 8 or 16 numbers, and what is left over at a tensor's end by other code
+        that rounds otherwise. Whether a network has such ends follows from its widths, the batch and the processor: it
+        is tried out, with a batch and the same batch in reverse.
+        """
+        size = min(most, cpu_images())
+        if self._compiled:  # each size would be compiled
+            return size
+        side = self._preprocessing.input_size
+        for tried in (n for n in (size, 2 * size, 4 * size) if n <= most):
+            noise = torch.Generator().manual_seed(0)
+            images = torch.randint(0, 256, (tried, 3, side, side), dtype=torch.uint8, generator=noise)
+            self.batch_size = tried
+            try:
+                if torch.equal(self._piece(images), self._piece(images.flip(0)).flip(0)):
+                    return tried
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                return size  # the first pass will find it out too, and halve
+        log.debug("%s: features depend on their places in a batch, by rounding", self.name)
+        return size
+
+    def _piece(self, images: Tensor) -> Tensor:
+        n = len(images)
+        if n < self.batch_size:
+            images = torch.cat([images, images[:1].expand(self.batch_size - n, -1, -1, -1)])
+        x = normalise(images.to(self.device, non_blocking=True), self._preprocessing)
+        with torch.inference_mode(), exact(self._precision, self.device):
+            try:
+                return run_network(self._network, x.contiguous(memory_format=torch.channels_last), self._precision)[:n]
+            except Exception as error:  # the compiler raises what its many parts raise
+                if not self._compiled or out_of_memory(error):
+                    raise
+                raise WorkError(
+                    f"{self.name}: torch.compile failed: {str(error).strip().splitlines()[0]}. Set cache.compile to "
+                    "false."
+                ) from error
+
+    def _halve(self) -> None:
+        if self.batch_size == 1:
+            raise one_image_too_many(self.name, self.device)
+        self.batch_size = max(1, self.batch_size // 2)
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.empty_cache()
+        log.warning("%s: out of memory; going on with batches of %d", self.name, self.batch_size)
+
+
+def cpu_images() -> int:
+    """Images in one forward pass on this CPU."""
+    return max(MIN_CPU_IMAGES, CPU_IMAGES_PER_THREAD * torch.get_num_threads())

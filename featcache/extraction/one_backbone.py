@@ -1,0 +1,131 @@
+"""Stage one for one backbone: every image goes once through it, and its features into the store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from featcache.backbones import Backbone, describe_backbone, load_parts, resolve_dims
+from featcache.data import Scratch, load_manifest, quarantine
+from featcache.errors import OptionsError
+from featcache.extraction.measured_profile import known_profile, measure_profile, profile_key, warn_if_busy
+from featcache.extraction.row_extraction import extract_rows
+from featcache.extraction.store_fill import StoreFill
+from featcache.options import Options, as_options
+from featcache.records import SILENT, BackboneInfo, BadImage, Manifest, Profile, Progress
+from featcache.session import Session
+from featcache.store import FeatureStore, why_new
+
+log = logging.getLogger("featcache")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What stage one has at hand for one options file, all of it committed."""
+
+    info: BackboneInfo
+    manifest: Manifest  # of the images that can be read
+    store: FeatureStore
+    spec: str | None  # the store's name for the augmented views, if there are any
+    views: int  # of each training image, the plain one included
+    dims: tuple[int, ...]  # the head's widths
+    reused: int  # distinct images that were there already
+    new: int  # distinct images extracted now
+    bad: tuple[BadImage, ...]
+    profile: Profile
+
+
+def extract(
+    options: Options | Mapping[str, Any] | str | Path,
+    *,
+    device: str | None = None,
+    allow_custom: bool = False,
+    progress: Progress = SILENT,
+    scratch: Scratch | None = None,
+) -> Extraction:
+    """Fill the store with the features that `options` needs, measure the model, and say what was new.
+
+    Accepts an Options, a plain dict or the path of an options file. Several calls that share a `scratch` decode each
+    image once. Raises InputError (OptionsError, DataError, WeightsError, ..) before any work when the options cannot be
+    followed, DataError when more than `data.max_bad_fraction` of the files is unreadable, NonFiniteError when features
+    are, DiskFullError where there is no room.
+    """
+    session = Session.begin(device, allow_custom=allow_custom, progress=progress, scratch=scratch)
+    return extract_backbone(as_options(options), session)
+
+
+def extract_backbone(options: Options, session: Session) -> Extraction:
+    """`extract` within a session."""
+    if len(options.model.names) > 1:
+        raise OptionsError(
+            f"model.backbone: {options.model.backbone!r} names several. Extract them one by one (`options.parts`), or "
+            "use featcache.extraction.extract_all."
+        )
+    manifest, memo = load_manifest(options.data, options.cache.dir)
+    for notice in manifest.notices:
+        log.info("%s: %s", manifest.name, notice)
+    info, backbone = describe_backbone(options, allow_custom=session.allow_custom)
+    name = info.identity.backbone
+    if info.origin.fell_back:
+        log.warning("%s: NO PRETRAINED WEIGHTS could be had: seeded random weights stand in (-v says why)", name)
+    dims = resolve_dims(options.model.classifier_dims, name, info.features, len(manifest.classes))
+    store = FeatureStore(options.cache.dir, info)
+    fill = StoreFill(options, manifest, memo, store)
+    key = profile_key(fill, dims, session.device)
+    store.hold()
+    new = 0
+    if fill.missing():
+        new, backbone = _extract_and_measure(fill, dims, key, backbone, session)
+    if store.rows() and known_profile(fill, key) is None:
+        measured = measure_profile(fill, dims, backbone or _load(options, session), session.device)
+        store.save_profile(key, asdict(measured))
+    readable, bad = quarantine(manifest, memo, options.data, Path(options.cache.dir))
+    store.save_dataset(readable)
+    profile = known_profile(fill, key)
+    assert profile is not None  # measured above, where it was not there
+    warn_if_busy(profile, name)
+    reused = len({i.sha256 for i in readable.images}) - new
+    log.info("%s: %d rows reused, %d new, %d bad", info.identity.stem, reused, new, len(bad))
+    return Extraction(info, readable, store, fill.spec, options.data.view_count, dims, reused, new, bad, profile)
+
+
+def fill_store(backbone: Backbone, options: Options, manifest: Manifest, session: Session) -> FeatureStore:
+    """Fill the store of a backbone that is built already with the rows of `manifest`; nothing is measured.
+
+    Raises what `extract` does once it has begun.
+    """
+    _, memo = load_manifest(options.data, options.cache.dir)
+    fill = StoreFill(options, manifest, memo, FeatureStore(options.cache.dir, backbone.info))
+    fill.store.hold()
+    if fill.missing():
+        with fill.store.writing(log.warning) as writer:
+            if tasks := fill.missing():
+                extract_rows(fill, tasks, backbone, writer, session)
+    return fill.store
+
+
+def _load(options: Options, session: Session) -> Backbone:
+    (backbone,) = load_parts(options, allow_custom=session.allow_custom)
+    return backbone
+
+
+def _extract_and_measure(
+    fill: StoreFill, dims: tuple[int, ...], key: str, backbone: Backbone | None, session: Session
+) -> tuple[int, Backbone | None]:
+    """Commit the rows and the profile that the store lacks; returns how many images were extracted, and the backbone
+    where it is still as `load_model` gives it."""
+    store, identity = fill.store, fill.store.info.identity
+    begun = store.path.exists() or store.parts.files()
+    if not begun and (reason := why_new(store.path.parent, identity)) is not None:
+        log.info("%s: extracted anew: %s", identity.stem, reason)
+    with store.writing(log.warning) as writer:
+        tasks = fill.missing()
+        if not tasks:  # another process has just filled them
+            return 0, backbone
+        backbone = backbone or _load(fill.options, session)
+        if known_profile(fill, key) is None:  # first, while the network is as `load_model` gives it
+            writer.profiles[key] = asdict(measure_profile(fill, dims, backbone, session.device))
+        return extract_rows(fill, tasks, backbone, writer, session), None

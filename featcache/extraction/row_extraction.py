@@ -1,0 +1,144 @@
+"""Missing images go through the backbone pass by pass; their rows go to the store's writer as soon as they are whole."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from featcache.backbones import Backbone
+from featcache.data import READER, ChangedFileError, Decoded, Decoder, Task, UnreadFileError
+from featcache.devices import device_name
+from featcache.errors import NonFiniteError
+from featcache.extraction.inference import Inference
+from featcache.extraction.store_fill import StoreFill
+from featcache.session import Session
+from featcache.store import RowWriter
+
+BLOCK_IMAGES = 64  # decoded at a time, at least
+
+
+def extract_rows(
+    fill: StoreFill, tasks: Sequence[Task], backbone: Backbone, writer: RowWriter, session: Session
+) -> int:
+    """Extract `tasks`, tell the session's progress, and note the rate; returns how many of them could be.
+
+    Raises NonFiniteError with the names of the images whose features are not finite.
+    """
+    cache, progress = fill.options.cache, session.progress
+    infer = Inference(backbone, session.device, cache.batch_size, cache.compile)
+    data = fill.options.data
+    decoder = Decoder(backbone.preprocessing, data.augmentations, data.workers, session.scratch)
+    distinct = {i.sha256 for i in fill.manifest.images}
+    images = new = 0
+    bad = sum(map(fill.unreadable, distinct))
+    reused = len(distinct) - len(tasks) - bad
+    progress.begin(fill.backbone, len(tasks), "img")
+    try:
+        for block in decoded_blocks(decoder, tasks, infer):
+            readable = _set_bad_aside(block, fill)
+            for finished in _features(infer, readable):
+                try:
+                    _append(writer, finished, fill.spec)
+                except NonFiniteError as error:
+                    raise _name_images(error, fill) from None
+                images += sum(len(rows) for _, rows in finished)
+            new += len(readable)
+            bad += len(block) - len(readable)
+            progress.advance(len(block), f"{reused} reused, {new} new, {bad} bad")
+        seconds = decoder.seconds + infer.seconds
+        _note_rate(writer, images, decoder.seconds, infer, fill.store.info.identity.precision)
+        progress.end(f"{new} images extracted, {images / max(seconds, 1e-9):.0f} img/s")
+    finally:
+        fill.memo.save()
+    return new
+
+
+def decoded_blocks(decoder: Decoder, tasks: Sequence[Task], infer: Inference) -> Iterator[list[Decoded]]:
+    """The tasks decoded in blocks that fill whole passes of `infer`; ahead of them where another device computes."""
+    images = max(BLOCK_IMAGES, infer.batch_size)
+    return decoder.blocks(tasks, images, infer.batch_size, ahead=infer.device.type != "cpu")
+
+
+def _note_rate(writer: RowWriter, images: int, decode_seconds: float, infer: Inference, precision: str) -> None:
+    """The rate on record is that of the largest extraction, not of the last few images."""
+    writer.extraction["batch_size"] = infer.batch_size
+    if not images or images < writer.extraction.get("images", 0):
+        return
+    seconds = decode_seconds + infer.seconds
+    writer.extraction = {
+        "images": images,
+        "seconds": seconds,
+        "decode_seconds": decode_seconds,
+        "forward_seconds": infer.seconds,
+        "images_per_second": images / seconds,
+        "batch_size": infer.batch_size,
+        "folded_batch_norms": infer.folded,
+        "device": device_name(infer.device),
+        "precision": precision,
+    }
+
+
+def _set_bad_aside(block: Sequence[Decoded], fill: StoreFill) -> list[tuple[Task, tuple[Tensor, ...]]]:
+    """What could be decoded; the memo learns of the rest, and the quarantine from the memo."""
+    readable = []
+    for decoded in block:
+        task, error = decoded.task, decoded.error
+        if decoded.images is not None:
+            readable.append((task, decoded.images))
+        elif isinstance(error, UnreadFileError):
+            fill.memo.remember_unread(task.sha256, str(error))
+            if isinstance(error, ChangedFileError):
+                fill.memo.forget(task.path)
+        else:
+            fill.memo.remember_bad(task.sha256, READER, str(error))
+    return readable
+
+
+def _features(
+    infer: Inference, readable: Sequence[tuple[Task, tuple[Tensor, ...]]]
+) -> Iterator[list[tuple[Task, Tensor]]]:
+    """Tasks with the features `[v, F]` of their views, as soon as the last of these has been through the network: what
+    is not committed yet is never more than a pass or two."""
+    if not readable:
+        return
+    images = torch.stack([view for _, views in readable for view in views])
+    waiting = deque(task for task, _ in readable)
+    rows: Tensor | None = None
+    start = 0
+    while start < len(images):
+        size = infer.batch_size  # smaller from here on, where a batch did not fit
+        found = infer(images[start : start + size])
+        rows = found if rows is None else torch.cat([rows, found])
+        start += size
+        finished = []
+        while waiting and len(waiting[0].views) <= len(rows):
+            task = waiting.popleft()
+            finished.append((task, rows[: len(task.views)]))
+            rows = rows[len(task.views) :]
+        if finished:
+            yield finished
+
+
+def _append(writer: RowWriter, finished: Sequence[tuple[Task, Tensor]], spec: str | None) -> None:
+    plain = [(t.sha256, r[0]) for t, r in finished if t.views[0] == 0]
+    if plain:
+        writer.append([s for s, _ in plain], torch.stack([r for _, r in plain]).numpy())
+    augmented = [(t.sha256, r[-(len(t.views) - (t.views[0] == 0)) :]) for t, r in finished if t.views[-1] > 0]
+    if augmented:
+        writer.append([s for s, _ in augmented], torch.stack([r for _, r in augmented]).numpy(), spec)
+
+
+def _name_images(error: NonFiniteError, fill: StoreFill) -> NonFiniteError:
+    """The store's error, which knows contents, in the user's words, with file names."""
+    hashes = set(str(error).split(","))
+    names = [i.name for i in fill.manifest.images if i.sha256 in hashes]
+    if not names:
+        return NonFiniteError(f"{fill.backbone}: {error}. Set cache.dtype to float32 or auto.")
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return NonFiniteError(
+        f"{fill.backbone}: its features are not finite (NaN or infinity) for {', '.join(names[:3])}{more}. Expected "
+        "finite features: check the weights, or training.precision, which is too narrow for some networks as float16."
+    )

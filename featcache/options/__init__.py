@@ -1,0 +1,66 @@
+"""What a user may write: the JSON of one run, checked whole before any work.
+
+Every default of the project lives here. All faults of a file are collected and shown at once, each with its
+key and, for a misspelt key, the nearest name. `configs/options.schema.json` is generated from these classes.
+"""
+
+from featcache.options.augmentation_options import (
+    AugmentationSpec,
+    ColorJitter,
+    HorizontalFlip,
+    RandomCrop,
+    RandomErasing,
+    RandomResizedCrop,
+    Rotation,
+)
+from featcache.options.cache_options import CacheOptions
+from featcache.options.data_options import DataOptions
+from featcache.options.faults import known_keys, nearest_key
+from featcache.options.json_files import read_json
+from featcache.options.json_schema import options_schema
+from featcache.options.loading import (
+    as_options,
+    config_files,
+    load_base_config,
+    load_options,
+    parse_options,
+    shipped_config,
+)
+from featcache.options.model_options import ModelOptions
+from featcache.options.overrides import apply_overrides, put
+from featcache.options.profile_options import ProfileOptions
+from featcache.options.run_options import MAX_NAME, Options, require_frozen
+from featcache.options.section import plain_name
+from featcache.options.training_options import TrainingOptions, UnfreezeStep
+
+__all__ = [
+    "MAX_NAME",
+    "AugmentationSpec",
+    "CacheOptions",
+    "ColorJitter",
+    "DataOptions",
+    "HorizontalFlip",
+    "ModelOptions",
+    "Options",
+    "ProfileOptions",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "Rotation",
+    "TrainingOptions",
+    "UnfreezeStep",
+    "apply_overrides",
+    "as_options",
+    "config_files",
+    "known_keys",
+    "load_base_config",
+    "load_options",
+    "nearest_key",
+    "options_schema",
+    "parse_options",
+    "plain_name",
+    "put",
+    "read_json",
+    "require_frozen",
+    "shipped_config",
+]

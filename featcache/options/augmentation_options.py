@@ -1,0 +1,95 @@
+"""The augmentations that `data.augmentations` can name, each with its own options."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from featcache.options.section import Fraction, Positive, Section
+
+
+class HorizontalFlip(Section):
+    """Mirror left and right."""
+
+    name: Literal["horizontal_flip"] = "horizontal_flip"
+    p: Fraction = 0.5
+    """How often."""
+
+
+class RandomCrop(Section):
+    """Crop `input_size` at a random place instead of the centre."""
+
+    name: Literal["random_crop"] = "random_crop"
+    padding: Fraction | None = None
+    """Border added on each side before the crop, as a fraction of `input_size`; null: 1/8 where resizing
+    leaves no margin to move in, else none."""
+
+
+class RandomResizedCrop(Section):
+    """Crop a random area and aspect ratio, resized to `input_size`."""
+
+    name: Literal["random_resized_crop"] = "random_resized_crop"
+    scale: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.35, 1.0)
+    """Area of the crop as a fraction of the image's."""
+    ratio: Annotated[tuple[Positive, Positive], Field(strict=False)] = (0.75, 1.3333)
+    """Width over height."""
+
+
+class Rotation(Section):
+    """Rotate about the centre."""
+
+    name: Literal["rotation"] = "rotation"
+    degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
+    """Largest angle to either side."""
+
+
+class ColorJitter(Section):
+    """Change brightness, contrast, saturation and hue."""
+
+    name: Literal["color_jitter"] = "color_jitter"
+    brightness: Fraction = 0.2
+    contrast: Fraction = 0.2
+    saturation: Fraction = 0.2
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+
+
+class RandomErasing(Section):
+    """Blank a random rectangle with the mean colour."""
+
+    name: Literal["random_erasing"] = "random_erasing"
+    p: Fraction = 0.25
+    """How often."""
+    scale: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.02, 0.2)
+    """Area of the rectangle as a fraction of the image's."""
+
+
+AugmentationSpec = HorizontalFlip | RandomCrop | RandomResizedCrop | Rotation | ColorJitter | RandomErasing
+
+
+Augmentation = Annotated[
+    Annotated[AugmentationSpec, Field(discriminator="name")],
+    # A bare name means the augmentation with its defaults.
+    BeforeValidator(
+        lambda v: {"name": v} if isinstance(v, str) else v,
+        json_schema_input_type=Literal[
+            "horizontal_flip",
+            "random_crop",
+            "random_resized_crop",
+            "rotation",
+            "color_jitter",
+            "random_erasing",
+        ]
+        | AugmentationSpec,
+    ),
+]
+
+
+AUGMENTATIONS: tuple[type[BaseModel], ...] = (
+    HorizontalFlip,
+    RandomCrop,
+    RandomResizedCrop,
+    Rotation,
+    ColorJitter,
+    RandomErasing,
+)

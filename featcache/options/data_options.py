@@ -1,0 +1,62 @@
+"""The section `data`: which images, in which splits or folds, with which augmentations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from featcache.options.augmentation_options import Augmentation
+from featcache.options.section import Count, Fraction, Section
+
+
+class DataOptions(Section):
+    """The images."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """An image folder, or `demo:digits` for the embedded handwritten digits."""
+    batch_size: Count = 32
+    """Images in one step of head training; throughput is measured at it too."""
+    augmentations: tuple[Augmentation, ...] = ()
+    """Applied in this order to training images only, as cached views."""
+    views: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Views kept of each training image, the plain one included; null: 4 with augmentations, else 1."""
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Threads that decode images; null: one for each core."""
+    max_bad_fraction: Fraction = 0.01
+    """The command fails when more than this fraction of the files cannot be read as images."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Cut from train, by content hash, where the folder has no val split."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Cut from train, by content hash, where the folder has no test split."""
+    exclude: Annotated[str, Field(min_length=1)] | None = None
+    """A CSV or a plain list of files to leave out, named as below data.path; `featcache audit --write-clean` writes
+    one."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Cross-validate: cut train and val together into so many folds, stratified by class, and train a head on each
+    choice of all but one."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataOptions:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("data.val_fraction and data.test_fraction together leave nothing to train on")
+        if self.views is not None and self.views > 1 and not self.augmentations:
+            raise ValueError(
+                f"data.views is {self.views} but data.augmentations is empty: every view would be the same"
+            )
+        names = [a.name for a in self.augmentations]
+        if len(set(names)) < len(names):
+            raise ValueError(f"data.augmentations names one twice: {names}")
+        if {"random_crop", "random_resized_crop"} <= set(names):
+            raise ValueError("data.augmentations has random_crop and random_resized_crop: keep one of the two")
+        return self
+
+    @property
+    def training_splits(self) -> frozenset[str]:
+        """Whose images train, in one fold or another, and so have views."""
+        return frozenset({"train", "val"} if self.folds else {"train"})
+
+    @property
+    def view_count(self) -> int:
+        """Views of each training image, the plain one included."""
+        return self.views if self.views is not None else (4 if self.augmentations else 1)

@@ -1,0 +1,78 @@
+"""All options of one run: the five sections under the name of the experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from featcache.errors import OptionsError
+from featcache.options.cache_options import CacheOptions
+from featcache.options.data_options import DataOptions
+from featcache.options.model_options import ModelOptions
+from featcache.options.profile_options import ProfileOptions
+from featcache.options.section import Section, plain_name
+from featcache.options.training_options import TrainingOptions
+from featcache.records import digest
+
+MAX_NAME = 120  # characters of an experiment's name
+
+
+class Options(Section):
+    """One run of featcache."""
+
+    experiment_name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    """Name of the folder under results/."""
+    model: ModelOptions
+    data: DataOptions
+    training: TrainingOptions = TrainingOptions()
+    cache: CacheOptions = CacheOptions()
+    profile: ProfileOptions = ProfileOptions()
+
+    @model_validator(mode="after")
+    def _name_stays_in_results(self) -> Options:
+        if self.experiment_name in {"leaderboard.csv", "report.html", "report.md", "sweeps", "audit", "figures"}:
+            raise ValueError(f"experiment_name is {self.experiment_name!r}, which results/ needs for itself")
+        plain_name(self.experiment_name, "experiment_name")
+        return self
+
+    @model_validator(mode="after")
+    def _end_to_end_is_of_one_network(self) -> Options:
+        if self.training.unfreeze_schedule is not None:
+            if len(self.model.names) > 1:
+                raise ValueError(
+                    f"training.unfreeze_schedule is given and model.backbone names {len(self.model.names)}: end-to-end "
+                    "training is of one network"
+                )
+            if self.data.folds is not None:
+                raise ValueError(
+                    "training.unfreeze_schedule and data.folds are given: end-to-end training takes train and val as "
+                    "they are; set data.folds to null"
+                )
+        return self
+
+    @property
+    def parts(self) -> tuple[Options, ...]:
+        """The options of stage one for each backbone that is named."""
+        return tuple(self.model_copy(update={"model": model}) for model in self.model.parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as JSON values, every default filled in."""
+        value: dict[str, Any] = self.model_dump(mode="json")
+        return value
+
+    @property
+    def short(self) -> str:
+        """Eight hex digits that tell options apart (name, workers, the cache's place and disk limit do not count)."""
+        value = self.as_dict()
+        del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"], value["data"]["workers"]
+        return digest(value)[:8]
+
+
+def require_frozen(options: Options) -> None:
+    """Raise OptionsError for a schedule: heads train on frozen backbones."""
+    if options.training.unfreeze_schedule is not None:
+        raise OptionsError(
+            "training.unfreeze_schedule: this trains heads on frozen backbones only. Set it to null, or use `featcache "
+            "finetune`."
+        )

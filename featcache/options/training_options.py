@@ -1,0 +1,126 @@
+"""The section `training`: optimiser, learning rate, schedule, selection, seeds and unfreezing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from featcache.options.section import Count, Fraction, NonNegative, Positive, Precision, Section
+
+
+class UnfreezeStep(Section):
+    """From `epoch` on, `unfreeze` trains too."""
+
+    epoch: Annotated[int, Field(ge=0)]
+    """Counted from 0."""
+    unfreeze: Fraction | Annotated[str, Field(min_length=1)]
+    """`last_block`, `all`, the fraction of the blocks that train (the last ones), or the name of the first block that
+    does."""
+    lr_scale: Positive = 1.0
+    """From here on every learning rate is training.learning_rate times this (and not times an earlier step's)."""
+
+
+# Options of training that heads on cached features have no use for.
+END_TO_END = (
+    "lr_decay_per_block",
+    "clip_norm",
+    "accumulate",
+    "mixup",
+    "cutmix",
+    "ema_decay",
+    "channels_last",
+    "compile",
+)
+
+
+class TrainingOptions(Section):
+    """How the head is trained, or with an unfreeze_schedule the whole network."""
+
+    epochs: Count = 50
+    learning_rate: Positive = 1e-4
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    weight_decay: NonNegative = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of sgd."""
+    scheduler: Literal["none", "cosine", "step"] = "none"
+    """Of the learning rate, by epoch, after the warm-up; cosine: towards 0; step: a tenth at 1/2 and at 3/4."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs in which the learning rate rises to its full value before the scheduler takes over."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Precision = "float32"
+    """Of the backbone's passes (autocast; float16 trains with scaled losses); heads train in float32."""
+    patience: Count | None = None
+    """Stop after this many epochs without a better epoch; null: never."""
+    selection_metric: Literal["val_top1", "val_top3", "val_loss"] = "val_top1"
+    """Chooses the best epoch; ties go to top-1, then to the lower validation loss, then to the earlier epoch."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
+    seeds: (
+        Annotated[int, Field(ge=1, le=10_000)]
+        | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)]
+    ) = 1
+    """How many heads to train (seed, seed + 1, ..), or the list of their seeds."""
+    unfreeze_schedule: Annotated[tuple[UnfreezeStep, ...], Field(min_length=1)] | None = None
+    """null: the backbone stays frozen and the head trains on cached features. Else training is end to end, and what is
+    not unfrozen yet stays frozen."""
+    lr_decay_per_block: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """End to end: each block's learning rate is that of what follows it (the head, for the last one) times this."""
+    clip_norm: Positive | None = None
+    """End to end: gradients of larger norm are scaled down to it."""
+    accumulate: Count = 1
+    """End to end: an update takes the gradients of so many batches of data.batch_size images."""
+    mixup: NonNegative = 0.0
+    """End to end: alpha of mixup (Zhang et al. 2018); 0: none."""
+    cutmix: NonNegative = 0.0
+    """End to end: alpha of CutMix (Yun et al. 2019); 0: none. With mixup too, each batch draws one of the two."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """End to end: weights are judged and kept as their moving average with this decay, shorter in the first updates."""
+    channels_last: bool = True
+    """End to end: the memory layout that convolutions are fastest in on most devices."""
+    compile: bool = False
+    """End to end: run what trains through torch.compile."""
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> TrainingOptions:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"training.warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs: leave some after the warm-up"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_can_be_followed(self) -> TrainingOptions:
+        steps = self.unfreeze_schedule
+        if steps is None:
+            asked = [n for n in END_TO_END if getattr(self, n) != type(self).model_fields[n].default]
+            if asked:
+                raise ValueError(
+                    f"training.{asked[0]} is of end-to-end training: give training.unfreeze_schedule too, or drop it"
+                )
+            return self
+        epochs = [step.epoch for step in steps]
+        if sorted(set(epochs)) != epochs:
+            raise ValueError(
+                f"training.unfreeze_schedule is out of order: its epochs are {epochs}; expected rising ones"
+            )
+        if epochs[-1] >= self.epochs:
+            raise ValueError(
+                f"training.unfreeze_schedule has a step at epoch {epochs[-1]}, past the end: training.epochs is "
+                f"{self.epochs}, and epochs count from 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_seeds(self) -> TrainingOptions:
+        if len(set(self.seed_list)) < len(self.seed_list):
+            raise ValueError(f"training.seeds names one twice: {list(self.seed_list)}")
+        if max(self.seed_list) >= 2**31:
+            raise ValueError(f"training.seed and training.seeds reach {max(self.seed_list)}: seeds stay below 2^31")
+        return self
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seed of each head."""
+        if isinstance(self.seeds, tuple):
+            return self.seeds
+        return tuple(range(self.seed, self.seed + self.seeds))

@@ -1,0 +1,93 @@
+"""Backbone and head to a Profile: latency, throughput, MACs, parameters, peak memory on this device."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from featcache.options import ProfileOptions
+from featcache.records import Measurement, Profile
+
+if TYPE_CHECKING:
+    pass
+from featcache.devices import device_name, out_of_memory
+from featcache.profiling.latency import BUSY_RATIO, calmest_latency, latency_of, time_preprocessing
+from featcache.profiling.macs import count_macs
+from featcache.profiling.throughput import throughput
+
+log = logging.getLogger("featcache")
+
+
+def profile_model(
+    backbone: nn.Module,
+    head: nn.Module,
+    *,
+    input_size: int,
+    precision: str,
+    throughput_batch_size: int,
+    options: ProfileOptions,
+    device: torch.device,
+    variants: Mapping[str, nn.Module] | None = None,
+    preprocess: Sequence[Callable[[], object]] = (),
+) -> Profile:
+    """Measure backbone and head together on `device`, on random images of `input_size` pixels.
+
+    `variants` holds the backbone at other precisions, by name, to be timed too; each of `preprocess` makes one image
+    file into the network's input, and is timed on the CPU.
+    """
+    backbone, head = backbone.to(device).eval(), head.to(device).eval()
+    batch_size, *more = options.batch_sizes
+    stages, peak, peak_kind = calmest_latency(backbone, head, input_size, batch_size, options, device)
+    latency = latency_of(stages.sum(axis=1), options.warmup, batch_size)
+    others = [(precision, backbone, n) for n in more]
+    others += [
+        (p, network.to(device).eval(), n) for p, network in (variants or {}).items() for n in options.batch_sizes
+    ]
+    measurements = [Measurement(precision, latency)]
+    for name, network, n in others:
+        try:
+            times, _, _ = calmest_latency(network, head, input_size, n, options, device)
+        except RuntimeError as error:
+            if n == 1 or not out_of_memory(error):
+                raise
+            log.warning("a batch of %d images (%s) does not fit the memory of %s: not measured", n, name, device)
+            continue
+        measurements.append(Measurement(name, latency_of(times.sum(axis=1), options.warmup, n)))
+    rate, fitted = throughput(nn.Sequential(backbone, head), input_size, throughput_batch_size, device)
+    count = count_macs(nn.Sequential(backbone, head), input_size)
+    return Profile(
+        device=device_name(device),
+        precision=precision,
+        threads=torch.get_num_threads(),
+        input_size=input_size,
+        latency_ms=latency,
+        preprocess_ms=time_preprocessing(preprocess),
+        backbone_ms=latency_of(stages[:, 0], options.warmup, batch_size),
+        head_ms=latency_of(stages[:, 1], options.warmup, batch_size),
+        measurements=tuple(measurements),
+        throughput_batch_size=fitted,
+        images_per_second=rate,
+        macs=count.macs,
+        flops=2 * count.macs,
+        macs_by_operator=count.by_operator,
+        other_flops_by_operator=count.other_flops,
+        unmapped_operators=count.unmapped,
+        counter="fvcore " + _version("fvcore") + " with featcache's handlers",
+        params_backbone=sum(p.numel() for p in backbone.parameters()),
+        params_head=sum(p.numel() for p in head.parameters()),
+        peak_memory_bytes=peak,
+        peak_memory_kind=peak_kind,
+        measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        busy=latency.p95 > BUSY_RATIO * latency.p50,
+    )
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)

@@ -1,0 +1,85 @@
+"""The measures of one feature map, computed once and remembered in the cache."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.atomic import write_text
+from featcache.errors import FeatcacheError
+from featcache.records import ImageRecord, digest
+from featcache.separability.measures import measure
+
+log = logging.getLogger("featcache")
+
+MOST = 5000  # training images that are looked at: measuring takes seconds however many there are
+VERSION = 1  # of the measures: raise it when one of them is computed differently
+
+
+@dataclass(frozen=True, eq=False)
+class Separation:
+    """The measures of one feature map; `figures` by name, and image by image what the linear probe got right."""
+
+    figures: dict[str, float | None]
+    images: tuple[str, ...]  # names of the training images that were looked at
+    right: NDArray[np.bool_] | None  # [n]; None where a probe has no meaning
+
+
+def measure_separability(
+    images: Sequence[ImageRecord],
+    identities: Sequence[dict[str, Any]],
+    read: Callable[[Sequence[ImageRecord]], NDArray[np.float32]],
+    cache_dir: Path,
+) -> Separation:
+    """The measures of training `images` (view 0), of at most MOST of them, chosen and put in order by content hash:
+    renaming a file changes nothing, and the folds of the linear probe are the same for every backbone.
+
+    `identities` are those of the backbones, `read` gives their features `[N, F]`. What was measured before is read from
+    `separability/` under `cache_dir`: it depends on the features, the labels and nothing else.
+    """
+    images = sorted(_chosen(images), key=lambda i: (i.sha256, i.label, i.name))
+    names = tuple(image.name for image in images)
+    key = digest([VERSION, list(identities), [[i.sha256, i.label] for i in images]])
+    memo = cache_dir / "separability" / f"{key[:16]}.json"
+    known = _known(memo)
+    if known is None:
+        labels = np.array([i.label for i in images], dtype=np.int64)
+        found = measure(read(images), labels)
+        right = found.probe_right
+        known = {
+            "figures": found.as_dict(),
+            "right": None if right is None else "".join("01"[int(r)] for r in right),
+        }
+        _remember(memo, known)
+    right = None if known["right"] is None else np.array([r == "1" for r in known["right"]], dtype=np.bool_)
+    return Separation(known["figures"], names, right)
+
+
+def _chosen(images: Sequence[ImageRecord]) -> list[ImageRecord]:
+    """Those with the lowest content hashes: the same for every backbone, and a fair sample."""
+    if len(images) <= MOST:
+        return list(images)
+    kept = set(sorted(i.sha256 for i in images)[:MOST])
+    return [i for i in images if i.sha256 in kept][:MOST]
+
+
+def _known(memo: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(memo.read_text(encoding="utf-8"))
+        return value if {"figures", "right"} <= set(value) else None
+    except (OSError, ValueError, TypeError):
+        return None  # absent or damaged: measure again
+
+
+def _remember(memo: Path, value: dict[str, Any]) -> None:
+    try:
+        write_text(memo, json.dumps(value))
+    except (FeatcacheError, OSError) as error:
+        log.warning("measures of separability are not remembered: %s", error)

@@ -1,0 +1,61 @@
+"""What stays the same from a command's beginning to its end: made once at the door, handed on as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from featcache.data import Scratch
+from featcache.devices import local_device, pick_device
+from featcache.options import CacheOptions, Options
+from featcache.records import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where one command computes, what it may do, whom it tells, where its results go."""
+
+    device: torch.device
+    allow_custom: bool = False  # options may name code to import
+    progress: Progress = SILENT
+    scratch: Scratch | None = None  # decoded images that several configs share
+    results_dir: Path = Path("results")
+    reuse: bool = False  # a finished run of equal options on equal rows is given back
+
+    @classmethod
+    def begin(
+        cls,
+        device: str | None = None,
+        *,
+        allow_custom: bool = False,
+        progress: Progress = SILENT,
+        scratch: Scratch | None = None,
+        results_dir: str | Path = "results",
+        reuse: bool = False,
+    ) -> Session:
+        """A session on the device called `device` (default: the first GPU, else the CPU; under `torchrun` this
+        process's own GPU). Raises InputError for a device that is not there."""
+        place = pick_device(local_device(device))
+        return cls(place, allow_custom, progress, scratch, Path(results_dir), reuse)
+
+    @contextmanager
+    def decoding_once(self, cache: CacheOptions) -> Iterator[Session]:
+        """This session with a place for decoded images, which is gone when the block ends; its own if it has one."""
+        if self.scratch is not None:
+            yield self
+            return
+        with closing(Scratch(Path(cache.dir), int(cache.max_decoded_gb * 1e9))) as scratch:
+            yield replace(self, scratch=scratch)
+
+    @contextmanager
+    def sharing_images(self, configs: Sequence[Options]) -> Iterator[Session]:
+        """This session with a place where several configs keep decoded images for each other; a lone one needs none."""
+        if len(configs) < 2:
+            yield self
+            return
+        with self.decoding_once(configs[0].cache) as shared:
+            yield shared

@@ -1,0 +1,173 @@
+"""`fine_tune`: options with an unfreeze schedule become one run folder, backbone and head trained together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featcache.data import Scratch
+from featcache.devices import device_name, exact
+from featcache.extraction import CachedFeatures, extract_all
+from featcache.options import Options, as_options
+from featcache.records import SILENT, Progress
+from featcache.session import Session
+from heads.finetune.checkpoints import Checkpoints, Finished, Position
+from heads.finetune.distributed import Processes, processes
+from heads.finetune.phase1_start import Phase1Start, load_phase1_start
+from heads.finetune.run_setup import RunSetup
+from heads.finetune.seed_trainer import Trainer
+from heads.finetune.tuned_network import Network, load_network, make_setup, make_trainer, prepare
+from heads.finetune.tuned_result import make_tuned_result
+from heads.finetune.tuning_plan import TuningPlan
+from heads.finetune.unfreezing import require_schedule
+from heads.runs import (
+    Run,
+    load_run_record,
+    make_inputs,
+    recording,
+    results_folder,
+    run_folder,
+    same_run,
+    warn_of_leakage,
+    write_record,
+    write_run,
+)
+
+log = logging.getLogger("featcache")
+
+
+def fine_tune(
+    options: Options | Mapping[str, Any] | str | Path,
+    *,
+    results_dir: str | Path = "results",
+    device: str | None = None,
+    allow_custom: bool = False,
+    reuse: bool = False,
+    progress: Progress = SILENT,
+    scratch: Scratch | None = None,
+    from_run: str | Path | None = None,
+    keep_head: bool = True,
+    plain: bool = False,
+) -> Run:
+    """Train backbone and head end to end along `training.unfreeze_schedule`; writes a run folder like `train_model`.
+
+    Accepts an Options, a plain dict or the path of an options file. `from_run` is the Phase 1 run that this one comes
+    from: its head is where training begins (a fresh one unless `keep_head`), and the leaderboard shows the gain over
+    it. With `reuse` a finished run is given back, and one that was stopped goes on after its last whole epoch. With
+    `plain` nothing of the frozen part is kept: every epoch runs the whole network, to the same losses within rounding.
+    Under `torchrun` every process takes a share of each batch.
+
+    Raises InputError before any work when the options cannot be followed, WorkError when the cached features are not
+    the network's (parity), NonFiniteError when a loss is not finite: the last good checkpoint is kept.
+    """
+    checked = as_options(options)
+    require_schedule(checked)
+    session = Session.begin(
+        device,
+        allow_custom=allow_custom,
+        progress=progress,
+        scratch=scratch,
+        results_dir=results_dir,
+        reuse=reuse,
+    )
+    plan = TuningPlan(checked, Path(from_run) if from_run is not None else None, keep_head)
+    return fine_tune_run(plan, session, plain=plain)
+
+
+def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) -> Run:
+    """`fine_tune` within a session."""
+    options = plan.options
+    require_schedule(options)
+    folder = run_folder(session.results_dir, options)
+    with ExitStack() as stack:
+        stack.enter_context(results_folder(folder.parent))
+        log_lines = stack.enter_context(recording())
+        them = stack.enter_context(processes(session.device))
+        stack.enter_context(_training_mode(options, session.device))
+        session = stack.enter_context(session.decoding_once(options.cache))
+        network = load_network(options, session.allow_custom)
+        start = None
+        if plan.from_run is not None:
+            start = load_phase1_start(plan.from_run, options, network.backbone, plan.keep_head)
+        cached = _extracted(options, them, session)
+        inputs = {
+            **make_inputs(options, cached, device_name(session.device)),
+            **(start.inputs if start is not None else {}),
+            "plain": plain,
+            "processes": them.count,
+        }
+        # By options, not by the run's folder, which other options may have taken when a stopped run goes on.
+        own = folder.with_name(f".{options.experiment_name}-{options.short}.checkpoint")
+        checkpoints = Checkpoints(own, inputs, writes=them.first)
+        if them.agreed(session.reuse and same_run(folder, inputs) is not None):
+            checkpoints.discard()
+            log.info("%s: finished before with the same options on the same rows", folder)
+            known = replace(load_run_record(folder), reused=True)
+            warn_of_leakage(known)
+            return known
+        setup = make_setup(options, cached, network, them, session, plain)
+        prepare(network.backbone, setup)
+        with checkpoints.held(fresh=not session.reuse) as position:
+            _train(setup, network, start, checkpoints, position)
+            if them.first:
+                result = make_tuned_result(setup, network, checkpoints, position, start)
+
+                def write(new: Path) -> None:
+                    write_record(new, options, cached, inputs, result, session.device)
+
+                write_run(folder, log_lines, write)
+        them.wait()
+    return load_run_record(folder)
+
+
+@contextmanager
+def _training_mode(options: Options, device: torch.device) -> Iterator[None]:
+    """Gradients, whatever mode the caller is in; float32 that is float32; and a GPU's convolutions add up in the same
+    order every time: equal options, equal bits."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        with exact(options.training.precision, device), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+def _extracted(options: Options, them: Processes, session: Session) -> CachedFeatures:
+    """Stage one; of several processes the first extracts, and the others find what it extracted."""
+    if not them.first:
+        them.wait()
+    cached = extract_all(options, session)
+    if them.first:
+        them.wait()
+    return cached
+
+
+def _train(
+    setup: RunSetup, network: Network, start: Phase1Start | None, checkpoints: Checkpoints, position: Position
+) -> None:
+    """Train the seeds that are not finished yet."""
+    for seed in setup.training.seed_list[len(position.finished) :]:
+        trainer = make_trainer(setup, network, start, seed)
+        begin = 0
+        if position.current is not None:
+            begin = trainer.restore(position.current)
+            log.info("%s: seed %d goes on with epoch %d", setup.options.experiment_name, seed, begin)
+
+        def commit(name: str, weights: dict[str, Tensor], logits: Tensor, trainer: Trainer = trainer) -> None:
+            if name:
+                checkpoints.save_best(name, weights, logits)
+            position.current = trainer.checkpoint()
+            checkpoints.save(position)
+
+        trainer.run(begin, commit)
+        position.finished.append(Finished(trainer.result, trainer.best))
+        position.current = None
+        checkpoints.save(position)

@@ -1,0 +1,140 @@
+"""One update of what trains: gradients of a batch, piece by piece where it does not fit, and the optimiser's step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torchvision.transforms import v2
+
+from featcache.data import normalise
+from featcache.devices import out_of_memory
+from featcache.errors import WorkError
+from featcache.options import TrainingOptions
+from heads.finetune.run_setup import RunSetup
+from heads.training import BETAS, EPS
+
+
+class OptimiserStep:
+    """Optimiser and gradients. All parameter groups are there from the start; what is frozen has no gradients, and so
+    neither state nor decay."""
+
+    def __init__(self, setup: RunSetup, groups: Sequence[Sequence[nn.Parameter]]) -> None:
+        self._job = setup
+        self._groups = groups
+        self._optimizer = _optimizer(setup.training, groups)
+        self._scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.training.precision == "float16")
+        self.batch = min(setup.options.data.batch_size * setup.training.accumulate, len(setup.dataset.train))
+
+    def begin(self, rates: Sequence[float]) -> None:
+        """Set the learning rate of each group."""
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        return {"optimizer": self._optimizer.state_dict(), "scaler": self._scaler.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+
+    def step(
+        self, model: nn.Module, x: Tensor, y: Tensor, keep: Tensor | None, weight: float, total: int
+    ) -> tuple[Tensor, Tensor]:
+        """One update from this process's share of a batch of `total` images, each of which counts `weight`; the sums of
+        its losses and hits."""
+        while True:
+            try:
+                sums = self._gradients(model, x, y, keep, weight, total)
+                break
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            except ValueError as error:
+                raise _lone_value(error, self._job.backbone) from None
+            self._job.micro_batches.halve()  # outside the handler, whose traceback holds what did not fit
+        if self._job.training.clip_norm is not None:
+            self._scaler.unscale_(self._optimizer)
+            trains = [p for group in self._groups for p in group if p.grad is not None]
+            nn.utils.clip_grad_norm_(trains, self._job.training.clip_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return sums
+
+    def _gradients(
+        self, model: nn.Module, x: Tensor, y: Tensor, keep: Tensor | None, weight: float, total: int
+    ) -> tuple[Tensor, Tensor]:
+        """Fill the gradients, piece by piece, of the mean over the whole batch in all processes."""
+        self._optimizer.zero_grad(set_to_none=True)
+        training, processes = self._job.training, self._job.processes.count
+        parts = np.array_split(np.arange(len(x)), self._pieces(total))
+        loss_sum, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
+        for number, part in enumerate(parts):
+            cut = slice(int(part[0]), int(part[-1]) + 1)
+            with _unsynced(model, more=number + 1 < len(parts)):
+                inputs, target = self._mixed(x[cut], y[cut])
+                logits = model(inputs, keep if keep is None else keep[:, cut])
+                loss = cross_entropy(logits, target, reduction="sum", label_smoothing=training.label_smoothing) * weight
+                self._scaler.scale(loss * processes / total).backward()
+            with torch.no_grad():
+                loss_sum += loss.detach()
+                right += (logits.argmax(dim=1) == y[cut]).sum() * weight
+        return loss_sum, right
+
+    def _pieces(self, total: int) -> int:
+        """How many pieces a batch is taken in: as many in every process, or they would wait for each other."""
+        processes = self._job.processes.count
+        if total < processes:
+            return 1
+        # A last image that joined the batch before, since a batch norm cannot train on one, makes no piece of its own.
+        size = self._job.micro_batches.size
+        cached = int(total > self.batch and size > 1)
+        return min(total // processes, -(-(-(-total // processes) - cached) // size))
+
+    def _mixed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels, mixed where that is wanted: then labels are distributions over the classes `[N, C]`."""
+        training, classes = self._job.training, self._job.extraction.dims[-1]
+        ways: list[v2.Transform] = []
+        if training.mixup:
+            ways.append(v2.MixUp(alpha=training.mixup, num_classes=classes))
+        if training.cutmix:
+            ways.append(v2.CutMix(alpha=training.cutmix, num_classes=classes))
+        if not ways:
+            return x, y
+        mixed: tuple[Tensor, Tensor] = v2.RandomChoice(ways)(normalise(x, self._job.preprocessing), y)
+        return mixed
+
+
+def _lone_value(error: ValueError, backbone: str) -> Exception:
+    """What a batch norm says that was given one number of each channel, in the user's words."""
+    if "more than 1 value per channel" not in str(error):
+        return error
+    return WorkError(
+        f"{backbone}: a batch norm cannot train on one image whose feature map is a single pixel there. Choose a "
+        "larger data.batch_size or model.input_size, or freeze that block."
+    )
+
+
+def _unsynced(model: nn.Module, more: bool) -> AbstractContextManager[object]:
+    """Processes exchange gradients once, after the last piece."""
+    return model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+def _optimizer(training: TrainingOptions, groups: Sequence[Sequence[nn.Parameter]]) -> torch.optim.Optimizer:
+    every = [{"params": list(group)} for group in groups]
+    rate, decay = training.learning_rate, training.weight_decay
+    match training.optimizer:
+        case "sgd":
+            return torch.optim.SGD(every, rate, training.momentum, weight_decay=decay, fused=True)
+        case "adam":
+            return torch.optim.Adam(every, rate, BETAS, EPS, decay, fused=True)
+        case _:
+            return torch.optim.AdamW(every, rate, BETAS, EPS, decay, fused=True)

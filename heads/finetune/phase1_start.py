@@ -1,0 +1,97 @@
+"""The run of heads on cached features that an end-to-end run comes from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featcache.backbones import Backbone, resolve_dims
+from featcache.data import load_manifest
+from featcache.errors import DataError, RunError, WeightsError
+from featcache.options import Options
+from featcache.records import digest
+from heads.runs import Run, load_run_record
+
+
+@dataclass(frozen=True)
+class Phase1Start:
+    """The run of heads on cached features that a run comes from."""
+
+    name: str
+    made_from: str  # a digest of what decided its result: another run may come to have its name
+    head: dict[str, Tensor] | None = None  # its weights, where they are what the run begins with
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What of it decides a run's result, and whose gain the run shows."""
+        sha = hashlib.sha256()
+        for name, tensor in sorted((self.head or {}).items()):
+            sha.update(f"{name} {list(tensor.shape)};".encode())
+            sha.update(tensor.contiguous().numpy().data)
+        return {"from_run": self.name, "from_inputs": self.made_from, "head": sha.hexdigest() if self.head else None}
+
+
+def load_phase1_start(folder: Path, options: Options, backbone: Backbone, keep_head: bool) -> Phase1Start:
+    """The run in `folder`; raises RunError where it is no Phase 1 run of the same images and backbone."""
+    run = require_phase1(folder)
+    if keep_head and run.summary["data"]["folds"]:
+        raise RunError(
+            f"{folder}: was cross-validated, so its head has trained on images that choose the epoch here. Begin "
+            "with a fresh head (--top without --with-heads), or train a run without data.folds."
+        )
+    manifest, _ = load_manifest(options.data, options.cache.dir)
+    readable = manifest.without({bad["sha256"] for bad in run.summary["data"]["bad"]})
+    if run.summary["backbone"] != options.model.backbone:
+        raise RunError(
+            f"{folder}: is a run of {run.summary['backbone']}, and model.backbone is {options.model.backbone}. Name a "
+            "run of the same backbone."
+        )
+    if run.summary["data"]["fingerprint"] != readable.fingerprint:
+        raise DataError(
+            f"{folder}: was trained on other data (then in {run.summary['data']['path']}) than data.path holds now, "
+            f"{manifest.root}. Name a run on the same images, or train it again."
+        )
+    head = _head_of(folder, options, backbone, manifest.classes) if keep_head else None
+    return Phase1Start(folder.resolve().name, digest(run.summary["inputs"]), head)
+
+
+def require_phase1(folder: Path) -> Run:
+    """The run in `folder`; raises RunError unless it is one of heads on cached features."""
+    run = load_run_record(folder)
+    if run.summary["phase"] != 1:
+        raise RunError(
+            f"{folder}: is a run of phase {run.summary['phase']}. Expected one of heads on cached features, which "
+            "`featcache train` or `featcache benchmark` made."
+        )
+    return run
+
+
+def _head_of(folder: Path, options: Options, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, Tensor]:
+    try:
+        checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
+        head, dims, (identity,) = checkpoint["head"], tuple(checkpoint["dims"]), checkpoint["identities"]
+    except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
+        raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
+    here = backbone.info.identity
+    if identity["preprocessing"] != here.as_dict()["preprocessing"]:
+        raise WeightsError(
+            f"{folder}: its head was trained on images of {identity['preprocessing']['input_size']} pixels, and here "
+            f"they have {here.preprocessing.input_size} (or are resized another way). Make model.input_size equal."
+        )
+    if identity["weights"] != here.weights:
+        raise WeightsError(
+            f"{folder}: its head was trained on other features than {here.backbone} gives now (weights "
+            f"{identity['weights'][:8]}, now {here.weights[:8]}). Bring the weights back, or train it again."
+        )
+    wanted = resolve_dims(options.model.classifier_dims, here.backbone, backbone.features, len(classes))
+    if dims != wanted:
+        raise RunError(
+            f"{folder}: its head has the widths {list(dims)}, and model.classifier_dims says {list(wanted)}. Make the "
+            "two equal."
+        )
+    return dict(head)

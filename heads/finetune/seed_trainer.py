@@ -1,0 +1,260 @@
+"""One seed's end-to-end training, epoch by epoch along its schedule."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from featcache.backbones import Backbone, train_from
+from featcache.errors import NonFiniteError
+from featcache.extraction import Indices
+from heads.finetune.batch_inputs import Batch, DecodedInputs, InputSource
+from heads.finetune.ema import WeightEMA
+from heads.finetune.evaluation import evaluate_logits
+from heads.finetune.forward_path import ForwardPath, hidden_units
+from heads.finetune.frozen_trunk import keep_trunk, pooled_source
+from heads.finetune.optimiser_step import OptimiserStep
+from heads.finetune.run_setup import RunSetup
+from heads.finetune.seeding import dropout, seeded
+from heads.finetune.unfreezing import Stage
+from heads.training import TOP_K, Draws, EpochRow, TrainedHead, in_top_k
+
+log = logging.getLogger("featcache")
+
+BACKBONE, HEAD = "backbone.", "head."  # before the names of weights
+LOOK_EVERY = 32  # steps between looks at the losses on a device that computes beside the CPU
+
+
+class Trainer:
+    """Trains `backbone` and `head`, which are on the job's device, in place."""
+
+    def __init__(self, setup: RunSetup, backbone: Backbone, head: nn.Sequential, seed: int) -> None:
+        self.setup, self.backbone, self.head, self.seed = setup, backbone, head, seed
+        self.result = TrainedHead(seed)
+        self.best = ""  # the name of the file of the best epoch
+        named = dict(backbone.named_parameters())
+        groups = [[named[n] for n in block.parameters] for block in setup.blocks]
+        self._updates = OptimiserStep(setup, [*groups, list(head.parameters())])
+        decay = setup.training.ema_decay
+        self._average = WeightEMA(decay) if decay is not None else None
+        self._units = hidden_units(head)
+        self._stage: Stage | None = None
+        self._labels = torch.from_numpy(setup.dataset.labels).to(setup.device)
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Go on from a checkpoint; returns the epoch to begin with."""
+        self.result, self.best = state["head"], state["best"]
+        self.load(state["weights"])
+        self._updates.restore(state["updates"])
+        self.setup.micro_batches.size = min(self.setup.micro_batches.size, state["pieces"])
+        if self._average is not None:
+            self._average.restore(state["average"], self.setup.device)
+        return len(self.result.curve)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on: plain types and tensors."""
+        return {
+            "head": self.result,
+            "best": self.best,
+            "weights": self._weights(),
+            "updates": self._updates.state(),
+            "pieces": self.setup.micro_batches.size,
+            "average": self._average.state() if self._average is not None else None,
+        }
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Take over weights that `_weights` gave, of the blocks that trained by then."""
+        here = {**_named_state(self.backbone, BACKBONE), **_named_state(self.head, HEAD)}
+        with torch.no_grad():
+            for name, value in weights.items():
+                here[name].copy_(value)
+
+    def run(self, begin: int, commit: Callable[[str, dict[str, Tensor], Tensor], None]) -> None:
+        """Train from epoch `begin` on. `commit` is told after every epoch: the name, weights and val logits of a new
+        best one, or an empty name."""
+        setup, training = self.setup, self.setup.training
+        since = setup.schedule.stages[-1].epoch  # patience does not run out before the last blocks have had a chance
+        for epoch in range(begin, training.epochs):
+            if self.result.curve and self.result.over(training, since):
+                break
+            with seeded(self.seed, epoch, setup.processes.rank, setup.device):
+                if self._follow(setup.schedule.stage(epoch)) or epoch == begin:
+                    setup.progress.begin(f"{setup.backbone} seed {self.seed}", training.epochs - epoch, "epoch")
+                start = time.perf_counter()
+                train = self._train(epoch)
+                with self._averaged():
+                    logits, figures = self._evaluate()
+                    row = self._row(epoch, train, figures, time.perf_counter() - start)
+                    better = self.result.note(row, training.selection_metric)
+                    weights = self._weights() if better else {}
+            if self.result.diverged is not None:
+                raise self._not_finite(epoch, "on the validation images")
+            self.best = f"best-{self.seed}-{epoch}.pth" if better else self.best
+            commit(self.best if better else "", weights, logits)
+            setup.progress.advance(1, f"{row.blocks.split()[0]}: val top-1 {row.val_top1:.4f}, loss {row.val_loss:.4f}")
+        best = self.result.best
+        setup.progress.end(f"best epoch {best.epoch}, val top-1 {best.val_top1:.4f}")
+
+    def _row(self, epoch: int, train: tuple[float, float], val: tuple[float, float, float], seconds: float) -> EpochRow:
+        names, rates = self.setup.schedule.training_now(epoch)
+        every = " ".join(f"{rate:.6g}" for rate in rates)
+        return EpochRow(epoch, *train, *val, rates[-1], seconds, " ".join(names), every)
+
+    def logits(self, source: InputSource, count: int) -> Tensor:
+        """Logits `[count, C]` of the plain views of `count` images, by the weights as they are, on the CPU."""
+        return evaluate_logits(
+            self._passage(self.backbone.network), source, np.arange(count), self.setup.micro_batches
+        ).cpu()
+
+    def _follow(self, stage: Stage) -> bool:
+        """Prepare for the blocks that train in a stage; whether there was anything to do."""
+        if self._stage is not None and self._stage.first == stage.first:
+            self._stage = stage
+            return False
+        setup, first = self.setup, stage.first
+        self._source: InputSource | None = None  # what the last stage kept makes room
+        self._stage = stage
+        train_from(self.backbone, setup.blocks, first)
+        self._live = self._live_tensors(first)
+        self._follows_norms = first < len(setup.blocks)
+        self._kept_views = first > 0 or not setup.options.data.augmentations
+        kept = None if setup.plain or setup.mixes or first == 0 else self._keep(first)
+        if kept is not None:
+            self._source, trunk, where = kept
+        else:
+            self._source, trunk, where = (
+                DecodedInputs(setup.decoder(), setup.dataset.images, setup.device),
+                self.backbone.network,
+                "images",
+            )
+        what = setup.schedule.training_now(stage.epoch)[0]
+        log.info("%s: from epoch %d on %s trains (from %s)", self.setup.backbone, stage.epoch, ", ".join(what), where)
+        self._bare = self._passage(trunk)
+        model: nn.Module = torch.compile(self._bare) if setup.training.compile else self._bare  # type: ignore[assignment]
+        if setup.processes.count > 1:
+            model = DistributedDataParallel(model, device_ids=[setup.device] if setup.device.type == "cuda" else None)
+        self._model = model
+        return True
+
+    def _keep(self, first: int) -> tuple[InputSource, nn.Module | None, str] | None:
+        setup = self.setup
+        if first == len(setup.blocks):
+            limit = setup.options.cache.max_features_gb * 1e9
+            return pooled_source(setup.extraction, setup.dataset, limit, setup.device), None, "cached features"
+        return keep_trunk(self.backbone, first, setup)
+
+    def _passage(self, trunk: nn.Module | None) -> ForwardPath:
+        identity = self.setup.extraction.info.identity
+        layout = self.setup.training.channels_last
+        return ForwardPath(trunk, self.head, identity.preprocessing, identity.precision, layout)
+
+    def _train(self, epoch: int) -> tuple[float, float]:
+        """One pass over the training images; mean loss and top-1 as seen in training."""
+        setup, dataset, updates = self.setup, self.setup.dataset, self._updates
+        draws = Draws(self.seed, epoch)
+        order = dataset.train[draws.order(len(dataset.train))]
+        views = self._views(draws, order, epoch)
+        updates.begin(setup.schedule.rates(epoch))
+        places = self._batches(len(order))
+        shares = [setup.processes.share(whole) for whole in places]
+        batches = [Batch(order[mine], views[mine]) for mine, _ in shares]
+        self._model.train()
+        sums: list[Tensor] = []
+        for step, x in enumerate(self._training_source().inputs(batches)):
+            (mine, weight), whole = shares[step], places[step]
+            setup.processes.copies[0] = round(1 / weight)
+            y = self._labels[torch.from_numpy(batches[step].images).to(setup.device)]
+            keep = dropout(draws, setup.options.model.dropout, self._units, updates.batch, mine - whole[0])
+            keep = keep if keep is None else keep.to(setup.device)
+            sums.append(torch.stack(updates.step(self._model, x, y, keep, weight, len(whole))))
+            if self._average is not None:
+                self._average.update(self._live)
+            if setup.device.type == "cpu" or step % LOOK_EVERY == 0 or step + 1 == len(batches):
+                self._look(sums, epoch, step, len(batches))
+        seen = torch.stack(sums).double().sum(dim=0).cpu()
+        loss, right = (setup.processes.total(seen) / len(order)).tolist()
+        return loss, right
+
+    def _batches(self, images: int) -> list[Indices]:
+        """The places in an epoch's order that each batch takes."""
+        size = self._updates.batch
+        starts = list(range(0, images, size))
+        if images % size == 1 and len(starts) > 1 and self._follows_norms:
+            del starts[-1]  # the last image joins the batch before: a batch norm cannot train on a lone one
+        return np.split(np.arange(images), starts[1:])
+
+    def _training_source(self) -> InputSource:
+        assert self._source is not None
+        if self._kept_views:
+            return self._source
+        return DecodedInputs(self.setup.decoder(fresh=True), self.setup.dataset.images, self.setup.device)
+
+    def _views(self, draws: Draws, order: Indices, epoch: int) -> Indices:
+        """While a part is frozen one of the views that are kept is drawn for each image, as for heads on cached
+        features; once everything trains each epoch has views that no epoch had."""
+        count = self.setup.extraction.views
+        if not self._kept_views:
+            return np.full(len(order), count + epoch)
+        return draws.views(len(order), count) if count > 1 else np.zeros(len(order), np.int64)
+
+    def _look(self, sums: Sequence[Tensor], epoch: int, step: int, steps: int) -> None:
+        """Raise NonFiniteError at the first batch whose loss was not finite."""
+        recent = sums[-1:] if self.setup.device.type == "cpu" else sums[-LOOK_EVERY:]
+        finite = torch.isfinite(torch.stack(list(recent))[:, 0]).tolist()
+        if not all(finite):
+            batch = step - len(recent) + 1 + finite.index(False)
+            raise self._not_finite(epoch, f"in batch {batch + 1} of {steps}")
+
+    def _not_finite(self, epoch: int, where: str) -> NonFiniteError:
+        kept = f" The last good checkpoint, of epoch {epoch - 1}, is kept." if epoch else ""
+        name = self.setup.options.experiment_name
+        return NonFiniteError(
+            f"{name}: the loss of seed {self.seed} is not finite in epoch {epoch}, {where}."
+            f"{kept} Lower training.learning_rate (now {self.setup.training.learning_rate:g}) or lr_scale of the "
+            "schedule, set training.clip_norm, or train in float32 or bfloat16 where training.precision is float16."
+        )
+
+    def _evaluate(self) -> tuple[Tensor, tuple[float, float, float]]:
+        """Logits on val `[n, C]` on the CPU; mean loss, top-1 and top-3."""
+        dataset, processes = self.setup.dataset, self.setup.processes
+        assert self._source is not None
+        mine = np.array_split(dataset.val, processes.count)[processes.rank]
+        own = evaluate_logits(self._bare, self._source, mine, self.setup.micro_batches)
+        logits = processes.gathered(own)
+        y = self._labels[torch.from_numpy(dataset.val).to(self.setup.device)]
+        figures = cross_entropy(logits, y), in_top_k(logits, y, 1), in_top_k(logits, y, TOP_K)
+        loss, top1, top3 = (float(f.double().mean()) for f in figures)
+        return logits.cpu(), (loss, top1, top3)
+
+    def _live_tensors(self, first: int) -> dict[str, Tensor]:
+        """What is not frozen, as it is: parameters and buffers but for those of the blocks before `first`."""
+        frozen = {n for block in self.setup.blocks[:first] for n in (*block.parameters, *block.modules)}
+        state = _named_state(self.backbone, BACKBONE)
+        live = {n: t for n, t in state.items() if not frozen & {n.removeprefix(BACKBONE), _owner(n)}}
+        return {**live, **_named_state(self.head, HEAD)}
+
+    def _weights(self) -> dict[str, Tensor]:
+        """A copy of what trains, on the CPU."""
+        return {n: t.detach().cpu().clone() for n, t in self._live.items()}
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The weights that are judged."""
+        return self._average.in_place_of(self._live) if self._average is not None else nullcontext()
+
+
+def _owner(name: str) -> str:
+    """The module that a tensor of the backbone is of."""
+    return name.removeprefix(BACKBONE).rpartition(".")[0]
+
+
+def _named_state(module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    return {prefix + n: t for n, t in module.state_dict().items()}

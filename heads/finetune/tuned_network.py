@@ -1,0 +1,73 @@
+"""The network of an end-to-end run: loaded, put on its device, and given fresh to the trainer of each seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from featcache.backbones import Backbone, Block, blocks, build_head, load_parts, put_weights
+from featcache.extraction import CachedFeatures
+from featcache.options import Options
+from featcache.session import Session
+from heads.finetune.distributed import Processes, share_batch_norms
+from heads.finetune.evaluation import MicroBatches
+from heads.finetune.parity import require_parity
+from heads.finetune.phase1_start import Phase1Start
+from heads.finetune.run_setup import RunSetup
+from heads.finetune.seed_trainer import Trainer
+from heads.finetune.training_images import make_training_images
+from heads.finetune.unfreezing import Schedule, make_schedule
+from heads.training import initial_state
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of a run, as it was before any training."""
+
+    backbone: Backbone
+    blocks: tuple[Block, ...]
+    schedule: Schedule
+    pristine: dict[str, Tensor]  # its weights, on the CPU
+
+
+def load_network(options: Options, allow_custom: bool) -> Network:
+    """The network that `options` name, in blocks; raises InputError where it or the schedule cannot be followed."""
+    (backbone,) = load_parts(options, allow_custom=allow_custom)
+    every = blocks(backbone)
+    schedule = make_schedule(options.training, [b.name for b in every], options.model.backbone)
+    return Network(backbone, every, schedule, {n: t.clone() for n, t in backbone.state_dict().items()})
+
+
+def make_setup(
+    options: Options, cached: CachedFeatures, network: Network, them: Processes, session: Session, plain: bool
+) -> RunSetup:
+    """What every seed trains with."""
+    (extraction,) = cached.parts
+    dataset = make_training_images(extraction)
+    size = min(options.data.batch_size, len(dataset.train))
+    micro_batches = MicroBatches(size, options.model.backbone, session.device, them.count)
+    return RunSetup(options, extraction, dataset, network.blocks, network.schedule, session, them, micro_batches, plain)
+
+
+def prepare(backbone: Backbone, setup: RunSetup) -> None:
+    """The backbone on its device, in the layout and with the batch norms that it trains with; checks parity."""
+    layout = torch.channels_last if setup.training.channels_last else torch.contiguous_format
+    if setup.processes.count > 1:
+        backbone.network = share_batch_norms(backbone.network, setup.device, setup.processes)
+    backbone.to(setup.device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
+    require_parity(backbone, _fresh_head(setup, None, setup.training.seed_list[0]), setup)
+
+
+def _fresh_head(setup: RunSetup, start: Phase1Start | None, seed: int) -> nn.Sequential:
+    dims = setup.extraction.dims
+    head = build_head(dims, setup.options.model.dropout)
+    head.load_state_dict(start.head if start is not None and start.head is not None else initial_state(dims, seed))
+    return head.to(setup.device)
+
+
+def make_trainer(setup: RunSetup, network: Network, start: Phase1Start | None, seed: int) -> Trainer:
+    """A trainer of the network as it was before any training."""
+    put_weights(network.backbone, network.pristine)
+    return Trainer(setup, network.backbone, _fresh_head(setup, start, seed), seed)

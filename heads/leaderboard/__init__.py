@@ -1,0 +1,26 @@
+"""Finished runs in order: rows and columns, ties, the verdict, and which go on to Phase 2."""
+
+from heads.leaderboard.board import Leaderboard, write_leaderboard
+from heads.leaderboard.columns import Row
+from heads.leaderboard.measure_agreement import MEASURES, Agreement
+from heads.leaderboard.phase2_choice import Criterion, choose
+from heads.leaderboard.ranked_results import RankedResults, find_data, rank_results
+from heads.leaderboard.ranking import leaderboard
+from heads.leaderboard.verdict_text import NAMES, agreements, verdict
+
+__all__ = [
+    "MEASURES",
+    "NAMES",
+    "Agreement",
+    "Criterion",
+    "Leaderboard",
+    "RankedResults",
+    "Row",
+    "agreements",
+    "choose",
+    "find_data",
+    "leaderboard",
+    "rank_results",
+    "verdict",
+    "write_leaderboard",
+]

@@ -1,0 +1,69 @@
+"""The leaderboard: rows in order, what is tied, the three that go on to Phase 2; leaderboard.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from featcache.atomic import write_text
+from heads.leaderboard.columns import Row
+from heads.leaderboard.compared_run import Difference
+
+TOP = 3
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The runs on one data set, best first."""
+
+    rows: tuple[Row, ...]
+    left_out: tuple[str, ...]  # runs on other data, which no accuracy here compares with
+    fell_back: tuple[str, ...]  # backbones that stand here with random weights although pretrained ones were wanted
+    # Of Phase 1 runs by name, how far they are behind the best one: in val top-1 and top-3, and in the linear probe.
+    behind: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
+    stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each run: where its features lie
+
+    @property
+    def feature_maps(self) -> tuple[Row, ...]:
+        """One row for each feature map, best first: the best of the Phase 1 runs on the same stores."""
+        best: dict[tuple[str, ...], Row] = {}
+        for row in self.rows:
+            if row.phase == 1:
+                best.setdefault(self.stores[row.run], row)
+        return tuple(best.values())
+
+    @property
+    def top(self) -> tuple[Row, ...]:
+        """The best Phase 1 run of each of the first three backbones: what goes on to Phase 2."""
+        best: dict[str, Row] = {}
+        for row in self.rows:
+            if row.phase == 1:
+                best.setdefault(row.backbone, row)
+        return tuple(best.values())[:TOP]
+
+    def tied(self, row: Row) -> bool:
+        """Whether another run shares this one's rank."""
+        return sum(r.rank == row.rank for r in self.rows) > 1
+
+    def gains(self) -> list[str]:
+        """A line for each Phase 2 run beside the run that it came from."""
+        rows = {row.run: row for row in self.rows}
+        return [
+            f"phase 2: {row.backbone} {rows[row.from_run].val_top1:.3f} -> {row.val_top1:.3f} val top-1, "
+            f"{row.gain_top1:+.3f} [{row.gain_top1_low:+.3f}, {row.gain_top1_high:+.3f}] over run {row.from_run}"
+            for row in self.rows
+            if row.gain_top1 is not None
+        ]
+
+
+def write_leaderboard(board: Leaderboard, file: Path) -> None:
+    """leaderboard.csv, whole or as it was."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    names = [f.name for f in fields(Row)]
+    table.writerow(names)
+    table.writerows([getattr(row, n) for n in names] for row in board.rows)
+    write_text(file, text.getvalue())

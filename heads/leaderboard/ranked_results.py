@@ -1,0 +1,66 @@
+"""A results folder read once: its finished runs with their leaderboard, for terminal, audit and page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from featcache.errors import OptionsError, RunError
+from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.columns import Row
+from heads.leaderboard.ranking import leaderboard
+from heads.runs import Run, finished_runs
+
+
+@dataclass(frozen=True)
+class RankedResults:
+    """A results folder, read once."""
+
+    results_dir: Path
+    runs: Mapping[str, Run]  # every finished one, by name
+    board: Leaderboard  # of those on one data set
+
+    def run(self, row: Row) -> Run:
+        """The run that a row is of."""
+        return self.runs[row.run]
+
+    @property
+    def first(self) -> Run:
+        """The run on the first place."""
+        return self.run(self.board.rows[0])
+
+    def best_runs(self, count: int) -> list[Run]:
+        """The best run of each of the `count` best backbones."""
+        best: dict[str, Run] = {}
+        for row in self.board.rows:
+            best.setdefault(row.backbone, self.run(row))
+        return list(best.values())[:count]
+
+
+def rank_results(results_dir: Path, data: str | None = None) -> RankedResults:
+    """Read the finished runs below `results_dir` and rank those on the data with the fingerprint `data` (default: that
+    of the run finished last).
+
+    Raises RunError where there is none.
+    """
+    runs = finished_runs(results_dir)
+    if not runs:
+        raise RunError(f"{results_dir}: holds no finished run. Run `featcache benchmark` or `featcache train` first.")
+    return RankedResults(results_dir, {run.folder.name: run for run in runs}, leaderboard(runs, data))
+
+
+def find_data(results_dir: Path, wanted: str) -> str:
+    """The fingerprint of the data set that `wanted` means: its folder, the folder's name, or the fingerprint's beginning.
+
+    Raises OptionsError where none of the runs is on it, or several are.
+    """
+    known = {
+        str(run.summary["data"]["fingerprint"]): str(run.summary["data"]["path"]) for run in finished_runs(results_dir)
+    }
+    folder = str(Path(wanted).expanduser().resolve())
+    found = [f for f, path in known.items() if f.startswith(wanted) or path == folder or Path(path).name == wanted]
+    if len(found) != 1:
+        listed = ", ".join(f"{path} ({fingerprint[:8]})" for fingerprint, path in known.items()) or "none"
+        raise OptionsError(f"--data {wanted}: {len(found)} data sets are meant by that. Expected one of: {listed}.")
+    return found[0]

@@ -1,0 +1,168 @@
+"""The answer in words: which backbone gives the most separable feature map, by how much, tied with which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.columns import Row
+from heads.leaderboard.compared_run import Difference
+from heads.leaderboard.measure_agreement import MEASURES, Agreement, agreement
+from heads.leaderboard.ranked_results import RankedResults
+from heads.runs import Run
+
+# What people call them.
+NAMES = {
+    "linear_probe": "linear probe",
+    "knn_accuracy": "5 nearest neighbours",
+    "centroid_accuracy": "nearest class centroid",
+    "logme": "LogME",
+    "h_score": "H-score",
+    "fisher_ratio": "Fisher ratio",
+    "silhouette": "silhouette",
+    "effective_rank": "effective rank",
+}
+METRICS = {"top1": "top-1", "top3": "top-3"}
+
+
+def verdict(ranked: RankedResults) -> list[str]:
+    """Sentences about the leaderboard's feature maps, the most important first. Empty without any.
+
+    What two runs differ by counts where the 95% interval of their difference does not hold 0; else they are tied.
+    """
+    board, runs = ranked.board, ranked.runs
+    rows = board.feature_maps
+    if not rows:
+        return []
+    several = len(rows) > 1
+    best = runs[rows[0].run]
+    said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), _by_probe(board, rows)]
+    said.append(_by_latency(board, rows, runs))
+    return [line for line in [*said, _trust(rows) if several else ""] if line]
+
+
+def agreements(rows: Sequence[Row]) -> list[Agreement]:
+    """How well each measure orders these feature maps as their heads' val top-1 does, the best first."""
+    accuracies = [row.val_top1 for row in rows]
+    found = [agreement(name, [getattr(row, name) for row in rows], accuracies) for name in MEASURES]
+    return sorted((a for a in found if a is not None), key=lambda a: -a.tau)
+
+
+def _by_heads(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) -> str:
+    best, rest = rows[0], rows[1:]
+    n = runs[best.run].summary["val"]["top1"]["n"]
+    right = f"its heads get {best.val_top1:.3f} [{best.val_top1_low:.3f}, {best.val_top1_high:.3f}] of {n} validation"
+    if not rest:
+        return f"{best.backbone} is the only feature map here: {right} images right (top-3 {best.val_top3:.3f})."
+    line = f"{_name(best, rows)} gives the most separable feature map of {len(rows)}: {right} images right (top-3 "
+    line += f"{best.val_top3:.3f})"
+    tied = _tied(board, rest)
+    if tied:
+        line += f", tied with {_names(tied, rows)}"
+    if len(tied) == len(rest):
+        return f"{line}; {n} images cannot tell {'the other' if len(rest) == 1 else 'any of them'} from it."
+    return line + _lead(board, rest, rows) + "."
+
+
+def _by_chance(best: Row, run: Run) -> str:
+    """A word where the best accuracy is no better than that of a constant answer."""
+    counts = [one["n"] for one in run.summary["per_class"]["val"]]
+    share = max(counts) / sum(counts)
+    if best.val_top1_low > share:
+        return ""
+    return f"That is not told from always saying the most frequent class, which gets {share:.3f} right."
+
+
+def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
+    """By how much the best is ahead of the first that it is ahead of; "" where it is ahead of none."""
+    for row in rest:
+        behind = board.behind[row.run]
+        metric = next((m for m in ("top3", "top1") if behind[m].low > 0), None)
+        if metric is not None:
+            line = f"; ahead of {_name(row, rows)} by {_said(behind[metric])} in {METRICS[metric]}"
+            top1 = behind["top1"]
+            if top1.high < 0:
+                line += f", though behind it by {-top1.mean:.3f} [{-top1.high:.3f}, {-top1.low:.3f}] in top-1"
+            return line
+    return ""
+
+
+def _tied(board: Leaderboard, rest: Sequence[Row]) -> list[Row]:
+    """The rows that neither top-1 nor top-3 tells from the first."""
+    return [row for row in rest if all(board.behind[row.run][metric].tied for metric in ("top1", "top3"))]
+
+
+def _by_probe(board: Leaderboard, rows: Sequence[Row]) -> str:
+    """What a linear probe says, of the feature maps whose probe can be compared image by image."""
+    behind = {row.run: board.behind[row.run]["linear_probe"] for row in rows if "linear_probe" in board.behind[row.run]}
+    probed = sorted((row for row in rows if row.run in behind), key=lambda r: -(r.linear_probe or 0))
+    if not probed:
+        return ""
+    best, rest = probed[0], probed[1:]
+    if not rest:
+        name, right = _name(best, rows), best.linear_probe
+        return f"Without any head, a linear probe gets {right:.3f} of {name}'s training images right, cross-validated."
+    line = f"Without any head, a linear probe of the training images {'also ' if best is rows[0] else ''}puts "
+    line += f"{_name(best, rows)} first ({best.linear_probe:.3f} right, cross-validated)"
+    tied = [row for row in rest if behind[row.run].tied]
+    if tied:
+        line += f", tied with {_names(tied, rows)}"
+    ahead = next((row for row in rest if behind[row.run].low > 0), None)
+    if ahead is not None:
+        line += f"; ahead of {_name(ahead, rows)} by {_said(behind[ahead.run])}"
+    lost = [row for row in rows if row.linear_probe is not None and row.run not in behind]
+    if lost:
+        line += f"; {_names(lost, rows)} cannot be compared image by image"
+    return line + "."
+
+
+def _by_latency(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) -> str:
+    best = rows[0]
+    line = f"{_name(best, rows)} takes {best.latency_ms:.1f} ms a pass on {_conditions(runs[best.run])}"
+    comparable = [r for r in _tied(board, rows[1:]) if _conditions(runs[r.run]) == _conditions(runs[best.run])]
+    fastest = min([best, *comparable], key=lambda r: r.latency_ms)
+    if fastest is not best:
+        line += f"; the fastest that is tied with it, {_name(fastest, rows)}, takes {fastest.latency_ms:.1f} ms"
+    return line + "."
+
+
+def _conditions(run: Run) -> str:
+    """What latencies were measured under: they only compare under the same."""
+    performance = run.performance
+    return f"{performance['device']} (batch {performance['latency_ms']['batch_size']}, {performance['precision']})"
+
+
+def _trust(rows: Sequence[Row]) -> str:
+    found = [a for a in agreements(rows) if a.measure != "effective_rank"]  # larger is not better in that
+    if not found:
+        return f"Which measure to trust without heads cannot be said from {len(rows)} feature maps."
+    best = found[0]
+    alike = [NAMES[a.measure] for a in found if math.isclose(a.tau, best.tau)]
+    line = (
+        f"Of the measures without heads, {_listed(alike)} {'orders' if len(alike) == 1 else 'order'} these {best.n} "
+        f"feature maps most like their heads do: Kendall's tau {best.tau:z.2f} [{best.low:z.2f}, {best.high:z.2f}]"
+    )
+    # It is the best of several, each of which could have been by luck (Bonferroni).
+    lucky = best.tau <= 0 or best.p * len(found) > 0.05
+    return line + (f", which may be luck among {len(found)}." if lucky else ".")
+
+
+def _said(difference: Difference) -> str:
+    return f"{difference.mean:.3f} [{difference.low:.3f}, {difference.high:.3f}]"
+
+
+def _name(row: Row, rows: Sequence[Row]) -> str:
+    """The backbone, with its weights where these tell it from others here, else with its run."""
+    alike = [r for r in rows if r.backbone == row.backbone]
+    if len(alike) == 1:
+        return row.backbone
+    return f"{row.backbone} ({row.weights if sum(r.weights == row.weights for r in alike) == 1 else row.run})"
+
+
+def _names(chosen: Sequence[Row], rows: Sequence[Row]) -> str:
+    return _listed([_name(row, rows) for row in chosen])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,87 @@
+"""The short form of a report, for a README or a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from heads.leaderboard import Row
+from heads.report.page_tables import leakage_rows, leaked_splits
+from heads.report.report_contents import Contents
+
+COLUMNS = (
+    "rank",
+    "backbone",
+    "weights",
+    "val top-1 [95%]",
+    "val top-3",
+    "test top-1",
+    "latency ms (p95)",
+    "GMACs",
+    "params M",
+    "probe",
+    "LogME",
+)
+
+
+def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
+    """Verdict, leaderboard, gains, leakage, and the figures (title, file) beside it."""
+    board, summary = contents.board, contents.runs[contents.rows[0].run].summary
+    images = summary["data"]["images"]
+    lines = [
+        f"# {_text(str(summary['data']['path']).rpartition('/')[2])}: which feature map separates the classes",
+        "",
+        *(f"- {_text(line)}" for line in contents.verdict),
+        *(f"- {_text(line)}" for line in board.gains()),
+        "",
+        f"{len(summary['classes'])} classes; {images['train']} training, {images['val']} validation and "
+        f"{images['test']} test images; {len(contents.rows)} runs. Accuracies are fractions, intervals 95%; = a tie.",
+        "",
+        _row(COLUMNS),
+        _row(["--:" if name not in {"backbone", "weights"} else "---" for name in COLUMNS]),
+    ]
+    for row in contents.rows:
+        probe, logme = ("" if v is None else f"{v:.3f}" for v in (row.linear_probe, row.logme))
+        lines.append(
+            _row(
+                [
+                    f"{row.rank}{' =' if board.tied(row) else ''}",
+                    _text(_name(row, contents.rows)),
+                    _text(row.weights),
+                    f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]",
+                    f"{row.val_top3:.3f}",
+                    f"{row.test_top1:.3f}",
+                    f"{row.latency_ms:.1f} ({row.latency_p95_ms:.1f})",
+                    f"{row.macs / 1e9:.2f}",
+                    f"{row.params / 1e6:.1f}",
+                    probe,
+                    logme,
+                ]
+            )
+        )
+    splits = leaked_splits(contents)
+    if splits:
+        counts = ", ".join(f"{s.leaked} of {s.n} {s.title} images" for s in splits)
+        heads = [f"{s.title} {what}" for s in splits for what in ("top-1 with", "top-1 without", "top-3 with, without")]
+        lines += ["", f"Leaked, with a copy where they were trained on or chosen by: {counts}.", ""]
+        lines += [_row(["run", *heads]), _row(["---", *["--:"] * len(heads)])]
+        lines += [_row([_text(one.run), *one.cells]) for one in leakage_rows(contents)]
+    for title, file in figures:
+        lines += ["", f"![{title}]({file})"]
+    return "\n".join([*lines, ""])
+
+
+def _name(row: Row, rows: Sequence[Row]) -> str:
+    """The backbone; with the run where the backbone has several rows."""
+    notes = ["fine-tuned"] if row.phase == 2 else []
+    if sum(other.backbone == row.backbone for other in rows) > 1:
+        notes.append(row.run)
+    return f"{row.backbone} ({', '.join(notes)})" if notes else row.backbone
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _text(text: str) -> str:
+    """A user's text as Markdown shows it, no markup in it."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#|!&~" else c for c in text.replace("\n", " "))

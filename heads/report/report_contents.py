@@ -1,0 +1,139 @@
+"""All that a report says, read from results/ and cache/ before a line of it is written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featcache.audit import Audit, exact_leaks, find_audit
+from featcache.errors import FeatcacheError
+from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
+from featcache.store import FeatureStore
+from heads.leaderboard import Agreement, Leaderboard, RankedResults, Row, agreements, verdict
+from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_map
+from heads.report.run_details import Detail, detail
+from heads.report.sweep_results import Sweep, load_sweeps
+from heads.runs import Run, cache_of, leakage, predictions_of
+
+log = logging.getLogger("featcache")
+
+SWEEPS = "sweeps"  # the folder of sweeps below results/
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report is written from."""
+
+    board: Leaderboard
+    runs: Mapping[str, Run]  # by name, those on the board
+    verdict: tuple[str, ...]
+    agreements: tuple[Agreement, ...]
+    details: Mapping[str, Detail]  # by run
+    map_images: tuple[ImageRecord, ...]  # the points of every map
+    maps: Mapping[str, FeatureMap]  # by the names of the stores
+    map_of: Mapping[str, str]  # run -> its map; Phase 2 runs have none, their features are nowhere kept
+    manifest: Manifest | None  # as a store knows it; None where none of the runs' stores is there any more
+    leakage: Mapping[str, Mapping[str, Mapping[str, Any]]]  # by run and split; empty where nothing leaked
+    audit: Audit | None
+    sweeps: tuple[Sweep, ...]
+    cache_dir: Path
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The leaderboard's."""
+        return self.board.rows
+
+
+def collect(
+    ranked: RankedResults,
+    *,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> Contents:
+    """Read what is ranked; features from `cache_dir`, by default from where each run kept them."""
+    board = ranked.board
+    here = {row.run: ranked.run(row) for row in board.rows}
+    details = {row.run: detail(here[row.run]) for row in board.rows}
+    caches = {name: cache_dir or cache_of(run) for name, run in here.items()}
+    stores = {
+        name: tuple(caches[name] / store for store in run.summary["stores"])
+        for name, run in here.items()
+        if run.summary["phase"] == 1
+    }
+    fingerprint = str(next(iter(here.values())).summary["data"]["fingerprint"])
+    manifest = _manifest([path for paths in stores.values() for path in paths], fingerprint)
+    images = choose_images(manifest) if manifest is not None else []
+    audit = find_audit(ranked.results_dir, fingerprint)
+    maps = _maps(stores, images, caches, progress)
+    return Contents(
+        board=board,
+        runs=here,
+        verdict=tuple(verdict(ranked)),
+        agreements=tuple(agreements(board.feature_maps)),
+        details=details,
+        map_images=tuple(images),
+        maps=maps,
+        map_of={name: _key(paths) for name, paths in stores.items() if _key(paths) in maps},
+        manifest=manifest,
+        leakage=_leakage(here, manifest, audit),
+        audit=audit,
+        sweeps=tuple(load_sweeps(ranked.results_dir / SWEEPS, fingerprint)),
+        cache_dir=caches[board.rows[0].run],
+    )
+
+
+def _key(paths: Sequence[Path]) -> str:
+    return " + ".join(path.name for path in paths)
+
+
+def _manifest(paths: Sequence[Path], fingerprint: str) -> Manifest | None:
+    """The data set as the first store knows it that is there and whole."""
+    for path in dict.fromkeys(paths):
+        try:
+            return FeatureStore.at(path).dataset(fingerprint)
+        except FeatcacheError as error:
+            log.warning("%s", error)
+    return None
+
+
+def _maps(
+    stores: Mapping[str, Sequence[Path]], images: Sequence[ImageRecord], caches: Mapping[str, Path], progress: Progress
+) -> dict[str, FeatureMap]:
+    """The map of each run's features; runs on the same features share one."""
+    wanted = {_key(paths): (paths, caches[name]) for name, paths in stores.items()}
+    found: dict[str, FeatureMap] = {}
+    progress.begin("maps", len(wanted), "map")
+    for key, (paths, cache) in wanted.items():
+        made = feature_map(paths, images, cache)
+        if made is not None:
+            found[key] = made
+        progress.advance(1)
+    progress.end(f"{len(found)} feature maps in two dimensions")
+    return found
+
+
+def _leakage(
+    runs: Mapping[str, Run], manifest: Manifest | None, audit: Audit | None
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """What leaked images do to each run's accuracies; near copies count where there is an audit."""
+    leaks: dict[Split, frozenset[str]] = {"val": frozenset(), "test": frozenset()}
+    if audit is not None:
+        leaks = {"val": frozenset(audit.leaked.val), "test": frozenset(audit.leaked.test)}
+    elif manifest is not None:
+        leaks = exact_leaks(manifest)
+    if not any(leaks.values()):
+        return {}
+    splits: tuple[Split, ...] = ("val", "test")
+    found = {}
+    for name, run in runs.items():
+        seen = {split: one for split in splits if (one := predictions_of(run.folder, split)) is not None}
+        if len(seen) < len(splits):
+            continue
+        folded = run.summary["data"]["folds"] is not None
+        found[name] = leakage(seen, {**leaks, "val": frozenset()} if folded else leaks)
+        if folded:  # exact copies share a fold, near ones need not: what is without them is not known
+            found[name]["val"] |= {"top1_without": None, "top3_without": None}
+    return found

@@ -1,0 +1,129 @@
+"""What trained heads give, image by image: enough for every figure of a run, and for comparing it with another."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featcache.backbones import build_head
+from featcache.extraction import CachedFeatures, Indices, StoreRows
+from featcache.records import ImageRecord, Split
+from heads.training import Features, TrainedHead
+
+PIECE = 4096  # test images read at once
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits float32 `[H, N, C]` of H heads on a split, labels `[N]`, and the images' names."""
+
+    logits: NDArray[np.float32]
+    labels: Indices
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Which training images a linear probe got right `[n]`, each without having seen it, and their names."""
+
+    right: NDArray[np.bool_]
+    images: tuple[str, ...]
+
+
+def predict_val(features: Features, seeds: Sequence[Sequence[TrainedHead]], cached: CachedFeatures) -> Predictions:
+    """Each validation image by the head that did not train on it: with folds all of train and val, `[seeds, N, C]`."""
+    every = np.unique(np.concatenate([f.val for f in features.folds]))
+    logits = np.empty((len(seeds), len(every), cached.dims[-1]), np.float32)
+    modules = [[_module(head, cached.dims, features.device) for head in folds] for folds in seeds]
+    for block in features.blocks(0):
+        for number, fold in enumerate(features.folds):
+            here = np.isin(block.images, fold.val)
+            x = block.x[torch.from_numpy(block.first[here]).to(features.device)]
+            for seed, folds in enumerate(modules):
+                logits[seed, np.searchsorted(every, block.images[here])] = _run(folds[number], x)
+    return Predictions(logits, features.labels[every], _names(cached, ("train", "val"), every))
+
+
+def predict_test(cached: CachedFeatures, heads: Sequence[TrainedHead], device: torch.device) -> Predictions:
+    """The test images, by every head: the one time that they are read."""
+    images = cached.manifest.of("test")
+    every = np.arange(len(images))
+    rows = StoreRows(cached, tuple(images), np.ones(len(images), np.int64))
+    modules = [_module(head, cached.dims, device) for head in heads]
+    pieces = []
+    for start in range(0, len(images), PIECE):
+        x = torch.from_numpy(rows.read(every[start : start + PIECE])).to(device)
+        pieces.append(np.stack([_run(module, x) for module in modules]))
+    labels = np.array([i.label for i in images], dtype=np.int64)
+    return Predictions(np.concatenate(pieces, axis=1), labels, _names(cached, ("test",), every))
+
+
+def save_predictions(file: Path, splits: Mapping[Split, Predictions], probe: Probe | None = None) -> None:
+    """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images`; `probe_right`, `probe_images`."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for split, seen in splits.items():
+        arrays |= {
+            f"{split}_logits": seen.logits,
+            f"{split}_labels": seen.labels,
+            f"{split}_images": np.array(seen.images),
+        }
+    if probe is not None:
+        arrays |= {"probe_right": probe.right, "probe_images": np.array(probe.images)}
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
+
+
+def load_predictions(file: Path, split: Split) -> Predictions:
+    """What `save_predictions` wrote; raises OSError, KeyError or ValueError when it is not there or damaged."""
+    with _arrays(file) as arrays:
+        images = tuple(arrays[f"{split}_images"].tolist())
+        return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images)
+
+
+def predictions_of(folder: Path, split: Split) -> Predictions | None:
+    """Those of the run in `folder`; None where they are not there or damaged."""
+    try:
+        return load_predictions(folder / "predictions.npz", split)
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def load_probe(file: Path) -> Probe:
+    """What `save_predictions` wrote of the probe; raises OSError, KeyError or ValueError when it is not there."""
+    with _arrays(file) as arrays:
+        return Probe(arrays["probe_right"], tuple(arrays["probe_images"].tolist()))
+
+
+@contextmanager
+def _arrays(file: Path) -> Iterator[Any]:
+    """The arrays of an .npz file; a damaged one is a ValueError, whichever way it is damaged."""
+    try:
+        with file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
+            yield arrays
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{file}: is damaged ({error})") from None
+
+
+def _module(head: TrainedHead, dims: Sequence[int], device: torch.device) -> torch.nn.Module:
+    module = build_head(dims, 0.0).to(device).eval()
+    module.load_state_dict(head.state)
+    return module
+
+
+def _run(module: torch.nn.Module, x: torch.Tensor) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        logits: NDArray[np.float32] = module(x).cpu().numpy()
+    return logits
+
+
+def _names(cached: CachedFeatures, splits: Sequence[str], chosen: Indices) -> tuple[str, ...]:
+    images: list[ImageRecord] = [i for i in cached.manifest.images if i.split in splits]
+    return tuple(images[i].name for i in chosen)

@@ -1,0 +1,122 @@
+"""A finished run read from its folder; every finished run of a results folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featcache.errors import RunError
+
+log = logging.getLogger("featcache")
+
+
+RUN_FILES = frozenset(
+    {
+        "options.json",
+        "metrics.csv",
+        "performance.json",
+        "summary.json",
+        "predictions.npz",
+        "best_model.pth",
+        "environment.json",
+        "log.txt",
+    }
+)
+
+
+SUMMARY_KEYS = {
+    *("backbone", "weights", "weights_fell_back", "features", "phase", "best_epoch", "val", "test", "data"),
+    *("separability", "leakage", "stores", "cache_dir"),
+}
+
+
+PERFORMANCE_KEYS = {
+    "latency_ms",
+    "macs",
+    "params_backbone",
+    "params_head",
+    "images_per_second",
+    "head_seconds",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder and what it holds."""
+
+    folder: Path
+    summary: dict[str, Any]
+    performance: dict[str, Any]
+    reused: bool = False  # the same options on the same data were trained before
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights are in best_model.pth, counted from 0."""
+        return int(self.summary["best_epoch"])
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Mean over seeds: val_top1, val_top3, val_loss, test_top1, test_top3, test_loss."""
+        return {f"{s}_{m}": self.summary[s][m]["mean"] for s in ("val", "test") for m in ("top1", "top3", "loss")}
+
+
+def load_run_record(folder: Path) -> Run:
+    """The run in `folder`; raises RunError when it is not whole."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        performance = json.loads((folder / "performance.json").read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: is no finished run ({error}).") from None
+    for name, value, keys in (("summary", summary, SUMMARY_KEYS), ("performance", performance, PERFORMANCE_KEYS)):
+        missing = sorted(keys - set(value)) if isinstance(value, dict) else sorted(keys)
+        if missing:
+            raise RunError(f"{folder}: its {name}.json is not one of featcache's: it lacks {', '.join(missing)}.")
+    missing = sorted({"from_run", "from_inputs"} - set(summary)) if summary["phase"] == 2 else []
+    if missing:
+        raise RunError(f"{folder}: its summary.json is not one of featcache's: it lacks {', '.join(missing)}.")
+    return Run(folder, summary, performance)
+
+
+def same_run(folder: Path, inputs: dict[str, Any]) -> Run | None:
+    """The finished run in `folder`, if it is of these inputs."""
+    try:
+        run = load_run_record(folder)
+    except RunError:
+        return None
+    if run.summary.get("inputs") != inputs or not all((folder / name).is_file() for name in RUN_FILES):
+        return None
+    return Run(run.folder, run.summary, run.performance, reused=True)
+
+
+def finished_runs(results_dir: Path) -> list[Run]:
+    """Every finished run below `results_dir`, in name order."""
+    runs = []
+    for folder in sorted(p for p in results_dir.glob("*") if p.is_dir() and not p.name.startswith(".")):
+        try:
+            runs.append(load_run_record(folder))
+        except RunError as error:
+            if (folder / "summary.json").exists():
+                log.info("passed over: %s", error)
+    return runs
+
+
+def cache_of(run: Run) -> Path:
+    """The cache that the run's features were kept in: where it says, or beside the results where both were moved."""
+    said = Path(run.summary["cache_dir"])
+    beside = run.folder.resolve().parent.parent / said.name
+    return said if said.is_dir() or not beside.is_dir() else beside
+
+
+def unreadable_runs(results_dir: Path) -> list[str]:
+    """Why folders that look like runs are passed over, a sentence for each."""
+    found = []
+    for file in sorted(results_dir.glob("*/summary.json")):
+        try:
+            load_run_record(file.parent)
+        except RunError as error:
+            if not file.parent.name.startswith("."):
+                found.append(str(error))
+    return found

@@ -1,0 +1,162 @@
+"""Every file of a run but its log: summary.json, performance.json, predictions, weights."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from featcache import __version__
+from featcache.atomic import save_tensors
+from featcache.devices import device_name
+from featcache.extraction import CachedFeatures
+from featcache.options import Options
+from featcache.records import Split, digest
+from featcache.store import provenance
+from heads.runs.leaked_images import leakage, leaks_of
+from heads.runs.predictions import Probe, save_predictions
+from heads.runs.result import Result
+from heads.runs.run_files import write_json, write_metrics
+from heads.training import ImageOutcomes, confusion, per_class, summarise
+
+MODEL_FORMAT = 3  # of best_model.pth
+
+
+def write_record(
+    folder: Path, options: Options, cached: CachedFeatures, inputs: dict[str, Any], result: Result, device: torch.device
+) -> None:
+    """Write every file of a run but its log into `folder`."""
+    rows = [{**asdict(r), "seed": h.seed, "fold": h.fold} for folds in result.seeds for h in folds for r in h.curve]
+    write_json(folder / "options.json", options.as_dict())
+    write_metrics(folder / "metrics.csv", rows)
+    write_json(folder / "performance.json", _performance(cached, result))
+    write_json(folder / "summary.json", _summary(options, cached, inputs, result))
+    write_json(folder / "environment.json", _environment(device))
+    save_predictions(folder / "predictions.npz", result.predictions, _probed(result))
+    save_tensors(folder / "best_model.pth", _checkpoint(options, cached, result))
+
+
+def make_inputs(options: Options, cached: CachedFeatures, device: str) -> dict[str, Any]:
+    """What decides a run's result: equal inputs give equal runs."""
+    return {
+        "options": options.short,
+        "identities": [digest(identity) for identity in cached.identities()],
+        "data": cached.manifest.fingerprint,
+        "device": device,
+        "featcache": __version__,
+        "torch": str(torch.__version__),  # else an object of torch's, which checkpoints do not load
+    }
+
+
+def _probed(result: Result) -> Probe | None:
+    """What the linear probe on the run's features got right."""
+    separation = result.separation
+    if separation is None or separation.right is None:
+        return None
+    return Probe(separation.right, separation.images)
+
+
+def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], result: Result) -> dict[str, Any]:
+    classes, splits = cached.manifest.classes, result.predictions
+    figures: dict[str, Any] = {}
+    for split, seen in result.outcomes.items():
+        figures[split] = {m: summarise(np.stack([getattr(o, m) for o in seen])) for m in ("top1", "top3", "loss")}
+    return {
+        "experiment_name": options.experiment_name,
+        "phase": 1 if result.network is None else 2,
+        "from_run": result.from_run,
+        "from_inputs": result.from_inputs,
+        "stages": result.stages,
+        "backbone": options.model.backbone,
+        "source": cached.source,
+        "weights": cached.weights,
+        "weights_fell_back": cached.fell_back,
+        "features": cached.features,
+        "classifier_dims": list(cached.dims),
+        "best_epoch": result.head.best_epoch,
+        "best_seed": result.head.seed,
+        "best_fold": result.head.fold if options.data.folds else None,
+        "selection_metric": options.training.selection_metric,
+        **figures,
+        "seeds": [_seed(result, number) for number in range(len(result.seeds))],
+        "classes": list(classes),
+        "leakage": leakage(splits, leaks_of(cached.manifest, options.data.folds)),
+        "separability": result.separation.figures if result.separation is not None else None,
+        "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
+        "confusion": {s: confusion(splits[s].labels, result.predicted(s), len(classes)) for s in splits},
+        "data": {
+            "path": str(cached.manifest.root),
+            "fingerprint": cached.manifest.fingerprint,
+            "images": {s: len(cached.manifest.of(s)) for s in ("train", "val", "test")},
+            "bad": [asdict(b) for b in cached.bad],
+            "views": options.data.view_count,
+            "folds": options.data.folds,
+        },
+        "stores": cached.stores,
+        "cache_dir": str(cached.parts[0].store.path.parent.resolve()),
+        "head_seconds": result.seconds,
+        "inputs": inputs,
+    }
+
+
+def _seed(result: Result, number: int) -> dict[str, Any]:
+    """One seed's entry in the summary; with folds, its epochs are those of each fold."""
+    heads, folds = result.seeds[number], len(result.seeds[number])
+    seen: dict[Split, list[ImageOutcomes]] = {
+        "val": [result.outcomes["val"][number]],
+        "test": result.outcomes["test"][number * folds : (number + 1) * folds],
+    }
+    epochs: dict[str, Any] = {
+        "best_epoch": [h.best_epoch for h in heads],
+        "epochs": [len(h.curve) for h in heads],
+        "diverged": [h.diverged for h in heads],
+    }
+    return {
+        "seed": heads[0].seed,
+        **(epochs if folds > 1 else {n: v[0] for n, v in epochs.items()}),
+        **{
+            f"{s}_{m}": float(np.mean([getattr(o, m).mean() for o in outcomes]))
+            for s, outcomes in seen.items()
+            for m in ("top1", "top3", "loss")
+        },
+    }
+
+
+def _performance(cached: CachedFeatures, result: Result) -> dict[str, Any]:
+    return {
+        **asdict(cached.profile),
+        "features": cached.features,
+        "extractions": [p.store.extraction() for p in cached.parts],
+        "head_seconds": result.seconds,
+    }
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    return {
+        **provenance(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "command": sys.argv,
+    }
+
+
+def _checkpoint(options: Options, cached: CachedFeatures, result: Result) -> dict[str, Any]:
+    """Plain types and tensors only, so that `torch.load(weights_only=True)` reads it."""
+    head = result.head
+    return {
+        "format_version": MODEL_FORMAT,
+        "network": result.network,
+        "head": {n: t.cpu() for n, t in head.state.items()},
+        "dims": list(cached.dims),
+        "dropout": options.model.dropout,
+        "classes": list(cached.manifest.classes),
+        "identities": cached.identities(),
+        "seed": head.seed,
+        "fold": head.fold,
+        "epoch": head.best_epoch,
+    }

@@ -1,0 +1,108 @@
+"""A run's folder under results/: its place by name and options, written whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from featcache.atomic import make_folder, sync
+from featcache.errors import InputError
+from featcache.options import Options
+from heads.runs.leaked_images import warn_of_leakage
+from heads.runs.run import Run, load_run_record
+
+log = logging.getLogger("featcache")
+
+
+@contextmanager
+def results_folder(folder: Path) -> Iterator[None]:
+    """`folder` is there before hours of work, not after; where the input was wrong none is left behind."""
+    made = not folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    except InputError:
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def run_folder(results_dir: Path, options: Options) -> Path:
+    """Where a run with `options` belongs: under its name, or, when other options took that, under name-options8."""
+    folder = results_dir / options.experiment_name
+    if not folder.exists() or _options_short(folder) == options.short:
+        return folder
+    other = results_dir / f"{options.experiment_name}-{options.short}"
+    log.info("%s is taken by other options or files; this run goes to %s", folder, other)
+    return other
+
+
+def _options_short(folder: Path) -> str | None:
+    try:
+        return Options.model_validate_json((folder / "options.json").read_text()).short
+    except (OSError, ValueError):
+        return None  # not a run of this version: leave it alone
+
+
+@contextmanager
+def writing_run(folder: Path) -> Iterator[Path]:
+    """A partial folder that takes the place of `folder` when the block ends well, and is gone when it does not."""
+    make_folder(folder.parent)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        if not _alive(stale.suffixes[-2]):  # its process was killed
+            shutil.rmtree(stale, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.iterdir():
+            sync(file)
+        _swap(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None]) -> Run:
+    """The run that `write` puts into the folder it is given, with its log."""
+    with writing_run(folder) as partial:
+        write(partial)
+        seen = load_run_record(partial)
+        warn_of_leakage(seen)
+        log.info(
+            "%s: val top-1 %.4f, best epoch %d -> %s",
+            seen.summary["backbone"],
+            seen.metrics["val_top1"],
+            seen.best_epoch,
+            folder,
+        )
+        (partial / "log.txt").write_text("\n".join([*log_lines, ""]), encoding="utf-8")
+    return load_run_record(folder)
+
+
+def _alive(suffix: str) -> bool:
+    """Whether the process whose number a partial folder's name ends in still runs."""
+    try:
+        os.kill(int(suffix.removeprefix(".")), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        return True
+    return True
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    """A folder cannot be renamed over one that holds files: the old one steps aside first."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        log.info("%s: takes the place of an earlier run with the same options", folder)
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,88 @@
+"""What a sweep leaves behind, to read and to go on with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from featcache.atomic import make_folder, write_text
+from heads.search.objectives import MAXIMISED
+from heads.search.search_space import Space
+from heads.search.sweep_options import SweepOptions
+
+FIGURES = (
+    *("val_top1", "val_top1_low", "val_top1_high", "val_top1_std", "val_top3", "val_loss"),
+    *("latency_ms", "macs", "params", "outcomes"),
+)
+STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+def write_trials(file: Path, sweep: SweepOptions, space: Space, trials: Sequence[FrozenTrial]) -> None:
+    """trials.csv: a row for each trial, with the value its sampler followed, its figures and its options."""
+    keys = list(space.distributions)
+    values = [f"value_{o}" for o in sweep.objectives]
+    rows = [
+        {
+            "trial": t.number,
+            "state": STATES[t.state],
+            **dict(zip(values, t.values or [], strict=False)),
+            **{n: t.user_attrs.get(n, "") for n in FIGURES},
+            **{k: t.params.get(k, "") for k in keys},
+            "pruned_at": t.user_attrs.get("pruned_at", ""),
+            "reason": t.user_attrs.get("reason", ""),
+        }
+        for t in trials
+    ]
+    columns = ["trial", "state", *values, *FIGURES, *keys, "pruned_at", "reason"]
+    write_text(file, _table(columns, rows))
+
+
+def write_history(file: Path, sweep: SweepOptions, trials: Sequence[FrozenTrial]) -> None:
+    """history.csv: the best value of each objective after each trial."""
+    best: dict[str, float] = {}
+    rows = []
+    for trial in trials:
+        for objective, value in zip(sweep.objectives, trial.values or [], strict=False):
+            if trial.state != TrialState.COMPLETE:
+                continue
+            pick = max if objective in MAXIMISED else min
+            best[objective] = pick(best.get(objective, value), value)
+        rows.append({"trial": trial.number, **{f"best_{o}": v for o, v in best.items()}})
+    write_text(file, _table(["trial", *(f"best_{o}" for o in sweep.objectives)], rows))
+
+
+def write_best(folder: Path, sweep: SweepOptions, space: Space, best: Sequence[FrozenTrial]) -> list[Path]:
+    """best.json, which `featcache train` takes as it is; with several objectives one file in pareto/ for each trial of
+    the front."""
+    several = len(sweep.objectives) > 1
+    written = []
+    for trial in best:
+        name = f"{sweep.name}-{trial.number:04d}" if several else f"{sweep.name}-best"
+        options = space.options(trial.params).model_copy(update={"experiment_name": name})
+        file = folder / "pareto" / f"{trial.number:04d}.json" if several else folder / "best.json"
+        make_folder(file.parent)
+        write_text(file, json.dumps(options.as_dict(), indent=2) + "\n")
+        written.append(file)
+    for stale in (folder / "pareto").glob("*.json"):
+        if stale not in written:
+            stale.unlink()
+    return written
+
+
+def write_document(file: Path, value: Mapping[str, Any]) -> None:
+    """A JSON object, whole or as it was."""
+    write_text(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,226 @@
+"""A batch of trials becomes stacks of heads: one for all that share a backbone's features and a batch size."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from featcache.backbones import resolve_dims
+from featcache.errors import FeatcacheError, WorkError
+from featcache.extraction import CachedFeatures, extract_all
+from featcache.options import Options
+from featcache.records import digest
+from featcache.session import Session
+from heads.search.objectives import Figures, Seen, figures
+from heads.training import EpochRow, Features, HeadSpec, TrainedHead, load_features, run_heads, train_heads
+
+log = logging.getLogger("featcache")
+
+# Told of a trial's figures in an epoch, by its place in the batch; says True to stop it.
+Report = Callable[[int, int, Figures], bool]
+
+
+@dataclass
+class TrialResult:
+    """What came of one trial: figures, or the reason why there are none."""
+
+    figures: Figures | None = None
+    pruned_at: int | None = None  # the epoch after which it was stopped
+    reason: str = ""
+    best_epochs: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What trials with the same stage one share."""
+
+    cached: CachedFeatures
+    features: Features
+
+
+class TrialTrainer:
+    """Trains trials. What their backbones give is extracted once, and kept in memory while there is room."""
+
+    def __init__(
+        self,
+        base: Options,
+        claim: Callable[[Options, CachedFeatures], None],
+        session: Session,
+    ) -> None:
+        self._base, self._claim, self._session = base, claim, session
+        self._stages: dict[str, _Stage | FeatcacheError] = {}
+        self.extract_seconds = 0.0
+        self.train_seconds = 0.0
+
+    def problem(self, options: Options) -> FeatcacheError | None:
+        """Extract what trials with these options will need; why they cannot have it, if so."""
+        self.prepare(options)
+        stage = self._stages[digest(self._stage_one(options).as_dict())]
+        if isinstance(stage, FeatcacheError):
+            return stage
+        try:
+            self._dims(stage, options)
+        except FeatcacheError as error:
+            return error
+        return None
+
+    def prepare(self, options: Options) -> None:
+        """Extract what a trial will need; what fails is kept as the reason of the trials that need it."""
+        stage_one = self._stage_one(options)
+        key = digest(stage_one.as_dict())
+        if key in self._stages:
+            self._stages[key] = self._stages.pop(key)  # used last: dropped last
+            return
+        begin = time.perf_counter()
+        try:
+            cached = extract_all(stage_one, self._session)
+            features = load_features(
+                cached,
+                self._session.device,
+                folds=stage_one.data.folds,
+                limit_bytes=stage_one.cache.max_features_gb * 1e9,
+            )
+            next(iter(features.blocks(0)))  # read now, so that a damaged store is this backbone's failure
+            self._stages[key] = _Stage(cached, features)
+        except Exception as error:
+            named = WorkError(f"{type(error).__name__}: {error}")
+            self._stages[key] = error if isinstance(error, FeatcacheError) else named
+        self.extract_seconds += time.perf_counter() - begin
+        if isinstance(stage := self._stages[key], _Stage):
+            self._claim(stage_one, stage.cached)
+        self._make_room(stage_one.cache.max_features_gb * 1e9)
+
+    def train(self, trials: Sequence[Options | FeatcacheError], report: Report) -> list[TrialResult]:
+        """Train every head of every trial; one that fails has its reason, and the others go on."""
+        results = [TrialResult() for _ in trials]
+        alike: dict[tuple[str, int], dict[int, Options]] = {}
+        for place, options in enumerate(trials):
+            if isinstance(options, FeatcacheError):
+                results[place].reason = str(options)
+                continue
+            self.prepare(options)
+            key = digest(self._stage_one(options).as_dict())
+            stage = self._stages[key]
+            if isinstance(stage, _Stage):
+                alike.setdefault((key, options.data.batch_size), {})[place] = options
+            else:
+                results[place].reason = str(stage)
+        begin = time.perf_counter()
+        for (key, batch_size), places in alike.items():
+            try:
+                self.prepare(next(iter(places.values())))  # again, where another backbone's features took its room
+                stage = self._stages[key]
+                if isinstance(stage, FeatcacheError):
+                    raise stage
+                self._train(stage, batch_size, places, results, report)
+            except Exception as error:  # torch raises what it likes; the other stacks are not its concern
+                for place in places:
+                    said = str(error) if isinstance(error, FeatcacheError) else f"{type(error).__name__}: {error}"
+                    results[place].figures, results[place].reason = None, said
+        self.train_seconds += time.perf_counter() - begin
+        return results
+
+    def _train(
+        self,
+        stage: _Stage,
+        batch_size: int,
+        trials: Mapping[int, Options],
+        results: list[TrialResult],
+        report: Report,
+    ) -> None:
+        heads: list[HeadSpec] = []
+        owners: list[int] = []
+        for place, options in trials.items():
+            try:
+                own = run_heads(options, self._dims(stage, options), len(stage.features.folds))
+            except FeatcacheError as error:
+                results[place].reason = str(error)
+                continue
+            heads += own
+            owners += [place] * len(own)
+        watcher = _Watcher(stage, heads, owners, results, report)
+        trained = train_heads(stage.features, heads, batch_size=batch_size, keep_weights=False, watch=watcher)
+        for place in dict.fromkeys(owners):
+            mine = [t for t, owner in zip(trained, owners, strict=True) if owner == place]
+            self._settle(results[place], stage, mine, trials[place])
+
+    def _settle(self, result: TrialResult, stage: _Stage, heads: Sequence[TrainedHead], options: Options) -> None:
+        diverged = next((h for h in heads if h.diverged is not None), None)
+        if diverged is not None:
+            result.reason = f"the loss of seed {diverged.seed} was not finite in epoch {diverged.diverged}"
+            return
+        result.best_epochs = [h.best_epoch for h in heads]
+        result.figures = _figures(stage, self._dims(stage, options), heads, [h.best for h in heads])
+
+    def _dims(self, stage: _Stage, options: Options) -> tuple[int, ...]:
+        classes = len(stage.cached.manifest.classes)
+        return resolve_dims(options.model.classifier_dims, options.model.backbone, stage.cached.features, classes)
+
+    def _stage_one(self, options: Options) -> Options:
+        """Options whose stage one is that of the trial, and all else that of the base: its head is the one that
+        latency is measured with, lest each width be measured anew."""
+        base = self._base
+        dims = ("auto", *base.model.classifier_dims[1:])
+        return options.model_copy(
+            update={
+                "model": options.model.model_copy(update={"classifier_dims": dims, "dropout": base.model.dropout}),
+                "data": options.data.model_copy(update={"batch_size": base.data.batch_size}),
+                "training": base.training.model_copy(update={"precision": options.training.precision}),
+            }
+        )
+
+    def _make_room(self, limit_bytes: float) -> None:
+        """Forget the features used longest ago, the last ones excepted."""
+        held = [(k, s.features.nbytes) for k, s in self._stages.items() if isinstance(s, _Stage)]
+        while len(held) > 1 and sum(size for _, size in held) > limit_bytes:
+            del self._stages[held.pop(0)[0]]
+
+
+class _Watcher:
+    """Gathers the epochs of a trial's heads, reports the trial when it has all of one, and stops it when told to."""
+
+    def __init__(
+        self,
+        stage: _Stage,
+        heads: Sequence[HeadSpec],
+        owners: Sequence[int],
+        results: Sequence[TrialResult],
+        report: Report,
+    ) -> None:
+        self._stage, self._heads, self._owners, self._results, self._report = stage, heads, owners, results, report
+        self._rows: dict[tuple[int, int], dict[int, EpochRow]] = {}
+
+    def __call__(self, head: int, row: EpochRow) -> bool:
+        place = self._owners[head]
+        result = self._results[place]
+        if result.pruned_at is not None:
+            return True
+        rows = self._rows.setdefault((place, row.epoch), {})
+        rows[head] = row
+        if len(rows) < self._owners.count(place):
+            return False
+        del self._rows[place, row.epoch]
+        own = [TrainedHead(self._heads[h].seed, self._heads[h].fold) for h in rows]
+        seen = _figures(self._stage, self._heads[head].dims, own, list(rows.values()))
+        if math.isfinite(seen.val_loss) and self._report(place, row.epoch, seen):
+            result.pruned_at = row.epoch
+        return result.pruned_at is not None
+
+
+def _figures(stage: _Stage, dims: tuple[int, ...], heads: Sequence[TrainedHead], rows: Sequence[EpochRow]) -> Figures:
+    folds, profile = stage.features.folds, stage.cached.profile
+    weights = sum(a * b for a, b in pairwise(dims))
+    own_dims = stage.cached.dims
+    return figures(
+        [
+            Seen(h.seed, len(folds[h.fold].val), r.val_top1, r.val_top3, r.val_loss)
+            for h, r in zip(heads, rows, strict=True)
+        ],
+        latency_ms=profile.latency_ms.mean,
+        macs=profile.macs - sum(a * b for a, b in pairwise(own_dims)) + weights,
+        params=profile.params_backbone + weights + sum(dims[1:]),
+    )

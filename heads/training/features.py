@@ -1,0 +1,160 @@
+"""Cached features as heads train on them: labelled images, cut into folds, whole in memory or in blocks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from torch import Tensor
+
+from featcache.data import require_folds
+from featcache.extraction import CachedFeatures, Indices, StoreRows, row_places
+from featcache.records import ImageRecord
+
+log = logging.getLogger("featcache")
+
+
+RUN_IMAGES = 64  # neighbours that stay together when blocks are shuffled: the store reads whole chunks, not single rows
+
+
+class Rows(Protocol):
+    """Where features come from."""
+
+    @property
+    def width(self) -> int:
+        """F."""
+
+    def read(self, images: Indices) -> NDArray[np.float32]:
+        """Features float32 `[R, F]` of these images: the plain view of each, followed by its other views."""
+
+
+@dataclass(frozen=True)
+class ArrayRows:
+    """Features that are in memory already: `[R, F]`, and the place of each image's plain view in it."""
+
+    values: NDArray[np.float32]
+    first: Indices
+    views: Indices
+
+    @property
+    def width(self) -> int:
+        """F."""
+        return int(self.values.shape[1])
+
+    def read(self, images: Indices) -> NDArray[np.float32]:
+        """The rows of these images."""
+        return self.values[row_places(self.first[images], self.views[images])]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Which images of the pool train, and which choose the best epoch."""
+
+    train: Indices
+    val: Indices
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some images of the pool with their features `[R, F]` on the device; `first` is the row of each plain view."""
+
+    number: int
+    images: Indices
+    x: Tensor
+    first: Indices
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A pool of images: labels `[N]`, how many views each has, and the folds that heads train on.
+
+    What takes more than `limit_bytes` is read anew for each epoch in blocks of shuffled runs of neighbours. With one
+    block nothing is shuffled but the order of training itself, so the result is that of features held whole.
+    """
+
+    rows: Rows
+    labels: Indices
+    views: Indices
+    folds: tuple[Fold, ...]
+    classes: int
+    device: torch.device
+    limit_bytes: float = float("inf")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all features as float32."""
+        return int(self.views.sum()) * self.rows.width * 4
+
+    @property
+    def block_count(self) -> int:
+        """Blocks in an epoch."""
+        runs = -(-len(self.labels) // RUN_IMAGES)
+        return min(runs, max(1, int(-(-self.nbytes // self.limit_bytes))))
+
+    def blocks(self, epoch: int) -> Iterator[Block]:
+        """The pool, each image once. What shares a block is drawn anew for each epoch, the same for all heads."""
+        if self.block_count == 1:
+            yield self._whole
+            return
+        runs = np.array_split(np.arange(len(self.labels)), -(-len(self.labels) // RUN_IMAGES))
+        shuffled = np.random.default_rng([epoch, len(runs)]).permutation(len(runs))
+        for number, chosen in enumerate(np.array_split(shuffled, self.block_count)):
+            yield self._block(number, np.concatenate([runs[r] for r in np.sort(chosen)]))
+
+    @cached_property
+    def _whole(self) -> Block:
+        return self._block(0, np.arange(len(self.labels)))
+
+    def _block(self, number: int, images: Indices) -> Block:
+        views = self.views[images]
+        x = torch.from_numpy(self.rows.read(images)).to(self.device)
+        return Block(number, images, x, np.cumsum(views) - views)
+
+
+def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | None, limit_bytes: float) -> Features:
+    """Training and validation images of an extraction, or of several whose features lie side by side.
+
+    Without `folds` there is one: train against val. With it both are pooled and cut into so many, stratified by class,
+    equal files together. Test images are no part of it.
+    """
+    manifest = cached.manifest
+    train, val = manifest.of("train"), manifest.of("val")
+    images = (*train, *val)
+    labels = np.array([i.label for i in images], dtype=np.int64)
+    views = np.ones(len(images), dtype=np.int64)
+    views[: len(images) if folds else len(train)] = cached.parts[0].views
+    if folds is None:
+        every = np.arange(len(images))
+        cut: tuple[Fold, ...] = (Fold(every[: len(train)], every[len(train) :]),)
+    else:
+        cut = _cut(images, labels, folds, manifest.classes)
+    features = Features(
+        StoreRows(cached, images, views), labels, views, cut, len(manifest.classes), device, limit_bytes
+    )
+    if features.block_count > 1:
+        log.warning(
+            "%s: features take %.1f GB, more than cache.max_features_gb (%.1f): they are read from the store in %d "
+            "shuffled blocks in every epoch",
+            manifest.name,
+            features.nbytes / 1e9,
+            limit_bytes / 1e9,
+            features.block_count,
+        )
+    return features
+
+
+def _cut(images: Sequence[ImageRecord], labels: Indices, folds: int, classes: Sequence[str]) -> tuple[Fold, ...]:
+    require_folds(images, classes, folds)  # again: files that cannot be read are no longer among them
+    contents = [i.sha256 for i in images]
+    if len(set(contents)) < len(contents):  # a copy in the other fold would give the answer away
+        cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(labels, labels, contents)
+    else:
+        cut = StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels)
+    return tuple(Fold(np.sort(train), np.sort(val)) for train, val in cut)

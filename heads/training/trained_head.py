@@ -1,0 +1,66 @@
+"""One head after training: its curve by epoch, its best epoch and the weights of that."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from featcache.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch of one head; accuracies are fractions, the training figures those seen while training."""
+
+    epoch: int
+    train_loss: float
+    train_top1: float
+    val_loss: float
+    val_top1: float
+    val_top3: float
+    learning_rate: float  # of the head
+    seconds: float  # of this epoch of all heads that are trained side by side
+    blocks: str = "head"  # what trained, in order, separated by spaces
+    rates: str = ""  # their learning rates
+
+
+@dataclass
+class TrainedHead:
+    """One head after training: its best epoch's weights and its curve."""
+
+    seed: int
+    fold: int = 0
+    best_epoch: int = -1
+    state: dict[str, Tensor] = field(default_factory=dict)
+    curve: list[EpochRow] = field(default_factory=list)
+    diverged: int | None = None  # the epoch whose loss was not finite, after which it was left alone
+
+    @property
+    def best(self) -> EpochRow:
+        """The epoch that was best on val."""
+        return self.curve[self.best_epoch]
+
+    def note(self, row: EpochRow, metric: str) -> bool:
+        """Add an epoch to the curve; whether it is the best so far."""
+        self.curve.append(row)
+        if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
+            self.diverged = row.epoch
+            return False
+        if self.best_epoch >= 0 and score(row, metric) <= score(self.best, metric):
+            return False
+        self.best_epoch = row.epoch
+        return True
+
+    def over(self, training: TrainingOptions, since: int = 0) -> bool:
+        """Whether it has diverged, or has had its epochs or its patience, which counts from the epoch `since` on."""
+        epoch = self.curve[-1].epoch
+        impatient = training.patience is not None and epoch - max(self.best_epoch, since) >= training.patience
+        return self.diverged is not None or impatient or epoch + 1 >= training.epochs
+
+
+def score(row: EpochRow, metric: str) -> tuple[float, float, float]:
+    """Larger is better; ties of the metric go to top-1 and then to the lower loss, equal ones to the earlier epoch."""
+    first = {"val_top1": row.val_top1, "val_top3": row.val_top3, "val_loss": -row.val_loss}[metric]
+    return first, row.val_top1, -row.val_loss

@@ -1,0 +1,99 @@
+"""`featcache cache`: list, verify, repair, prune, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from featcache.app.main import app
+from featcache.store.upkeep import stores
+
+Config = Callable[..., dict[str, Any]]
+
+
+def featcache(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def cache(tmp_path: Path, config: Config) -> Path:
+    """Two stores; a run was trained on the first."""
+    for name, size in (("first", 32), ("second", 40)):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(config(name, model={"input_size": size})))
+    done = featcache("train", tmp_path / "first.json", "--results-dir", tmp_path / "results")
+    assert done.exit_code == 0, done.output
+    assert featcache("extract", tmp_path / "second.json").exit_code == 0
+    return tmp_path / "cache"
+
+
+def test_list_verify_repair_and_extract_again(cache: Path, tmp_path: Path) -> None:
+    listed = featcache("cache", "list", "--cache-dir", cache)
+    assert listed.exit_code == 0
+    assert listed.output.count("squeezenet1_1-") == 2 and "84" in listed.output and "digits" in listed.output
+    assert featcache("cache", "verify", "--cache-dir", cache).exit_code == 0
+    damaged = stores(cache)[0]
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    damaged.write_bytes(bytes(data))
+    found = featcache("cache", "verify", "--cache-dir", cache)
+    assert found.exit_code == 1
+    assert f"{damaged}: DAMAGED" in found.output and "--repair" in found.output
+    repaired = featcache("cache", "verify", "--repair", "--cache-dir", cache)
+    assert repaired.exit_code == 0 and "repaired" in repaired.output
+    assert featcache("cache", "verify", "--cache-dir", cache).exit_code == 0
+    again = featcache("train", tmp_path / "first.json", "--results-dir", tmp_path / "results")
+    assert again.exit_code == 0, again.output
+
+
+def test_prune_needs_to_be_told_what(cache: Path) -> None:
+    done = featcache("cache", "prune", "--cache-dir", cache)
+    assert done.exit_code == 2 and "--unused" in done.output
+    assert len(stores(cache)) == 2
+
+
+def test_prune_what_no_run_was_trained_on(cache: Path, tmp_path: Path) -> None:
+    arguments = ("cache", "prune", "--unused", "--cache-dir", cache, "--results-dir", tmp_path / "results")
+    dry = featcache(*arguments, "--dry-run")
+    assert dry.exit_code == 0 and "would go" in dry.output and len(stores(cache)) == 2
+    done = featcache(*arguments)
+    assert done.exit_code == 0 and "removed" in done.output
+    (left,) = stores(cache)
+    assert left.name.startswith("squeezenet1_1-32-")
+
+
+def test_prune_does_not_take_a_mistyped_folder_for_no_run_at_all(cache: Path, tmp_path: Path) -> None:
+    arguments = ("cache", "prune", "--unused", "--cache-dir", cache, "--results-dir")
+    done = featcache(*arguments, tmp_path / "reslts")
+    assert done.exit_code == 2 and "holds no finished run" in done.output
+    (tmp_path / "results" / "torn").mkdir()
+    (tmp_path / "results" / "torn" / "summary.json").write_text("{")
+    done = featcache(*arguments, tmp_path / "results")
+    assert done.exit_code == 2 and "cannot be read" in done.output
+    assert len(stores(cache)) == 2
+
+
+def test_prune_by_size(cache: Path) -> None:
+    assert featcache("cache", "prune", "--max-gb", "0", "--cache-dir", cache).exit_code == 0
+    assert stores(cache) == []
+
+
+def test_a_cache_that_is_not_there(tmp_path: Path) -> None:
+    for command in ("list", "verify", "prune"):
+        extra = ("--max-gb", "1") if command == "prune" else ()
+        done = featcache("cache", command, "--cache-dir", tmp_path / "nowhere", *extra)
+        assert done.exit_code == 2 and "nowhere" in done.output
+
+
+def test_check_says_what_views_cost(tmp_path: Path, config: Config) -> None:
+    file = tmp_path / "views.json"
+    file.write_text(json.dumps(config(data={"augmentations": ["horizontal_flip", "random_crop"]})))
+    done = featcache("check", file)
+    assert done.exit_code == 0, done.output
+    assert "228 forward passes" in done.output  # 84 images, and 3 views of each of 48
+    assert "144 for data.views 4 (3 augmented views of each training image)" in done.output

@@ -1,0 +1,73 @@
+"""Features of an image, bit for bit, whatever is beside it; halved batches; the compiler as an option."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from featcache.backbones import load_backbone
+from featcache.data.transforms import normalise
+from featcache.errors import WorkError
+from featcache.extraction.inference import Inference, cpu_images
+from featcache.options.model_options import ModelOptions
+
+CPU = torch.device("cpu")
+IMAGES = torch.randint(0, 256, (19, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def inference(name: str, batch_size: int = 32, **extra: bool) -> Inference:
+    return Inference(
+        load_backbone(ModelOptions(backbone=name, input_size=64, pretrained=False)), CPU, batch_size, **extra
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121", "swin_t", "convnext_tiny", "vgg11"]
+)
+def test_features_do_not_depend_on_the_images_beside(name: str) -> None:
+    infer = inference(name)
+    together = infer(IMAGES)
+    assert torch.equal(infer(IMAGES.flip(0)).flip(0), together)
+    assert torch.equal(infer(IMAGES[5:6]), together[5:6])
+    assert torch.equal(torch.cat([infer(IMAGES[:3]), infer(IMAGES[3:])]), together)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "swin_t"])
+def test_features_are_those_of_the_plain_network(name: str) -> None:
+    backbone = load_backbone(ModelOptions(backbone=name, input_size=64, pretrained=False))
+    with torch.inference_mode():
+        expected = backbone(normalise(IMAGES, backbone.preprocessing))
+    found = inference(name)(IMAGES)
+    assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-4
+
+
+def test_a_cpu_takes_a_few_images_at_a_time() -> None:
+    assert inference("squeezenet1_1").batch_size == cpu_images() == 8  # tests run on one thread
+    assert inference("squeezenet1_1", 4).batch_size == 4
+
+
+def test_one_image_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_fit(*arguments: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    infer = inference("squeezenet1_1")
+    monkeypatch.setattr("featcache.extraction.inference.run_network", none_fit)
+    with pytest.raises(WorkError, match="one image does not fit the memory"):
+        infer(IMAGES)
+    assert infer.batch_size == 1
+
+
+def test_a_compiler_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> torch.Tensor:
+        raise RuntimeError("no C++ compiler\nmore")
+
+    infer = inference("squeezenet1_1", compiled=True)
+    monkeypatch.setattr("featcache.extraction.inference.run_network", broken)
+    with pytest.raises(WorkError, match=r"no C\+\+ compiler\. Set cache\.compile to false"):
+        infer(IMAGES)
+
+
+@pytest.mark.slow
+def test_the_compiled_network_gives_the_same_features() -> None:
+    plain, compiled = inference("resnet18")(IMAGES), inference("resnet18", compiled=True)(IMAGES)
+    assert ((plain - compiled).norm(dim=1) / plain.norm(dim=1)).max() < 1e-5

@@ -1,0 +1,55 @@
+"""Figures from logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import top_k_accuracy_score
+
+from heads.training.bootstrap import summarise
+from heads.training.metrics import confusion, in_top_k, outcome, per_class
+
+
+def test_top_k_agrees_with_scikit_learn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(200, 6, generator=generator), torch.randint(6, (200,), generator=generator)
+    for k in (1, 3):
+        expected = top_k_accuracy_score(labels.numpy(), logits.numpy(), k=k, labels=range(6))
+        assert in_top_k(logits, labels, k).double().mean().item() == pytest.approx(expected)
+
+
+def test_top_3_of_two_classes_is_always_right() -> None:
+    assert in_top_k(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 0]), 3).all()
+
+
+def test_an_outcome_is_per_image() -> None:
+    seen = outcome(torch.tensor([[4.0, 0, 0, 0], [0, 1.0, 3.0, 2.0]]), torch.tensor([0, 0]))
+    assert seen.top1.tolist() == [1.0, 0.0]
+    assert seen.top3.tolist() == [1.0, 0.0]
+    assert seen.predicted.tolist() == [0, 2]
+    assert seen.loss[0] < seen.loss[1]
+
+
+def test_the_interval_covers_seeds_and_images() -> None:
+    rng = np.random.default_rng(1)
+    values = (rng.random((3, 400)) < 0.8).astype(float)
+    summary = summarise(values)
+    low, high = summary["ci95"]
+    assert low < summary["mean"] < high
+    assert summary["mean"] == pytest.approx(values.mean())
+    assert summary["std"] == pytest.approx(values.mean(axis=1).std(ddof=1))
+    # 400 images at 0.8 alone give a half-width of 0.039; averaging three seeds with images of their own narrows it.
+    assert 0.02 < (high - low) / 2 < 0.045
+    assert summarise(values) == summary
+
+
+def test_one_seed_has_no_spread() -> None:
+    assert summarise(np.ones((1, 10)))["std"] == 0.0
+
+
+def test_recall_and_confusion_count_by_class() -> None:
+    labels, predicted = torch.tensor([0, 0, 1, 2]), np.array([0, 1, 1, 2])
+    assert confusion(labels, predicted, 3) == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert [c["recall"] for c in per_class(labels, predicted, ("a", "b", "c"))] == [0.5, 1.0, 1.0]
+    assert [c["n"] for c in per_class(labels, predicted, ("a", "b", "c"))] == [2, 1, 1]
