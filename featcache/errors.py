@@ -36,6 +36,10 @@ class WeightsError(InputError):
     """Weights that are missing, unreadable, or not this network's."""
 
 
+class PluginError(InputError):
+    """An entry point of an installed package that cannot be used."""
+
+
 class OutputError(InputError):
     """A folder that cannot be written, or a name that would leave it."""
 

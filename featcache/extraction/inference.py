@@ -64,7 +64,7 @@ class Inference:
             self._halve()  # outside the handler, whose traceback holds what did not fit
 
     def _steady_batch(self, most: int) -> int:
-        """Images in one pass on a CPU: the fewest, of those that are fast, whose features do not depend on their places.
+        """Images in one pass on a CPU: the fewest, of those that are fast, whose features do not depend on places.
 
         Elementwise kernels take whole vectors of 8 or 16 numbers, and what is left over at a tensor's end by other code
         that rounds otherwise. Whether a network has such ends follows from its widths, the batch and the processor: it

@@ -1,4 +1,4 @@
-"""Missing images go through the backbone pass by pass; their rows go to the store's writer as soon as they are whole."""
+"""Missing images go through the backbone, pass by pass, and their rows to the store's writer once they are whole."""
 
 from __future__ import annotations
 

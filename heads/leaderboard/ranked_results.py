@@ -51,7 +51,7 @@ def rank_results(results_dir: Path, data: str | None = None) -> RankedResults:
 
 
 def find_data(results_dir: Path, wanted: str) -> str:
-    """The fingerprint of the data set that `wanted` means: its folder, the folder's name, or the fingerprint's beginning.
+    """The fingerprint of the data set that `wanted` means: a folder, a folder's name, or how the fingerprint begins.
 
     Raises OptionsError where none of the runs is on it, or several are.
     """

@@ -1,0 +1,53 @@
+"""Named entries of a kind: those that featcache has, and those that installed packages bring by entry point.
+
+A package adds one in its own pyproject.toml: `[project.entry-points."featcache.measures"]`, `name = "module:object"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from featcache.errors import PluginError
+
+T = TypeVar("T")
+
+
+def plugin_names(group: str) -> tuple[str, ...]:
+    """The names that installed packages bring in an entry point group, sorted; nothing of theirs is imported."""
+    return tuple(sorted(entry.name for entry in entry_points(group=group)))
+
+
+def with_plugins(group: str, built_in: Mapping[str, T], kind: type[T]) -> dict[str, T]:
+    """The `built_in` entries by name, then those of installed packages in `group`, which are imported.
+
+    Raises PluginError for one that has a built-in name, cannot be imported, or is no `kind`.
+    """
+    found = dict(built_in)
+    for entry in sorted(entry_points(group=group), key=lambda e: e.name):
+        if entry.name in found:
+            raise PluginError(f"{_who(entry, group)}: the name is taken. Give the entry point another one.")
+        found[entry.name] = _load(entry, group, kind)
+    return found
+
+
+def _load(entry: EntryPoint, group: str, kind: type[T]) -> T:
+    try:
+        value = entry.load()
+    except Exception as error:  # it is the package's own code
+        raise PluginError(
+            f"{_who(entry, group)}: {entry.value} cannot be imported ({type(error).__name__}: {error}). Mend or "
+            "uninstall the package."
+        ) from error
+    if not isinstance(value, kind):
+        raise PluginError(
+            f"{_who(entry, group)}: {entry.value} is {type(value).__name__}; expected a {kind.__module__}."
+            f"{kind.__qualname__}."
+        )
+    return value
+
+
+def _who(entry: EntryPoint, group: str) -> str:
+    package = entry.dist.name if entry.dist is not None else "an installed package"
+    return f"{package}: entry point {entry.name!r} in {group!r}"
