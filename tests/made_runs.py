@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from heads.leaderboard.measure_agreement import MEASURES
+from featcache.separability.measures import MEASURES
 from heads.runs.predictions import Predictions, Probe, save_predictions
 from heads.training.bootstrap import summarise
 from heads.training.metrics import TOP_K, outcome

@@ -29,7 +29,7 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
     board = ranked.board
     file = results_dir / "leaderboard.csv"
     write_leaderboard(board, file)
-    out.print(leaderboard_table(board.rows, [board.tied(r) for r in board.rows], board.top))
+    out.print(leaderboard_table(board))
     if board.top:
         out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
     for line in [*verdict(ranked), *board.gains()]:

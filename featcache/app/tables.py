@@ -3,67 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-GAIN = "gain top-1 [95%]"
+if TYPE_CHECKING:
+    from heads.leaderboard import Leaderboard, Row
 
 
-LEADERBOARD_COLUMNS = (
-    *("rank", "backbone", "phase", "weights", "F", "val top-1 [95%]", "val top-3", "test top-1", "test top-3"),
-    *("lat. ms (p95)", "GMACs", "params M", "img/s", "head s", GAIN),
-)
-
-
-MAKING_ROOM = frozenset({"test top-3", "img/s", "head s"})  # these are not shown where GAIN is
-
-
-def leaderboard_table(rows: Sequence[Any], tied: Sequence[bool], top: Sequence[Any]) -> Table:
-    """The rows of a leaderboard for people; `top` ones are starred, tied ranks carry an equals sign.
+def leaderboard_table(board: Leaderboard) -> Table:
+    """A leaderboard for people; those that go on to Phase 2 are starred, tied ranks carry an equals sign.
 
     Where Phase 2 has runs, a last column says what fine-tuning brought; the columns that make room for it are in
     leaderboard.csv. Where a row is still too wide, names are folded, not figures.
     """
-    tuned = any(row.gain_top1 is not None for row in rows)
-    cells = [_cells(row, row in top, tie) for row, tie in zip(rows, tied, strict=True)]
-    names = [name for name in LEADERBOARD_COLUMNS if name not in (MAKING_ROOM if tuned else {GAIN})]
+    from heads.leaderboard import shown
+
+    tuned = any(row.gain_top1 is not None for row in board.rows)
+    columns = [column for column in shown("terminal", board.rows) if not (tuned and column.gives_way)]
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
-    for name in names:
-        named = name in {"backbone", "weights"}
-        table.add_column(name, justify="left" if named else "right", no_wrap=not named, overflow="fold")
-    for row, cell in zip(rows, cells, strict=True):
-        table.add_row(*(Text(cell[name]) for name in names), style="bold" if row in top else None)
+    for column in columns:
+        named = not column.form
+        table.add_column(
+            column.heading("terminal"), justify="left" if named else "right", no_wrap=not named, overflow="fold"
+        )
+    for row in board.rows:
+        cells = [_ranked(board, row) if column.name == "rank" else column.text(row, "terminal") for column in columns]
+        table.add_row(*map(Text, cells), style="bold" if row in board.top else None)
     return table
 
 
-def _cells(row: Any, star: bool, tie: bool) -> dict[str, str]:
-    """What each column says of a row."""
-    values = (
-        f"{'*' if star else ' '}{row.rank}{'=' if tie else ' '}",
-        row.backbone,
-        str(row.phase),
-        row.weights,
-        str(row.features),
-        f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]",
-        f"{row.val_top3:.3f}",
-        f"{row.test_top1:.3f}",
-        f"{row.test_top3:.3f}",
-        f"{row.latency_ms:.1f} ({row.latency_p95_ms:.1f})",
-        f"{row.macs / 1e9:.2f}",
-        f"{row.params / 1e6:.1f}",
-        f"{row.images_per_second:.0f}",
-        f"{row.head_seconds:.1f}",
-        _gain(row),
-    )
-    return dict(zip(LEADERBOARD_COLUMNS, values, strict=True))
-
-
-def _gain(row: Any) -> str:
-    if row.gain_top1 is None:
-        return ""
-    return f"{row.gain_top1:+.3f} [{row.gain_top1_low:+.3f}, {row.gain_top1_high:+.3f}]"
+def _ranked(board: Leaderboard, row: Row) -> str:
+    return f"{'*' if row in board.top else ' '}{row.rank}{'=' if board.tied(row) else ' '}"
 
 
 def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:

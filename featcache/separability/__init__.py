@@ -1,8 +1,8 @@
-"""How well cached features separate the classes, by several measures that train no head; no torch, no I/O."""
+"""How well cached features separate the classes, by several measures that train no head."""
 
 from featcache.separability.grouping import Ints, deal
 from featcache.separability.log_evidence import logme
-from featcache.separability.measures import Separability, measure
+from featcache.separability.measures import LabelledFeatures, Measure, measure, measures
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
 from featcache.separability.remembered import Separation, measure_separability
 from featcache.separability.ridge_probe import linear_probe
@@ -10,7 +10,8 @@ from featcache.separability.spectrum import effective_rank, fisher_ratio, h_scor
 
 __all__ = [
     "Ints",
-    "Separability",
+    "LabelledFeatures",
+    "Measure",
     "Separation",
     "centroid_accuracy",
     "deal",
@@ -22,5 +23,6 @@ __all__ = [
     "logme",
     "measure",
     "measure_separability",
+    "measures",
     "silhouette",
 ]

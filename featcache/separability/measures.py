@@ -1,66 +1,140 @@
-"""All measures of one backbone's cached features at once."""
+"""The measures of separability, one entry for each: a feature map with its labels in, a figure out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.plugins import with_plugins
 from featcache.separability.grouping import together
 from featcache.separability.log_evidence import logme
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
 from featcache.separability.ridge_probe import probe_right
 from featcache.separability.spectrum import Spectrum
 
+PLUGINS = "featcache.measures"  # the entry points by which packages bring measures of their own
+
 
 @dataclass(frozen=True, eq=False)  # an array has no single truth
-class Separability:
-    """How well features separate the classes; larger is better in all but `n` and `effective_rank`.
+class LabelledFeatures:
+    """Features `[N, F]` with labels `[N]`; what several measures need of them is computed once.
 
-    None where a measure has no meaning: all but `n`, `logme`, `h_score`, `fisher_ratio` and `effective_rank` for a
-    single class; the accuracies also where all images are identical or of one group. Finite features give no NaN.
+    Images of the same one of `groups` `[N]`, such as frames of a video, never speak for each other in accuracies; nor
+    do identical rows.
     """
 
-    n: int  # images
-    probe_right: NDArray[np.bool_] | None  # which of them a linear classifier gets right out of fold [n]
-    knn_accuracy: float | None  # leave-one-out accuracy of the 5 nearest neighbours, 0 to 1
-    centroid_accuracy: float | None  # leave-one-out accuracy of the nearest class mean, 0 to 1
-    logme: float  # log evidence of a linear model per image, in nats
-    h_score: float  # variance that the classes explain, 0 to classes - 1
-    fisher_ratio: float  # spread between the classes over that within, 0 or more
-    silhouette: float | None  # -1 to 1
-    effective_rank: float  # directions that the features vary along, whatever the labels; 0 to min(n - 1, F)
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
-    @property
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """A number for each image `[N]`, the same for images that are never apart."""
+        return together(self.features, self.groups)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Eigenvalues of the covariance, and the class means along them."""
+        return Spectrum.of(self.features, self.labels)
+
+    @cached_property
+    def probe_right(self) -> NDArray[np.bool_] | None:
+        """Which images a linear classifier gets right out of fold `[N]`; None where a probe has no meaning."""
+        return probe_right(self.features, self.labels, groups=self.units)
+
+    @cached_property
     def linear_probe(self) -> float | None:
-        """Cross-validated accuracy of a linear classifier, 0 to 1."""
+        """The share of them."""
         return None if self.probe_right is None else float(self.probe_right.mean())
 
-    def as_dict(self) -> dict[str, float | None]:
-        """The figures by name, as JSON takes them."""
-        rest = [f.name for f in fields(self) if f.name not in {"n", "probe_right"}]
-        return {"n": self.n, "linear_probe": self.linear_probe, **{name: getattr(self, name) for name in rest}}
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure: how it is computed, and what people read of it.
+
+    It is None where it has no meaning: accuracies for a single class, or where all images are identical or of one
+    group. Finite features give no NaN.
+    """
+
+    name: str  # in summary.json and leaderboard.csv
+    title: str  # in sentences, tables and figures
+    score: Callable[[LabelledFeatures], float | None]
+    meaning: str  # a line: what it says, in which unit and range
+    judges: bool = True  # larger is better, so that it may be asked which backbone is best
+    heading: str = ""  # of its column where a leaderboard is shown; "" where only leaderboard.csv has it
+
+
+_BUILT_IN = (
+    Measure(
+        "linear_probe",
+        "linear probe",
+        lambda x: x.linear_probe,
+        "linear probe of the training images' features, cross-validated: the share right, 0 to 1",
+        heading="probe",
+    ),
+    Measure(
+        "knn_accuracy",
+        "5 nearest neighbours",
+        lambda x: knn_accuracy(x.features, x.labels, groups=x.units),
+        "leave-one-out accuracy of the 5 nearest neighbours, 0 to 1",
+    ),
+    Measure(
+        "centroid_accuracy",
+        "nearest class centroid",
+        lambda x: centroid_accuracy(x.features, x.labels, groups=x.units),
+        "leave-one-out accuracy of the nearest class mean, 0 to 1",
+    ),
+    Measure(
+        "logme",
+        "LogME",
+        lambda x: logme(x.features, x.labels),
+        "log evidence of a linear model, in nats per image",
+        heading="LogME",
+    ),
+    Measure(
+        "h_score",
+        "H-score",
+        lambda x: x.spectrum.h_score(),
+        "variance that the classes explain, 0 to classes - 1",
+    ),
+    Measure(
+        "fisher_ratio",
+        "Fisher ratio",
+        lambda x: x.spectrum.fisher_ratio(),
+        "spread between the classes over that within, 0 or more",
+    ),
+    Measure(
+        "silhouette",
+        "silhouette",
+        lambda x: silhouette(x.features, x.labels),
+        "how much nearer images are to their own class than to the next one, -1 to 1",
+    ),
+    Measure(
+        "effective_rank",
+        "effective rank",
+        lambda x: x.spectrum.effective_rank(),
+        "directions that the features vary along, whatever the labels; 0 to min(n - 1, F)",
+        judges=False,
+    ),
+)
+MEASURES = {one.name: one for one in _BUILT_IN}
+
+
+def measures() -> dict[str, Measure]:
+    """Every measure by name: the built-in ones, then those that installed packages bring."""
+    return with_plugins(PLUGINS, MEASURES, Measure)
 
 
 def measure(
     features: NDArray[np.float32], labels: NDArray[np.int64], *, groups: NDArray[np.int64] | None = None
-) -> Separability:
-    """Every measure of features `[N, F]` for labels `[N]`; see each one's function for its meaning and source.
+) -> dict[str, float | None]:
+    """Every measure by name, and `n`, of features `[N, F]` for labels `[N]`; see each one's function for its source.
 
-    Images of the same one of `groups` `[N]`, such as frames of a video, never speak for each other in the accuracies;
-    nor do identical rows. Time as N F min(N, F), memory a few times that of the features in float64.
+    Time as N F min(N, F), memory a few times that of the features in float64.
     """
-    units = together(features, groups)
-    spectrum = Spectrum.of(features, labels)
-    return Separability(
-        n=len(labels),
-        probe_right=probe_right(features, labels, groups=units),
-        knn_accuracy=knn_accuracy(features, labels, groups=units),
-        centroid_accuracy=centroid_accuracy(features, labels, groups=units),
-        logme=logme(features, labels),
-        h_score=spectrum.h_score(),
-        fisher_ratio=spectrum.fisher_ratio(),
-        silhouette=silhouette(features, labels),
-        effective_rank=spectrum.effective_rank(),
-    )
+    labelled = LabelledFeatures(features, labels, groups)
+    return {"n": len(labels)} | {name: one.score(labelled) for name, one in measures().items()}

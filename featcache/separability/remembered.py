@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from featcache.atomic import write_text
 from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord, digest
-from featcache.separability.measures import measure
+from featcache.separability.measures import LabelledFeatures, measures
 
 log = logging.getLogger("featcache")
 
@@ -49,17 +49,18 @@ def measure_separability(
     key = digest([VERSION, list(identities), [[i.sha256, i.label] for i in images]])
     memo = cache_dir / "separability" / f"{key[:16]}.json"
     known = _known(memo)
-    if known is None:
-        labels = np.array([i.label for i in images], dtype=np.int64)
-        found = measure(read(images), labels)
-        right = found.probe_right
-        known = {
-            "figures": found.as_dict(),
-            "right": None if right is None else "".join("01"[int(r)] for r in right),
-        }
+    missing = {name: one for name, one in measures().items() if name not in known["figures"]}
+    if missing:
+        labelled = LabelledFeatures(read(images), np.array([i.label for i in images], dtype=np.int64))
+        figures = {"n": len(images), **known["figures"], **{name: one.score(labelled) for name, one in missing.items()}}
+        right = labelled.probe_right if "linear_probe" in missing else _bits(known["right"])
+        known = {"figures": figures, "right": None if right is None else "".join("01"[int(r)] for r in right)}
         _remember(memo, known)
-    right = None if known["right"] is None else np.array([r == "1" for r in known["right"]], dtype=np.bool_)
-    return Separation(known["figures"], names, right)
+    return Separation(known["figures"], names, _bits(known["right"]))
+
+
+def _bits(text: str | None) -> NDArray[np.bool_] | None:
+    return None if text is None else np.array([r == "1" for r in text], dtype=np.bool_)
 
 
 def _chosen(images: Sequence[ImageRecord]) -> list[ImageRecord]:
@@ -70,12 +71,15 @@ def _chosen(images: Sequence[ImageRecord]) -> list[ImageRecord]:
     return [i for i in images if i.sha256 in kept][:MOST]
 
 
-def _known(memo: Path) -> dict[str, Any] | None:
+def _known(memo: Path) -> dict[str, Any]:
+    """What was measured before; nothing where it is absent or damaged."""
     try:
         value = json.loads(memo.read_text(encoding="utf-8"))
-        return value if {"figures", "right"} <= set(value) else None
-    except (OSError, ValueError, TypeError):
-        return None  # absent or damaged: measure again
+        if isinstance(value["figures"], dict) and "right" in value:
+            return dict(value)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {"figures": {}, "right": None}
 
 
 def _remember(memo: Path, value: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from heads.finetune.optimiser_step import OptimiserStep
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seeding import dropout, seeded
 from heads.finetune.unfreezing import Stage
-from heads.training import TOP_K, Draws, EpochRow, TrainedHead, in_top_k
+from heads.training import Draws, EpochRow, TrainedHead, epoch_row, metrics
 
 log = logging.getLogger("featcache")
 
@@ -104,10 +104,10 @@ class Trainer:
         best = self.result.best
         setup.progress.end(f"best epoch {best.epoch}, val top-1 {best.val_top1:.4f}")
 
-    def _row(self, epoch: int, train: tuple[float, float], val: tuple[float, float, float], seconds: float) -> EpochRow:
+    def _row(self, epoch: int, train: tuple[float, float], val: dict[str, float], seconds: float) -> EpochRow:
         names, rates = self.setup.schedule.training_now(epoch)
         every = " ".join(f"{rate:.6g}" for rate in rates)
-        return EpochRow(epoch, *train, *val, rates[-1], seconds, " ".join(names), every)
+        return epoch_row(epoch, train, val, rates[-1], seconds, blocks=" ".join(names), rates=every)
 
     def logits(self, source: InputSource, count: int) -> Tensor:
         """Logits `[count, C]` of the plain views of `count` images, by the weights as they are, on the CPU."""
@@ -223,17 +223,17 @@ class Trainer:
             "schedule, set training.clip_norm, or train in float32 or bfloat16 where training.precision is float16."
         )
 
-    def _evaluate(self) -> tuple[Tensor, tuple[float, float, float]]:
-        """Logits on val `[n, C]` on the CPU; mean loss, top-1 and top-3."""
+    def _evaluate(self) -> tuple[Tensor, dict[str, float]]:
+        """Logits on val `[n, C]` on the CPU, and every metric by its name."""
         dataset, processes = self.setup.dataset, self.setup.processes
         assert self._source is not None
         mine = np.array_split(dataset.val, processes.count)[processes.rank]
         own = evaluate_logits(self._bare, self._source, mine, self.setup.micro_batches)
         logits = processes.gathered(own)
         y = self._labels[torch.from_numpy(dataset.val).to(self.setup.device)]
-        figures = cross_entropy(logits, y), in_top_k(logits, y, 1), in_top_k(logits, y, TOP_K)
-        loss, top1, top3 = (float(f.double().mean()) for f in figures)
-        return logits.cpu(), (loss, top1, top3)
+        values = {name: metric.of(logits, y) for name, metric in metrics().items() if name != "loss"}
+        values["loss"] = cross_entropy(logits, y)
+        return logits.cpu(), {name: float(value.double().mean()) for name, value in values.items()}
 
     def _live_tensors(self, first: int) -> dict[str, Tensor]:
         """What is not frozen, as it is: parameters and buffers but for those of the blocks before `first`."""

@@ -1,26 +1,27 @@
 """Finished runs in order: rows and columns, ties, the verdict, and which go on to Phase 2."""
 
 from heads.leaderboard.board import Leaderboard, write_leaderboard
-from heads.leaderboard.columns import Row
-from heads.leaderboard.measure_agreement import MEASURES, Agreement
+from heads.leaderboard.columns import Column, Row, columns, shown
+from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
 from heads.leaderboard.ranked_results import RankedResults, find_data, rank_results
 from heads.leaderboard.ranking import leaderboard
-from heads.leaderboard.verdict_text import NAMES, agreements, verdict
+from heads.leaderboard.verdict_text import agreements, verdict
 
 __all__ = [
-    "MEASURES",
-    "NAMES",
     "Agreement",
+    "Column",
     "Criterion",
     "Leaderboard",
     "RankedResults",
     "Row",
     "agreements",
     "choose",
+    "columns",
     "find_data",
     "leaderboard",
     "rank_results",
+    "shown",
     "verdict",
     "write_leaderboard",
 ]

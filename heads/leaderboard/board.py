@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from featcache.atomic import write_text
-from heads.leaderboard.columns import Row
+from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_run import Difference
 
 TOP = 3
@@ -63,7 +63,7 @@ def write_leaderboard(board: Leaderboard, file: Path) -> None:
     """leaderboard.csv, whole or as it was."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    names = [f.name for f in fields(Row)]
+    names = [column.name for column in columns()]
     table.writerow(names)
-    table.writerows([getattr(row, n) for n in names] for row in board.rows)
+    table.writerows([row.value(name) for name in names] for row in board.rows)
     write_text(file, text.getvalue())

@@ -1,94 +1,368 @@
-"""The columns of the leaderboard: what a row says of a run."""
+"""The columns of the leaderboard, each declared once: from a run to a figure, its heading, its form, where it is shown.
+
+leaderboard.csv, the table on the terminal, the page, the Markdown and the reference all follow from these entries.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Annotated, Any, Literal, get_type_hints
 
+from featcache.separability import Measure, measures
 from heads.leaderboard.compared_run import ComparedRun
-from heads.leaderboard.measure_agreement import MEASURES
+from heads.training import METRICS, Metric, metrics
+
+Value = str | int | float | None
+Place = Literal["terminal", "page", "markdown"]
+
+
+@dataclass(frozen=True)
+class PlacedRun:
+    """A run on its place: what a row's figures are taken from."""
+
+    rank: int
+    one: ComparedRun
+    start: ComparedRun | None  # of Phase 2: the run that it came from, where that is among those compared
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The run's summary.json."""
+        return self.one.run.summary
+
+    @property
+    def performance(self) -> dict[str, Any]:
+        """The run's performance.json."""
+        return self.one.run.performance
+
+    def figure(self, split: str, metric: str, part: str = "mean") -> float | None:
+        """A metric on val or test: its `mean`, `std` over seeds, or the `low` or `high` end of its 95% interval."""
+        found = self.summary[split].get(metric)  # a metric of a package may not have been there when the run was made
+        if found is None:
+            return None
+        ends: list[float] = found["ci95"]
+        return float({"mean": found["mean"], "std": found["std"], "low": ends[0], "high": ends[1]}[part])
+
+    def gain(self, metric: str, part: str = "mean") -> float | None:
+        """What fine-tuning brought in a metric of val, or an end of its 95% interval; None where that is not known."""
+        if self.start is None:
+            return None
+        if part == "mean":
+            return self.one.mean(metric) - self.start.mean(metric)
+        return self.one.lead(self.start, metric)[part == "high"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `of` a run its value, and how people see it."""
+
+    of: Callable[[PlacedRun], Value]
+    meaning: str  # a line: what it says, with its unit
+    title: str = ""  # its heading; "" where leaderboard.csv alone has it
+    form: str = ""  # of a number, as `format` takes it
+    scale: float = 1.0  # that a number is divided by before it is shown
+    beside: str = ""  # what stands behind the figure, such as its interval, as a template of the row's columns
+    beside_title: str = ""  # behind the heading
+    at: Mapping[Place, int] = field(default_factory=dict)  # where it is shown, by the order there
+    bare: frozenset[Place] = frozenset()  # where it is shown without what stands behind it
+    minor: bool = False  # paper and narrow screens have no room for it
+    gives_way: bool = False  # on a terminal, where there are gains to show
+    name: str = ""  # in leaderboard.csv: the field of Row that it is declared at
+
+    def heading(self, place: Place) -> str:
+        """What stands above it."""
+        full = self.beside_title and place not in self.bare
+        return f"{self.title} {self.beside_title}" if full else self.title
+
+    def text(self, row: Row, place: Place) -> str:
+        """What it says of a row; "" where that is not known."""
+        value = row.value(self.name)
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            shown = value
+        else:
+            shown = format(value / self.scale if self.scale != 1 else value, self.form)
+        if not self.beside or place in self.bare:
+            return shown
+        return f"{shown} {self.beside.format(**row.values())}"
+
+
+def _interval(name: str, sign: str = "") -> str:
+    return f"[{{{name}_low:{sign}.3f}}, {{{name}_high:{sign}.3f}}]"
+
+
+def _shown(terminal: int | None = None, page: int | None = None, markdown: int | None = None) -> dict[Place, int]:
+    places: dict[Place, int | None] = {"terminal": terminal, "page": page, "markdown": markdown}
+    return {place: order for place, order in places.items() if order is not None}
+
+
+# Column by column what leaderboard.csv has; its type is that of the field.
+_INTERVAL = "end of the 95% interval over seeds and images"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of leaderboard.csv; accuracies are fractions, latencies milliseconds, macs those of one image."""
+    """One line of the leaderboard: a field for each column, and `more` for those of metrics and measures."""
 
-    rank: int  # shared by runs that cannot be told apart
-    backbone: str
-    weights: str
-    features: int
-    val_top1: float
-    val_top1_std: float
-    val_top3: float
-    val_top3_std: float
-    test_top1: float
-    test_top3: float
-    latency_ms: float
-    latency_p95_ms: float
-    macs: int
-    params: int  # of backbone and head
-    images_per_second: float  # of the full model's forward passes at data.batch_size
-    head_seconds: float
-    phase: int
-    run: str
-    val_top1_low: float  # the 95% interval of val_top1, over seeds and images
-    val_top1_high: float
-    val_top3_low: float
-    val_top3_high: float
-    from_run: str  # of Phase 2: the run whose model was fine-tuned; "" where there is none
-    gain_top1: float | None  # val_top1 less that of from_run, with its 95% interval; None where that is not here
-    gain_top1_low: float | None
-    gain_top1_high: float | None
-    gain_top3: float | None
-    gain_top3_low: float | None
-    gain_top3_high: float | None
-    linear_probe: float | None  # from here on: separability of the cached features, of Phase 1 (featcache.separability)
-    knn_accuracy: float | None
-    centroid_accuracy: float | None
-    logme: float | None
-    h_score: float | None
-    fisher_ratio: float | None
-    silhouette: float | None
-    effective_rank: float | None
+    rank: Annotated[
+        int,
+        Column(
+            lambda r: r.rank,
+            "= marks ties: runs that the validation images cannot tell apart",
+            "rank",
+            "d",
+            at=_shown(0, 0, 0),
+        ),
+    ]
+    backbone: Annotated[
+        str,
+        Column(lambda r: r.summary["backbone"], "model.backbone of the options", "backbone", at=_shown(10, None, 10)),
+    ]
+    weights: Annotated[
+        str,
+        Column(
+            lambda r: r.summary["weights"],
+            "where the backbone's weights come from",
+            "weights",
+            at=_shown(30, 160, 20),
+        ),
+    ]
+    features: Annotated[
+        int,
+        Column(lambda r: r.summary["features"], "features", "F", ".0f", at=_shown(40, 110), minor=True),
+    ]
+    val_top1: Annotated[
+        float,
+        Column(
+            lambda r: r.figure("val", "top1"),
+            "share of validation images right, with its 95% interval",
+            "val top-1",
+            ".3f",
+            beside=_interval("val_top1"),
+            beside_title="[95%]",
+            at=_shown(50, 10, 30),
+        ),
+    ]
+    val_top1_std: Annotated[float, Column(lambda r: r.figure("val", "top1", "std"), "spread of val_top1 over seeds")]
+    val_top3: Annotated[
+        float,
+        Column(
+            lambda r: r.figure("val", "top3"),
+            "share of validation images with the label among the first three",
+            "val top-3",
+            ".3f",
+            beside=_interval("val_top3"),
+            beside_title="[95%]",
+            at=_shown(60, 20, 40),
+            bare=frozenset({"terminal", "markdown"}),
+        ),
+    ]
+    val_top3_std: Annotated[float, Column(lambda r: r.figure("val", "top3", "std"), "spread of val_top3 over seeds")]
+    test_top1: Annotated[
+        float,
+        Column(
+            lambda r: r.figure("test", "top1"),
+            "share of test images right; read once, after every choice was made",
+            "test top-1",
+            ".3f",
+            at=_shown(70, 60, 50),
+        ),
+    ]
+    test_top3: Annotated[
+        float,
+        Column(
+            lambda r: r.figure("test", "top3"),
+            "share of test images with the label among the first three; read once, after every choice was made",
+            "test top-3",
+            ".3f",
+            at=_shown(80, 70),
+            gives_way=True,
+        ),
+    ]
+    latency_ms: Annotated[
+        float,
+        Column(
+            lambda r: r.performance["latency_ms"]["mean"],
+            "mean of one pass of backbone and head, in ms",
+            "latency ms",
+            ".1f",
+            beside="({latency_p95_ms:.1f})",
+            beside_title="(p95)",
+            at=_shown(90, 30, 60),
+            bare=frozenset({"page"}),
+        ),
+    ]
+    latency_p95_ms: Annotated[
+        float,
+        Column(
+            lambda r: r.performance["latency_ms"]["p95"],
+            "95% of the passes take less, in ms",
+            "p95 ms",
+            ".1f",
+            at=_shown(page=40),
+        ),
+    ]
+    macs: Annotated[
+        int,
+        Column(
+            lambda r: r.performance["macs"],
+            "multiply-adds of one image",
+            "GMACs",
+            ".2f",
+            1e9,
+            at=_shown(100, 80, 70),
+        ),
+    ]
+    params: Annotated[
+        int,
+        Column(
+            lambda r: r.performance["params_backbone"] + r.performance["params_head"],
+            "parameters of backbone and head",
+            "params M",
+            ".1f",
+            1e6,
+            at=_shown(110, 90, 80),
+        ),
+    ]
+    images_per_second: Annotated[
+        float,
+        Column(
+            lambda r: r.performance["images_per_second"],
+            "forward passes of backbone and head at data.batch_size",
+            "img/s",
+            ".0f",
+            at=_shown(120, 100),
+            minor=True,
+            gives_way=True,
+        ),
+    ]
+    head_seconds: Annotated[
+        float,
+        Column(
+            lambda r: r.performance["head_seconds"],
+            "seconds that training took",
+            "head s",
+            ".1f",
+            at=_shown(130, 140),
+            minor=True,
+            gives_way=True,
+        ),
+    ]
+    phase: Annotated[
+        int,
+        Column(
+            lambda r: r.summary["phase"],
+            "1: heads on cached features; 2: fine-tuned end to end",
+            "phase",
+            ".0f",
+            at=_shown(20, 150),
+        ),
+    ]
+    run: Annotated[
+        str, Column(lambda r: r.one.run.folder.name, "the folder below results/", "run", at=_shown(page=170))
+    ]
+    val_top1_low: Annotated[float, Column(lambda r: r.figure("val", "top1", "low"), f"lower {_INTERVAL}")]
+    val_top1_high: Annotated[float, Column(lambda r: r.figure("val", "top1", "high"), f"upper {_INTERVAL}")]
+    val_top3_low: Annotated[float, Column(lambda r: r.figure("val", "top3", "low"), f"lower {_INTERVAL}")]
+    val_top3_high: Annotated[float, Column(lambda r: r.figure("val", "top3", "high"), f"upper {_INTERVAL}")]
+    from_run: Annotated[
+        str,
+        Column(lambda r: r.one.from_run, "of Phase 2: the run whose model was fine-tuned; empty where there is none"),
+    ]
+    gain_top1: Annotated[
+        float | None,
+        Column(
+            lambda r: r.gain("top1"),
+            "val top-1 over the Phase 1 run it came from",
+            "gain top-1",
+            "+.3f",
+            beside=_interval("gain_top1", "+"),
+            beside_title="[95%]",
+            at=_shown(140, 50),
+        ),
+    ]
+    gain_top1_low: Annotated[float | None, Column(lambda r: r.gain("top1", "low"), f"lower {_INTERVAL}")]
+    gain_top1_high: Annotated[float | None, Column(lambda r: r.gain("top1", "high"), f"upper {_INTERVAL}")]
+    gain_top3: Annotated[float | None, Column(lambda r: r.gain("top3"), "val top-3 over the Phase 1 run it came from")]
+    gain_top3_low: Annotated[float | None, Column(lambda r: r.gain("top3", "low"), f"lower {_INTERVAL}")]
+    gain_top3_high: Annotated[float | None, Column(lambda r: r.gain("top3", "high"), f"upper {_INTERVAL}")]
+    more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
+
+    def value(self, column: str) -> Value:
+        """What a column says, by its name; None where that is not known."""
+        found: Value = self.more[column] if column in self.more else self.__dict__.get(column)
+        return found
+
+    def values(self) -> dict[str, Value]:
+        """What every column says, by name."""
+        own = {name: value for name, value in self.__dict__.items() if name != "more"}
+        return {**own, **self.more}
 
 
-def make_row(rank: int, one: ComparedRun, start: ComparedRun | None) -> Row:
-    """`start` is the run that a Phase 2 run came from, where it is among those compared."""
-    run = one.run
-    val, test, performance = run.summary["val"], run.summary["test"], run.performance
-    return Row(
-        rank=rank,
-        backbone=run.summary["backbone"],
-        weights=run.summary["weights"],
-        features=run.summary["features"],
-        val_top1=val["top1"]["mean"],
-        val_top1_std=val["top1"]["std"],
-        val_top3=val["top3"]["mean"],
-        val_top3_std=val["top3"]["std"],
-        test_top1=test["top1"]["mean"],
-        test_top3=test["top3"]["mean"],
-        latency_ms=performance["latency_ms"]["mean"],
-        latency_p95_ms=performance["latency_ms"]["p95"],
-        macs=performance["macs"],
-        params=performance["params_backbone"] + performance["params_head"],
-        images_per_second=performance["images_per_second"],
-        head_seconds=performance["head_seconds"],
-        phase=run.summary["phase"],
-        run=run.folder.name,
-        val_top1_low=val["top1"]["ci95"][0],
-        val_top1_high=val["top1"]["ci95"][1],
-        val_top3_low=val["top3"]["ci95"][0],
-        val_top3_high=val["top3"]["ci95"][1],
-        from_run=one.from_run,
-        **_gain(one, start, "top1"),
-        **_gain(one, start, "top3"),
-        **{name: (run.summary["separability"] or {}).get(name) for name in MEASURES},
+def columns() -> tuple[Column, ...]:
+    """Every column in the order of leaderboard.csv: Row's own, then further metrics, then the measures."""
+    hints = get_type_hints(Row, include_extras=True)
+    own = [replace(hint.__metadata__[0], name=name) for name, hint in hints.items() if name != "more"]
+    further = [column for metric in metrics().values() if metric.name not in METRICS for column in _of_metric(metric)]
+    return (*own, *further, *(_of_measure(place, one) for place, one in enumerate(measures().values())))
+
+
+def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
+    """What each of the columns says of a run."""
+    found: dict[str, Any] = {column.name: column.of(run) for column in every}
+    own = {name: found.pop(name) for name in get_type_hints(Row) if name in found}
+    return Row(**own, more=found)
+
+
+def shown(place: Place, rows: Sequence[Row]) -> list[Column]:
+    """The columns that have something to say of `rows` in a place, in the order there."""
+    here = [column for column in columns() if place in column.at]
+    told = [column for column in here if any(row.value(column.name) is not None for row in rows)]
+    return sorted(told, key=lambda column: column.at[place])
+
+
+def _of_metric(metric: Metric) -> list[Column]:
+    """The columns of a metric that a package brings: on val with its interval, and on test."""
+    name = f"val_{metric.name}"
+    val = Column(
+        partial(_figure, "val", metric.name, "mean"),
+        f"{metric.meaning}, on val",
+        f"val {metric.title}",
+        ".3f",
+        beside=_interval(name),
+        beside_title="[95%]",
+        at=_shown(65, 25, 45),
+        bare=frozenset({"terminal", "markdown"}),
+        name=name,
     )
+    ends = [
+        Column(partial(_figure, "val", metric.name, end), f"{side} {_INTERVAL}", name=f"{name}_{end}")
+        for end, side in (("low", "lower"), ("high", "upper"))
+    ]
+    test = Column(
+        partial(_figure, "test", metric.name, "mean"),
+        f"{metric.meaning}, on test",
+        f"test {metric.title}",
+        ".3f",
+        at=_shown(page=75),
+        minor=True,
+        name=f"test_{metric.name}",
+    )
+    return [val, *ends, test]
 
 
-def _gain(one: ComparedRun, start: ComparedRun | None, metric: str) -> dict[str, float | None]:
-    """What fine-tuning brought in a metric of val, with its 95% interval, as the columns of a row."""
-    names = (f"gain_{metric}", f"gain_{metric}_low", f"gain_{metric}_high")
-    if start is None:
-        return dict.fromkeys(names)
-    figures = (one.mean(metric) - start.mean(metric), *one.lead(start, metric))
-    return dict(zip(names, figures, strict=True))
+def _figure(split: str, metric: str, part: str, run: PlacedRun) -> float | None:
+    return run.figure(split, metric, part)
+
+
+def _of_measure(place: int, one: Measure) -> Column:
+    """The column of a measure of separability; Phase 2 runs have none."""
+    order = _shown(page=120 + place, markdown=90 + place) if one.heading else {}
+    return Column(partial(_measured, one.name), one.meaning, one.heading, ".3f", at=order, minor=True, name=one.name)
+
+
+def _measured(name: str, run: PlacedRun) -> float | None:
+    found: float | None = (run.summary["separability"] or {}).get(name)
+    return found

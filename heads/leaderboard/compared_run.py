@@ -124,7 +124,7 @@ class ComparedRun:
         labels = torch.from_numpy(seen.labels)
         outcomes = [outcome(torch.from_numpy(logits), labels) for logits in seen.logits]
         stream = int(digest(self.run.folder.name)[:8], 16)
-        return {m: resampled_means(np.stack([getattr(o, m) for o in outcomes]), stream) for m in ("top1", "top3")}
+        return {m: resampled_means(np.stack([o.values[m] for o in outcomes]), stream) for m in ("top1", "top3")}
 
 
 def fingerprint_of(run: Run) -> str:

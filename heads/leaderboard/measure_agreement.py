@@ -8,17 +8,6 @@ from dataclasses import dataclass
 
 from scipy.stats import kendalltau
 
-# What is compared; `n` counts images, and effective_rank knows no labels but is shown beside the others all the same.
-MEASURES = (
-    "linear_probe",
-    "knn_accuracy",
-    "centroid_accuracy",
-    "logme",
-    "h_score",
-    "fisher_ratio",
-    "silhouette",
-    "effective_rank",
-)
 FEWEST = 5  # backbones: of fewer the interval would be all that tau can be
 Z95 = 1.959964
 SLACK = 1.5  # pairs of backbones by which the interval is widened at either end

@@ -44,8 +44,9 @@ def choose(board: Leaderboard, count: int, by: Criterion) -> tuple[Row, ...]:
 
 
 def _logme(row: Row) -> float:
-    assert row.logme is not None  # every Phase 1 run has it
-    return row.logme
+    found = row.more["logme"]
+    assert found is not None  # every Phase 1 run has it
+    return found
 
 
 def _is_joined(row: Row) -> bool:

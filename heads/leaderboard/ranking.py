@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heads.leaderboard.board import Leaderboard
-from heads.leaderboard.columns import make_row
+from heads.leaderboard.columns import PlacedRun, columns, make_row
 from heads.leaderboard.compared_run import ComparedRun, Difference, fingerprint_of
 from heads.runs import Run
 
@@ -26,7 +26,9 @@ def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
         tied = ranks and one.tied(compared[ranks[-1] - 1])
         ranks.append(ranks[-1] if tied else place + 1)
     here = {one.run.folder.name: one for one in compared}
-    rows = tuple(make_row(rank, one, one.start(here)) for rank, one in zip(ranks, compared, strict=True))
+    every = columns()
+    placed = [PlacedRun(rank, one, one.start(here)) for rank, one in zip(ranks, compared, strict=True)]
+    rows = tuple(make_row(one, every) for one in placed)
     left_out = tuple(r.folder.name for r in runs if fingerprint_of(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in compared if c.run.summary["weights_fell_back"])
     behind = _behind([c for c in compared if c.run.summary["phase"] == 1])

@@ -5,25 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from featcache.separability import measures
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 from heads.leaderboard.compared_run import Difference
-from heads.leaderboard.measure_agreement import MEASURES, Agreement, agreement
+from heads.leaderboard.measure_agreement import Agreement, agreement
 from heads.leaderboard.ranked_results import RankedResults
 from heads.runs import Run
-
-# What people call them.
-NAMES = {
-    "linear_probe": "linear probe",
-    "knn_accuracy": "5 nearest neighbours",
-    "centroid_accuracy": "nearest class centroid",
-    "logme": "LogME",
-    "h_score": "H-score",
-    "fisher_ratio": "Fisher ratio",
-    "silhouette": "silhouette",
-    "effective_rank": "effective rank",
-}
-METRICS = {"top1": "top-1", "top3": "top-3"}
+from heads.training import METRICS
 
 
 def verdict(ranked: RankedResults) -> list[str]:
@@ -45,7 +34,7 @@ def verdict(ranked: RankedResults) -> list[str]:
 def agreements(rows: Sequence[Row]) -> list[Agreement]:
     """How well each measure orders these feature maps as their heads' val top-1 does, the best first."""
     accuracies = [row.val_top1 for row in rows]
-    found = [agreement(name, [getattr(row, name) for row in rows], accuracies) for name in MEASURES]
+    found = [agreement(name, [row.more.get(name) for row in rows], accuracies) for name in measures()]
     return sorted((a for a in found if a is not None), key=lambda a: -a.tau)
 
 
@@ -80,7 +69,7 @@ def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
         behind = board.behind[row.run]
         metric = next((m for m in ("top3", "top1") if behind[m].low > 0), None)
         if metric is not None:
-            line = f"; ahead of {_name(row, rows)} by {_said(behind[metric])} in {METRICS[metric]}"
+            line = f"; ahead of {_name(row, rows)} by {_said(behind[metric])} in {METRICS[metric].title}"
             top1 = behind["top1"]
             if top1.high < 0:
                 line += f", though behind it by {-top1.mean:.3f} [{-top1.high:.3f}, {-top1.low:.3f}] in top-1"
@@ -96,22 +85,22 @@ def _tied(board: Leaderboard, rest: Sequence[Row]) -> list[Row]:
 def _by_probe(board: Leaderboard, rows: Sequence[Row]) -> str:
     """What a linear probe says, of the feature maps whose probe can be compared image by image."""
     behind = {row.run: board.behind[row.run]["linear_probe"] for row in rows if "linear_probe" in board.behind[row.run]}
-    probed = sorted((row for row in rows if row.run in behind), key=lambda r: -(r.linear_probe or 0))
+    probed = sorted((row for row in rows if row.run in behind), key=lambda r: -(r.more["linear_probe"] or 0))
     if not probed:
         return ""
     best, rest = probed[0], probed[1:]
     if not rest:
-        name, right = _name(best, rows), best.linear_probe
+        name, right = _name(best, rows), best.more["linear_probe"]
         return f"Without any head, a linear probe gets {right:.3f} of {name}'s training images right, cross-validated."
     line = f"Without any head, a linear probe of the training images {'also ' if best is rows[0] else ''}puts "
-    line += f"{_name(best, rows)} first ({best.linear_probe:.3f} right, cross-validated)"
+    line += f"{_name(best, rows)} first ({best.more['linear_probe']:.3f} right, cross-validated)"
     tied = [row for row in rest if behind[row.run].tied]
     if tied:
         line += f", tied with {_names(tied, rows)}"
     ahead = next((row for row in rest if behind[row.run].low > 0), None)
     if ahead is not None:
         line += f"; ahead of {_name(ahead, rows)} by {_said(behind[ahead.run])}"
-    lost = [row for row in rows if row.linear_probe is not None and row.run not in behind]
+    lost = [row for row in rows if row.more.get("linear_probe") is not None and row.run not in behind]
     if lost:
         line += f"; {_names(lost, rows)} cannot be compared image by image"
     return line + "."
@@ -134,11 +123,12 @@ def _conditions(run: Run) -> str:
 
 
 def _trust(rows: Sequence[Row]) -> str:
-    found = [a for a in agreements(rows) if a.measure != "effective_rank"]  # larger is not better in that
+    known = measures()
+    found = [a for a in agreements(rows) if known[a.measure].judges]
     if not found:
         return f"Which measure to trust without heads cannot be said from {len(rows)} feature maps."
     best = found[0]
-    alike = [NAMES[a.measure] for a in found if math.isclose(a.tau, best.tau)]
+    alike = [known[a.measure].title for a in found if math.isclose(a.tau, best.tau)]
     line = (
         f"Of the measures without heads, {_listed(alike)} {'orders' if len(alike) == 1 else 'order'} these {best.n} "
         f"feature maps most like their heads do: Kendall's tau {best.tau:z.2f} [{best.low:z.2f}, {best.high:z.2f}]"

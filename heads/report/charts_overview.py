@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heads.leaderboard import MEASURES, NAMES, Row
+from featcache.separability import measures
+from heads.leaderboard import Row
 from heads.report.vega import COLOURS, SHAPES, Spec, along, chart, name_layers, names, scale, tips
 
 PHASES = ("Phase 1: heads on the cache", "Phase 2: end to end")
@@ -148,21 +149,21 @@ def _by_condition(points: Sequence[Mapping[str, Any]]) -> Spec | None:
 def separability(rows: Sequence[Row]) -> dict[str, Spec]:
     """One measure of separability against the heads' accuracy, each; those that no row has are left out."""
     found = {}
-    for measure in MEASURES:
-        known = [row for row in rows if getattr(row, measure) is not None]
+    for measure in measures():
+        known = [row for row in rows if row.more.get(measure) is not None]
         if known:
             found[measure] = _measure(known, measure)
     return found
 
 
 def _measure(rows: Sequence[Row], measure: str) -> Spec:
-    label = NAMES[measure]
-    points = [
+    label = measures()[measure].title
+    points: list[dict[str, Any]] = [
         {
             "backbone": r.backbone,
             "weights": r.weights,
             "run": r.run,
-            "score": round(getattr(r, measure), 5),
+            "score": round(r.more[measure] or 0, 5),
             "accuracy": round(r.val_top1, 5),
         }
         for r in rows

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heads.leaderboard import Row
+from heads.leaderboard import Column, Row, shown
 from heads.report.page_tables import leakage_rows, leaked_splits
 from heads.report.report_contents import Contents
-
-COLUMNS = (
-    "rank",
-    "backbone",
-    "weights",
-    "val top-1 [95%]",
-    "val top-3",
-    "test top-1",
-    "latency ms (p95)",
-    "GMACs",
-    "params M",
-    "probe",
-    "LogME",
-)
 
 
 def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
     """Verdict, leaderboard, gains, leakage, and the figures (title, file) beside it."""
     board, summary = contents.board, contents.runs[contents.rows[0].run].summary
     images = summary["data"]["images"]
+    columns = shown("markdown", contents.rows)
     lines = [
         f"# {_text(str(summary['data']['path']).rpartition('/')[2])}: which feature map separates the classes",
         "",
@@ -36,28 +23,10 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
         f"{len(summary['classes'])} classes; {images['train']} training, {images['val']} validation and "
         f"{images['test']} test images; {len(contents.rows)} runs. Accuracies are fractions, intervals 95%; = a tie.",
         "",
-        _row(COLUMNS),
-        _row(["--:" if name not in {"backbone", "weights"} else "---" for name in COLUMNS]),
+        _row([column.heading("markdown") for column in columns]),
+        _row(["--:" if column.form else "---" for column in columns]),
+        *(_row([_cell(column, row, contents) for column in columns]) for row in contents.rows),
     ]
-    for row in contents.rows:
-        probe, logme = ("" if v is None else f"{v:.3f}" for v in (row.linear_probe, row.logme))
-        lines.append(
-            _row(
-                [
-                    f"{row.rank}{' =' if board.tied(row) else ''}",
-                    _text(_name(row, contents.rows)),
-                    _text(row.weights),
-                    f"{row.val_top1:.3f} [{row.val_top1_low:.3f}, {row.val_top1_high:.3f}]",
-                    f"{row.val_top3:.3f}",
-                    f"{row.test_top1:.3f}",
-                    f"{row.latency_ms:.1f} ({row.latency_p95_ms:.1f})",
-                    f"{row.macs / 1e9:.2f}",
-                    f"{row.params / 1e6:.1f}",
-                    probe,
-                    logme,
-                ]
-            )
-        )
     splits = leaked_splits(contents)
     if splits:
         counts = ", ".join(f"{s.leaked} of {s.n} {s.title} images" for s in splits)
@@ -68,6 +37,15 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
     for title, file in figures:
         lines += ["", f"![{title}]({file})"]
     return "\n".join([*lines, ""])
+
+
+def _cell(column: Column, row: Row, contents: Contents) -> str:
+    if column.name == "rank":
+        return f"{row.rank}{' =' if contents.board.tied(row) else ''}"
+    if column.name == "backbone":
+        return _text(_name(row, contents.rows))
+    text = column.text(row, "markdown")
+    return text if column.form else _text(text)
 
 
 def _name(row: Row, rows: Sequence[Row]) -> str:

@@ -15,7 +15,7 @@ from featcache.options import Options
 from featcache.records import Split
 from featcache.separability import Separation
 from heads.runs.predictions import Predictions
-from heads.training import ImageOutcomes, TrainedHead, outcome, score
+from heads.training import ImageOutcomes, TrainedHead, find_metric, outcome, score
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ def make_result(
 
 def _best(val: Sequence[ImageOutcomes], metric: str) -> int:
     """The seed to keep, chosen on val like its epoch was."""
+    one = find_metric(metric)
 
     def key(o: ImageOutcomes) -> tuple[float, float, float]:
-        first = {"val_top1": o.top1.mean(), "val_top3": o.top3.mean(), "val_loss": -o.loss.mean()}[metric]
-        return float(first), float(o.top1.mean()), -float(o.loss.mean())
+        value = o.mean(one.name)
+        return value if one.larger_is_better else -value, o.mean("top1"), -o.mean("loss")
 
     return max(range(len(val)), key=lambda k: key(val[k]))

@@ -59,8 +59,8 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Mean over seeds: val_top1, val_top3, val_loss, test_top1, test_top3, test_loss."""
-        return {f"{s}_{m}": self.summary[s][m]["mean"] for s in ("val", "test") for m in ("top1", "top3", "loss")}
+        """Mean over seeds of every metric: val_top1, val_top3, val_loss, test_top1, test_top3, test_loss, .."""
+        return {f"{s}_{m}": one["mean"] for s in ("val", "test") for m, one in self.summary[s].items()}
 
 
 def load_run_record(folder: Path) -> Run:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from featcache.errors import FeatcacheError
+from heads.training import EpochRow, TrainedHead
 
 METRIC_COLUMNS = (
     "epoch",
@@ -34,9 +36,17 @@ def write_json(file: Path, value: Any) -> None:
     file.write_text(text + "\n", encoding="utf-8")
 
 
+def epoch_columns(row: EpochRow, head: TrainedHead) -> dict[str, Any]:
+    """What metrics.csv says of an epoch of a head."""
+    columns = asdict(row)
+    more = {f"val_{name}": value for name, value in columns.pop("more").items()}
+    return {**columns, "seed": head.seed, "fold": head.fold, **more}
+
+
 def write_metrics(file: Path, rows: list[dict[str, Any]]) -> None:
-    """metrics.csv: a row for each epoch and seed."""
+    """metrics.csv: a row for each epoch and seed; further metrics come behind the columns that every file has."""
+    more = [name for name in rows[0] if name not in METRIC_COLUMNS] if rows else []
     with file.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, METRIC_COLUMNS, lineterminator="\n")
+        table = csv.DictWriter(stream, [*METRIC_COLUMNS, *more], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)

@@ -20,7 +20,7 @@ from featcache.store import provenance
 from heads.runs.leaked_images import leakage, leaks_of
 from heads.runs.predictions import Probe, save_predictions
 from heads.runs.result import Result
-from heads.runs.run_files import write_json, write_metrics
+from heads.runs.run_files import epoch_columns, write_json, write_metrics
 from heads.training import ImageOutcomes, confusion, per_class, summarise
 
 MODEL_FORMAT = 3  # of best_model.pth
@@ -30,7 +30,7 @@ def write_record(
     folder: Path, options: Options, cached: CachedFeatures, inputs: dict[str, Any], result: Result, device: torch.device
 ) -> None:
     """Write every file of a run but its log into `folder`."""
-    rows = [{**asdict(r), "seed": h.seed, "fold": h.fold} for folds in result.seeds for h in folds for r in h.curve]
+    rows = [epoch_columns(row, head) for folds in result.seeds for head in folds for row in head.curve]
     write_json(folder / "options.json", options.as_dict())
     write_metrics(folder / "metrics.csv", rows)
     write_json(folder / "performance.json", _performance(cached, result))
@@ -64,7 +64,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
     classes, splits = cached.manifest.classes, result.predictions
     figures: dict[str, Any] = {}
     for split, seen in result.outcomes.items():
-        figures[split] = {m: summarise(np.stack([getattr(o, m) for o in seen])) for m in ("top1", "top3", "loss")}
+        figures[split] = {m: summarise(np.stack([o.values[m] for o in seen])) for m in seen[0].values}
     return {
         "experiment_name": options.experiment_name,
         "phase": 1 if result.network is None else 2,
@@ -119,9 +119,9 @@ def _seed(result: Result, number: int) -> dict[str, Any]:
         "seed": heads[0].seed,
         **(epochs if folds > 1 else {n: v[0] for n, v in epochs.items()}),
         **{
-            f"{s}_{m}": float(np.mean([getattr(o, m).mean() for o in outcomes]))
+            f"{s}_{m}": float(np.mean([o.values[m].mean() for o in outcomes]))
             for s, outcomes in seen.items()
-            for m in ("top1", "top3", "loss")
+            for m in outcomes[0].values
         },
     }
 

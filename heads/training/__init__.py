@@ -4,28 +4,44 @@ from heads.training.bootstrap import interval, resampled_means, summarise
 from heads.training.features import Features, load_features
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
-from heads.training.metrics import TOP_K, ImageOutcomes, confusion, in_top_k, outcome, per_class
+from heads.training.metrics import (
+    METRICS,
+    TOP_K,
+    ImageOutcomes,
+    Metric,
+    confusion,
+    find_metric,
+    in_top_k,
+    metrics,
+    outcome,
+    per_class,
+)
 from heads.training.optimisers import BETAS, EPS
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.schedulers import rate_factor
 from heads.training.stacked_training import train_heads
-from heads.training.trained_head import EpochRow, TrainedHead, score
+from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
 
 __all__ = [
     "BETAS",
     "EPS",
+    "METRICS",
     "TOP_K",
     "Draws",
     "EpochRow",
     "Features",
     "HeadSpec",
     "ImageOutcomes",
+    "Metric",
     "TrainedHead",
     "confusion",
+    "epoch_row",
+    "find_metric",
     "in_top_k",
     "initial_state",
     "interval",
     "load_features",
+    "metrics",
     "outcome",
     "per_class",
     "rate_factor",

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from featcache.extraction import Indices
 from heads.training.cuda_graph import CapturedStep
 from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack
-from heads.training.metrics import TOP_K, in_top_k
+from heads.training.metrics import metrics
 from heads.training.optimisers import StackOptimiser
 from heads.training.random_draws import Draws, scale, threshold
 
@@ -44,6 +43,7 @@ class HeadGroup:
         self.heads = tuple(heads)
         self.running = list(range(len(heads)))  # places in `heads`
         self._features, self._device = features, features.device
+        self._metrics = metrics()
         self._batch = min(batch_size, max(len(fold.train) for fold in features.folds))
         self._stack = HeadStack(heads[0].dims, [h.seed for h in heads], features.device)
         self._updates = StackOptimiser(self._stack, [h.training for h in heads])
@@ -110,19 +110,19 @@ class HeadGroup:
             cut = slice(start, start + size)
             x = block.x[rows[0, cut]] if len(folds) == 1 else block.x[rows[:, cut]]
             logits, y = self._stack.logits(x), labels[:, cut].expand(held, -1)
-            loss = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
-            found = (loss, in_top_k(logits, y, 1), in_top_k(logits, y, TOP_K))
+            found = [metric.of(logits, y) for metric in self._metrics.values()]
             self._sums[2:] += torch.stack([torch.where(real[:, cut], f.float(), 0.0).sum(dim=1) for f in found])
 
-    def figures(self) -> dict[int, tuple[float, float, float, float, float]]:
-        """Of each running head: train loss and top-1, val loss, top-1 and top-3. An epoch's one wait for the device."""
-        table: dict[int, tuple[float, float, float, float, float]] = {}
+    def figures(self) -> dict[int, tuple[float, float, dict[str, float]]]:
+        """Of each running head: train loss and top-1, every metric on val. An epoch's one wait for the device."""
+        table: dict[int, tuple[float, float, dict[str, float]]] = {}
         sums = self._sums.T.tolist()
         for k in self.running:
             row = self._held.index(k)
             train, val = int(self._seen[row]), len(self._features.folds[self.heads[k].fold].val)
-            loss, right, val_loss, top1, top3 = sums[row]
-            table[k] = loss / train, right / train, val_loss / val, top1 / val, top3 / val
+            loss, right, *seen = sums[row]
+            on_val = {name: value / val for name, value in zip(self._metrics, seen, strict=True)}
+            table[k] = loss / train, right / train, on_val
         return table
 
     def keep_best(self, places: Sequence[int]) -> None:
@@ -148,7 +148,7 @@ class HeadGroup:
         self._current = [self.heads[k] for k in places]
         self._seeds = list(dict.fromkeys(h.seed for h in self._current))
         self._seed_of = torch.tensor([self._seeds.index(h.seed) for h in self._current], device=self._device)
-        self._sums = torch.zeros(5, len(places), device=self._device)
+        self._sums = torch.zeros(2 + len(self._metrics), len(places), device=self._device)
         smoothing = [h.training.label_smoothing for h in self._current]
         self._smoothing = self._column(smoothing) if any(smoothing) else None
         self._scale: Tensor | None = None

@@ -1,7 +1,8 @@
-"""Figures of classification from logits and labels, image by image."""
+"""The metrics of classification, one entry for each: logits and labels in, a value for every image out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +12,25 @@ from sklearn.metrics import confusion_matrix, recall_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from featcache.plugins import with_plugins
+
 TOP_K = 3
+PLUGINS = "featcache.metrics"  # the entry points by which packages bring metrics of their own
 
 
 @dataclass(frozen=True)
-class ImageOutcomes:
-    """What one head gives on one split, image by image: enough for every figure."""
+class Metric:
+    """One metric: the mean over images of what `of` gives.
 
-    loss: NDArray[np.float64]  # cross-entropy [N]
-    top1: NDArray[np.float64]  # 1.0 where right [N]
-    top3: NDArray[np.float64]  # 1.0 where the label is among the TOP_K largest logits [N]
-    predicted: NDArray[np.int64]  # [N]
+    It stands in metrics.csv as `val_<name>`, in summary.json with its interval, in leaderboard.csv for val and test,
+    and can choose the best epoch as `training.selection_metric`.
+    """
+
+    name: str
+    title: str  # in tables and sentences
+    of: Callable[[Tensor, Tensor], Tensor]  # logits [.., C] and labels [..], on any device, to a value each [..]
+    meaning: str  # a line: what it says, in which unit
+    larger_is_better: bool = True
 
 
 def in_top_k(logits: Tensor, labels: Tensor, k: int) -> Tensor:
@@ -30,14 +39,46 @@ def in_top_k(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     return (logits.topk(k, dim=-1).indices == labels[..., None]).any(dim=-1)
 
 
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of logits `[.., C]` with each label `[..]`, in nats."""
+    return cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none").view(labels.shape)
+
+
+_BUILT_IN = (
+    Metric("top1", "top-1", lambda x, y: in_top_k(x, y, 1), "share of images right"),
+    Metric("top3", "top-3", lambda x, y: in_top_k(x, y, TOP_K), "share of images with the label among the first three"),
+    Metric("loss", "loss", cross_entropies, "cross-entropy, in nats", larger_is_better=False),
+)
+METRICS = {one.name: one for one in _BUILT_IN}
+
+
+def metrics() -> dict[str, Metric]:
+    """Every metric by name: the built-in ones, then those that installed packages bring."""
+    return with_plugins(PLUGINS, METRICS, Metric)
+
+
+def find_metric(selection: str) -> Metric:
+    """The metric that a `training.selection_metric` such as `val_top1` means."""
+    name = selection.removeprefix("val_")
+    return METRICS[name] if name in METRICS else metrics()[name]  # plug-ins are looked up for their own names only
+
+
+@dataclass(frozen=True)
+class ImageOutcomes:
+    """What one head gives on one split, image by image: enough for every figure."""
+
+    values: Mapping[str, NDArray[np.float64]]  # of each metric [N]
+    predicted: NDArray[np.int64]  # [N]
+
+    def mean(self, metric: str) -> float:
+        """A metric over the whole split."""
+        return float(self.values[metric].mean())
+
+
 def outcome(logits: Tensor, labels: Tensor) -> ImageOutcomes:
-    """The figures of logits `[N, C]` against labels `[N]`."""
-    return ImageOutcomes(
-        loss=cross_entropy(logits, labels, reduction="none").double().cpu().numpy(),
-        top1=in_top_k(logits, labels, 1).double().cpu().numpy(),
-        top3=in_top_k(logits, labels, TOP_K).double().cpu().numpy(),
-        predicted=logits.argmax(dim=-1).cpu().numpy(),
-    )
+    """Every metric of logits `[N, C]` against labels `[N]`, and the predicted classes."""
+    values = {name: one.of(logits, labels).double().cpu().numpy() for name, one in metrics().items()}
+    return ImageOutcomes(values, logits.argmax(dim=-1).cpu().numpy())
 
 
 def per_class(y: NDArray[np.int64], predicted: NDArray[np.int64], classes: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from heads.training.features import Features
 from heads.training.head_group import HeadGroup
 from heads.training.head_spec import HeadSpec
 from heads.training.schedulers import rate_factor
-from heads.training.trained_head import EpochRow, TrainedHead
+from heads.training.trained_head import EpochRow, TrainedHead, epoch_row
 
 # On a CPU, weights and optimiser state that stay in a core's share of the cache from step to step need not come from
 # memory: heads that fit it train one cohort to a thread, larger ones one after the other with every thread. By rule,
@@ -132,10 +132,10 @@ def _train(
         seconds = time.perf_counter() - begin
         for (members, group), table in zip(running, figures, strict=True):
             better, stopped = [], []
-            for place, figure in table.items():
+            for place, (train_loss, train_top1, on_val) in table.items():
                 head, one = group.heads[place], trained[members[place]]
                 rate = head.training.learning_rate * rate_factor(head.training, epoch)
-                row = EpochRow(epoch, *figure, rate, seconds, rates=str(rate))
+                row = epoch_row(epoch, (train_loss, train_top1), on_val, rate, seconds, rates=str(rate))
                 if one.note(row, head.training.selection_metric):
                     better.append(place)
                 if (watch is not None and watch(members[place], row)) or one.over(head.training):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from featcache.options import TrainingOptions
+from heads.training.metrics import METRICS, find_metric
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,26 @@ class EpochRow:
     seconds: float  # of this epoch of all heads that are trained side by side
     blocks: str = "head"  # what trained, in order, separated by spaces
     rates: str = ""  # their learning rates
+    more: dict[str, float] = field(default_factory=dict)  # further metrics on val, by name
+
+    def val(self, metric: str) -> float:
+        """A metric on val, by its name."""
+        return self.more[metric] if metric in self.more else float(getattr(self, f"val_{metric}"))
+
+
+def epoch_row(
+    epoch: int,
+    train: tuple[float, float],
+    val: Mapping[str, float],
+    rate: float,
+    seconds: float,
+    *,
+    blocks: str = "head",
+    rates: str = "",
+) -> EpochRow:
+    """The row of an epoch from loss and top-1 while training, and every metric on val by its name."""
+    more = {name: value for name, value in val.items() if name not in METRICS}
+    return EpochRow(epoch, *train, val["loss"], val["top1"], val["top3"], rate, seconds, blocks, rates, more)
 
 
 @dataclass
@@ -62,5 +84,6 @@ class TrainedHead:
 
 def score(row: EpochRow, metric: str) -> tuple[float, float, float]:
     """Larger is better; ties of the metric go to top-1 and then to the lower loss, equal ones to the earlier epoch."""
-    first = {"val_top1": row.val_top1, "val_top3": row.val_top3, "val_loss": -row.val_loss}[metric]
-    return first, row.val_top1, -row.val_loss
+    one = find_metric(metric)
+    value = row.val(one.name)
+    return value if one.larger_is_better else -value, row.val_top1, -row.val_loss

@@ -18,10 +18,10 @@ from featcache.errors import DiskFullError
 from featcache.extraction.one_backbone import extract
 from featcache.options.loading import parse_options
 from featcache.records import ImageRecord
-from featcache.separability import Separability, measure
+from featcache.separability import LabelledFeatures, measure
 from heads import train_model
 from heads.leaderboard.board import write_leaderboard
-from heads.leaderboard.measure_agreement import MEASURES
+from featcache.separability.measures import MEASURES
 from heads.leaderboard.ranking import leaderboard
 from heads.runs.predictions import load_probe
 from heads.runs.run import Run, finished_runs
@@ -47,14 +47,14 @@ def train(config: Config, tmp_path: Path) -> Train:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images each call of `measure` looked at."""
+    """How many images each measuring looked at."""
     calls: list[int] = []
 
-    def counted(features: NDArray[np.float32], labels: NDArray[np.int64]) -> Separability:
+    def counted(features: NDArray[np.float32], labels: NDArray[np.int64]) -> LabelledFeatures:
         calls.append(len(labels))
-        return measure(features, labels)
+        return LabelledFeatures(features, labels)
 
-    monkeypatch.setattr("featcache.separability.remembered.measure", counted)
+    monkeypatch.setattr("featcache.separability.remembered.LabelledFeatures", counted)
     return calls
 
 
@@ -70,11 +70,15 @@ def stored(run: Run) -> tuple[NDArray[np.float32], tuple[ImageRecord, ...]]:
     return np.concatenate([p.store.read([i.sha256 for i in images]) for p in parts], axis=1), images
 
 
-def expected(run: Run, images: tuple[ImageRecord, ...] | None = None) -> Separability:
+def expected(run: Run, images: tuple[ImageRecord, ...] | None = None) -> LabelledFeatures:
     """Of some of the training images, or of all."""
     features, every = stored(run)
     chosen = [n for n, image in enumerate(every) if images is None or image in images]
-    return measure(features[chosen], np.array([every[n].label for n in chosen]))
+    return LabelledFeatures(features[chosen], np.array([every[n].label for n in chosen]))
+
+
+def figures(found: LabelledFeatures) -> dict[str, float | None]:
+    return measure(found.features, found.labels)
 
 
 def says(run: Run) -> dict[str, float | None]:
@@ -98,8 +102,8 @@ def test_a_run_has_every_measure_of_its_training_features(train: Train, digits: 
         image.rename(digits / "train" / f"digit {(label + 1) % 4}" / f"{label} is wrong.png")
     run = train(**sections)
     found, (_, images) = expected(run), stored(run)
-    assert found.n == len(images) == 48
-    assert says(run) == found.as_dict()
+    assert len(found.labels) == len(images) == 48
+    assert says(run) == figures(found)
     assert set(MEASURES) < set(says(run))
     probe = load_probe(run.folder / "predictions.npz")
     assert probe.images == tuple(i.name for i in images)
@@ -126,14 +130,14 @@ def test_phase_2_has_none(train: Train) -> None:
     with pytest.raises(KeyError):
         load_probe(tuned.folder / "predictions.npz")
     (row,) = leaderboard([tuned]).rows
-    assert {getattr(row, m) for m in MEASURES} == {None}
+    assert {row.more[m] for m in MEASURES} == {None}
 
 
 def test_files_that_could_not_be_read_have_no_part_in_it(train: Train, digits: Path) -> None:
     (digits / "train" / "digit 0" / "bad.png").write_bytes(b"no image")
     run = train(data={"max_bad_fraction": 0.5})
     assert len(run.summary["data"]["bad"]) == 1
-    assert says(run) == expected(run).as_dict()
+    assert says(run) == figures(expected(run))
     assert says(run)["n"] == 48
 
 
@@ -156,13 +160,13 @@ def test_a_new_label_is_measured_again(train: Train, measured: list[int], digits
     (digits / "train" / "digit 0" / "011.png").rename(digits / "train" / "digit 1" / "0.png")
     after = train("after")
     assert measured == [48, 48]
-    assert says(after) == expected(after).as_dict() != says(before)
+    assert says(after) == figures(expected(after)) != says(before)
 
 
 def test_new_and_removed_images_are_measured_again(train: Train, measured: list[int], digits: Path) -> None:
     train("before")
     (digits / "val" / "digit 0" / "000.png").rename(digits / "train" / "digit 0" / "from val.png")
-    assert says(train("more")) == expected(train("more")).as_dict()
+    assert says(train("more")) == figures(expected(train("more")))
     (digits / "train" / "digit 1" / "000.png").unlink()
     assert says(train("fewer"))["n"] == 48
     assert measured == [48, 49, 48]
@@ -209,7 +213,7 @@ def test_a_full_disk_costs_the_memory_not_the_run(
         run = train()
         (said,) = caplog.messages
     assert "not remembered" in said and "no room" in said
-    assert says(run) == expected(run).as_dict()
+    assert says(run) == figures(expected(run))
 
 
 # More images than are looked at
@@ -223,7 +227,7 @@ def test_of_many_images_the_same_are_looked_at_for_every_network(train: Train, m
     chosen = tuple(i for i in images if i in kept)
     for run in runs:
         assert says(run)["n"] == 20
-        assert says(run) == expected(run, chosen).as_dict()
+        assert says(run) == figures(expected(run, chosen))
         assert load_probe(run.folder / "predictions.npz").images == tuple(i.name for i in chosen)
     board = leaderboard(runs)
     assert set(board.behind["one"]) == set(board.behind["two"]) == {"top1", "top3", "linear_probe"}

@@ -357,7 +357,7 @@ def test_measure_gives_each_of_them() -> None:
     x, labels = clusters(60, 12, 0.5)
     labels = labels * 7 - 3  # numbers of classes may be any
     groups = np.arange(60) // 2
-    assert measure(x, labels, groups=groups).as_dict() == {
+    assert measure(x, labels, groups=groups) == {
         "n": 60,
         "linear_probe": linear_probe(x, labels, groups=groups),
         "knn_accuracy": knn_accuracy(x, labels, groups=groups),
@@ -393,7 +393,7 @@ DEGENERATE = {
 @pytest.mark.parametrize("case", DEGENERATE)
 def test_degenerate_input_has_a_defined_result(case: str) -> None:
     x, labels, expected = DEGENERATE[case]
-    found = measure(x, labels).as_dict()
+    found = measure(x, labels)
     assert all(value is None or np.isfinite(value) for value in found.values())
     for name, value in expected.items():
         assert found[name] == (None if value is None else pytest.approx(value, abs=1e-6)), name

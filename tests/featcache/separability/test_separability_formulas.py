@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from featcache.separability import centroid_accuracy, knn_accuracy, logme, measure
+from featcache.separability import LabelledFeatures, centroid_accuracy, knn_accuracy, logme, measure
 
 QUICK = settings(deadline=None, max_examples=30, derandomize=True)
 
@@ -92,15 +92,16 @@ def test_logme_of_ill_conditioned_features_by_singular_values(
 @given(cases(), st.sampled_from([1e-3, 1.0, 1e4]), st.sampled_from([0.0, 50.0]))
 def test_every_measure_stays_in_its_range(case: Case, scale: float, offset: float) -> None:
     x, labels, groups = case
-    found = measure(((x + offset) * scale).astype(np.float32), labels, groups=groups)
+    labelled = LabelledFeatures(((x + offset) * scale).astype(np.float32), labels, groups)
+    found = measure(labelled.features, labels, groups=groups)
     classes, (n, width) = len(np.unique(labels)), x.shape
-    for accuracy in (found.linear_probe, found.knn_accuracy, found.centroid_accuracy):
+    for accuracy in (found["linear_probe"], found["knn_accuracy"], found["centroid_accuracy"]):
         assert 0 <= known(accuracy) <= 1
         assert known(accuracy) * n == pytest.approx(round(known(accuracy) * n))  # a share of whole images
-    assert found.probe_right is not None
-    assert found.probe_right.shape == (n,)
-    assert -1 <= known(found.silhouette) <= 1
-    assert 0 <= found.h_score <= classes - 1
-    assert 0 <= found.fisher_ratio <= width / 1e-3
-    assert 1 <= found.effective_rank <= min(n - 1, width) + 1e-6
-    assert np.isfinite(found.logme)
+    assert labelled.probe_right is not None
+    assert labelled.probe_right.shape == (n,)
+    assert -1 <= known(found["silhouette"]) <= 1
+    assert 0 <= known(found["h_score"]) <= classes - 1
+    assert 0 <= known(found["fisher_ratio"]) <= width / 1e-3
+    assert 1 <= known(found["effective_rank"]) <= min(n - 1, width) + 1e-6
+    assert np.isfinite(known(found["logme"]))

@@ -34,7 +34,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def figures(x: NDArray[Any], labels: NDArray[np.int64]) -> dict[str, Any]:
-    return measure(x.astype(np.float32), labels).as_dict()
+    return measure(x.astype(np.float32), labels)
 
 
 def same(one: dict[str, Any], other: dict[str, Any], *, but: frozenset[str] | set[str] = frozenset()) -> None:

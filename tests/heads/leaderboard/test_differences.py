@@ -13,7 +13,7 @@ from made_runs import save_run
 
 from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.compared_run import Difference
-from heads.leaderboard.measure_agreement import MEASURES
+from featcache.separability.measures import MEASURES
 from heads.leaderboard.ranking import leaderboard
 from heads.runs.run import finished_runs
 

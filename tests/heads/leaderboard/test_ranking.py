@@ -244,7 +244,7 @@ def test_a_table_on_a_plain_console_shows_every_figure(tmp_path: Path, backbone:
         save_run(tmp_path, "tuned", 0.861, 0.902, half=0.04, backbone=backbone, phase=2, from_run="frozen")
     found = leaderboard(finished_runs(tmp_path))
     console = Console(file=io.StringIO(), width=PLAIN_WIDTH, soft_wrap=True)
-    console.print(leaderboard_table(found.rows, [found.tied(r) for r in found.rows], found.top))
+    console.print(leaderboard_table(found))
     shown = console.file.getvalue()
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= PLAIN_WIDTH

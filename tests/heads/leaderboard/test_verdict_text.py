@@ -216,7 +216,7 @@ def test_ties_and_leads_are_those_of_the_figures(
     heads, probe_line = [line for line in lines(results) if "most frequent class" not in line][:2]
     for line, metrics in ((heads, ("top1", "top3")), (probe_line, ("linear_probe",))):
         tied = {name for name, behind in found.behind.items() if all(behind[m].tied for m in metrics)}
-        first = found.rows[0].run if line is heads else max(found.rows, key=lambda r: r.linear_probe or 0).run
+        first = found.rows[0].run if line is heads else max(found.rows, key=lambda r: r.more["linear_probe"] or 0).run
         assert tied_with(line) == tied - {first}
         lead = ahead_of(line)
         assert (lead is None) == (tied == set(found.behind))

@@ -25,10 +25,10 @@ def test_top_3_of_two_classes_is_always_right() -> None:
 
 def test_an_outcome_is_per_image() -> None:
     seen = outcome(torch.tensor([[4.0, 0, 0, 0], [0, 1.0, 3.0, 2.0]]), torch.tensor([0, 0]))
-    assert seen.top1.tolist() == [1.0, 0.0]
-    assert seen.top3.tolist() == [1.0, 0.0]
+    assert seen.values["top1"].tolist() == [1.0, 0.0]
+    assert seen.values["top3"].tolist() == [1.0, 0.0]
     assert seen.predicted.tolist() == [0, 2]
-    assert seen.loss[0] < seen.loss[1]
+    assert seen.values["loss"][0] < seen.values["loss"][1]
 
 
 def test_the_interval_covers_seeds_and_images() -> None:
