@@ -149,7 +149,7 @@ class _Panel:
             own = [next(tops) for _ in range(rows)]
             first, end = own[0][0] - 4, own[-1][0] + own[-1][1] + 4
             sheet.box(self.left - 8, first, WIDTHS[self.stage] + 16, end - first, LAYER[self.stage])
-        colours = {room: LINES[n % len(LINES)] for n, room in enumerate(sorted(self.places))}
+        colours = {room: LINES[n % len(LINES)] for n, room in enumerate(self.places)}  # near ones differ
         above = self.y
         for (y, tall), row, buses in zip(self.tops, self.plan.rows[1:], self.plan.buses, strict=True):
             for bus in buses:
@@ -157,25 +157,25 @@ class _Panel:
             for item in row:
                 if item.width == SLOT:
                     x = self.left + item.x
-                    sheet.line([(x, y), (x, y + tall)], colours[room_of(item.name)])
+                    room = room_of(item.name)
+                    sheet.line([(x, y), (x, y + tall)], colours[room], f' class="{room}"')
             above = y + tall
         for name, (x, y, wide, tall) in self.places.items():
             sheet.box(x, y, wide, tall, BOX, INK, ' class="room"')
             _words(sheet, x + 9, y, self.house.rooms[name], wide - 18, tall)
 
     def _bus(self, sheet: Sheet, bus: Bus, above: int, below: int, colour: str) -> None:
-        x, ends = self.left + bus.x, "@" not in bus.target
+        x, ports = self.left + bus.x, [self.left + port for port in bus.ports]
+        mark = f' class="{room_of(bus.target)}"'
         if bus.track is None:
-            sheet.line([(x, above), (x, below)], colour)
+            sheet.line([(x, above), (x, below)], colour, mark)
         else:
             across = above + NEAR + TRACK * bus.track
-            for port in bus.ports:
-                sheet.line([(self.left + port, above), (self.left + port, across)], colour)
-            sheet.line(
-                [(self.left + min(*bus.ports, bus.x), across), (self.left + max(*bus.ports, bus.x), across)], colour
-            )
-            sheet.line([(x, across), (x, below)], colour)
-        if ends:
+            for port in ports:
+                sheet.line([(port, above), (port, across)], colour, mark)
+            sheet.line([(min(*ports, x), across), (max(*ports, x), across)], colour, mark)
+            sheet.line([(x, across), (x, below)], colour, mark)
+        if room_of(bus.target) == bus.target:
             sheet.arrow(x, below, colour)
 
 

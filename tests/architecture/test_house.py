@@ -26,7 +26,17 @@ COMMANDS = "featcache/app/commands"
 # The program's own beginning, like the console script in pyproject.toml.
 PROGRAM = "featcache/__main__.py"
 
-SPEAKS = {"print", "exit", "quit", "typer.echo", "typer.Exit", "sys.exit", "sys.stdout.write", "sys.stderr.write"}
+SPEAKS = {
+    "print",
+    "exit",
+    "quit",
+    "SystemExit",
+    "typer.echo",
+    "typer.Exit",
+    "sys.exit",
+    "sys.stdout.write",
+    "sys.stderr.write",
+}
 
 
 @cache
@@ -69,13 +79,13 @@ def passed_doors(file: Path) -> Iterator[str]:
     """Imports of another room's inside; every import is written in full."""
     own = file.relative_to(ROOT).with_suffix("").parts[:2]
     for node in ast.walk(tree(file)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            yield f"{said(file, node.lineno)}: a relative import"
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        names = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield f"{said(file, node.lineno)}: a relative import"
+            names = [node.module or "", *(f"{node.module}.{name}" for name in names)]
         for name in names:
             parts = name.split(".")
             if parts[0] not in STAGES or len(parts) < 3 or tuple(parts[:2]) == own:
@@ -98,10 +108,8 @@ def at_the_door(stage: str, room: str) -> frozenset[str]:
 
 def spoken(file: Path) -> Iterator[str]:
     for node in ast.walk(tree(file)):
-        call = ast.unparse(node.func) if isinstance(node, ast.Call) else None
-        raised = ast.unparse(node.exc) if isinstance(node, ast.Raise) and node.exc is not None else ""
-        if call in SPEAKS or raised.startswith("SystemExit"):
-            yield f"{said(file, node.lineno)}: {call or raised}"
+        if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in SPEAKS:
+            yield f"{said(file, node.lineno)}: {called}"
 
 
 def test_files_and_functions_are_short_or_say_why_not() -> None:

@@ -92,7 +92,7 @@ def test_no_text_touches_another_or_leaves_its_box(picture: ET.Element) -> None:
 def test_no_line_crosses_a_box_or_runs_along_another(picture: ET.Element) -> None:
     boxes = [_frame(rect) for rect in picture.iter(f"{SVG}rect") if rect.get("class") == "room"]
     pieces = [
-        (line.get("stroke"), min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+        (line.get("class"), min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
         for line in picture.iter(f"{SVG}polyline")
         for (x1, y1), (x2, y2) in _pieces(line.get("points", ""))
     ]
