@@ -5,20 +5,17 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from importlib.metadata import version
 
 import torch
 from torch import nn
 
-from featcache.options import ProfileOptions
-from featcache.records import Measurement, Profile
-
-if TYPE_CHECKING:
-    pass
 from featcache.devices import device_name, out_of_memory
+from featcache.options import ProfileOptions
 from featcache.profiling.latency import BUSY_RATIO, calmest_latency, latency_of, time_preprocessing
 from featcache.profiling.macs import count_macs
 from featcache.profiling.throughput import throughput
+from featcache.records import Measurement, Profile
 
 log = logging.getLogger("featcache")
 
@@ -48,16 +45,7 @@ def profile_model(
     others += [
         (p, network.to(device).eval(), n) for p, network in (variants or {}).items() for n in options.batch_sizes
     ]
-    measurements = [Measurement(precision, latency)]
-    for name, network, n in others:
-        try:
-            times, _, _ = calmest_latency(network, head, input_size, n, options, device)
-        except RuntimeError as error:
-            if n == 1 or not out_of_memory(error):
-                raise
-            log.warning("a batch of %d images (%s) does not fit the memory of %s: not measured", n, name, device)
-            continue
-        measurements.append(Measurement(name, latency_of(times.sum(axis=1), options.warmup, n)))
+    tried = [_measure(*other, head, input_size=input_size, options=options, device=device) for other in others]
     rate, fitted = throughput(nn.Sequential(backbone, head), input_size, throughput_batch_size, device)
     count = count_macs(nn.Sequential(backbone, head), input_size)
     return Profile(
@@ -69,7 +57,7 @@ def profile_model(
         preprocess_ms=time_preprocessing(preprocess),
         backbone_ms=latency_of(stages[:, 0], options.warmup, batch_size),
         head_ms=latency_of(stages[:, 1], options.warmup, batch_size),
-        measurements=tuple(measurements),
+        measurements=(Measurement(precision, latency), *(m for m in tried if m is not None)),
         throughput_batch_size=fitted,
         images_per_second=rate,
         macs=count.macs,
@@ -77,7 +65,7 @@ def profile_model(
         macs_by_operator=count.by_operator,
         other_flops_by_operator=count.other_flops,
         unmapped_operators=count.unmapped,
-        counter="fvcore " + _version("fvcore") + " with featcache's handlers",
+        counter=f"fvcore {version('fvcore')} with featcache's handlers",
         params_backbone=sum(p.numel() for p in backbone.parameters()),
         params_head=sum(p.numel() for p in head.parameters()),
         peak_memory_bytes=peak,
@@ -87,7 +75,22 @@ def profile_model(
     )
 
 
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
+def _measure(
+    name: str,
+    network: nn.Module,
+    images: int,
+    head: nn.Module,
+    *,
+    input_size: int,
+    options: ProfileOptions,
+    device: torch.device,
+) -> Measurement | None:
+    """The latency at another batch size or precision; None, and a warning, where that does not fit the memory."""
+    try:
+        times, _, _ = calmest_latency(network, head, input_size, images, options, device)
+    except RuntimeError as error:
+        if images == 1 or not out_of_memory(error):
+            raise
+        log.warning("a batch of %d images (%s) does not fit the memory of %s: not measured", images, name, device)
+        return None
+    return Measurement(name, latency_of(times.sum(axis=1), options.warmup, images))
