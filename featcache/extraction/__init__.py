@@ -1,6 +1,6 @@
 """Stage one: images to rows of features in the store, by one backbone or several side by side, and their profile."""
 
-from featcache.extraction.cost_estimate import CostEstimate, estimate_costs
+from featcache.extraction.cost_estimate import CostEstimate, check, estimate_costs
 from featcache.extraction.inference import Inference
 from featcache.extraction.one_backbone import Extraction, extract, extract_backbone, fill_store
 from featcache.extraction.row_extraction import decoded_blocks
@@ -14,6 +14,7 @@ __all__ = [
     "Indices",
     "Inference",
     "StoreRows",
+    "check",
     "decoded_blocks",
     "estimate_costs",
     "extract",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from featcache.backbones import Backbone, describe, find_source, load_backbone, resolve_dims
 from featcache.data import Decoder, Task, load_manifest
 from featcache.extraction.inference import Inference
-from featcache.options import Options
+from featcache.options import Options, as_options
 from featcache.records import SPLITS, Manifest
 from featcache.session import Session
 
@@ -39,12 +41,20 @@ class CostEstimate:
     notices: tuple[str, ...]
 
 
-def estimate_costs(options: Options, session: Session) -> list[CostEstimate]:
+def check(
+    options: Options | Mapping[str, Any] | str | Path, *, device: str | None = None, allow_custom: bool = False
+) -> list[CostEstimate]:
     """Validate `options` against the data and each backbone that they name, and say what a run from an empty cache
     would take of each; of several the head is the one on all their features.
 
-    Nothing is downloaded: the network is built with random weights, which cost the same. Raises what a run would.
+    Accepts an Options, a plain dict or the path of an options file. Nothing is downloaded: the network is built with
+    random weights, which cost the same. Raises what a run would.
     """
+    return estimate_costs(as_options(options), Session.begin(device, allow_custom=allow_custom))
+
+
+def estimate_costs(options: Options, session: Session) -> list[CostEstimate]:
+    """`check` within a session."""
     estimates = [_estimate(part, session) for part in options.parts]
     features = sum(one.features for one in estimates)
     model = options.model
