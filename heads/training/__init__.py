@@ -5,15 +5,13 @@ from heads.training.features import Features, load_features
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
 from heads.training.metrics import TOP_K, ImageOutcomes, confusion, in_top_k, outcome, per_class
-from heads.training.optimisers import BETAS, EPS
+from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.schedulers import rate_factor
 from heads.training.stacked_training import train_heads
 from heads.training.trained_head import EpochRow, TrainedHead, score
 
 __all__ = [
-    "BETAS",
-    "EPS",
     "TOP_K",
     "Draws",
     "EpochRow",
@@ -35,5 +33,6 @@ __all__ = [
     "score",
     "summarise",
     "threshold",
+    "torch_optimiser",
     "train_heads",
 ]
