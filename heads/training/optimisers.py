@@ -6,7 +6,7 @@ give, in `featcache/options/training_options.py`: stage one cannot import this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ def _adam(kernel: Callable[..., None]) -> Callable[[StackSlices], None]:
     return update
 
 
-OPTIMISERS: Mapping[str, Optimiser] = {
+OPTIMISERS: dict[str, Optimiser] = {
     "adamw": Optimiser(
         update=_adam(torch._fused_adamw_),
         end_to_end=lambda groups, t: torch.optim.AdamW(groups, t.learning_rate, BETAS, EPS, t.weight_decay, fused=True),

@@ -7,12 +7,12 @@ give, in `featcache/options/training_options.py`: stage one cannot import this.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from featcache.options import TrainingOptions
 
 # From the share of the epochs after the warm-up that is done, 0 to below 1, to the factor.
-SCHEDULERS: Mapping[str, Callable[[float], float]] = {
+SCHEDULERS: dict[str, Callable[[float], float]] = {
     "none": lambda _: 1.0,
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),  # Loshchilov and Hutter 2017, one period down to zero
     "step": lambda done: 0.1 ** ((done >= 0.5) + (done >= 0.75)),
