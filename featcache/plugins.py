@@ -24,11 +24,28 @@ def with_plugins(group: str, built_in: Mapping[str, T], kind: type[T]) -> dict[s
 
     Raises PluginError for one that has a built-in name, cannot be imported, or is no `kind`.
     """
-    found = dict(built_in)
+    brought = _brought(group, built_in)
+    return {**built_in, **{name: _load(entry, group, kind) for name, entry in brought.items()}}
+
+
+def one_with_plugins(group: str, name: str, built_in: Mapping[str, T], kind: type[T]) -> T:
+    """The entry `name`: a `built_in` one, or that of an installed package in `group`, which alone is imported.
+
+    Raises PluginError as `with_plugins` does, of entry points with this name; KeyError where there is none.
+    """
+    brought = _brought(group, built_in, name)
+    return built_in[name] if name in built_in else _load(brought[name], group, kind)
+
+
+def _brought(group: str, built_in: Mapping[str, T], name: str | None = None) -> dict[str, EntryPoint]:
+    """The entry points of installed packages by name, all or those called `name`; nothing is imported yet."""
+    found: dict[str, EntryPoint] = {}
     for entry in sorted(entry_points(group=group), key=lambda e: e.name):
-        if entry.name in found:
+        if name not in (None, entry.name):
+            continue
+        if entry.name in built_in or entry.name in found:
             raise PluginError(f"{_who(entry, group)}: the name is taken. Give the entry point another one.")
-        found[entry.name] = _load(entry, group, kind)
+        found[entry.name] = entry
     return found
 
 

@@ -18,6 +18,7 @@ from featcache.options.data_options import DataOptions
 from featcache.options.faults import known_keys, nearest_key
 from featcache.options.json_files import read_json
 from featcache.options.json_schema import options_schema
+from featcache.options.known_names import OneOf, listed
 from featcache.options.loading import (
     as_options,
     config_files,
@@ -41,6 +42,7 @@ __all__ = [
     "DataOptions",
     "HorizontalFlip",
     "ModelOptions",
+    "OneOf",
     "Options",
     "ProfileOptions",
     "RandomCrop",
@@ -53,6 +55,7 @@ __all__ = [
     "as_options",
     "config_files",
     "known_keys",
+    "listed",
     "load_base_config",
     "load_options",
     "nearest_key",

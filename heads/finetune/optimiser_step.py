@@ -16,9 +16,8 @@ from torchvision.transforms import v2
 from featcache.data import normalise
 from featcache.devices import out_of_memory
 from featcache.errors import WorkError
-from featcache.options import TrainingOptions
 from heads.finetune.run_setup import RunSetup
-from heads.training import BETAS, EPS
+from heads.training import torch_optimiser
 
 
 class OptimiserStep:
@@ -28,7 +27,7 @@ class OptimiserStep:
     def __init__(self, setup: RunSetup, groups: Sequence[Sequence[nn.Parameter]]) -> None:
         self._job = setup
         self._groups = groups
-        self._optimizer = _optimizer(setup.training, groups)
+        self._optimizer = torch_optimiser(setup.training, groups)
         self._scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.training.precision == "float16")
         self.batch = min(setup.options.data.batch_size * setup.training.accumulate, len(setup.dataset.train))
 
@@ -126,15 +125,3 @@ def _lone_value(error: ValueError, backbone: str) -> Exception:
 def _unsynced(model: nn.Module, more: bool) -> AbstractContextManager[object]:
     """Processes exchange gradients once, after the last piece."""
     return model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext()
-
-
-def _optimizer(training: TrainingOptions, groups: Sequence[Sequence[nn.Parameter]]) -> torch.optim.Optimizer:
-    every = [{"params": list(group)} for group in groups]
-    rate, decay = training.learning_rate, training.weight_decay
-    match training.optimizer:
-        case "sgd":
-            return torch.optim.SGD(every, rate, training.momentum, weight_decay=decay, fused=True)
-        case "adam":
-            return torch.optim.Adam(every, rate, BETAS, EPS, decay, fused=True)
-        case _:
-            return torch.optim.AdamW(every, rate, BETAS, EPS, decay, fused=True)

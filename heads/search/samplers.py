@@ -1,35 +1,106 @@
-"""Samplers by name."""
+"""Samplers by name: what a sweep searches in, an Optuna sampler out.
+
+An entry of SAMPLERS is all there is to a sampler. Installed packages bring more, by an entry point in the group
+`featcache.samplers` whose object is a Sampler.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
-from heads.search.search_space import Space
+from featcache.plugins import one_with_plugins, plugin_names
 from heads.search.spsa import SPSASampler
-from heads.search.sweep_options import SweepOptions
+
+GROUP = "featcache.samplers"
 
 
-def make_sampler(sweep: SweepOptions, space: Space, start: Mapping[str, Any], finished: int) -> BaseSampler:
-    """The sampler that a sweep names. Its random numbers depend on how many trials are finished: a sweep that goes on
-    must not draw what it drew before. `start` is where the base options lie, for those that climb from a point."""
-    seed = (sweep.seed + 1_000_003 * finished) % 2**31
+@dataclass(frozen=True)
+class SamplerSetup:
+    """What a sampler may be made from."""
+
+    distributions: Mapping[str, BaseDistribution]  # of each option that is searched
+    start: Mapping[str, Any]  # where the base options lie in the ranges, for those that climb from a point
+    batch: int  # trials that are asked for before any of them is told
+    seed: int  # of the sweep, the same whenever it goes on
+    finished: int  # trials, of earlier calls
+
+    @property
+    def fresh_seed(self) -> int:
+        """A seed for this call: a sweep that goes on must not draw what it drew before."""
+        return (self.seed + 1_000_003 * self.finished) % 2**31
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A way to choose trials. What it has learned must follow from the study's trials: a sweep may be stopped."""
+
+    meaning: str  # one line: how it chooses
+    make: Callable[[SamplerSetup], BaseSampler]
+    several_objectives: bool = True  # False: it follows one
+    grid: bool = False  # the study lays down every point, each once; ranges need `points` or `step`
+    most_combinations: int | None = None  # of choices, where it climbs for each combination of them on its own
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "grid": Sampler(
+        meaning="every combination of choices and points, the last option varying fastest",
+        make=lambda setup: optuna.samplers.RandomSampler(setup.fresh_seed),  # with nothing left to draw
+        grid=True,
+    ),
+    "random": Sampler(
+        meaning="at random, each trial on its own",
+        make=lambda setup: optuna.samplers.RandomSampler(setup.fresh_seed),
+    ),
+    "tpe": Sampler(
+        meaning="where good trials are dense and poor ones are not (tree-structured Parzen estimator)",
+        make=lambda setup: optuna.samplers.TPESampler(seed=setup.fresh_seed, constant_liar=True),
+    ),
+    "cmaes": Sampler(
+        meaning="from a normal distribution that moves and stretches towards good trials; choices at random",
+        make=lambda setup: optuna.samplers.CmaEsSampler(seed=setup.fresh_seed, warn_independent_sampling=False),
+        several_objectives=False,
+    ),
+    "gp": Sampler(
+        meaning="where a Gaussian process expects to gain most; for few and costly trials",
+        make=lambda setup: optuna.samplers.GPSampler(seed=setup.fresh_seed),
+    ),
+    "nsga2": Sampler(
+        meaning="a population whose best trials are crossed and mutated; made for several objectives",
+        make=lambda setup: optuna.samplers.NSGAIISampler(
+            population_size=min(50, setup.batch * 2), seed=setup.fresh_seed
+        ),
+    ),
+    "spsa": Sampler(
+        meaning="up a gradient that two trials estimate, from where the base options lie; choices by turns",
+        make=lambda setup: SPSASampler(setup.distributions, setup.start, setup.seed),
+        several_objectives=False,
+        most_combinations=1_000,
+    ),
+}
+
+
+def sampler_names() -> tuple[str, ...]:
+    """Every name that a sweep may give, those of installed packages last; nothing of theirs is imported."""
+    return (*SAMPLERS, *plugin_names(GROUP))
+
+
+def find_sampler(name: str) -> Sampler:
+    """The sampler of one of `sampler_names`; an installed package is imported where the name is one of its own.
+
+    Raises PluginError where that fails.
+    """
+    return one_with_plugins(GROUP, name, SAMPLERS, Sampler)
+
+
+def make_sampler(name: str, setup: SamplerSetup) -> BaseSampler:
+    """Optuna's sampler of this name, ready to be asked for trials."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match sweep.sampler:
-            case "grid" | "random":  # a grid's points are laid down by the study, with nothing left to draw
-                return optuna.samplers.RandomSampler(seed)
-            case "tpe":
-                return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-            case "gp":
-                return optuna.samplers.GPSampler(seed=seed)
-            case "nsga2":
-                return optuna.samplers.NSGAIISampler(population_size=min(50, sweep.batch * 2), seed=seed)
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-            case "spsa":
-                return SPSASampler(space.distributions, start, sweep.seed)
+        return find_sampler(name).make(setup)

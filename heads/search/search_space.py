@@ -1,4 +1,4 @@
-"""The search space: what Optuna draws, and the options that it means."""
+"""A sweep and its base options in, what Optuna draws from out; and what was drawn in, the options of a trial out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from optuna.distributions import (
 
 from featcache.errors import OptionsError
 from featcache.options import Options, known_keys, nearest_key, parse_options, put
+from heads.search.samplers import find_sampler
 from heads.search.sweep_options import Range, SweepOptions
 
 NOT_SEARCHED = {
@@ -31,8 +32,7 @@ NOT_SEARCHED = {
         "trials on other validation images do not compare",
     ),
 }
-HIGHEST_GRID = 100_000  # points
-MOST_TURNS = 1_000  # combinations of choices that take turns in spsa
+MAX_GRID_POINTS = 100_000
 _JSON_BEGINS = {"[", "{", '"'}  # of a choice that is kept as JSON
 
 
@@ -42,7 +42,7 @@ class Space:
 
     base: dict[str, Any]
     distributions: dict[str, BaseDistribution]
-    grid: dict[str, list[Any]]  # of every key the values of a grid, where the sampler is one
+    grid: dict[str, list[Any]]  # the values of every option that a grid is made of, where the sampler lays one down
 
     def options(self, params: Mapping[str, Any]) -> Options:
         """The options of a trial; raises OptionsError when they contradict each other."""
@@ -102,15 +102,23 @@ def make_space(sweep: SweepOptions, base: Mapping[str, Any]) -> Space:
                 distributions[key], grid[key] = _distribution(domain, whole)
     if faults:
         raise OptionsError(f"{sweep.name}: {'; '.join(faults)}.")
-    if sweep.sampler == "grid" and (size := math.prod(map(len, grid.values()))) > HIGHEST_GRID:
-        raise OptionsError(f"{sweep.name}: the grid has {size} points, more than {HIGHEST_GRID}. Take fewer values.")
-    turns = math.prod(len(d.choices) for d in distributions.values() if isinstance(d, CategoricalDistribution))
-    if sweep.sampler == "spsa" and turns > MOST_TURNS:
-        raise OptionsError(
-            f"{sweep.name}: spsa climbs for each combination of choices on its own, and there are {turns}, more than "
-            f"{MOST_TURNS}. Take fewer choices, or tpe."
-        )
+    _require_searchable(sweep, distributions, grid)
     return Space(document, distributions, grid)
+
+
+def _require_searchable(
+    sweep: SweepOptions, distributions: Mapping[str, BaseDistribution], grid: Mapping[str, Sequence[Any]]
+) -> None:
+    """Raise OptionsError where the space is more than the sampler can go through."""
+    sampler = find_sampler(sweep.sampler)
+    if sampler.grid and (size := math.prod(map(len, grid.values()))) > MAX_GRID_POINTS:
+        raise OptionsError(f"{sweep.name}: the grid has {size} points, more than {MAX_GRID_POINTS}. Take fewer values.")
+    chosen = math.prod(len(d.choices) for d in distributions.values() if isinstance(d, CategoricalDistribution))
+    if sampler.most_combinations is not None and chosen > sampler.most_combinations:
+        raise OptionsError(
+            f"{sweep.name}: {sweep.sampler} climbs for each combination of choices on its own, and there are {chosen}, "
+            f"more than {sampler.most_combinations}. Take fewer choices, or tpe."
+        )
 
 
 def _fault(document: Mapping[str, Any], key: str, value: Any, sweep: SweepOptions) -> str | None:

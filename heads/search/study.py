@@ -1,4 +1,4 @@
-"""The study of a sweep: trials are asked for in memory, and stored when they are finished.
+"""The study of a sweep: what was told of trials in, the next trials out; in memory, and stored when finished.
 
 A sampler reads every trial again and again, which a database answers in tens of milliseconds and memory in one. So the
 storage only ever gets what is over: it holds no trial that a killed process left running, and a sweep that goes on
@@ -24,9 +24,11 @@ from featcache.errors import OptionsError, RunError
 from featcache.extraction import CachedFeatures
 from featcache.options import Options
 from featcache.records import digest
-from heads.search.objectives import MAXIMISED, Figures
+from heads.search.objectives import OBJECTIVES
+from heads.search.samplers import find_sampler
 from heads.search.search_space import Space
 from heads.search.sweep_options import SweepOptions
+from heads.search.trial_figures import Figures
 
 IDENTITY = "featcache:sweep"
 SEEN = "featcache:seen"
@@ -39,8 +41,10 @@ class SweepStudy:
     def __init__(self, sweep: SweepOptions, space: Space, base: Options, folder: Path, data: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._sweep, self._space = sweep, space
+        self._objectives = [OBJECTIVES[name] for name in sweep.objectives]
+        self._lays_grid = find_sampler(sweep.sampler).grid
         self._directions = [
-            StudyDirection.MAXIMIZE if o in MAXIMISED else StudyDirection.MINIMIZE for o in sweep.objectives
+            StudyDirection.MAXIMIZE if one.maximise else StudyDirection.MINIMIZE for one in self._objectives
         ]
         url = sweep.storage or f"sqlite:///{(folder / 'study.db').absolute()}"
         try:
@@ -75,7 +79,7 @@ class SweepStudy:
         )
         key = digest([model, data, stage_one.training.precision])[:16]
         seen: list[Any] = [cached.identities()]
-        if "latency_ms" in self._sweep.objectives:
+        if any(one.measured for one in self._objectives):
             seen += [cached.profile.device, cached.profile.latency_ms.batch_size]
         known = dict(self._stored.user_attrs.get(SEEN, {}))
         if known.setdefault(key, digest(seen)) != digest(seen):
@@ -99,7 +103,7 @@ class SweepStudy:
 
     def ask(self, count: int) -> list[Trial]:
         """The next trials; of a grid its next points."""
-        if self._sweep.sampler == "grid":
+        if self._lays_grid:
             tried = {_key(t.params) for t in self._live.get_trials(deepcopy=False)}
             ahead = (p for p in self._space.points() if _key(p) not in tried)
             for point in itertools.islice(ahead, count):
@@ -110,7 +114,7 @@ class SweepStudy:
         """Tell of an epoch of a trial; whether it is hopeless."""
         if len(self._directions) > 1 or self._sweep.pruner == "none":
             return False
-        trial.report(figures.value(self._sweep.objectives[0]), epoch)
+        trial.report(self._objectives[0].value(figures), epoch)
         return trial.should_prune()
 
     def tell(self, trial: Trial, figures: Figures | None, pruned: bool, attributes: Mapping[str, Any]) -> None:
@@ -122,7 +126,7 @@ class SweepStudy:
         elif figures is None:
             self._live.tell(trial, state=TrialState.FAIL)
         else:
-            self._live.tell(trial, [figures.value(o) for o in self._sweep.objectives])
+            self._live.tell(trial, [one.value(figures) for one in self._objectives])
         self._stored.add_trial(self._live.get_trials(deepcopy=False)[trial.number])
 
     def importances(self) -> dict[str, float]:

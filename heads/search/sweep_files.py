@@ -1,4 +1,4 @@
-"""What a sweep leaves behind, to read and to go on with."""
+"""The trials of a sweep in, the files of its folder out: to read, and to go on with."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from featcache.atomic import make_folder, write_text
-from heads.search.objectives import MAXIMISED
+from heads.search.objectives import OBJECTIVES
 from heads.search.search_space import Space
 from heads.search.sweep_options import SweepOptions
+from heads.search.trial_figures import Figures
 
-FIGURES = (
-    *("val_top1", "val_top1_low", "val_top1_high", "val_top1_std", "val_top3", "val_loss"),
-    *("latency_ms", "macs", "params", "outcomes"),
-)
+FIGURES = tuple(field.name for field in fields(Figures))
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -51,7 +50,7 @@ def write_history(file: Path, sweep: SweepOptions, trials: Sequence[FrozenTrial]
         for objective, value in zip(sweep.objectives, trial.values or [], strict=False):
             if trial.state != TrialState.COMPLETE:
                 continue
-            pick = max if objective in MAXIMISED else min
+            pick = max if OBJECTIVES[objective].maximise else min
             best[objective] = pick(best.get(objective, value), value)
         rows.append({"trial": trial.number, **{f"best_{o}": v for o, v in best.items()}})
     write_text(file, _table(["trial", *(f"best_{o}" for o in sweep.objectives)], rows))
@@ -75,9 +74,26 @@ def write_best(folder: Path, sweep: SweepOptions, space: Space, best: Sequence[F
     return written
 
 
-def write_document(file: Path, value: Mapping[str, Any]) -> None:
-    """A JSON object, whole or as it was."""
-    write_text(file, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_summary(
+    file: Path,
+    sweep: SweepOptions,
+    space: Space,
+    best: Sequence[FrozenTrial],
+    *,
+    data: str,
+    importances: Mapping[str, float],
+    seconds: Mapping[str, float],
+) -> None:
+    """sweep.json: the sweep, its best trials, the fingerprint of the images they saw, and where the time went."""
+    document = {
+        "options": {**sweep.model_dump(mode="json"), "base": space.base},
+        "best": [{"trial": t.number, "options": t.params, "values": t.values, **t.user_attrs} for t in best],
+        "data": data,
+        "directions": ["maximize" if OBJECTIVES[o].maximise else "minimize" for o in sweep.objectives],
+        "importances": importances,
+        "seconds_of_the_last_call": seconds,
+    }
+    write_text(file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

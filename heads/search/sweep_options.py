@@ -1,4 +1,4 @@
-"""What a user may write in a sweep: the base options, what is searched in which range, and how."""
+"""A sweep's file in, checked options of the search out: around which base, in which ranges, how, for what."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from featcache.errors import OptionsError
-from featcache.options import plain_name, read_json
+from featcache.options import OneOf, listed, plain_name, read_json
+from heads.search.objectives import OBJECTIVES
+from heads.search.samplers import SAMPLERS, find_sampler, sampler_names
 
-Objective = Literal["val_top1", "val_top3", "val_loss", "latency_ms", "macs", "params"]
-Sampler = Literal["grid", "random", "tpe", "cmaes", "gp", "nsga2", "spsa"]
-SINGLE_OBJECTIVE: tuple[Sampler, ...] = ("cmaes", "spsa")
+SamplerName = Annotated[str, OneOf(sampler_names)]
+ObjectiveName = Annotated[str, OneOf(lambda: tuple(OBJECTIVES))]
 
 
 class _Section(BaseModel):
@@ -63,7 +64,7 @@ Domain = Annotated[
     _either('a list of choices, or a range such as {"low": 1e-5, "high": 1e-2, "log": true}'),
 ]
 Objectives = Annotated[
-    Annotated[Objective, Tag("one")] | Annotated[list[Objective], Field(min_length=1), Tag("several")],
+    Annotated[ObjectiveName, Tag("one")] | Annotated[list[ObjectiveName], Field(min_length=1), Tag("several")],
     _either("an objective, or a list of them"),
 ]
 
@@ -77,7 +78,7 @@ class SweepOptions(_Section):
     """The options that trials change: a file (looked for here, then beside the sweep's file), or the options."""
     space: Annotated[dict[str, Domain], Field(min_length=1)]
     """`section.key` of any option -> the list of its choices, or a range."""
-    sampler: Sampler = "tpe"
+    sampler: SamplerName = "tpe"
     """How trials are chosen; spsa and cmaes search ranges, one objective, and draw choices by turns or at random."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """How many in all; null: 100, or the whole grid."""
@@ -101,22 +102,24 @@ class SweepOptions(_Section):
             plain_name(f"{self.name}-best", "name")
         if len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objective names one twice: {list(self.objectives)}")
-        if len(self.objectives) > 1 and self.sampler in SINGLE_OBJECTIVE:
-            raise ValueError(f"sampler {self.sampler} follows one objective: take tpe, nsga2, gp, random or grid")
+        sampler = find_sampler(self.sampler)
+        if len(self.objectives) > 1 and not sampler.several_objectives:
+            others = listed([name for name, one in SAMPLERS.items() if one.several_objectives])
+            raise ValueError(f"sampler {self.sampler} follows one objective: take {others}")
         for key, domain in self.space.items():
             if isinstance(domain, list):
                 if not domain:
                     raise ValueError(f"space: {key} has no choices")
                 if any(_same(a, b) for i, a in enumerate(domain) for b in domain[:i]):
                     raise ValueError(f"space: {key} names a choice twice")
-            elif self.sampler == "grid" and domain.points is None and domain.step is None:
+            elif sampler.grid and domain.points is None and domain.step is None:
                 raise ValueError(f"space: {key} is a range, and a grid needs its points: add points or step")
-            elif self.sampler != "grid" and domain.points is not None:
+            elif not sampler.grid and domain.points is not None:
                 raise ValueError(f"space: {key} has points, which only a grid takes")
         return self
 
     @property
-    def objectives(self) -> tuple[Objective, ...]:
+    def objectives(self) -> tuple[str, ...]:
         """One or several."""
         return tuple(self.objective) if isinstance(self.objective, list) else (self.objective,)
 
@@ -160,7 +163,7 @@ def _faults(error: ValidationError) -> Sequence[str]:
         place = [str(p) for p in fault["loc"] if p not in TAGS]
         key = ".".join(place)
         if fault["type"] == "value_error":
-            said = str(fault["ctx"]["error"])
+            said = str(fault["ctx"]["error"]).removesuffix(".")
             faults.append(f"{key}: {said}" if key else said)
         elif fault["type"] == "extra_forbidden":
             faults.append(f"unknown key {key!r} (known here: {', '.join(_known(place))})")

@@ -1,4 +1,5 @@
-"""A batch of trials becomes stacks of heads: one for all that share a backbone's features and a batch size."""
+"""The options of a batch of trials in, their figures out: heads that share a backbone's features and a batch size
+train as one stack."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from featcache.backbones import resolve_dims
 from featcache.errors import FeatcacheError, WorkError
@@ -15,7 +15,7 @@ from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options
 from featcache.records import digest
 from featcache.session import Session
-from heads.search.objectives import Figures, Seen, figures
+from heads.search.trial_figures import Figures, HeadFigures, costs, figures
 from heads.training import EpochRow, Features, HeadSpec, TrainedHead, load_features, run_heads, train_heads
 
 log = logging.getLogger("featcache")
@@ -211,16 +211,10 @@ class _Watcher:
         return result.pruned_at is not None
 
 
-def _figures(stage: _Stage, dims: tuple[int, ...], heads: Sequence[TrainedHead], rows: Sequence[EpochRow]) -> Figures:
-    folds, profile = stage.features.folds, stage.cached.profile
-    weights = sum(a * b for a, b in pairwise(dims))
-    own_dims = stage.cached.dims
-    return figures(
-        [
-            Seen(h.seed, len(folds[h.fold].val), r.val_top1, r.val_top3, r.val_loss)
-            for h, r in zip(heads, rows, strict=True)
-        ],
-        latency_ms=profile.latency_ms.mean,
-        macs=profile.macs - sum(a * b for a, b in pairwise(own_dims)) + weights,
-        params=profile.params_backbone + weights + sum(dims[1:]),
-    )
+def _figures(stage: _Stage, dims: tuple[int, ...], heads: Sequence[TrainedHead], epochs: Sequence[EpochRow]) -> Figures:
+    """The figures of a trial whose heads reached these epochs."""
+    folds = stage.features.folds
+    reached = [
+        HeadFigures(head.seed, len(folds[head.fold].val), epoch) for head, epoch in zip(heads, epochs, strict=True)
+    ]
+    return figures(reached, costs(stage.cached.profile, stage.cached.dims, dims))

@@ -16,15 +16,13 @@ from heads.training.metrics import (
     outcome,
     per_class,
 )
-from heads.training.optimisers import BETAS, EPS
+from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.schedulers import rate_factor
 from heads.training.stacked_training import train_heads
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
 
 __all__ = [
-    "BETAS",
-    "EPS",
     "METRICS",
     "TOP_K",
     "Draws",
@@ -51,5 +49,6 @@ __all__ = [
     "score",
     "summarise",
     "threshold",
+    "torch_optimiser",
     "train_heads",
 ]

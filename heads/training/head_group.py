@@ -16,8 +16,8 @@ from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack
 from heads.training.metrics import metrics
-from heads.training.optimisers import StackOptimiser
 from heads.training.random_draws import Draws, scale, threshold
+from heads.training.stack_optimiser import StackOptimiser
 
 EVALUATION_FLOATS = 1 << 25  # features and hidden values of an evaluation, held at once
 

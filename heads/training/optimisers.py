@@ -1,124 +1,104 @@
-"""The update of K heads in a stack, each with its own optimiser, learning rate and weight decay.
+"""Optimisers by name: options in, the update of heads in a stack or a `torch.optim.Optimizer` out.
 
-The kernels are those behind `torch.optim.AdamW(fused=True)` and its like, called on slices of the stack: one pass over
-weights, gradients and state for each group of heads that share everything, and no bookkeeping for each parameter.
+An entry of OPTIMISERS is all there is to an optimiser. Its name also stands among those that `training.optimizer` may
+give, in `featcache/options/training_options.py`: stage one cannot import this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featcache.options import TrainingOptions
-from heads.training.head_stack import HeadStack
-from heads.training.schedulers import rate_factor
+
+ParameterGroups = list[dict[str, Any]]  # as torch.optim takes them
 
 BETAS = (0.9, 0.999)  # PyTorch's defaults, of adam and adamw
-
-
 EPS = 1e-8
 
 
 @dataclass
-class _Group:
-    """Heads that one kernel call can update: the slices of the stack, and what they share."""
+class StackSlices:
+    """Heads of a stack that one kernel call can update: slices of its tensors, and the options that they share."""
 
     training: TrainingOptions
-    rate: Tensor
+    rate: Tensor  # [], of this epoch
     params: list[Tensor]
     grads: list[Tensor]
-    first: list[Tensor]  # mean of gradients; of sgd: the momentum buffer
-    second: list[Tensor]  # mean of squared gradients
-    steps: list[Tensor]
+    first: list[Tensor]  # moments, zeros at first: the mean of gradients; of sgd the momentum buffer
+    second: list[Tensor]  # the mean of squared gradients
+    steps: list[Tensor]  # how many updates there were, this one included
 
 
-class StackOptimiser:
-    """Optimiser state of a stack."""
+@dataclass(frozen=True)
+class Optimiser:
+    """An optimiser, for heads in a stack and for end-to-end training: both must take the same step."""
 
-    def __init__(self, stack: HeadStack, trainings: Sequence[TrainingOptions]) -> None:
-        self.stack = stack
-        self.trainings = list(trainings)
-        self.step_count = torch.zeros((), device=stack.values[0].device)
-        self._first = [torch.zeros_like(v) for v in stack.values]
-        self._second = [torch.zeros_like(v) for v in stack.values]
-        self._groups = self._grouped()
-
-    def begin(self, epoch: int) -> None:
-        """Set every head's learning rate for an epoch."""
-        for group in self._groups:
-            group.rate.fill_(group.training.learning_rate * rate_factor(group.training, epoch))
-
-    def step(self) -> None:
-        """Update every head from its gradients."""
-        self.step_count.add_(1)
-        for group in self._groups:
-            _update(group)
-
-    def select(self, heads: Tensor) -> None:
-        """Keep these heads only; the stack has done so already."""
-        self.trainings = [self.trainings[k] for k in heads.tolist()]
-        self._first = [t[heads] for t in self._first]
-        self._second = [t[heads] for t in self._second]
-        self._groups = self._grouped()
-
-    def _grouped(self) -> list[_Group]:
-        members: dict[tuple[object, ...], list[int]] = {}
-        for k, t in enumerate(self.trainings):
-            key = (t.optimizer, t.learning_rate, t.weight_decay, t.momentum, t.scheduler, t.warmup_epochs, t.epochs)
-            members.setdefault(key, []).append(k)
-        return [self._group(heads) for heads in members.values()]
-
-    def _group(self, heads: Sequence[int]) -> _Group:
-        # Slices of one head even where the group is the whole stack: the kernel rounds the last few numbers of a tensor
-        # another way than the rest, so on whole stacks a head's update would depend on its place among others.
-        def slices(tensors: Sequence[Tensor]) -> list[Tensor]:
-            return [t[k] for k in heads for t in tensors]
-
-        params = slices(self.stack.values)
-        return _Group(
-            training=self.trainings[heads[0]],
-            rate=torch.zeros((), device=self.step_count.device),
-            params=params,
-            grads=slices(self.stack.grads),
-            first=slices(self._first),
-            second=slices(self._second),
-            steps=[self.step_count] * len(params),
-        )
+    update: Callable[[StackSlices], None]  # heads in place, from their gradients, by a fused kernel of PyTorch's
+    end_to_end: Callable[[ParameterGroups, TrainingOptions], torch.optim.Optimizer]
 
 
-def _update(group: _Group) -> None:
-    training = group.training
-    if training.optimizer == "sgd":
-        torch._fused_sgd_(
-            group.params,
-            group.grads,
-            # Zeros at first: momentum x 0 + gradient is what a fresh buffer starts with.
-            group.first if training.momentum else [],
-            weight_decay=training.weight_decay,
-            momentum=training.momentum,
-            lr=group.rate,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-            is_first_step=False,
-        )
-        return
-    kernel = torch._fused_adamw_ if training.optimizer == "adamw" else torch._fused_adam_
-    kernel(
-        group.params,
-        group.grads,
-        group.first,
-        group.second,
-        [],
-        group.steps,
-        lr=group.rate,
-        beta1=BETAS[0],
-        beta2=BETAS[1],
-        weight_decay=training.weight_decay,
-        eps=EPS,
-        amsgrad=False,
+def torch_optimiser(training: TrainingOptions, groups: Sequence[Sequence[nn.Parameter]]) -> torch.optim.Optimizer:
+    """Options and the parameters of each group in, PyTorch's own optimiser of them out: for end-to-end training."""
+    return OPTIMISERS[training.optimizer].end_to_end([{"params": list(group)} for group in groups], training)
+
+
+def _sgd(heads: StackSlices) -> None:
+    torch._fused_sgd_(
+        heads.params,
+        heads.grads,
+        # Zeros at first: momentum x 0 + gradient is what a fresh buffer starts with.
+        heads.first if heads.training.momentum else [],
+        weight_decay=heads.training.weight_decay,
+        momentum=heads.training.momentum,
+        lr=heads.rate,
+        dampening=0.0,
+        nesterov=False,
         maximize=False,
+        is_first_step=False,
     )
+
+
+def _adam(kernel: Callable[..., None]) -> Callable[[StackSlices], None]:
+    """The update by Adam's kernel, or by AdamW's: they differ in what weight decay does."""
+
+    def update(heads: StackSlices) -> None:
+        kernel(
+            heads.params,
+            heads.grads,
+            heads.first,
+            heads.second,
+            [],
+            heads.steps,
+            lr=heads.rate,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            weight_decay=heads.training.weight_decay,
+            eps=EPS,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    return update
+
+
+OPTIMISERS: dict[str, Optimiser] = {
+    "adamw": Optimiser(
+        update=_adam(torch._fused_adamw_),
+        end_to_end=lambda groups, t: torch.optim.AdamW(groups, t.learning_rate, BETAS, EPS, t.weight_decay, fused=True),
+    ),
+    "adam": Optimiser(
+        update=_adam(torch._fused_adam_),
+        end_to_end=lambda groups, t: torch.optim.Adam(groups, t.learning_rate, BETAS, EPS, t.weight_decay, fused=True),
+    ),
+    "sgd": Optimiser(
+        update=_sgd,
+        end_to_end=lambda groups, t: torch.optim.SGD(
+            groups, t.learning_rate, t.momentum, weight_decay=t.weight_decay, fused=True
+        ),
+    ),
+}

@@ -1,6 +1,6 @@
 """docs/reference.md from the registries of the code: what can be written, asked for, and read.
 
-    python tests/reference/write_reference.py [--check]
+python tests/reference/write_reference.py [--check]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from heads.report.figures import FIGURES
 from typer.main import get_command
 
 from featcache.app.main import app
@@ -18,7 +19,6 @@ from featcache.audit.findings import FINDINGS
 from featcache.options import options_schema
 from featcache.separability.measures import MEASURES
 from heads.leaderboard.columns import columns
-from heads.report.figures import FIGURES
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SAMPLERS
 from heads.training.metrics import METRICS
@@ -65,7 +65,12 @@ def _options(schema: dict[str, Any]) -> list[str]:
         assert found is not None
         lines += [f"### {section}", "", found.get("description", ""), ""]
         rows = [
-            (f"`{section}.{key}`", _kind(schema, value), _default(value, key in found.get("required", ())), _said(value))
+            (
+                f"`{section}.{key}`",
+                _kind(schema, value),
+                _default(value, key in found.get("required", ())),
+                _said(value),
+            )
             for key, value in found["properties"].items()
         ]
         lines += [*_table(("option", "takes", "default", "meaning"), rows), ""]
@@ -89,7 +94,9 @@ def _entries() -> list[str]:
     """The registries, a table each."""
     return [
         *_named("Metrics", "featcache.metrics", [(m.name, m.title, m.meaning) for m in METRICS.values()]),
-        *_named("Measures of separability", "featcache.measures", [(m.name, m.title, m.meaning) for m in MEASURES.values()]),
+        *_named(
+            "Measures of separability", "featcache.measures", [(m.name, m.title, m.meaning) for m in MEASURES.values()]
+        ),
         *_named("Samplers", "featcache.samplers", [(n, s.meaning) for n, s in SAMPLERS.items()]),
         *_named("Objectives", "", [(n, o.meaning) for n, o in OBJECTIVES.items()]),
         *_named("Figures of the report", "", [(f.name, f.title) for f in FIGURES]),
@@ -125,7 +132,9 @@ def _kind(schema: dict[str, Any], value: dict[str, Any]) -> str:
         return "object"
     if value.get("type") == "array":
         return "list"
-    return {"null": "null", "boolean": "true or false", "string": "text"}.get(value.get("type", ""), value.get("type", "any"))
+    return {"null": "null", "boolean": "true or false", "string": "text"}.get(
+        value.get("type", ""), value.get("type", "any")
+    )
 
 
 def _default(value: dict[str, Any], required: bool) -> str:

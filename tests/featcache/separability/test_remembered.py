@@ -19,9 +19,9 @@ from featcache.extraction.one_backbone import extract
 from featcache.options.loading import parse_options
 from featcache.records import ImageRecord
 from featcache.separability import LabelledFeatures, measure
+from featcache.separability.measures import MEASURES
 from heads import train_model
 from heads.leaderboard.board import write_leaderboard
-from featcache.separability.measures import MEASURES
 from heads.leaderboard.ranking import leaderboard
 from heads.runs.predictions import load_probe
 from heads.runs.run import Run, finished_runs

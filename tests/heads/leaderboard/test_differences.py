@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import save_run
 
+from featcache.separability.measures import MEASURES
 from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.compared_run import Difference
-from featcache.separability.measures import MEASURES
 from heads.leaderboard.ranking import leaderboard
 from heads.runs.run import finished_runs
 

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
+from conftest import TINY, write_digits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heads.search.objectives import Figures, Seen, figures
+from heads.report.charts_sweep import best_so_far
+from heads.report.sweep_results import load_sweeps
+from heads.search import SweepOptions, run_sweep, sweep_schema
+from heads.search.objectives import OBJECTIVES, Objective
+from heads.search.trial_figures import Costs, Figures, HeadFigures, figures
+from heads.training import EpochRow
+
+
+def head(seed: int, images: int, top1: float, top3: float, loss: float) -> HeadFigures:
+    return HeadFigures(seed, images, EpochRow(0, 0.0, 0.0, loss, top1, top3, 0.0, 0.0))
+
+
+def value(of: Figures, objective: str) -> float:
+    return OBJECTIVES[objective].value(of)
 
 
 def seen(outcomes: int, right1: int, right3: int, loss: float) -> Figures:
-    one = Seen(0, outcomes, right1 / outcomes, right3 / outcomes, loss)
-    return figures([one], latency_ms=1.5, macs=10, params=20)
+    one = head(0, outcomes, right1 / outcomes, right3 / outcomes, loss)
+    return figures([one], Costs(latency_ms=1.5, macs=10, params=20))
 
 
 @st.composite
@@ -38,8 +54,8 @@ def test_top3_then_top1_then_loss(drawn: tuple[int, list[tuple[int, int, float]]
         ("val_top3", (a3, a1, -a_loss), (b3, b1, -b_loss)),
         ("val_top1", (a1, -a_loss), (b1, -b_loss)),
     ):
-        assert (a.value(objective) > b.value(objective)) == (first > second)
-        assert (a.value(objective) == b.value(objective)) == (first == second)
+        assert (value(a, objective) > value(b, objective)) == (first > second)
+        assert (value(a, objective) == value(b, objective)) == (first == second)
 
 
 @settings(max_examples=100, deadline=None)
@@ -48,23 +64,59 @@ def test_ties_are_broken_by_less_than_one_outcome(n: int, loss: float, data: st.
     right3 = data.draw(st.integers(0, n))
     right1 = data.draw(st.integers(0, right3))
     one = seen(n, right1, right3, loss)
-    assert right3 / n * (1 - 1e-12) <= one.value("val_top3") <= (right3 + 1) / n * (1 + 1e-12)
+    assert right3 / n * (1 - 1e-12) <= value(one, "val_top3") <= (right3 + 1) / n * (1 + 1e-12)
 
 
 def test_the_others_are_what_they_say() -> None:
     one = seen(10, 5, 8, 0.75)
-    assert [one.value(o) for o in ("val_loss", "latency_ms", "macs", "params")] == [0.75, 1.5, 10.0, 20.0]
+    assert [value(one, o) for o in ("val_loss", "latency_ms", "macs", "params")] == [0.75, 1.5, 10.0, 20.0]
 
 
 def test_figures_are_means_over_heads_and_folds_count_by_their_images() -> None:
-    first = [Seen(0, 3, 1 / 3, 2 / 3, 1.0), Seen(0, 2, 1.0, 1.0, 2.0)]
-    second = [Seen(1, 3, 1.0, 1.0, 0.5), Seen(1, 2, 0.0, 0.5, 3.0)]
-    one = figures([*first, *second], latency_ms=1.0, macs=1, params=1)
+    first = [head(0, 3, 1 / 3, 2 / 3, 1.0), head(0, 2, 1.0, 1.0, 2.0)]
+    second = [head(1, 3, 1.0, 1.0, 0.5), head(1, 2, 0.0, 0.5, 3.0)]
+    one = figures([*first, *second], Costs(latency_ms=1.0, macs=1, params=1))
     assert one.outcomes == 10
     assert one.val_top1 == (1 + 2 + 3 + 0) / 10
     assert one.val_top3 == (2 + 2 + 3 + 1) / 10
     assert one.val_loss == pytest.approx((3 * 1.0 + 2 * 2.0 + 3 * 0.5 + 2 * 3.0) / 10)
     assert one.val_top1_std == pytest.approx(0.0)  # 3 of 5 with either seed
-    spread = figures([Seen(0, 4, 0.5, 1.0, 1.0), Seen(1, 4, 1.0, 1.0, 1.0)], latency_ms=1.0, macs=1, params=1)
+    spread = figures([head(0, 4, 0.5, 1.0, 1.0), head(1, 4, 1.0, 1.0, 1.0)], Costs(latency_ms=1.0, macs=1, params=1))
     assert spread.val_top1_std == pytest.approx(math.sqrt(0.125))
     assert seen(7, 3, 5, 1.0).val_top1_std == 0.0
+
+
+def test_what_a_sweep_may_ask_for_are_the_objectives_there_are() -> None:
+    one, several = sweep_schema()["properties"]["objective"]["oneOf"]
+    assert one["enum"] == several["items"]["enum"] == list(OBJECTIVES)
+    for name, objective in OBJECTIVES.items():
+        assert objective.meaning and "\n" not in objective.meaning, name
+        assert isinstance(objective.value(seen(10, 5, 8, 0.75)), float), name
+
+
+def test_one_entry_more_is_an_objective_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Objective("the lower end of top-1's interval", maximise=True, value=lambda of: of.val_top1_low)
+    monkeypatch.setitem(OBJECTIVES, "val_top1_low", entry)
+    write_digits(tmp_path / "digits", {"train": 6, "val": 3, "test": 2})
+    base = {
+        "experiment_name": "run",
+        "model": {"backbone": TINY, "input_size": 32, "classifier_dims": ["auto", 8, "auto"], "pretrained": False},
+        "data": {"path": str(tmp_path / "digits"), "workers": 1},
+        "training": {"epochs": 2},
+        "cache": {"dir": str(tmp_path / "cache")},
+        "profile": {"iterations": 2, "warmup": 0},
+    }
+    space = {"training.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}}
+    written = {"name": "s", "base": base, "space": space, "objective": ["val_top1_low", "macs"], "trials": 4}
+    assert "val_top1_low" in sweep_schema()["properties"]["objective"]["oneOf"][0]["enum"]
+    options = SweepOptions.model_validate(written)
+    result = run_sweep(options, base, results_dir=tmp_path / "results", device="cpu", allow_custom=True)
+    best = [t.values[0] for t in result.best]
+    assert max(best) == max(t.user_attrs["val_top1_low"] for t in result.trials) > 0
+    document = json.loads((result.folder / "sweep.json").read_text())
+    assert document["directions"] == ["maximize", "minimize"]
+    (shown,) = load_sweeps(result.folder.parent, document["data"])
+    assert shown.objectives == ("val_top1_low", "macs") and shown.larger == (True, False)
+    assert [t.values[0] for t in shown.trials] == [t.user_attrs["val_top1_low"] for t in result.trials]
+    assert shown.history[-1][1][0] == max(best)
+    assert "val_top1_low" in json.dumps(best_so_far(shown, 0))

@@ -27,9 +27,10 @@ from featcache.options.model_options import ModelOptions
 from heads import train_model
 from heads.runs.run import Run
 from heads.search import SweepOptions, SweepResult, run_sweep
-from heads.search.objectives import Figures
+from heads.search.samplers import SAMPLERS
 from heads.search.search_space import make_space
 from heads.search.study import SweepStudy
+from heads.search.trial_figures import Figures
 
 RATE = "training.learning_rate"
 RATES = {"low": 1e-4, "high": 1e-1, "log": True}
@@ -137,7 +138,7 @@ def test_the_best_options_give_the_best_figures_again(sweep: Folders, objective:
     assert best.user_attrs["params"] == performance["params_backbone"] + performance["params_head"]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "gp", "nsga2", "spsa"])
+@pytest.mark.parametrize("sampler", [name for name, one in SAMPLERS.items() if not one.grid])
 def test_every_sampler_completes_and_goes_on(sweep: Folders, sampler: str) -> None:
     space = {**SPACE, "model.classifier_dims": [["auto", "auto"], ["auto", 8, "auto"]]}
     first = sweep(sampler=sampler, space=space, trials=7, pruner="none")
@@ -486,7 +487,7 @@ def test_importances_are_for_the_best_whatever_the_objectives(sweep: Folders, tm
         for trial in study.ask(100):
             # What is good follows from the learning rate alone, what is bad from dropout.
             right = 0.5 + 0.4 * (trial.params[RATE] > 0.8) - 0.4 * (trial.params["model.dropout"] < 0.15)
-            study.tell(trial, Figures(right, 1.0, 1.0, 0.0, 100, 0.0, 1.0, 1.0, 1, 1), False, {})
+            study.tell(trial, Figures(right, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1, 1, 100), False, {})
         importances.append(study.importances())
     assert importances[0][RATE] > 0.8
     assert importances[1] == pytest.approx(importances[0])

@@ -1,0 +1,40 @@
+"""Options whose value is a name of an open list: a name in, the same name out where the list has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """In an annotation of `str`: what a Literal of `names` would be, but that the names are asked for when a value is
+    read or a schema is written. So a list may grow by what is installed."""
+
+    names: Callable[[], Sequence[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check names first, so that what is no text at all has the same fault."""
+        return core_schema.no_info_before_validator_function(self._known, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The names, for editors."""
+        del schema, handler
+        return {"enum": list(self.names()), "type": "string"}
+
+    def _known(self, value: Any) -> Any:
+        names = self.names()
+        if value not in names:
+            raise PydanticCustomError("one_of", "input should be {names}", {"names": listed([f"'{n}'" for n in names])})
+        return value
+
+
+def listed(words: Sequence[str]) -> str:
+    """In a sentence: a, b or c."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last

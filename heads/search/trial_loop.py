@@ -1,0 +1,105 @@
+"""A study without its trials in, the study with all of them out: ask for a batch, train it as stacks, tell."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from optuna.trial import Trial, TrialState
+
+from featcache.errors import OptionsError
+from featcache.options import Options, require_frozen
+from featcache.records import Progress
+from heads.search.search_space import Space
+from heads.search.study import SweepStudy
+from heads.search.sweep_options import SweepOptions
+from heads.search.trial_figures import Figures
+from heads.search.trial_trainer import TrialResult, TrialTrainer
+
+log = logging.getLogger("featcache")
+
+
+@dataclass
+class OptunaClock:
+    """Seconds spent in Optuna: choosing, comparing and storing trials."""
+
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the time within."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+
+@dataclass(frozen=True)
+class TrialLoop:
+    """What the trials of a sweep go round in."""
+
+    sweep: SweepOptions
+    space: Space
+    study: SweepStudy
+    trainer: TrialTrainer
+    clock: OptunaClock
+
+    def run(self, wanted: int, progress: Progress) -> None:
+        """Ask, train, tell, until there are `wanted` trials."""
+        done = self.study.count()
+        progress.begin(str(self.sweep.name), wanted, "trials")
+        progress.advance(done)
+        while done < wanted:
+            with self.clock.running():
+                trials = self.study.ask(min(self.sweep.batch, wanted - done))
+            results = self.trainer.train([self._options(t) for t in trials], partial(self._report, trials))
+            with self.clock.running():
+                for trial, result in zip(trials, results, strict=True):
+                    self._tell(trial, result)
+            done += len(trials)
+            progress.advance(len(trials), self._note())
+        progress.end(self._note())
+
+    def _options(self, trial: Trial) -> Options | OptionsError:
+        """What a trial is trained with; an error where its options contradict each other."""
+        try:
+            options = self.space.options(trial.params)
+            require_frozen(options)
+        except OptionsError as error:
+            return error
+        return options
+
+    def _report(self, trials: Sequence[Trial], place: int, epoch: int, figures: Figures) -> bool:
+        """Whether the trial at a place of the batch is hopeless after an epoch."""
+        with self.clock.running():
+            return self.study.report(trials[place], epoch, figures)
+
+    def _tell(self, trial: Trial, result: TrialResult) -> None:
+        attributes: dict[str, Any] = {}
+        if result.figures is not None:
+            attributes = {**asdict(result.figures), "best_epochs": result.best_epochs}
+        if result.pruned_at is not None:
+            attributes["pruned_at"] = result.pruned_at
+        elif result.figures is None:
+            attributes["reason"] = result.reason
+            log.warning("trial %d failed: %s", trial.number, result.reason)
+        self.study.tell(trial, result.figures, result.pruned_at is not None, attributes)
+
+    def _note(self) -> str:
+        """How it goes: the best so far, and what was not completed."""
+        states = [t.state for t in self.study.trials]
+        dropped = f"{states.count(TrialState.PRUNED)} pruned, {states.count(TrialState.FAIL)} failed"
+        best = self.study.best
+        if not best:
+            return dropped
+        if len(self.sweep.objectives) > 1:
+            return f"{len(best)} on the Pareto front, {dropped}"
+        seen = best[0].user_attrs
+        reached = f"best val top-1 {seen['val_top1']:.4f}, top-3 {seen['val_top3']:.4f}"
+        return f"{reached} (trial {best[0].number}), {dropped}"
