@@ -32,10 +32,11 @@ from featcache.options.overrides import apply_overrides, put
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import MAX_NAME, Options, require_frozen
 from featcache.options.section import plain_name
-from featcache.options.training_options import TrainingOptions, UnfreezeStep
+from featcache.options.training_options import METRIC_PLUGINS, TrainingOptions, UnfreezeStep
 
 __all__ = [
     "MAX_NAME",
+    "METRIC_PLUGINS",
     "AugmentationSpec",
     "CacheOptions",
     "ColorJitter",

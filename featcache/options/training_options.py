@@ -6,7 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from featcache.options.known_names import OneOf
 from featcache.options.section import Count, Fraction, NonNegative, Positive, Precision, Section
+from featcache.plugins import plugin_names
+
+METRIC_PLUGINS = "featcache.metrics"  # the entry points by which packages bring metrics of their own
+BUILT_IN_METRICS = ("val_top1", "val_top3", "val_loss")
+
+
+def selection_metrics() -> tuple[str, ...]:
+    """What `training.selection_metric` can be: the built-in names, and those of installed packages."""
+    return (*BUILT_IN_METRICS, *(f"val_{name}" for name in plugin_names(METRIC_PLUGINS)))
+
+
+SelectionMetric = Annotated[str, OneOf(selection_metrics, BUILT_IN_METRICS)]
 
 
 class UnfreezeStep(Section):
@@ -52,7 +65,7 @@ class TrainingOptions(Section):
     """Of the backbone's passes (autocast; float16 trains with scaled losses); heads train in float32."""
     patience: Count | None = None
     """Stop after this many epochs without a better epoch; null: never."""
-    selection_metric: Literal["val_top1", "val_top3", "val_loss"] = "val_top1"
+    selection_metric: SelectionMetric = "val_top1"
     """Chooses the best epoch; ties go to top-1, then to the lower validation loss, then to the earlier epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     seeds: (

@@ -80,10 +80,8 @@ class Column:
         value = row.value(self.name)
         if value is None:
             return ""
-        if isinstance(value, str):
-            shown = value
-        else:
-            shown = format(value / self.scale if self.scale != 1 else value, self.form)
+        number = value if isinstance(value, str) or self.scale == 1 else value / self.scale
+        shown = format(number, self.form)
         if not self.beside or place in self.bare:
             return shown
         return f"{shown} {self.beside.format(**row.values())}"

@@ -13,7 +13,7 @@ from featcache.options import OneOf, listed, plain_name, read_json
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SAMPLERS, find_sampler, sampler_names
 
-SamplerName = Annotated[str, OneOf(sampler_names)]
+SamplerName = Annotated[str, OneOf(sampler_names, tuple(SAMPLERS))]
 ObjectiveName = Annotated[str, OneOf(lambda: tuple(OBJECTIVES))]
 
 

@@ -12,10 +12,10 @@ from sklearn.metrics import confusion_matrix, recall_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from featcache.options import METRIC_PLUGINS
 from featcache.plugins import with_plugins
 
 TOP_K = 3
-PLUGINS = "featcache.metrics"  # the entry points by which packages bring metrics of their own
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ METRICS = {one.name: one for one in _BUILT_IN}
 
 def metrics() -> dict[str, Metric]:
     """Every metric by name: the built-in ones, then those that installed packages bring."""
-    return with_plugins(PLUGINS, METRICS, Metric)
+    return with_plugins(METRIC_PLUGINS, METRICS, Metric)
 
 
 def find_metric(selection: str) -> Metric:
