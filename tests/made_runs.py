@@ -48,7 +48,7 @@ def save_run(
         logits[head, list(right), 0] = CLASSES
     val = Predictions(logits, np.zeros(len(EVERY), np.int64), tuple(f"val/{i}.png" for i in EVERY))
     outcomes = [outcome(torch.from_numpy(one), torch.from_numpy(val.labels)) for one in logits]
-    figures = {m: summarise(np.stack([getattr(o, m) for o in outcomes])) for m in ("top1", "top3", "loss")}
+    figures = {m: summarise(np.stack([o.values[m] for o in outcomes])) for m in ("top1", "top3", "loss")}
     probed = None
     if probe is not None:
         probed = Probe(np.isin(EVERY, list(probe)), tuple(f"train/{i}.png" for i in EVERY))

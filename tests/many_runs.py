@@ -116,7 +116,7 @@ def figures(seen: Predictions) -> dict[str, Any]:
     """A split's accuracies and loss."""
     labels = torch.from_numpy(seen.labels)
     outcomes = [outcome(torch.from_numpy(logits), labels) for logits in seen.logits]
-    return {metric: summarise(np.stack([getattr(o, metric) for o in outcomes])) for metric in ("top1", "top3", "loss")}
+    return {metric: summarise(np.stack([o.values[metric] for o in outcomes])) for metric in ("top1", "top3", "loss")}
 
 
 def latency(mean: float, rng: np.random.Generator) -> dict[str, Any]:
