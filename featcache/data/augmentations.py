@@ -1,4 +1,4 @@
-"""Seeded augmentations: view v of an image depends on its content, v and the augmentations alone.
+"""An image and augmentations in, view v of it out: seeded by its content, v and the augmentations alone.
 
 Views are what makes augmentation work with a cache: each is extracted once, and stage two draws one of them per
 image and epoch. View 0 is the plain evaluation transform.

@@ -27,10 +27,10 @@ from featcache.options.loading import (
     shipped_config,
 )
 from featcache.options.model_options import ModelOptions
+from featcache.options.option_types import plain_name
 from featcache.options.overrides import apply_overrides, put
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import MAX_NAME, Options, require_frozen
-from featcache.options.section import plain_name
 from featcache.options.training_options import TrainingOptions, UnfreezeStep
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from featcache.options.section import Fraction, Positive, Section
+from featcache.options.option_types import Fraction, Positive, Section
 
 
 class HorizontalFlip(Section):

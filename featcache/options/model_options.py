@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from featcache.options.section import Count, Section
+from featcache.options.option_types import Count, Section
 
 
 class ModelOptions(Section):

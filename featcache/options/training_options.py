@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from featcache.options.section import Count, Fraction, NonNegative, Positive, Precision, Section
+from featcache.options.option_types import Count, Fraction, NonNegative, Positive, Precision, Section
 
 
 class UnfreezeStep(Section):
