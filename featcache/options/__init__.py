@@ -4,15 +4,8 @@ Every default of the project lives here. All faults of a file are collected and 
 key and, for a misspelt key, the nearest name. `configs/options.schema.json` is generated from these classes.
 """
 
-from featcache.options.augmentation_options import (
-    AugmentationSpec,
-    ColorJitter,
-    HorizontalFlip,
-    RandomCrop,
-    RandomErasing,
-    RandomResizedCrop,
-    Rotation,
-)
+from featcache.options import augmentation_options
+from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
 from featcache.options.faults import known_keys, nearest_key
@@ -37,20 +30,15 @@ __all__ = [
     "MAX_NAME",
     "AugmentationSpec",
     "CacheOptions",
-    "ColorJitter",
     "DataOptions",
-    "HorizontalFlip",
     "ModelOptions",
     "Options",
     "ProfileOptions",
-    "RandomCrop",
-    "RandomErasing",
-    "RandomResizedCrop",
-    "Rotation",
     "TrainingOptions",
     "UnfreezeStep",
     "apply_overrides",
     "as_options",
+    "augmentation_options",
     "config_files",
     "known_keys",
     "load_base_config",
