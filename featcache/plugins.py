@@ -5,7 +5,7 @@ A package adds one in its own pyproject.toml: `[project.entry-points."featcache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
@@ -32,9 +32,23 @@ def with_plugins(group: str, built_in: Mapping[str, T], kind: type[T]) -> dict[s
     return found
 
 
-def _load(entry: EntryPoint, group: str, kind: type[T]) -> T:
+def load_plugin(group: str, name: str, kind: type[T], taken: Collection[str] = ()) -> T:
+    """The entry `name` of installed packages in `group`, the only one that is imported; a class is called for its
+    instance.
+
+    Raises PluginError where two packages bring it, for a name that is `taken`, and for what `with_plugins` refuses.
+    """
+    found = [entry for entry in entry_points(group=group) if entry.name == name]
+    if name in taken or len(found) > 1:
+        raise PluginError(f"{_who(found[-1], group)}: the name is taken. Give the entry point another one.")
+    return _load(found[0], group, kind, made=True)
+
+
+def _load(entry: EntryPoint, group: str, kind: type[T], *, made: bool = False) -> T:
     try:
         value = entry.load()
+        if made and isinstance(value, type):
+            value = value()
     except Exception as error:  # it is the package's own code
         raise PluginError(
             f"{_who(entry, group)}: {entry.value} cannot be imported ({type(error).__name__}: {error}). Mend or "

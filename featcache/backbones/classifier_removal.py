@@ -52,6 +52,8 @@ def remove_classifier(network: nn.Module) -> tuple[nn.Module, str]:
     for name, child in list(network.named_children()):
         if name.lower().startswith(AUXILIARY_PREFIX) and child is not None:
             setattr(network, name, None)
+            if hasattr(network, "aux_logits"):  # torchvision's switch: left on, training would give a tuple
+                network.__dict__["aux_logits"] = False
     for name in CLASSIFIER_NAMES:
         if isinstance(getattr(network, name, None), nn.Module):
             setattr(network, name, ToVector())

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from featcache.backbones.modules import Backbone, run_network
+from featcache.backbones.backbone import Backbone, run_network
 from featcache.backbones.network_blocks import Block
 
 log = logging.getLogger("featcache")

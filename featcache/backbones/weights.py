@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from featcache.backbones.libraries import Published, Source
+from featcache.backbones.source import Published, Source
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import ModelOptions
 from featcache.records import WeightsOrigin

@@ -19,7 +19,7 @@ from featcache.options.loading import (
     parse_options,
     shipped_config,
 )
-from featcache.options.model_options import ModelOptions
+from featcache.options.model_options import SOURCE_PLUGINS, ModelOptions, source_names
 from featcache.options.option_types import plain_name
 from featcache.options.overrides import apply_overrides, put
 from featcache.options.profile_options import ProfileOptions
@@ -28,6 +28,7 @@ from featcache.options.training_options import TrainingOptions, UnfreezeStep
 
 __all__ = [
     "MAX_NAME",
+    "SOURCE_PLUGINS",
     "AugmentationSpec",
     "CacheOptions",
     "DataOptions",
@@ -51,4 +52,5 @@ __all__ = [
     "read_json",
     "require_frozen",
     "shipped_config",
+    "source_names",
 ]

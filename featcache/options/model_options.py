@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticKnownError
 
 from featcache.options.option_types import Count, Section
+from featcache.plugins import plugin_names
+
+SOURCE_PLUGINS = "featcache.sources"  # the entry points of installed packages that bring libraries of backbones
+BuiltInSource = Literal["auto", "torchvision", "timm", "custom"]
+
+
+def source_names() -> tuple[str, ...]:
+    """What `model.source` can be: the built-in names, and those of installed packages."""
+    *libraries, custom = get_args(BuiltInSource)
+    return (*libraries, *plugin_names(SOURCE_PLUGINS), custom)
+
+
+def _known_source(value: Any) -> Any:
+    if value in get_args(BuiltInSource):  # first, since looking through installed packages takes a moment
+        return value
+    names = source_names()
+    if value not in names:
+        *others, last = (repr(name) for name in names)
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
+    return value
+
+
+# The schema is of the built-in names: it may not depend on what is installed where it is made.
+SourceName = Annotated[str, BeforeValidator(_known_source, json_schema_input_type=BuiltInSource)]
 
 
 class ModelOptions(Section):
@@ -15,7 +40,7 @@ class ModelOptions(Section):
     backbone: Annotated[str, Field(min_length=1)]
     """Name of a torchvision or timm classifier, of an installed `featcache.backbones` entry point, or
     `package.module:function` together with `--allow-custom`. Several joined by `+` give their features side by side."""
-    source: Literal["auto", "torchvision", "timm", "custom"] = "auto"
+    source: SourceName = "auto"
     """Which library the name is looked up in; auto: torchvision, then timm, then custom."""
     input_size: Annotated[int, Field(ge=8, le=4096)] | None = None
     """Side of the square input in pixels; null: the size the weights were published for."""
