@@ -17,7 +17,7 @@ class Backbone(nn.Module):
     It is made frozen, which means evaluation mode whatever `train()` says of its parent, and no gradients.
     """
 
-    frozen: bool = True  # `blocks.train_from` unfreezes; blocks that stay frozen see to themselves
+    frozen: bool = True  # `freezing.train_from` unfreezes; blocks that stay frozen see to themselves
 
     def __init__(self, network: nn.Module, info: BackboneInfo) -> None:
         super().__init__()

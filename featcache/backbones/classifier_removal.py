@@ -1,4 +1,4 @@
-"""The classifier is found and taken off by rule, and pooled features `[N, F]` remain.
+"""A classification network in, the same without its classifier out, giving pooled features `[N, F]`; found by rule.
 
 Pooled features are the last feature map after the network's own global pooling, before any layer of its classifier
 (mobilenet_v3_large: 960, not 1280; vgg16: 25088; squeezenet1_0: 512).

@@ -1,4 +1,4 @@
-"""What model.backbone can name, with sizes found on shape-only networks, so that nothing is computed."""
+"""A glob in, the backbones that model.backbone can name out, with sizes of shape-only networks: nothing is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network in blocks, stem first, every parameter in exactly one."""
+"""A network in, its blocks out, stem first, every parameter in exactly one."""
 
 from __future__ import annotations
 

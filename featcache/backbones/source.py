@@ -20,7 +20,7 @@ class Published:
     """Weights that a library publishes for a network."""
 
     label: str  # IMAGENET1K_V1, a1_in1k
-    url: str  # a file, or huggingface.co/<repository>
+    url: str  # a file (`-1a2b3c4d` before its ending: the beginning of its sha256), or huggingface.co/<repository>
     repository: str | None = None  # on the Hugging Face hub
     files: tuple[str, ...] = ()  # the names it may have there, best first
 

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and getting them there: hubs, a local file, or a seed."""
+"""Options and a source in, a backbone's weights out: of a hub, a local file, or a seed."""
 
 from __future__ import annotations
 
