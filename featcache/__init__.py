@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from featcache.backbones import blocks, load_backbone, load_model, set_model_freeze
     from featcache.errors import FeatcacheError
-    from featcache.extraction import extract
+    from featcache.extraction import check, extract
     from featcache.options import Options, load_base_config, load_options
     from featcache.records import Preprocessing
     from heads.runs import load_run
@@ -27,6 +27,7 @@ _HOMES = {
     "Options": "featcache.options",
     "Preprocessing": "featcache.records",
     "blocks": "featcache.backbones",
+    "check": "featcache.extraction",
     "extract": "featcache.extraction",
     "load_backbone": "featcache.backbones",
     "load_base_config": "featcache.options",
@@ -41,6 +42,7 @@ __all__ = [
     "Options",
     "Preprocessing",
     "blocks",
+    "check",
     "extract",
     "load_backbone",
     "load_base_config",

@@ -5,7 +5,7 @@ A package adds one in its own pyproject.toml: `[project.entry-points."featcache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
@@ -37,21 +37,32 @@ def one_with_plugins(group: str, name: str, built_in: Mapping[str, T], kind: typ
     return built_in[name] if name in built_in else _load(brought[name], group, kind)
 
 
-def _brought(group: str, built_in: Mapping[str, T], name: str | None = None) -> dict[str, EntryPoint]:
+def load_plugin(group: str, name: str, kind: type[T], taken: Collection[str] = ()) -> T:
+    """The entry `name` of installed packages in `group`, the only one that is imported; a class is called for its
+    instance.
+
+    Raises PluginError where two packages bring it, for a name that is `taken`, and for what `with_plugins` refuses.
+    """
+    return _load(_brought(group, taken, name)[name], group, kind, made=True)
+
+
+def _brought(group: str, taken: Collection[str], name: str | None = None) -> dict[str, EntryPoint]:
     """The entry points of installed packages by name, all or those called `name`; nothing is imported yet."""
     found: dict[str, EntryPoint] = {}
     for entry in sorted(entry_points(group=group), key=lambda e: e.name):
         if name not in (None, entry.name):
             continue
-        if entry.name in built_in or entry.name in found:
+        if entry.name in taken or entry.name in found:
             raise PluginError(f"{_who(entry, group)}: the name is taken. Give the entry point another one.")
         found[entry.name] = entry
     return found
 
 
-def _load(entry: EntryPoint, group: str, kind: type[T]) -> T:
+def _load(entry: EntryPoint, group: str, kind: type[T], *, made: bool = False) -> T:
     try:
         value = entry.load()
+        if made and isinstance(value, type):
+            value = value()
     except Exception as error:  # it is the package's own code
         raise PluginError(
             f"{_who(entry, group)}: {entry.value} cannot be imported ({type(error).__name__}: {error}). Mend or "

@@ -1,21 +1,15 @@
 """Networks by name, without their classifiers, and their blocks."""
 
+from featcache.backbones.backbone import Backbone, JoinedBackbone, run_network
+from featcache.backbones.backbone_memo import describe_backbone
 from featcache.backbones.batchnorm_folding import fold_batch_norms
-from featcache.backbones.factory import (
-    describe_backbone,
-    find_source,
-    list_blocks,
-    load_backbone,
-    load_model,
-    load_parts,
-    rebuild_backbone,
-    sources,
-)
-from featcache.backbones.freezing import set_model_freeze, train_from, trained_blocks
-from featcache.backbones.modules import Backbone, JoinedBackbone, Model, build_head, resolve_dims, run_network
+from featcache.backbones.factory import list_blocks, load_backbone, load_model, load_parts, rebuild_backbone
+from featcache.backbones.freezing import first_trained, set_model_freeze, train_from
+from featcache.backbones.model_with_head import Model, build_head, resolve_dims
 from featcache.backbones.name_catalogue import catalogue
 from featcache.backbones.network_blocks import Block, blocks
 from featcache.backbones.network_split import Split, split
+from featcache.backbones.source_lookup import find_source, sources
 from featcache.backbones.weights import describe, put_weights
 
 __all__ = [
@@ -30,6 +24,7 @@ __all__ = [
     "describe",
     "describe_backbone",
     "find_source",
+    "first_trained",
     "fold_batch_norms",
     "list_blocks",
     "load_backbone",
@@ -43,5 +38,4 @@ __all__ = [
     "sources",
     "split",
     "train_from",
-    "trained_blocks",
 ]

@@ -1,4 +1,5 @@
-"""A frozen batch norm after a convolution is one more factor of the convolution's weights: folded, it costs nothing."""
+"""A frozen network in, the same function without its batch norms out: after a convolution each is but a factor of its
+weights, and folded into them it costs nothing."""
 
 from __future__ import annotations
 

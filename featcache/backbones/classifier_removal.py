@@ -1,4 +1,4 @@
-"""The classifier is found and taken off by rule, and pooled features `[N, F]` remain.
+"""A classification network in, the same without its classifier out, giving pooled features `[N, F]`; found by rule.
 
 Pooled features are the last feature map after the network's own global pooling, before any layer of its classifier
 (mobilenet_v3_large: 960, not 1280; vgg16: 25088; squeezenet1_0: 512).
@@ -52,6 +52,8 @@ def remove_classifier(network: nn.Module) -> tuple[nn.Module, str]:
     for name, child in list(network.named_children()):
         if name.lower().startswith(AUXILIARY_PREFIX) and child is not None:
             setattr(network, name, None)
+            if hasattr(network, "aux_logits"):  # torchvision's switch: left on, training would give a tuple
+                network.__dict__["aux_logits"] = False
     for name in CLASSIFIER_NAMES:
         if isinstance(getattr(network, name, None), nn.Module):
             setattr(network, name, ToVector())

@@ -1,34 +1,65 @@
-"""Which blocks train: frozen ones have no gradients and stay in evaluation mode."""
+"""A model and what of it is to train in, the same model out with the blocks before that frozen.
+
+Frozen blocks have no gradients and stay in evaluation mode.
+"""
 
 from __future__ import annotations
 
-import math
+import difflib
 from collections.abc import Iterable, Sequence
 from functools import partial
+from numbers import Real
 
 from torch import nn
 
-from featcache.backbones.modules import Backbone
+from featcache.backbones.backbone import Backbone
 from featcache.backbones.network_blocks import Block, blocks
 from featcache.errors import OptionsError
 
 
-def set_model_freeze(model: nn.Module, unfreeze_percent: float) -> None:
-    """Train the last `unfreeze_percent` of the blocks and the head, and freeze the blocks before.
+def set_model_freeze(model: nn.Module, unfreeze_percent: float | str) -> None:
+    """Train the last blocks of `model` and its head, and freeze the blocks before.
 
-    0.0 trains the head alone, 1.0 everything, 0.5 the last half of the blocks (halves round up, and above 0.0 at least
-    one block trains). Raises OptionsError unless it is within 0.0 and 1.0.
+    `unfreeze_percent` is what `unfreeze` is in a schedule: "last_block", "all", the fraction of the blocks that train
+    (0.0 the head alone, 1.0 everything, 0.5 the last half; halves round up, and above 0.0 at least one block trains),
+    or the name of the first block that does. Raises OptionsError for anything else.
     """
-    if not (math.isfinite(unfreeze_percent) and 0 <= unfreeze_percent <= 1):
-        raise OptionsError(
-            f"unfreeze_percent: got {unfreeze_percent}; expected a share of the blocks from 0.0 (the head alone "
-            "trains) to 1.0 (everything trains). Write 0.5 for the last half."
-        )
     every = blocks(model)
-    train_from(model, every, len(every) - trained_blocks(unfreeze_percent, len(every)))
+    train_from(model, every, first_trained(unfreeze_percent, [b.name for b in every], "unfreeze_percent"))
 
 
-def trained_blocks(share: float, count: int) -> int:
+def first_trained(unfreeze: object, blocks: Sequence[str], key: str, network: str = "the network") -> int:
+    """The place of the first block that trains among `blocks`, the names of the blocks, stem first.
+
+    `unfreeze` is "last_block", "all", the fraction of the blocks that train, or the name of the first that does; where
+    the head alone trains, the place is that behind the last block. Raises OptionsError that names `key` and `network`.
+    """
+    count = len(blocks)
+    share = _fraction(unfreeze)
+    if share is not None:
+        return count - _share(share, count)
+    places = {**{name: k for k, name in enumerate(blocks)}, "all": 0, "last_block": max(count - 1, 0)}
+    if isinstance(unfreeze, str) and unfreeze in places:
+        return places[unfreeze]
+    names = f"or one of {', '.join(blocks)}" if blocks else "or the name of a block"
+    expected = f"Expected last_block, all, a fraction from 0 to 1, {names}."
+    if isinstance(unfreeze, str):
+        close = difflib.get_close_matches(unfreeze, ["last_block", "all", *blocks], n=1, cutoff=0.5)
+        nearest = f" (did you mean {close[0]!r}?)" if close else ""
+        raise OptionsError(f"{key}: {network} has no block {unfreeze!r}{nearest}. {expected}")
+    raise OptionsError(
+        f"{key}: got {unfreeze!r:.80}. {expected} 0 trains the head alone, 0.5 the last half of the blocks, 1 all."
+    )
+
+
+def _fraction(value: object) -> float | None:
+    """`value` as a number from 0 to 1, where it is one; of numpy's numbers too, which search loops hold."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    return float(value) if 0 <= float(value) <= 1 else None
+
+
+def _share(share: float, count: int) -> int:
     """How many of `count` blocks are a share of them: halves round up, and above 0.0 it is one at least."""
     return min(count, max(int(share * count + 0.5), int(share > 0)))
 

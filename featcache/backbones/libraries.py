@@ -1,53 +1,22 @@
-"""The libraries that backbones come from, behind one Protocol: torchvision, timm, and the user's own code."""
+"""A name in torchvision or timm in, its published weights and its network out.
+
+Another library is a class here with a place in LIBRARIES, and its name in `BUILT_IN_SOURCES` of
+`featcache/options/model_options.py`. One that another package brings needs nothing here: see `source.py`.
+"""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
-from featcache.errors import UnknownBackboneError, WorkError
+from featcache.backbones.source import Published, Source
+from featcache.errors import WorkError
 from featcache.records import Preprocessing
-
-ENTRY_POINTS = "featcache.backbones"
-
-
-@dataclass(frozen=True)
-class Published:
-    """Weights that a library publishes for a network."""
-
-    label: str  # IMAGENET1K_V1, a1_in1k
-    url: str  # a file, or huggingface.co/<repository>
-    repository: str | None = None  # on the Hugging Face hub
-    files: tuple[str, ...] = ()  # the names it may have there, best first
-
-
-class Source(Protocol):
-    """Where networks are looked up by name."""
-
-    name: str
-
-    def names(self) -> list[str]:
-        """Every name it knows, sorted."""
-
-    def has(self, name: str) -> bool:
-        """Whether `name` is one of them."""
-
-    def published(self, name: str) -> list[Published]:
-        """The weights published for it, the default first."""
-
-    def build(
-        self, name: str, published: Published | None, weights_file: Path | None, input_size: int | None
-    ) -> tuple[nn.Module, Preprocessing]:
-        """The classification network, with the published weights from `weights_file` or freshly initialised."""
 
 
 class Torchvision:
@@ -184,63 +153,5 @@ class Timm:
         return Published(label, config.url)
 
 
-class Custom:
-    """Functions of the user's: installed entry points, or `package.module:function` where that is allowed.
-
-    The function takes no arguments and returns a network, or a network and a Preprocessing (at 224 pixels with
-    ImageNet's mean and deviation where it returns none). Its classifier is taken off by the same rule as any other's.
-    """
-
-    name = "custom"
-
-    def __init__(self, allow: bool) -> None:
-        self.allow = allow
-
-    def names(self) -> list[str]:
-        """The installed entry points."""
-        return sorted(e.name for e in entry_points(group=ENTRY_POINTS))
-
-    def has(self, name: str) -> bool:
-        """Whether it is an entry point, or a function that may be imported."""
-        return name in self.names() or ":" in name
-
-    def published(self, name: str) -> list[Published]:
-        """None: the function brings its own weights."""
-        del name
-        return []
-
-    def build(
-        self, name: str, published: Published | None, weights_file: Path | None, input_size: int | None
-    ) -> tuple[nn.Module, Preprocessing]:
-        """What the function returns."""
-        del published, weights_file
-        built = self._function(name)()
-        network, preprocessing = built if isinstance(built, tuple) else (built, Preprocessing(224, 256))
-        if not isinstance(network, nn.Module) or not isinstance(preprocessing, Preprocessing):
-            raise WorkError(
-                f"{name}: returned {type(built).__name__}; expected a torch.nn.Module, or one and a Preprocessing."
-            )
-        return network, preprocessing.at(input_size) if input_size else preprocessing
-
-    def _function(self, name: str) -> Callable[[], Any]:
-        for entry in entry_points(group=ENTRY_POINTS, name=name):
-            return self._callable(name, entry.load())
-        if not self.allow:
-            raise UnknownBackboneError(
-                f"model.backbone: {name!r} names code to import, which an options file may not do by itself. "
-                "Pass --allow-custom (in Python: allow_custom=True) if you trust it."
-            )
-        module, _, attribute = name.partition(":")
-        try:
-            return self._callable(name, getattr(importlib.import_module(module), attribute))
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UnknownBackboneError(f"model.backbone: {name!r} cannot be imported: {error}.") from None
-
-    def _callable(self, name: str, value: Any) -> Callable[[], Any]:
-        if not callable(value) or any(
-            p.default is p.empty and p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
-            for p in inspect.signature(value).parameters.values()
-        ):
-            raise UnknownBackboneError(f"model.backbone: {name!r} is no function that can be called without arguments.")
-        function: Callable[[], Any] = value
-        return function
+# In the order that `auto` asks them.
+LIBRARIES: dict[str, Callable[[], Source]] = {"torchvision": Torchvision, "timm": Timm}

@@ -1,4 +1,4 @@
-"""What model.backbone can name, with sizes found on shape-only networks, so that nothing is computed."""
+"""A glob in, the backbones that model.backbone can name out, with sizes of shape-only networks: nothing is computed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from featcache.backbones import sources
 from featcache.backbones.classifier_removal import remove_classifier
-from featcache.backbones.libraries import Source
+from featcache.backbones.source import Source
+from featcache.backbones.source_lookup import sources
 from featcache.backbones.weights import cached_file
 from featcache.errors import UnknownBackboneError
 

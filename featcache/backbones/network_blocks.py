@@ -1,4 +1,4 @@
-"""A network in blocks, stem first, every parameter in exactly one."""
+"""A network in, its blocks out, stem first, every parameter in exactly one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from featcache.backbones.block_rules import stages
+from featcache.backbones.backbone import Backbone, JoinedBackbone
 from featcache.backbones.classifier_removal import AUXILIARY_PREFIX, CLASSIFIER_NAMES, FeaturesThenPool
-from featcache.backbones.modules import Backbone, JoinedBackbone, Model
+from featcache.backbones.model_with_head import Model
+from featcache.backbones.network_stages import stages
 from featcache.errors import OptionsError
 
 

@@ -1,4 +1,5 @@
-"""A network cut in two before its first block that trains: what comes out of the front is a constant of each image.
+"""A network in, its front and its rest out, cut before the first block that trains: what comes out of the front is a
+constant of each image.
 
 The cut is made in the graph that `torch.fx` traces with whole blocks as its leaves: whatever depends on nothing that
 trains goes to the front, everything else to the rest, and the values between them are the cut.
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from featcache.backbones.modules import Backbone, run_network
+from featcache.backbones.backbone import Backbone, run_network
 from featcache.backbones.network_blocks import Block
 
 log = logging.getLogger("featcache")

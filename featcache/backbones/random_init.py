@@ -1,4 +1,4 @@
-"""Seeded random weights that stay useful in deep networks.
+"""An untrained network in, the same one out with seeded random weights that stay useful, however deep it is.
 
 A network's own initialisation is kept wherever its signal survives it. Where it does not (batch norms with the
 statistics 0 and 1 normalise nothing, so an untrained ResNet-152 multiplies its features up to millions and

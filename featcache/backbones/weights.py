@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and getting them there: hubs, a local file, or a seed."""
+"""Options and a source in, a backbone's weights out: of a hub, a local file, or a seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from featcache.backbones.libraries import Published, Source
+from featcache.backbones.source import Published, Source
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import ModelOptions
 from featcache.records import WeightsOrigin

@@ -2,13 +2,14 @@
 
 from featcache.data.augmentations import spec_digest
 from featcache.data.content_hashes import HashMemo
+from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoder import ChangedFileError, Decoded, Decoder, Task, UnreadFileError
 from featcache.data.demo_digits import DEMO_DIGITS
 from featcache.data.exclude_list import names_listed
 from featcache.data.image_files import READER, UnreadableImageError, decode_image
-from featcache.data.manifest import load_manifest, require_folds
+from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
-from featcache.data.scratch_file import Scratch
+from featcache.data.split_cutting import require_folds
 from featcache.data.transforms import EvalTransform, normalise, to_uint8
 
 __all__ = [

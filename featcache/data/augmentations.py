@@ -1,4 +1,4 @@
-"""Seeded augmentations: view v of an image depends on its content, v and the augmentations alone.
+"""An image and augmentations in, view v of it out: seeded by its content, v and the augmentations alone.
 
 Views are what makes augmentation work with a cache: each is extracted once, and stage two draws one of them per
 image and epoch. View 0 is the plain evaluation transform.
@@ -17,15 +17,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from featcache.data.transforms import resize, to_uint8
-from featcache.options import (
-    AugmentationSpec,
-    ColorJitter,
-    HorizontalFlip,
-    RandomCrop,
-    RandomErasing,
-    RandomResizedCrop,
-    Rotation,
-)
+from featcache.options import AugmentationSpec
+from featcache.options import augmentation_options as kind
 from featcache.records import Preprocessing, digest
 
 
@@ -47,28 +40,32 @@ def view(
     # Seeded by content and spec, so neither the order of files nor the other views matter.
     rng = random.Random(digest([sha256, number, spec_digest(augmentations)]))
     cropped = False
-    erase: RandomErasing | None = None
+    erase: kind.RandomErasing | None = None
     for spec in augmentations:
         match spec:
-            case HorizontalFlip():
+            case kind.HorizontalFlip():
                 if rng.random() < spec.p:
                     image = F.hflip(image)
-            case RandomCrop():
+            case kind.RandomCrop():
                 image, cropped = _random_crop(resize(image, preprocessing), spec, preprocessing, rng), True
-            case RandomResizedCrop():
+            case kind.RandomResizedCrop():
                 image, cropped = _random_resized_crop(image, spec, preprocessing, rng), True
-            case Rotation():
+            case kind.Rotation():
                 angle = rng.uniform(-spec.degrees, spec.degrees)
                 image = F.rotate(image, angle, InterpolationMode.BILINEAR, fill=list(_mean_colour(preprocessing)))
-            case ColorJitter():
+            case kind.ColorJitter():
                 image = _jitter(image, spec, rng)
-            case RandomErasing():
+            case kind.RandomErasing():
                 erase = spec if rng.random() < spec.p else None
+            case _:
+                raise AssertionError(f"{spec.name} has no case here")
     tensor: Tensor = F.pil_to_tensor(image) if cropped else to_uint8(image, preprocessing)
     return _erase(tensor, erase, preprocessing, rng) if erase else tensor
 
 
-def _random_crop(image: Image.Image, spec: RandomCrop, preprocessing: Preprocessing, rng: random.Random) -> Image.Image:
+def _random_crop(
+    image: Image.Image, spec: kind.RandomCrop, preprocessing: Preprocessing, rng: random.Random
+) -> Image.Image:
     side = preprocessing.input_size
     padding = spec.padding if spec.padding is not None else (0.0 if min(image.size) > side else 0.125)
     border = round(padding * side)
@@ -81,7 +78,7 @@ def _random_crop(image: Image.Image, spec: RandomCrop, preprocessing: Preprocess
 
 
 def _random_resized_crop(
-    image: Image.Image, spec: RandomResizedCrop, preprocessing: Preprocessing, rng: random.Random
+    image: Image.Image, spec: kind.RandomResizedCrop, preprocessing: Preprocessing, rng: random.Random
 ) -> Image.Image:
     width, height = image.size
     side = preprocessing.input_size
@@ -96,7 +93,7 @@ def _random_resized_crop(
     return cropped
 
 
-def _jitter(image: Image.Image, spec: ColorJitter, rng: random.Random) -> Image.Image:
+def _jitter(image: Image.Image, spec: kind.ColorJitter, rng: random.Random) -> Image.Image:
     image = F.adjust_brightness(image, rng.uniform(1 - spec.brightness, 1 + spec.brightness))
     image = F.adjust_contrast(image, rng.uniform(1 - spec.contrast, 1 + spec.contrast))
     image = F.adjust_saturation(image, rng.uniform(1 - spec.saturation, 1 + spec.saturation))
@@ -104,7 +101,7 @@ def _jitter(image: Image.Image, spec: ColorJitter, rng: random.Random) -> Image.
     return jittered
 
 
-def _erase(tensor: Tensor, spec: RandomErasing, preprocessing: Preprocessing, rng: random.Random) -> Tensor:
+def _erase(tensor: Tensor, spec: kind.RandomErasing, preprocessing: Preprocessing, rng: random.Random) -> Tensor:
     side = preprocessing.input_size
     area = side * side * rng.uniform(*spec.scale)
     ratio = math.exp(rng.uniform(math.log(0.3), math.log(3.3)))

@@ -1,4 +1,4 @@
-"""Content hashes of files, remembered by path, size and modification time so that nothing is read twice."""
+"""Paths in, content hashes (sha256) out: remembered by path, size and modification time, nothing is read twice."""
 
 from __future__ import annotations
 

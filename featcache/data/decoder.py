@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from featcache.data.augmentations import spec_digest, view
+from featcache.data.decoded_scratch import Scratch
 from featcache.data.image_files import UnreadableImageError, decode_image
-from featcache.data.scratch_file import Scratch
 from featcache.options import AugmentationSpec
 from featcache.records import Preprocessing, digest
 

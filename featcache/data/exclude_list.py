@@ -1,4 +1,4 @@
-"""The files that `data.exclude` names are left out before anything sees them, as if they were not in the folder."""
+"""Images in, those that `data.exclude` does not name out: the others are as if they were not in the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be read as an image is listed with its reason; the rest goes on without it."""
+"""A manifest in, the manifest of what can be read as an image out; the rest is listed with its reason."""
 
 from __future__ import annotations
 

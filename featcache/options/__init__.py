@@ -4,15 +4,8 @@ Every default of the project lives here. All faults of a file are collected and 
 key and, for a misspelt key, the nearest name. `configs/options.schema.json` is generated from these classes.
 """
 
-from featcache.options.augmentation_options import (
-    AugmentationSpec,
-    ColorJitter,
-    HorizontalFlip,
-    RandomCrop,
-    RandomErasing,
-    RandomResizedCrop,
-    Rotation,
-)
+from featcache.options import augmentation_options
+from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
 from featcache.options.faults import known_keys, nearest_key
@@ -27,33 +20,29 @@ from featcache.options.loading import (
     parse_options,
     shipped_config,
 )
-from featcache.options.model_options import ModelOptions
+from featcache.options.model_options import SOURCE_PLUGINS, ModelOptions, source_names
+from featcache.options.option_types import plain_name
 from featcache.options.overrides import apply_overrides, put
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import MAX_NAME, Options, require_frozen
-from featcache.options.section import plain_name
 from featcache.options.training_options import METRIC_PLUGINS, TrainingOptions, UnfreezeStep
 
 __all__ = [
     "MAX_NAME",
     "METRIC_PLUGINS",
+    "SOURCE_PLUGINS",
     "AugmentationSpec",
     "CacheOptions",
-    "ColorJitter",
     "DataOptions",
-    "HorizontalFlip",
     "ModelOptions",
     "OneOf",
     "Options",
     "ProfileOptions",
-    "RandomCrop",
-    "RandomErasing",
-    "RandomResizedCrop",
-    "Rotation",
     "TrainingOptions",
     "UnfreezeStep",
     "apply_overrides",
     "as_options",
+    "augmentation_options",
     "config_files",
     "known_keys",
     "listed",
@@ -67,4 +56,5 @@ __all__ = [
     "read_json",
     "require_frozen",
     "shipped_config",
+    "source_names",
 ]

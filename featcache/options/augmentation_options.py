@@ -1,15 +1,24 @@
-"""The augmentations that `data.augmentations` can name, each with its own options."""
+"""The augmentations that `data.augmentations` can name, each with its own options.
+
+Another one is a class here with a place in AUGMENTATIONS, and its case in `featcache/data/augmentations.py`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from featcache.options.section import Fraction, Positive, Section
+from featcache.options.option_types import Fraction, Positive, Section
 
 
-class HorizontalFlip(Section):
+class AugmentationSpec(Section):
+    """One augmentation with its options; `name` is what options files call it."""
+
+    name: str
+
+
+class HorizontalFlip(AugmentationSpec):
     """Mirror left and right."""
 
     name: Literal["horizontal_flip"] = "horizontal_flip"
@@ -17,7 +26,7 @@ class HorizontalFlip(Section):
     """How often."""
 
 
-class RandomCrop(Section):
+class RandomCrop(AugmentationSpec):
     """Crop `input_size` at a random place instead of the centre."""
 
     name: Literal["random_crop"] = "random_crop"
@@ -26,7 +35,7 @@ class RandomCrop(Section):
     leaves no margin to move in, else none."""
 
 
-class RandomResizedCrop(Section):
+class RandomResizedCrop(AugmentationSpec):
     """Crop a random area and aspect ratio, resized to `input_size`."""
 
     name: Literal["random_resized_crop"] = "random_resized_crop"
@@ -36,7 +45,7 @@ class RandomResizedCrop(Section):
     """Width over height."""
 
 
-class Rotation(Section):
+class Rotation(AugmentationSpec):
     """Rotate about the centre."""
 
     name: Literal["rotation"] = "rotation"
@@ -44,7 +53,7 @@ class Rotation(Section):
     """Largest angle to either side."""
 
 
-class ColorJitter(Section):
+class ColorJitter(AugmentationSpec):
     """Change brightness, contrast, saturation and hue."""
 
     name: Literal["color_jitter"] = "color_jitter"
@@ -54,7 +63,7 @@ class ColorJitter(Section):
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
 
 
-class RandomErasing(Section):
+class RandomErasing(AugmentationSpec):
     """Blank a random rectangle with the mean colour."""
 
     name: Literal["random_erasing"] = "random_erasing"
@@ -64,28 +73,8 @@ class RandomErasing(Section):
     """Area of the rectangle as a fraction of the image's."""
 
 
-AugmentationSpec = HorizontalFlip | RandomCrop | RandomResizedCrop | Rotation | ColorJitter | RandomErasing
-
-
-Augmentation = Annotated[
-    Annotated[AugmentationSpec, Field(discriminator="name")],
-    # A bare name means the augmentation with its defaults.
-    BeforeValidator(
-        lambda v: {"name": v} if isinstance(v, str) else v,
-        json_schema_input_type=Literal[
-            "horizontal_flip",
-            "random_crop",
-            "random_resized_crop",
-            "rotation",
-            "color_jitter",
-            "random_erasing",
-        ]
-        | AugmentationSpec,
-    ),
-]
-
-
-AUGMENTATIONS: tuple[type[BaseModel], ...] = (
+# What `data.augmentations` can name. The names, the schema and the messages follow from this tuple.
+AUGMENTATIONS: tuple[type[AugmentationSpec], ...] = (
     HorizontalFlip,
     RandomCrop,
     RandomResizedCrop,
@@ -93,3 +82,21 @@ AUGMENTATIONS: tuple[type[BaseModel], ...] = (
     ColorJitter,
     RandomErasing,
 )
+
+
+def augmentation_name(kind: type[AugmentationSpec]) -> str:
+    """What an options file calls this augmentation."""
+    name: str = kind.model_fields["name"].default
+    return name
+
+
+if TYPE_CHECKING:
+    Augmentation = AugmentationSpec
+else:  # of the tuple, which type checkers cannot read
+    _Any = Union[AUGMENTATIONS]  # noqa: UP007
+    _Name = Literal[tuple(augmentation_name(kind) for kind in AUGMENTATIONS)]
+    Augmentation = Annotated[
+        Annotated[_Any, Field(discriminator="name")],
+        # A bare name means the augmentation with its defaults.
+        BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v, json_schema_input_type=_Name | _Any),
+    ]

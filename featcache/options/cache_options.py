@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from featcache.options.section import Count, NonNegative, Positive, Section
+from featcache.options.option_types import Count, NonNegative, Positive, Section
 
 
 class CacheOptions(Section):

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from featcache.options.augmentation_options import Augmentation
-from featcache.options.section import Count, Fraction, Section
+from featcache.options.option_types import Count, Fraction, Section
 
 
 class DataOptions(Section):

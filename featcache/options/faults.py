@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ValidationError
 
-from featcache.options.augmentation_options import AUGMENTATIONS
+from featcache.options.augmentation_options import AUGMENTATIONS, augmentation_name
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
 from featcache.options.model_options import ModelOptions
@@ -73,11 +73,7 @@ def _nearest(section: str, last: str, item_fields: list[str]) -> str:
 def _list_item_fields(place: Sequence[int | str]) -> list[str]:
     """The keys of an object in a list (an augmentation, a step of the schedule); empty for a section."""
     if "augmentations" in place:
-        named = (
-            [c for c in AUGMENTATIONS if c.model_fields["name"].default == place[-1]]
-            if isinstance(place[-1], str)
-            else []
-        )
+        named = [c for c in AUGMENTATIONS if augmentation_name(c) == place[-1]] if isinstance(place[-1], str) else []
         return [n for c in named for n in c.model_fields]
     return list(UnfreezeStep.model_fields) if "unfreeze_schedule" in place else []
 

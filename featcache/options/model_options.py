@@ -6,7 +6,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from featcache.options.section import Count, Section
+from featcache.options.known_names import OneOf
+from featcache.options.option_types import Count, Section
+from featcache.plugins import plugin_names
+
+SOURCE_PLUGINS = "featcache.sources"  # the entry points of installed packages that bring libraries of backbones
+BUILT_IN_SOURCES = ("auto", "torchvision", "timm", "custom")
+
+
+def source_names() -> tuple[str, ...]:
+    """What `model.source` can be: the built-in names, and those of installed packages."""
+    *libraries, custom = BUILT_IN_SOURCES
+    return (*libraries, *plugin_names(SOURCE_PLUGINS), custom)
+
+
+SourceName = Annotated[str, OneOf(source_names, BUILT_IN_SOURCES)]
 
 
 class ModelOptions(Section):
@@ -15,7 +29,7 @@ class ModelOptions(Section):
     backbone: Annotated[str, Field(min_length=1)]
     """Name of a torchvision or timm classifier, of an installed `featcache.backbones` entry point, or
     `package.module:function` together with `--allow-custom`. Several joined by `+` give their features side by side."""
-    source: Literal["auto", "torchvision", "timm", "custom"] = "auto"
+    source: SourceName = "auto"
     """Which library the name is looked up in; auto: torchvision, then timm, then custom."""
     input_size: Annotated[int, Field(ge=8, le=4096)] | None = None
     """Side of the square input in pixels; null: the size the weights were published for."""

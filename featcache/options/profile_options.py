@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from featcache.options.section import Count, Precision, Section
+from featcache.options.option_types import Count, Precision, Section
 
 
 class ProfileOptions(Section):

@@ -10,8 +10,8 @@ from featcache.errors import OptionsError
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
 from featcache.options.model_options import ModelOptions
+from featcache.options.option_types import Section, plain_name
 from featcache.options.profile_options import ProfileOptions
-from featcache.options.section import Section, plain_name
 from featcache.options.training_options import TrainingOptions
 from featcache.records import digest
 

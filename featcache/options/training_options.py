@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from featcache.options.known_names import OneOf
-from featcache.options.section import Count, Fraction, NonNegative, Positive, Precision, Section
+from featcache.options.option_types import Count, Fraction, NonNegative, Positive, Precision, Section
 from featcache.plugins import plugin_names
 
 METRIC_PLUGINS = "featcache.metrics"  # the entry points by which packages bring metrics of their own

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featcache.backbones import trained_blocks
+from featcache.backbones import first_trained
 from featcache.errors import OptionsError
-from featcache.options import Options, TrainingOptions, UnfreezeStep
+from featcache.options import Options, TrainingOptions
 from heads.training import rate_factor
 
 HEAD = "head"  # what metrics.csv calls it
@@ -79,7 +78,7 @@ def make_schedule(training: TrainingOptions, blocks: Sequence[str], backbone: st
     steps = training.unfreeze_schedule or ()
     stages = [Stage(0, len(blocks), 1.0)]
     for step in steps:
-        first = _first(step, blocks, backbone)
+        first = first_trained(step.unfreeze, blocks, "training.unfreeze_schedule", backbone)
         if first > stages[-1].first:
             raise OptionsError(
                 f"training.unfreeze_schedule is out of order: at epoch {step.epoch} {step.unfreeze!r} would freeze "
@@ -87,24 +86,3 @@ def make_schedule(training: TrainingOptions, blocks: Sequence[str], backbone: st
             )
         stages.append(Stage(step.epoch, first, step.lr_scale))
     return Schedule(training, tuple(blocks), tuple(stages))  # of two at one epoch the later one counts
-
-
-def _first(step: UnfreezeStep, blocks: Sequence[str], backbone: str) -> int:
-    """The first block that trains from a step on."""
-    count = len(blocks)
-    match step.unfreeze:
-        case "all":
-            return 0
-        case "last_block":
-            return count - 1
-        case str(name):
-            if name in blocks:
-                return blocks.index(name)
-            close = difflib.get_close_matches(name, ["last_block", "all", *blocks], n=1, cutoff=0.5)
-            nearest = f" (did you mean {close[0]!r}?)" if close else ""
-            raise OptionsError(
-                f"training.unfreeze_schedule: {backbone} has no block {name!r}{nearest}. Expected last_block, all, a "
-                f"fraction from 0 to 1, or one of {', '.join(blocks)}."
-            )
-        case fraction:
-            return count - trained_blocks(fraction, count)

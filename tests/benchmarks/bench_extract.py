@@ -25,8 +25,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from featcache.backbones import Backbone, load_backbone
+from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoder import Decoder, Task
-from featcache.data.scratch_file import Scratch
 from featcache.data.transforms import normalise
 from featcache.devices import pick_device
 from featcache.extraction.inference import Inference

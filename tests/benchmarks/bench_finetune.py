@@ -18,7 +18,7 @@ from typing import Any
 
 from photographs import machine, write_photographs
 
-from featcache.data.scratch_file import Scratch
+from featcache.data.decoded_scratch import Scratch
 from featcache.extraction.side_by_side import extract_all
 from featcache.options.loading import parse_options
 from featcache.options.run_options import Options

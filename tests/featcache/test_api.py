@@ -14,12 +14,12 @@ import featcache
 def test_every_public_name_is_what_it_says_in_any_order_of_imports(before: str) -> None:
     code = (
         f"{before}\n"
-        "from featcache import blocks, extract, load_base_config, load_backbone, load_model, load_options, load_run\n"
-        "from featcache import set_model_freeze\n"
+        "from featcache import blocks, check, extract, load_base_config, load_backbone, load_model, load_options\n"
+        "from featcache import load_run, set_model_freeze\n"
         "from heads import train_model, trainModel\n"
         "assert train_model is trainModel\n"
-        "for f in (extract, load_base_config, load_backbone, load_model, load_options, load_run, train_model, blocks,\n"
-        "    set_model_freeze):\n"
+        "for f in (check, extract, load_base_config, load_backbone, load_model, load_options, load_run, train_model,\n"
+        "    blocks, set_model_freeze):\n"
         "    assert callable(f) and f.__doc__, f\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

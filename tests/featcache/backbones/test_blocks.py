@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -27,6 +28,7 @@ from featcache.backbones import (
     train_from,
 )
 from featcache.backbones.classifier_removal import remove_classifier
+from featcache.backbones.freezing import first_trained
 from featcache.errors import OptionsError
 from featcache.options.model_options import ModelOptions
 
@@ -473,10 +475,49 @@ def test_weights_that_two_blocks_share_are_in_one() -> None:
     assert [block.parameters for block in assert_complete(model)] == [("0.weight", "0.bias"), ("2.weight", "2.bias")]
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.5, 50, math.nan, math.inf])
-def test_shares_beyond_the_whole_are_refused(share: float) -> None:
+@pytest.mark.parametrize(
+    "wrong", [-0.1, 1.5, 2.0, 50, math.nan, math.inf, None, True, False, [0.5], ["layer4"], {}, np.array([0.1, 0.2])]
+)
+def test_what_is_no_part_of_the_blocks_is_refused(wrong: Any) -> None:
+    expected = "Expected last_block, all, a fraction from 0 to 1, or one of stem, layer1, layer2, layer3, layer4"
+    with pytest.raises(OptionsError, match=f"unfreeze_percent: got .*{expected}"):
+        set_model_freeze(models.resnet18(), wrong)
     with pytest.raises(OptionsError, match="unfreeze_percent: got"):
-        set_model_freeze(nn.Sequential(nn.Linear(2, 2)), share)
+        set_model_freeze(nn.Sequential(nn.Linear(2, 2)), wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("lastblock", "last_block"), ("All", "all"), ("layer5", "layer4"), ("0.5", None), ("", None), ("head", None)],
+)
+def test_a_block_that_is_not_there_gives_the_nearest(wrong: str, meant: str | None) -> None:
+    with pytest.raises(OptionsError, match=f"unfreeze_percent: the network has no block '{wrong}'") as caught:
+        set_model_freeze(models.resnet18(), wrong)
+    assert (f"(did you mean {meant!r}?)" in str(caught.value)) == (meant is not None)
+    assert "Expected last_block, all, a fraction from 0 to 1, or one of stem, layer1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "trained"),
+    [("last_block", 1), ("all", 5), ("layer3", 2), ("stem", 5), (np.float32(0.5), 3), (np.int64(1), 5), (0, 0)],
+)
+def test_a_model_is_unfrozen_in_the_words_of_a_schedule(value: Any, trained: int) -> None:
+    model = models.resnet18()
+    set_model_freeze(model, 0.0)
+    set_model_freeze(model, unfreeze_percent=value)
+    every = blocks(model)
+    moves = [all(model.get_parameter(n).requires_grad for n in b.parameters) for b in every]
+    assert moves == [False] * (5 - trained) + [True] * trained
+    # A schedule's step means the same blocks.
+    names = [block.name for block in every]
+    assert first_trained(value, names, "training.unfreeze_schedule") == 5 - trained
+
+
+def test_a_network_without_parameters_has_nothing_to_freeze() -> None:
+    for value in ("all", "last_block", 0.5):
+        set_model_freeze(nn.Flatten(), value)
+    with pytest.raises(OptionsError, match="or the name of a block"):
+        set_model_freeze(nn.Flatten(), "layer4")
 
 
 def test_places_beyond_the_blocks_are_refused(half: nn.Module) -> None:

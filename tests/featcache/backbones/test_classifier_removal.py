@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from featcache.backbones import Backbone, load_backbone
+from featcache.backbones.classifier_removal import remove_classifier
 from featcache.options.model_options import ModelOptions
 
 AS_MAP = {"convnext_tiny", "maxvit_t"}  # their classifiers normalise or pool a map [N, F, 1, 1] first
@@ -176,3 +177,11 @@ def test_networks_with_auxiliary_classifiers_are_in_the_list(name: str) -> None:
         network = models.get_model(name, init_weights=False)
     assert any("aux" in n.lower() for n in network.state_dict())
     assert name in {case[0] for case in TORCHVISION if isinstance(case, tuple)}
+
+
+@pytest.mark.parametrize(("name", "size", "features"), [("googlenet", 64, 1024), ("inception_v3", 96, 2048)])
+def test_without_auxiliary_classifiers_training_gives_features_too(name: str, size: int, features: int) -> None:
+    network, _ = remove_classifier(models.get_model(name, weights=None, init_weights=False))
+    found = network.train()(torch.randn(2, 3, size, size))
+    assert isinstance(found, Tensor)
+    assert found.shape == (2, features)

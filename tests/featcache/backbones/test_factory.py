@@ -126,7 +126,7 @@ def test_an_installed_entry_point_needs_no_permission(monkeypatch: pytest.Monkey
         return [installed] if group == "featcache.backbones" and name in {None, "my_net"} else []
 
     # By the module itself: the package has a function of the same name.
-    monkeypatch.setattr(import_module("featcache.backbones.libraries"), "entry_points", entry_points)
+    monkeypatch.setattr(import_module("featcache.backbones.custom_functions"), "entry_points", entry_points)
     backbone = load_backbone(ModelOptions(backbone="my_net"))
     assert (backbone.info.identity.backbone, backbone.info.identity.source) == ("my_net", "custom")
     assert backbone.features == 64
@@ -171,7 +171,9 @@ def test_a_transformer_of_one_size_says_which() -> None:
 
 
 def test_a_network_that_needs_larger_images_says_from_which_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("featcache.backbones.factory.SIZES_TO_TRY", (32, 64, 96, 128))  # 512 pixels take a while
+    monkeypatch.setattr(
+        "featcache.backbones.network_building.SIZES_TO_TRY", (32, 64, 96, 128)
+    )  # 512 pixels take a while
     with pytest.raises(InputSizeError, match=r"inception_v3 cannot take images of 64 x 64 .*It can take 96, 128\."):
         load_backbone(random_weights("inception_v3", input_size=64))
 
@@ -290,7 +292,7 @@ def forbid_building(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Backbone:
         raise AssertionError("built again")
 
-    monkeypatch.setattr("featcache.backbones.factory.load_backbone", refuse)
+    monkeypatch.setattr("featcache.backbones.backbone_memo.load_backbone", refuse)
 
 
 def test_a_backbone_is_described_without_building_it_twice(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from featcache.data.augmentations import spec_digest, view
 from featcache.data.transforms import to_uint8
 from featcache.options.augmentation_options import (
+    AUGMENTATIONS,
     AugmentationSpec,
     ColorJitter,
     HorizontalFlip,
@@ -328,3 +329,15 @@ def test_a_network_larger_than_the_image(crop: AugmentationSpec, preprocessing: 
     ):
         assert every.dtype == torch.uint8
         assert every.shape == (3, 65, 65)
+
+
+def test_these_tests_see_every_augmentation() -> None:
+    assert {type(augmentation) for augmentation in EACH} == set(AUGMENTATIONS)
+
+
+def test_an_augmentation_without_its_case_is_not_passed_over() -> None:
+    class Blur(AugmentationSpec):
+        name: str = "blur"
+
+    with pytest.raises(AssertionError, match="blur has no case"):
+        views(picture(), (Blur(),), [1])

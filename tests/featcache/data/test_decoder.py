@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from featcache.app.main import app
 from featcache.data import content_hashes
+from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoder import Decoder, Task
 from featcache.data.image_files import UnreadableImageError, decode_image
-from featcache.data.scratch_file import Scratch
 from featcache.extraction.one_backbone import extract
 from featcache.options.augmentation_options import HorizontalFlip
 from featcache.options.loading import parse_options

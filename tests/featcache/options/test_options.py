@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from featcache.errors import OptionsError
+from featcache.options.augmentation_options import AUGMENTATIONS
+from featcache.options.json_schema import options_schema
 from featcache.options.loading import config_files, load_base_config, load_options, parse_options
 from featcache.options.run_options import Options
 
@@ -294,6 +296,19 @@ def test_a_key_like_no_other_shows_what_is_known_there() -> None:
     message = fault(cache={"zzzz": 1})
     assert "unknown key 'cache.zzzz'" in message
     assert all(key in message for key in ("dir", "dtype", "batch_size"))
+
+
+def test_every_augmentation_is_known_by_its_name_and_in_the_schema() -> None:
+    names = [kind.model_fields["name"].default for kind in AUGMENTATIONS]
+    for name in names:
+        (bare,) = options(data={"augmentations": [name]}).data.augmentations
+        (whole,) = options(data={"augmentations": [{"name": name}]}).data.augmentations
+        assert bare == whole
+        assert type(bare) in AUGMENTATIONS
+    schema = options_schema()
+    items = schema["$defs"]["DataOptions"]["properties"]["augmentations"]["items"]
+    assert next(one["enum"] for one in items["anyOf"] if "enum" in one) == names
+    assert {kind.__name__ for kind in AUGMENTATIONS} <= set(schema["$defs"])
 
 
 def test_a_misspelt_augmentation_shows_the_names() -> None:

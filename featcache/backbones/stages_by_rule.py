@@ -1,121 +1,18 @@
-"""The stages of a network, as its authors drew them: which parameters stand together, in order of execution.
-
-timm's networks say so themselves; for all others there is one rule, which looks at their modules alone.
-"""
+"""Any network in, its stages out, by one rule that looks at its modules alone."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from types import SimpleNamespace
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-STEM = "stem"
+from featcache.backbones.stage import LETTERED, STEM, Stage
+
 MOST = 0.9  # a child with this share of a network's parameters is the network: its children are looked at instead
-LETTERED = re.compile(r".*\d[a-z]$")  # Mixed_5b, inception4a
-UNMATCHED = "\0"  # no parameter is called so: timm groups it with those that it has no rule for
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Parameters that train together, by their names in the network."""
-
-    name: str
-    parameters: tuple[str, ...]
-
-
-def stages(network: nn.Module, sizes: dict[str, int]) -> list[Stage]:
-    """The stages in order of execution; `sizes` has the elements of every parameter that is not the classifier's."""
-    if not sizes:
-        return []
-    general = _general_stages(network, sizes)
-    timm = _timm_stages(network, sizes)
-    return general if timm is None or (_are_layers(timm) and _only_joins(general, timm)) else timm
-
-
-def _are_layers(found: Sequence[Stage]) -> bool:
-    """Whether these are single layers (timm's VGG) or the parts of a block with a letter each (its Inception)."""
-    single = all(len({name.rpartition(".")[0] for name in stage.parameters}) == 1 for stage in found)
-    return single or any(LETTERED.match(stage.name) for stage in found)
-
-
-def _only_joins(joined: Sequence[Stage], parts: Sequence[Stage]) -> bool:
-    """Whether every one of `parts` lies within one of `joined`, in the same order."""
-    place = {name: k for k, stage in enumerate(joined) for name in stage.parameters}
-    places = [{place[name] for name in part.parameters} for part in parts]
-    first = [min(p) for p in places]
-    return all(len(p) == 1 for p in places) and first == sorted(first)
-
-
-# timm's own groups
-
-
-def _timm_stages(network: nn.Module, sizes: dict[str, int]) -> list[Stage] | None:
-    """What timm groups together; None where it has no rule, or one that does not follow the order of execution."""
-    matcher: Callable[..., object] | None = getattr(network, "group_matcher", None)
-    if matcher is None:
-        return None
-    from timm.models import group_parameters
-
-    names = SimpleNamespace(named_parameters=lambda: [(name, None) for name in [*sizes, UNMATCHED]])
-    try:
-        grouped = group_parameters(names, matcher(coarse=True))  # type: ignore[arg-type]  # it asks for names alone
-    except Exception:  # whatever it trips over, the general rule does not need it
-        return None
-    groups = [grouped[ordinal] for ordinal in sorted(grouped)]
-    unmatched = UNMATCHED in groups[-1]
-    groups = [[n for n in group if n != UNMATCHED] for group in groups]
-    if _mixes_layers(groups[:-1] if unmatched else groups) or sum(map(len, groups)) != len(sizes):
-        return None
-    rest = groups.pop() if unmatched and len(groups) > 1 else []  # final norms and convolutions follow the last block
-    groups = [group for group in groups if group]
-    found = [Stage(_timm_name(k, groups, sizes) if k else STEM, tuple(group)) for k, group in enumerate(groups)]
-    return [*found[:-1], Stage(found[-1].name, (*found[-1].parameters, *rest))] if found else None
-
-
-def _mixes_layers(groups: Sequence[Sequence[str]]) -> bool:
-    """Whether a group has layers of two lists at different places: CaiT's blocks.22 and blocks_token_only.0, which run
-    one after the other and not together."""
-    places: dict[str, set[int]] = {}
-    layers: list[set[tuple[str, str]]] = []
-    for k, group in enumerate(groups):
-        found = (re.match(r"([^.]+)\.(\d+)\.", name) for name in group)
-        layers.append({(m[1], m[2]) for m in found if m})
-        for container, _ in layers[-1]:
-            places.setdefault(container, set()).add(k)
-    return any(len({place for container, place in own if len(places[container]) > 1}) > 1 for own in layers)
-
-
-def _timm_name(k: int, groups: Sequence[Sequence[str]], sizes: dict[str, int]) -> str:
-    """The shortest name with parameters of group `k` alone, on the way down to where it has most of them; the first
-    and the last such name where that is less than half of the group."""
-    own = list(groups[k])
-    half = sum(sizes[name] for name in own) / 2
-    others = [name for other, group in enumerate(groups) if other != k for name in group]
-    depth = 0
-    while True:
-        depth += 1
-        shares: dict[str, int] = {}
-        for name in own:
-            prefix = ".".join(name.split(".")[:depth])
-            shares[prefix] = shares.get(prefix, 0) + sizes[name]
-        prefix = max(shares, key=lambda p: shares[p])
-        if not any(_is_within(name, {prefix}) for name in others):
-            alone = [p for p in shares if not any(_is_within(name, {p}) for name in others)]
-            return prefix if shares[prefix] >= half else f"{alone[0]}-{alone[-1].rpartition('.')[2]}"
-        own = [name for name in own if _is_within(name, {prefix})]
-
-
-def _is_within(name: str, modules: Collection[str]) -> bool:
-    return any(name == module or name.startswith(module + ".") for module in modules)
-
-
-# The general rule
 
 
 @dataclass(frozen=True)
@@ -162,7 +59,8 @@ def _lists_composites(module: nn.Module) -> bool:
     return bool(units) and all(u.is_composite for u in units)
 
 
-def _general_stages(network: nn.Module, sizes: dict[str, int]) -> list[Stage]:
+def stages_by_rule(network: nn.Module, sizes: dict[str, int]) -> list[Stage]:
+    """The stages in order of execution; `sizes` has the elements of every parameter that counts."""
     units = _units(network, sizes)
     stem: list[Unit] = []
     if any(u.is_composite and u.parameters for u in units):

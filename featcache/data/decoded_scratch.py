@@ -1,4 +1,5 @@
-"""Decoded images on disk for the length of one command, so that twelve backbones decode each image once."""
+"""Decoded pixels in under a key and out again, on disk for the length of one command: twelve backbones decode each
+image once."""
 
 from __future__ import annotations
 

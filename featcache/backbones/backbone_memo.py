@@ -1,0 +1,82 @@
+"""Options in, what is known of their backbone out, from a memo where it was built here before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+import torchvision
+
+from featcache import __version__
+from featcache.atomic import write_text
+from featcache.backbones.backbone import Backbone
+from featcache.backbones.factory import load_backbone
+from featcache.backbones.libraries import LIBRARIES
+from featcache.backbones.source import Source
+from featcache.backbones.source_lookup import find_source
+from featcache.backbones.weights import resolve
+from featcache.options import Options
+from featcache.records import BackboneInfo, Identity, WeightsOrigin, digest
+
+
+def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[BackboneInfo, Backbone | None]:
+    """What is known of the backbone that `options` names, without building it when it was built here before.
+
+    Returns the built backbone too when it had to be built. The memo is keyed by all that the build depends on: name,
+    size, the weights file's path, size and time or the seed, and the libraries' versions.
+    """
+    model = options.model
+    source = find_source(model.backbone, model.source, allow_custom)
+    origin, _ = resolve(model, source, model.backbone)
+    memo = Path(options.cache.dir) / "memo" / "backbones.json"
+    key = digest(_recipe(options, source, origin))
+    known = _read_memo(memo)
+    # Others' code may change without a version that is known here.
+    if key in known and source.name in LIBRARIES:
+        value = known[key]
+        return (
+            BackboneInfo(
+                Identity.from_dict(value["identity"]),
+                value["features"],
+                value["params"],
+                WeightsOrigin(**{**value["origin"], "fell_back": origin.fell_back}),
+            ),
+            None,
+        )
+    backbone = load_backbone(
+        model, precision=options.training.precision, dtype=options.cache.dtype, allow_custom=allow_custom
+    )
+    info = backbone.info
+    value = {
+        "identity": info.identity.as_dict(),
+        "features": info.features,
+        "params": info.params,
+        "origin": {"kind": info.origin.kind, "label": info.origin.label, "location": info.origin.location},
+    }
+    write_text(memo, json.dumps({**_read_memo(memo), key: value}))
+    return info, backbone
+
+
+def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str, Any]:
+    import timm
+
+    stat = Path(origin.location).stat() if origin.kind in {"hub", "file"} else None
+    return {
+        "backbone": [options.model.backbone, source.name, options.model.input_size],
+        "weights": [origin.kind, origin.location, stat and [stat.st_size, stat.st_mtime_ns]],
+        "seed": options.model.weights_seed if origin.kind == "random" else None,
+        "stored": [options.training.precision, options.cache.dtype],
+        "versions": [__version__, torch.__version__, torchvision.__version__, timm.__version__, PIL.__version__],
+        "identity": [*sorted(Identity.__dataclass_fields__), Identity.format_version],
+    }
+
+
+def _read_memo(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

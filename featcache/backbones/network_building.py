@@ -1,0 +1,86 @@
+"""A source and options in, the network without its classifier out, tried once so that its features are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from featcache.backbones.classifier_removal import FeaturesThenPool, drop_unused, remove_classifier, run_once
+from featcache.backbones.source import Published, Source
+from featcache.errors import FeatcacheError, InputSizeError, WeightsError, WorkError
+from featcache.options import ModelOptions
+from featcache.records import Preprocessing
+
+SIZES_TO_TRY = (32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)  # pixels
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A network without its classifier."""
+
+    trunk: nn.Module
+    named: nn.Module  # the trunk under the network's own names
+    whole: set[str]  # names of the weights with the classifier
+    preprocessing: Preprocessing
+    tap: str
+    features: int
+
+
+def build_trunk(options: ModelOptions, source: Source, published: Published | None, hub_file: Path | None) -> Trunk:
+    """The network that `options` name, in evaluation mode, with the published weights of `hub_file` or its own random
+    ones; raises InputSizeError, WeightsError, or WorkError where it cannot be built or run.
+    """
+    # Building draws random numbers: from the weights' own seed, and leaving the caller's generator as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.weights_seed)
+        try:
+            network, preprocessing = source.build(options.backbone, published, hub_file, options.input_size)
+        except FeatcacheError:
+            raise
+        except Exception as error:
+            if hub_file is not None:
+                raise WeightsError(
+                    f"{options.backbone}: the weights in {hub_file} cannot be loaded ({error}). Remove the file so "
+                    "that it is downloaded again."
+                ) from error
+            raise WorkError(f"{options.backbone}: cannot be built: {error}.") from error
+    network.eval()
+    whole = set(network.state_dict())
+    trunk, tap = remove_classifier(network)
+    trunk.eval()
+    features = _probe(trunk, preprocessing, options, source)
+    # timm's networks keep their own names although they are wrapped to stop at the pooling.
+    named = trunk.network if isinstance(trunk, FeaturesThenPool) else trunk
+    return Trunk(trunk, named, whole, preprocessing, tap, features)
+
+
+def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions, source: Source) -> int:
+    """Run the network once on noise: discovers F and drops what lies behind the tap."""
+    side = preprocessing.input_size
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    try:
+        output, ran = run_once(trunk, images)
+    except WorkError as error:
+        raise WorkError(f"{options.backbone}: {error}") from None
+    except Exception as error:  # networks assert, divide by zero or run out of pixels, each in its own way
+        can = [s for s in SIZES_TO_TRY if s != side and _takes(trunk, s)]
+        # A network that is built for one size takes no other afterwards: name the one it is published for.
+        can = can or [source.build(options.backbone, None, None, None)[1].input_size]
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputSizeError(
+            f"model.input_size: {options.backbone} cannot take images of {side} x {side} pixels ({reason}). "
+            f"It can take {', '.join(map(str, can))}."
+        ) from None
+    drop_unused(trunk, ran, images)
+    return output.shape[1]
+
+
+def _takes(trunk: nn.Module, side: int) -> bool:
+    try:
+        run_once(trunk, torch.zeros(1, 3, side, side))
+    except Exception:  # whatever it raises, it does not take this size
+        return False
+    return True
