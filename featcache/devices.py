@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,16 +57,50 @@ def pick_device(name: str | None = None) -> torch.device:
 
 @contextmanager
 def exact(precision: str, device: torch.device) -> Iterator[None]:
-    """float32 means float32: on a GPU, PyTorch's convolutions would round to TensorFloat-32, at about 1e-3."""
+    """float32 means float32: on a GPU, PyTorch's convolutions would round to TensorFloat-32, at about 1e-3, and so
+    would its matrix products where the caller has allowed that."""
     if device.type != "cuda" or precision != "float32":
         yield
         return
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    with _exact_convolutions(), _exact_products():
+        yield
+
+
+@contextmanager
+def _exact_convolutions() -> Iterator[None]:
+    """PyTorch keeps this in two ways, an older flag and a precision for each kind of operation, and refuses to read the
+    flag where they disagree: so it is only written, and both are."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+    cudnn.allow_tf32 = False
+    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee"
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        cudnn.allow_tf32 = before[0] == "tf32"
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before
+
+
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    products: Any = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    if before != "tf32":
+        yield
+        return
+    try:
+        level = torch.get_float32_matmul_precision()
+    except RuntimeError:  # allowed in the newer way only, which leaves the older one as it was: exact
+        level = "highest"
+    if level != "highest":
+        torch.set_float32_matmul_precision("highest")
+    products.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        if level != "highest":
+            torch.set_float32_matmul_precision(level)
+        products.fp32_precision = before
 
 
 def one_image_too_many(name: str, device: torch.device) -> WorkError:

@@ -143,6 +143,6 @@ def load_model(
     backbone = parts[0] if len(parts) == 1 else JoinedBackbone(parts)
     dims = resolve_dims(run.model.classifier_dims, run.model.backbone, backbone.features, classes)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.training.seed)
+        torch.default_generator.manual_seed(run.training.seed)
         head = build_head(dims, run.model.dropout)
     return Model(backbone, head).to(device)

@@ -35,7 +35,7 @@ def build_trunk(options: ModelOptions, source: Source, published: Published | No
     """
     # Building draws random numbers: from the weights' own seed, and leaving the caller's generator as it was.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.weights_seed)
+        torch.default_generator.manual_seed(options.weights_seed)
         try:
             network, preprocessing = source.build(options.backbone, published, hub_file, options.input_size)
         except FeatcacheError:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from featcache.backbones import build_head
+from featcache.devices import exact
 from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord, Split
 from heads.training import Features, TrainedHead
@@ -119,7 +120,7 @@ def _module(head: TrainedHead, dims: Sequence[int], device: torch.device) -> tor
 
 
 def _run(module: torch.nn.Module, x: torch.Tensor) -> NDArray[np.float32]:
-    with torch.inference_mode():
+    with torch.inference_mode(), exact("float32", x.device):
         logits: NDArray[np.float32] = module(x).cpu().numpy()
     return logits
 

@@ -72,7 +72,8 @@ class HeadGroup:
         batches = self._batches(block)
         self._seen += batches.images
         # A graph wants batches of one size; without one, the last batch is no longer than it must be.
-        length = batches.rows.shape[1] if self._captured is not None else int(batches.images.max())
+        graph = self._captured
+        length = batches.rows.shape[1] if graph is not None else int(batches.images.max())
         if not length:
             return
         target, share = self._target(batches), self._upload(batches.share)[:, None]
@@ -85,7 +86,7 @@ class HeadGroup:
             cut = slice(begin, begin + rows.shape[1])
             parts = [t.split(self._batch, dim) for t, dim in ((x, 1), (pull[..., cut], 2), (share[..., cut], 2))]
             for inputs in zip(*parts, self._keep(draws, len(parts[0])).unbind(1), strict=True):
-                seen.append(self._step(*inputs) if self._captured is None else self._captured(*inputs).clone())
+                seen.append(self._step(*inputs) if graph is None else graph(self._step, *inputs).clone())
         logits, target = torch.cat(seen, dim=2), target[..., :length]
         labels, real = (self._upload(a[:, :length]) for a in (batches.labels, batches.share > 0))
         self._sums[0] -= (logits.log_softmax(dim=1) * target).sum(dim=(1, 2))
@@ -156,7 +157,7 @@ class HeadGroup:
         if self._units and any(h.dropout for h in self._current):
             self._scale = self._column([scale(h.dropout) for h in self._current])
             self._threshold = self._column([threshold(h.dropout) for h in self._current])
-        self._captured = CapturedStep(self._step) if self._device.type == "cuda" else None
+        self._captured = CapturedStep() if self._device.type == "cuda" else None
 
     def _column(self, values: Sequence[float]) -> Tensor:
         """A value for each head, `[K, 1, 1]`."""

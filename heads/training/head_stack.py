@@ -17,9 +17,12 @@ from featcache.backbones import build_head
 
 
 def initial_state(dims: Sequence[int], seed: int) -> dict[str, Tensor]:
-    """The state dict of a freshly seeded head: PyTorch's own initialisation, drawn after `manual_seed(seed)`."""
+    """The state dict of a freshly seeded head: PyTorch's own initialisation, drawn after `manual_seed(seed)`.
+
+    Only the CPU's generator is seeded, and left as it was: `torch.manual_seed` would reseed every GPU's too.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return build_head(dims, 0.0).state_dict()
 
 
@@ -36,9 +39,10 @@ class HeadStack:
 
     def __init__(self, dims: Sequence[int], seeds: Sequence[int], device: torch.device) -> None:
         self.dims = tuple(dims)
-        known = {seed: initial_state(dims, seed) for seed in dict.fromkeys(seeds)}
+        # Stacked on the device: each seed's weights go there once, however many heads begin with them.
+        known = {s: {n: v.to(device) for n, v in initial_state(dims, s).items()} for s in dict.fromkeys(seeds)}
         self.names = list(known[seeds[0]])  # weight, bias, weight, bias, ..
-        self.values = [torch.stack([known[s][n] for s in seeds]).to(device) for n in self.names]
+        self.values = [torch.stack([known[s][n] for s in seeds]) for n in self.names]
         self.grads = [torch.zeros_like(v) for v in self.values]
         self._arrange()
 

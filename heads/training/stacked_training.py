@@ -51,16 +51,22 @@ def train_heads(
     A head whose loss is not finite stops alone, with the best weights it had; `state` is empty where it had none.
     """
     trained = [TrainedHead(h.seed, h.fold) for h in heads]
-    with _on(features.device):
+    with _on(features.device), exact("float32", features.device):
         for groups, workers in _groups(features, heads, batch_size):
-            held = [(c, HeadGroup(features, [heads[m] for m in c], batch_size, keep_weights)) for c in groups]
+            made = [(c, HeadGroup(features, [heads[m] for m in c], batch_size, keep_weights)) for c in groups]
             with _each(workers) as each:
-                _train(features, held, trained, watch, each)
-            for members, group in held:
-                for place, index in enumerate(members):
-                    if keep_weights and trained[index].best_epoch >= 0:
-                        trained[index].state = group.best_state(place)
+                _train(features, made, trained, watch, each)
+            if keep_weights:
+                _take_best(made, trained)
+            del made  # before the next ones are: together they may not fit the memory
     return trained
+
+
+def _take_best(groups: Sequence[tuple[list[int], HeadGroup]], trained: Sequence[TrainedHead]) -> None:
+    for members, group in groups:
+        for place, index in enumerate(members):
+            if trained[index].best_epoch >= 0:
+                trained[index].state = group.best_state(place)
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:

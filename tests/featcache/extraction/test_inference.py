@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 
 from featcache.backbones import load_backbone
 from featcache.data.transforms import normalise
+from featcache.devices import exact
 from featcache.errors import WorkError
 from featcache.extraction.inference import Inference, cpu_images
-from featcache.options.model_options import ModelOptions
+from featcache.options import ModelOptions
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (19, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -71,3 +75,59 @@ def test_a_compiler_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 def test_the_compiled_network_gives_the_same_features() -> None:
     plain, compiled = inference("resnet18")(IMAGES), inference("resnet18", compiled=True)(IMAGES)
     assert ((plain - compiled).norm(dim=1) / plain.norm(dim=1)).max() < 1e-5
+
+
+# TensorFloat-32: only flags, which a machine without a GPU has too
+
+backends: Any = torch.backends
+
+
+@pytest.fixture
+def _flags_as_they_come() -> Iterator[None]:
+    yield
+    torch.set_float32_matmul_precision("highest")
+    backends.fp32_precision = backends.cuda.matmul.fp32_precision = "none"
+    backends.cudnn.allow_tf32 = True
+    backends.cudnn.conv.fp32_precision = backends.cudnn.rnn.fp32_precision = "tf32"
+
+
+def flags() -> list[object]:
+    """How convolutions and matrix products round; None where PyTorch refuses to say by its older names."""
+    found: list[object] = [o.fp32_precision for o in (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)]
+    older: list[Callable[[], object]] = [
+        lambda: backends.cudnn.allow_tf32,
+        lambda: backends.cuda.matmul.allow_tf32,
+        torch.get_float32_matmul_precision,
+    ]
+    for read in older:
+        try:
+            found.append(read())
+        except RuntimeError:
+            found.append(None)
+    return found
+
+
+SETTINGS: dict[str, Callable[[], object]] = {
+    "as it comes": lambda: None,
+    "off": lambda: setattr(backends.cudnn, "allow_tf32", False),
+    "products": lambda: torch.set_float32_matmul_precision("high"),
+    "products, in the newer way": lambda: setattr(backends.cuda.matmul, "fp32_precision", "tf32"),
+    "everything": lambda: setattr(backends, "fp32_precision", "tf32"),
+    "nothing": lambda: setattr(backends, "fp32_precision", "ieee"),
+    "convolutions off": lambda: setattr(backends.cudnn.conv, "fp32_precision", "ieee"),
+}
+
+
+@pytest.mark.usefixtures("_flags_as_they_come")
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_float32_is_exact_on_a_gpu_whatever_the_caller_allows(setting: str) -> None:
+    SETTINGS[setting]()
+    before = flags()
+    with exact("float32", torch.device("cuda")):
+        conv, rnn, products, *older = flags()
+        assert {conv, rnn} == {"ieee"} and products in {"ieee", "none"}
+        assert older[:2] == [False, False]  # the compiler reads these
+    if None not in before:
+        assert flags() == before
+    with exact("bfloat16", torch.device("cuda")), exact("float32", CPU):
+        assert flags()[:3] == before[:3]

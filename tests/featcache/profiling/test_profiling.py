@@ -361,6 +361,7 @@ def test_every_iteration_is_one_pass_after_the_warmup() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_is_timed_by_its_own_clock() -> None:
     device = torch.device("cuda")
     backbone = load_backbone(ModelOptions(backbone="resnet18", input_size=64, pretrained=False), device=device)

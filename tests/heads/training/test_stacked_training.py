@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -455,16 +458,17 @@ def test_steps_on_copied_inputs_of_one_size_change_nothing(monkeypatch: pytest.M
     """What a captured graph does with a step, without the graph: padded last batches, buffers that are overwritten."""
 
     class Copying:
-        def __init__(self, step: Callable[..., torch.Tensor]) -> None:
-            self.step, self.inputs, self.shapes = step, [], set()
+        def __init__(self) -> None:
+            self.inputs: list[torch.Tensor] = []
+            self.shapes: set[tuple[torch.Size, ...]] = set()
 
-        def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        def __call__(self, step: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> torch.Tensor:
             self.shapes.add(tuple(i.shape for i in inputs))
             assert len(self.shapes) == 1
             self.inputs = self.inputs or [torch.empty(i.shape, dtype=i.dtype) for i in inputs]
             for own, given in zip(self.inputs, inputs, strict=True):
                 own.copy_(given)
-            return self.step(*self.inputs)
+            return step(*self.inputs)
 
     heads = [head(1), head(2, dropout=0.5, optimizer="sgd"), head(1, epochs=3), head(3, dropout=0.0)]
     plain = train(toy(70), *heads)
@@ -472,11 +476,34 @@ def test_steps_on_copied_inputs_of_one_size_change_nothing(monkeypatch: pytest.M
 
     def held(self: HeadGroup, places: Sequence[int]) -> None:
         hold(self, places)
-        self._captured = Copying(self._step)  # type: ignore[assignment]
+        self._captured = Copying()  # type: ignore[assignment]
 
     monkeypatch.setattr(HeadGroup, "_hold", held)
     for a, b in zip(train(toy(70), *heads), plain, strict=True):
         assert torch.allclose(curve(a), curve(b), atol=1e-5)
+
+
+def test_heads_that_train_one_group_after_the_other_are_not_in_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does what they hold wait for Python to look for circles: on a GPU that may be too late for the next group."""
+    alive: weakref.WeakSet[HeadGroup] = weakref.WeakSet()
+    most = 0
+
+    class Counted(HeadGroup):
+        def __init__(self, *arguments: Any) -> None:
+            nonlocal most
+            super().__init__(*arguments)
+            alive.add(self)
+            most = max(most, len(alive))
+
+    monkeypatch.setattr("heads.training.stacked_training.HeadGroup", Counted)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        train(toy(), *(head(1, (DIMS[0], width, 4), epochs=2) for width in (8, 9, 10)))
+    finally:
+        if collects:
+            gc.enable()
+    assert (most, len(alive)) == (1, 0)
 
 
 def test_neighbours_change_no_bit_however_long_and_fast_heads_train() -> None:
