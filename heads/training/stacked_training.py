@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import torch
 
+from featcache.devices import exact
 from heads.training.features import Features
 from heads.training.head_group import HeadGroup
 from heads.training.head_spec import HeadSpec
