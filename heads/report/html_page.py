@@ -11,13 +11,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from featcache.audit import PageView, page_views
 from heads.leaderboard import Row
 from heads.report import vega_lite
 from heads.report.charts_latency import latency_measured
 from heads.report.figures import RUN_FIGURES, Overview, draw_sweep
 from heads.report.page_images import Images
 from heads.report.page_tables import (
-    AUDIT_MOST,
     condition,
     conditions,
     leaderboard_cells,
@@ -41,7 +41,7 @@ def render(contents: Contents, overview: Overview) -> str:
     images = Images(contents.manifest)
     sweeps = [(sweep, list(draw_sweep(sweep, number))) for number, sweep in enumerate(contents.sweeps)]
     every = [*(one for _, one in overview.drawn), *(one for _, drawn in sweeps for one in drawn)]
-    audit = _audit(contents, images)
+    findings = _findings(contents, images)
     data = {
         "figures": {
             **{one.name: one.spec for one in every},
@@ -69,7 +69,8 @@ def render(contents: Contents, overview: Overview) -> str:
         figures=overview.sections,
         tuned=[row for row in contents.rows if row.phase == 2],
         sweeps=sweeps,
-        audit=audit,
+        findings=findings,
+        number=images.number,
         provenance=provenance_of(contents),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "report.js").read_text(encoding="utf-8")),
@@ -155,26 +156,12 @@ def _confusion(matrix: list[list[int]], classes: list[str]) -> dict[str, Any]:
     return {"pairs": sorted(pairs, key=lambda p: -p[0])[:PAIRS]}
 
 
-def _audit(contents: Contents, images: Images) -> dict[str, Any] | None:
-    """The audit with the numbers of its pictures; the most serious of long lists."""
-    audit = contents.audit
-    if audit is None:
-        return None
-
-    def group(one: Any) -> dict[str, Any]:
-        return {"group": one, "images": [(images.number(i.name), i) for i in one.images]}
-
-    def serious(groups: Any) -> list[Any]:
-        return sorted(groups, key=lambda g: (not g.conflicting_labels, not g.across_splits))
-
-    return {
-        "audit": audit,
-        "most": AUDIT_MOST,
-        "exact": [group(g) for g in serious(audit.exact)[:AUDIT_MOST]],
-        "near": [group(g) for g in serious(audit.near)[:AUDIT_MOST]],
-        "suspects": [(images.number(s.name), s) for s in audit.suspects[:AUDIT_MOST]],
-        "outliers": [(images.number(o.name), o) for o in audit.outliers[: AUDIT_MOST // 2]],
-    }
+def _findings(contents: Contents, images: Images) -> list[PageView]:
+    """What the audit found, once its pictures are numbered; nothing where there is none."""
+    views = page_views(contents.audit) if contents.audit is not None else []
+    for view in views:
+        images.numbers(view.images)
+    return views
 
 
 def _json(value: Any) -> Markup:

@@ -9,7 +9,6 @@ from typing import Any
 from heads.leaderboard import MEASURES, NAMES, Agreement, Row
 from heads.report.report_contents import Contents
 
-AUDIT_MOST = 40  # groups, or suspects, with pictures
 NOTHING = "–"  # where no image is left
 
 
