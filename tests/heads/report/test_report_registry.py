@@ -12,10 +12,16 @@ import pytest
 from playwright.sync_api import Browser
 from report_pages import Results, complete, done, open_browser, opened, results_for
 
+from featcache.audit import findings, load_audit, write_audit
+from featcache.audit.evidence import Evidence
+from featcache.audit.findings import Finding
+from featcache.records import SILENT
+from heads.leaderboard import rank_results
 from heads.report import figures
 from heads.report.figures import FIGURES, RUN_FIGURES, SWEEP_FIGURES, Figure, Section
 from heads.report.report_contents import Contents
 from heads.report.vega_lite import NUMBER, Spec, chart, tips
+from heads.runs import audit_runs
 
 ODD = "<b id=x-injected>Planted</b>"  # titles and captions are text
 
@@ -101,6 +107,43 @@ def test_figures_stand_in_the_order_that_they_are_given(own: Results, monkeypatc
     latency = own.report.read_text().partition('<section id="latency"')[2].partition("</section>")[0]
     names = re.findall(r'id="figure-([a-z0-9_]+)"', latency)
     assert names == ["first", "latency_top3", "latency_top1", "last"]
+
+
+def test_a_planted_finding_of_the_audit_is_on_the_page(
+    own: Results, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(evidence: Evidence) -> list[str]:
+        return [f"{ODD} {i.name}" for i in evidence.manifest.images][:20]
+
+    planted = Finding("planted", ODD, lambda audit: [f"{len(audit.lines('planted'))} of them. {ODD}"], find)
+    monkeypatch.setattr(findings, "FINDINGS", (planted, *findings.FINDINGS))
+    audited = done("audit", "--results-dir", own.folder, "-q").output
+    assert ODD in audited.splitlines()  # the heading
+    done("report", "--results-dir", own.folder, "-q")
+    with opened(browser, own.report) as watched:
+        complete(watched.page)
+        audit = watched.page.locator("#audit")
+        assert audit.locator(".warnings li").first.inner_text() == f"20 of them. {ODD}"
+        titles = audit.locator("h3").all_inner_texts()
+        assert titles[:3] == ["Classes", ODD, "Exact copies"]
+        lines = audit.locator("ul:not(.warnings) > li", has_text=ODD)
+        assert (lines.count(), lines.locator("visible=true").count()) == (20, 12)
+        audit.get_by_text("8 more", exact=True).first.click()
+        assert lines.locator("visible=true").count() == 20
+        assert watched.page.locator("#x-injected").count() == 0
+        assert watched.complaints == []
+
+
+def test_an_audit_that_lacks_a_finding_is_made_again(own: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = rank_results(own.folder).best_runs(3)
+    (file,) = own.folder.glob("audit/*.json")
+    assert audit_runs(runs, None, SILENT, reuse=own.folder).created == load_audit(file).created
+    planted = Finding("planted", "Planted", find=lambda evidence: [image.name for image in evidence.manifest.images])
+    monkeypatch.setattr(findings, "FINDINGS", (*findings.FINDINGS, planted))
+    again = audit_runs(runs, None, SILENT, reuse=own.folder)
+    assert len(again.lines("planted")) == sum(again.data.images.values())
+    write_audit(again, file)
+    assert audit_runs(runs, None, SILENT, reuse=own.folder) == again
 
 
 def test_no_two_figures_have_one_name() -> None:
