@@ -116,6 +116,15 @@ class Leaked:
 
 
 @dataclass(frozen=True)
+class Further:
+    """What a finding without keys of its own found: lines for people, none where it looked and found nothing."""
+
+    name: str
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Audit:
     """All that an audit found, most suspect first."""
 
@@ -131,11 +140,18 @@ class Audit:
     balance: tuple[ClassCount, ...]
     quarantined: tuple[BadImage, ...]
     warnings: tuple[str, ...]  # sentences for people, the most serious first
+    further: tuple[Further, ...] = ()  # of findings.py that have no key of their own
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """What the finding `name` of `further` found."""
+        return next((one.lines for one in self.further if one.name == name), ())
 
     def as_dict(self) -> dict[str, Any]:
         """The audit as JSON values: all that a report needs."""
         value = asdict(self)
         value["balance"] = [count.as_dict() for count in self.balance]
+        if not self.further:
+            del value["further"]  # as it was before there were any
         plain: dict[str, Any] = json.loads(json.dumps({"format_version": FORMAT_VERSION, **value}, allow_nan=False))
         return plain
 
@@ -161,6 +177,7 @@ class Audit:
             balance=tuple(ClassCount(c["class"], c["train"], c["val"], c["test"]) for c in value["balance"]),
             quarantined=tuple(BadImage(**b) for b in value["quarantined"]),
             warnings=tuple(value["warnings"]),
+            further=tuple(Further(o["name"], o["title"], tuple(o["lines"])) for o in value.get("further", ())),
         )
 
 

@@ -1,8 +1,12 @@
-"""Class balance: how many images of each class each split has, and what of it is worth a word."""
+"""Images become counts by class and split, and these a table, and sentences where one is worth it."""
 
 from __future__ import annotations
 
-from featcache.audit.audit_records import ClassCount
+from collections.abc import Iterator
+from dataclasses import replace
+
+from featcache.audit.audit_records import Audit, ClassCount
+from featcache.audit.finding_views import ABOVE, Table
 from featcache.records import SPLITS, Manifest
 
 UNEVEN = 3.0  # the largest class over the smallest, in train
@@ -18,13 +22,13 @@ def balance(manifest: Manifest) -> tuple[ClassCount, ...]:
     return tuple(ClassCount(n, *(counted[s][k] for s in SPLITS)) for k, n in enumerate(manifest.classes))
 
 
-def balance_notes(counts: tuple[ClassCount, ...]) -> list[str]:
-    """Sentences on classes that are far from even, or differ between splits by more than chance would make them."""
-    notes = []
+def balance_said(audit: Audit) -> Iterator[str]:
+    """Classes that are far from even, or differ between splits by more than chance would make them."""
+    counts = audit.balance
     ordered = sorted(counts, key=lambda c: c.train)
     least, most = ordered[0], ordered[-1]
     if most.train > UNEVEN * least.train:
-        notes.append(
+        yield (
             f"The classes are far from even in train: {most.train} images of {most.name!r}, {least.train} of "
             f"{least.name!r}."
         )
@@ -33,11 +37,25 @@ def balance_notes(counts: tuple[ClassCount, ...]) -> list[str]:
         for count in counts:
             here = count.val if split == "val" else count.test
             if _differ(count.train, train, here, total):
-                notes.append(
+                yield (
                     f"{count.name!r} is {count.train / train:.1%} of train ({count.train} of {train}) but "
                     f"{here / total:.1%} of {split} ({here} of {total})."
                 )
-    return notes
+
+
+def image_table(audit: Audit) -> Iterator[Table]:
+    """Every class, on a terminal."""
+    yield _table("Images", audit)
+
+
+def class_table(audit: Audit) -> Iterator[Table]:
+    """The same on a page, before what is found in them."""
+    yield replace(_table("Classes", audit), rank=ABOVE)
+
+
+def _table(title: str, audit: Audit) -> Table:
+    rows = tuple((c.name, str(c.train), str(c.val), str(c.test)) for c in audit.balance)
+    return Table("balance", title, ("class", *SPLITS), rows, frozenset(SPLITS))
 
 
 def _differ(a: int, of_a: int, b: int, of_b: int) -> bool:

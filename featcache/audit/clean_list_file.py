@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.atomic import write_text
-from featcache.audit.exclusions import Excluded
+from featcache.audit.clean_list_entries import Excluded
 from featcache.data import names_listed
 from featcache.errors import OptionsError
 

@@ -1,117 +1,100 @@
-"""What an audit says to people: sentences, the most serious first."""
+"""Every finding of an audit, declared once: what it says goes to the JSON, the terminal and the page.
+
+To add one: what it finds in a file of its own, and its entry here. `find` gives lines, which are kept in the JSON under
+`further` and shown below the entry's title; `say` gives sentences, for which `audit.lines(name)` has the lines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
-from featcache.audit.audit_records import Audit, Suspect
-from featcache.audit.class_balance import balance_notes
-from featcache.records import SPLITS
+from featcache.audit.audit_records import Audit, Further
+from featcache.audit.class_balance import balance_said, class_table, image_table
+from featcache.audit.copy_findings import (
+    across_lines,
+    conflict_lines,
+    conflicts_said,
+    copy_pictures,
+    leaks_said,
+    within_said,
+)
+from featcache.audit.evidence import Evidence
+from featcache.audit.finding_views import Lines, PageView, TerminalView
+from featcache.audit.label_findings import labels_said, suspect_pictures, suspect_table
+from featcache.audit.not_looked_at import not_looked_at_said
+from featcache.audit.outlier_findings import outlier_pictures, outlier_table, outliers_said
+from featcache.audit.unreadable_findings import gone_said, unreadable_files, unreadable_lines, unreadable_said
 
-
-def warnings(audit: Audit, *, enough: bool) -> tuple[str, ...]:
-    """Sentences on what was found, and on what was not looked at; `enough` images for distances to say something."""
-    return (
-        *_leaks(audit),
-        *_conflicts(audit),
-        *_unreadable(audit),
-        *_gone(audit),
-        *_labels(audit),
-        *_copies(audit),
-        *_outliers(audit),
-        *balance_notes(audit.balance),
-        *_not_seen(audit, enough),
-    )
-
-
-def _leaks(audit: Audit) -> Iterator[str]:
-    for split, seen in (("test", "train or val"), ("val", "train")):
-        names = audit.leaked.test if split == "test" else audit.leaked.val
-        total = audit.data.images["test" if split == "test" else "val"]
-        if names:
-            yield (
-                f"{_count(len(names), f'{split} image')} of {total} ({len(names) / total:.1%}) "
-                f"{_have(len(names))} a copy in {seen}, such as {names[0]}: accuracy on {split} is better than it "
-                "would be on new images."
-            )
+View = TypeVar("View", TerminalView, PageView)
 
 
-def _conflicts(audit: Audit) -> Iterator[str]:
-    for groups, what in ((audit.exact, "identical files"), (audit.near, "near copies")):
-        mixed = [g for g in groups if g.conflicting_labels]
-        if mixed:
-            one = mixed[0].images[0]
-            other = next(i for i in mixed[0].images if i.label != one.label)
-            yield (
-                f"{_count(len(mixed), 'group')} of {what} {_have(len(mixed))} different labels, such as {one.name} "
-                f"({one.label!r}) and {other.name} ({other.label!r}): at most one is right."
-            )
+@dataclass(frozen=True)
+class Finding:
+    """One thing that an audit looks for; what has no views of its own shows the lines it found."""
+
+    name: str
+    title: str
+    say: Callable[[Audit], Iterable[str]] = lambda _: ()  # sentences for people
+    find: Callable[[Evidence], Iterable[str]] | None = None  # lines; None of what has keys of its own in the JSON
+    terminal: Callable[[Audit], Iterable[TerminalView]] | None = None
+    page: Callable[[Audit], Iterable[PageView]] | None = None
 
 
-def _unreadable(audit: Audit) -> Iterator[str]:
-    bad = audit.quarantined
-    if bad:
-        yield f"{_count(len(bad), 'file')} cannot be read as an image, such as {bad[0].name} ({bad[0].reason})."
+# The most serious first: so sentences, and views of one rank, are in order.
+FINDINGS: tuple[Finding, ...] = (
+    Finding("leaks", "Copies across splits", leaks_said, terminal=across_lines, page=copy_pictures),
+    Finding("conflicts", "Copies with different labels", conflicts_said, terminal=conflict_lines),
+    Finding(
+        "unreadable", "Files that cannot be read", unreadable_said, terminal=unreadable_lines, page=unreadable_files
+    ),
+    Finding("gone", "Classes without an image in a split", gone_said),
+    Finding("labels", "Suspect labels", labels_said, terminal=suspect_table, page=suspect_pictures),
+    Finding("copies", "Copies within a split", within_said),
+    Finding("outliers", "Outliers", outliers_said, terminal=outlier_table, page=outlier_pictures),
+    Finding("balance", "Class balance", balance_said, terminal=image_table, page=class_table),
+    Finding("not_looked_at", "What was not looked at", not_looked_at_said),
+)
 
 
-def _gone(audit: Audit) -> Iterator[str]:
-    for split in SPLITS:
-        names = [count.name for count in audit.balance if not getattr(count, split)]
-        if names and audit.quarantined:
-            yield (
-                f"No image of {' or '.join(map(repr, names))} in {split} can be read: nothing can be trained on this "
-                "data before some are mended, or the class is taken out of every split."
-            )
+def further(evidence: Evidence) -> tuple[Further, ...]:
+    """What the findings without keys of their own find, one record for each that looked."""
+    return tuple(Further(f.name, f.title, tuple(f.find(evidence))) for f in FINDINGS if f.find is not None)
 
 
-def _labels(audit: Audit) -> Iterator[str]:
-    flagged: list[Suspect] = [s for s in audit.suspects if s.flagged]
-    if flagged:
-        first = flagged[0]
-        yield (
-            f"{_count(len(flagged), 'label')} {'is' if len(flagged) == 1 else 'are'} contradicted by the other images, "
-            f"such as {first.name}: labelled {first.label!r}, looks like {first.suggested!r}. Look at them."
-        )
+def warnings(audit: Audit) -> tuple[str, ...]:
+    """Sentences on what was found, and on what was not looked at."""
+    return tuple(sentence for finding in FINDINGS for sentence in finding.say(audit))
 
 
-def _copies(audit: Audit) -> Iterator[str]:
-    for groups, what in ((audit.exact, "identical files"), (audit.near, "near copies")):
-        within = [g for g in groups if not g.across_splits]
-        if within:
-            yield (
-                f"{_count(len(within), 'group')} of {what} within one split, such as {within[0].images[0].name} and "
-                f"{within[0].images[1].name}: such an image counts more than once."
-            )
+def is_complete(audit: Audit) -> bool:
+    """Whether all that is looked for today was looked for when the audit was made."""
+    return {one.name for one in audit.further} >= {f.name for f in FINDINGS if f.find is not None}
 
 
-def _outliers(audit: Audit) -> Iterator[str]:
-    flagged = [o for o in audit.outliers if o.flagged]
-    if flagged:
-        yield f"{_count(len(flagged), 'image')} unlike any other, such as {flagged[0].name}. Look whether they belong."
+def terminal_views(audit: Audit) -> list[TerminalView]:
+    """What a terminal shows of the audit, from top to bottom."""
+    return _views(audit, [(finding.name, finding.terminal) for finding in FINDINGS])
 
 
-def _not_seen(audit: Audit, enough: bool) -> Iterator[str]:
-    if not audit.backbones:
-        yield (
-            "No backbone's features were at hand: only content hashes were compared. Near-duplicates, suspect labels "
-            "and outliers were not looked for."
-        )
-    elif not enough:
-        yield "There are too few different images to tell near-duplicates and outliers by distance: not looked for."
-    elif len(audit.backbones) == 1:
-        yield "One backbone was asked: it takes closer copies to be sure of them, and some are missed. Add another."
-    if audit.backbones and all(b.weights.startswith("random(") for b in audit.backbones):
-        yield (
-            "Every backbone has random weights: copies are found, but suspect labels and outliers are weak evidence. "
-            "Add a pretrained one."
-        )
-    if audit.backbones and not audit.suspects:
-        yield "Suspect labels were not looked for: that takes different images of two or more classes."
+def page_views(audit: Audit) -> list[PageView]:
+    """What a page shows of the audit, from top to bottom."""
+    return _views(audit, [(finding.name, finding.page) for finding in FINDINGS])
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+def _views(audit: Audit, makers: list[tuple[str, Callable[[Audit], Iterable[View]] | None]]) -> list[View]:
+    """In the order of the findings and of ranks; then what an audit by another installation found beside."""
+    records = {one.name: one for one in audit.further}
+    found: list[View] = []
+    for name, make in makers:
+        found += make(audit) if make is not None else _lines(records.get(name))
+    known = {name for name, _ in makers}
+    for one in audit.further:
+        found += _lines(one) if one.name not in known else ()
+    return sorted((v for v in found if not isinstance(v, Lines) or v.lines), key=lambda view: view.rank)
 
 
-def _have(number: int) -> str:
-    return "has" if number == 1 else "have"
+def _lines(record: Further | None) -> Iterator[Lines]:
+    if record is not None:
+        yield Lines(record.title, record.lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from heads.report.vega import COLOURS, SHAPES, WHOLE, Spec, filled_later, tips
+from heads.report.vega_lite import COLOURS, SHAPES, WHOLE, Spec, filled_later, tips
 
 LEGEND = 24  # classes: a longer one would be larger than the map, and hovering names them too
 

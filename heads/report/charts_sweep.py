@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from heads.report.sweep_results import Sweep, Trial, shown
-from heads.report.vega import COLOURS, WHOLE, Spec, chart, scale, tips
+from heads.report.vega_lite import COLOURS, WHOLE, Spec, chart, scale, tips
 
 POOR_TO_GOOD = ["#9fc3da", "#8b8f98", "#c8642b", "#D55E00"]  # to be seen on white and on black
 

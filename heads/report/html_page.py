@@ -11,12 +11,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from featcache.audit import PageView, page_views
 from heads.leaderboard import Row
-from heads.report import charts_overview, charts_run, charts_sweep, vega
+from heads.report import vega_lite
+from heads.report.charts_latency import latency_measured
+from heads.report.figures import RUN_FIGURES, Overview, draw_sweep
 from heads.report.page_images import Images
 from heads.report.page_tables import (
-    AUDIT_MOST,
-    MeasureRow,
     condition,
     conditions,
     leaderboard_cells,
@@ -24,29 +25,28 @@ from heads.report.page_tables import (
     leaked_splits,
     separability_rows,
 )
+from heads.report.provenance import provenance_of
 from heads.report.report_contents import Contents
-from heads.report.run_conditions import provenance_of
 from heads.report.run_details import Point
-from heads.report.sweep_results import Sweep
 
 HERE = Path(__file__).parent / "assets"
 MATRIX = 20  # classes: of more a confusion matrix is no longer read, and the pairs most often confused are listed
 PAIRS = 20  # of them, at most
-SHARES = 30  # bars of the latency by part
 LINES = 4  # that the labels of unfreezing are spread over
-Spec = dict[str, Any]
 
 
-def render(contents: Contents) -> str:
-    """The page. Every name that comes from users is escaped: in text by the template, in data by JSON."""
+def render(contents: Contents, overview: Overview) -> str:
+    """The page, with the `overview` of these contents. Every name that comes from users is escaped: in text by the
+    template, in data by JSON."""
     images = Images(contents.manifest)
-    figures = overview_figures(contents)
-    sweeps = [_sweep(sweep, place, figures) for place, sweep in enumerate(contents.sweeps)]
-    audit = _audit(contents, images)
-    measured = separability_rows(contents)
-    different = sorted(set(conditions(contents).values()))
+    sweeps = [(sweep, list(draw_sweep(sweep, number))) for number, sweep in enumerate(contents.sweeps)]
+    every = [*(one for _, one in overview.drawn), *(one for _, drawn in sweeps for one in drawn)]
+    findings = _findings(contents, images)
     data = {
-        "figures": {**figures, **_run_figures(contents)},
+        "figures": {
+            **{one.name: one.spec for one in every},
+            **{one.name: one.make(_classes(contents)) for one in RUN_FIGURES},
+        },
         "classes": _classes(contents),
         "runs": {row.run: _run(contents, row, images) for row in contents.rows},
         "mapImages": images.numbers(image.name for image in contents.map_images),
@@ -61,63 +61,22 @@ def render(contents: Contents) -> str:
         board=contents.board,
         first=contents.runs[contents.rows[0].run],
         columns=leaderboard_cells(contents),
-        conditions=different,
-        latency="mean of one pass" + (f" on {different[0]}" if len(different) == 1 else ", conditions differ"),
+        conditions=sorted(set(conditions(contents).values())),
+        latency=latency_measured(contents),
         leakage=leakage_rows(contents),
         leaked_splits=leaked_splits(contents),
-        measures=[(one.name, one.title, _tau(one)) for one in measured if f"separability_{one.name}" in figures],
-        separability=measured,
-        figures=figures,
+        separability=separability_rows(contents),
+        figures=overview.sections,
         tuned=[row for row in contents.rows if row.phase == 2],
         sweeps=sweeps,
-        audit=audit,
+        findings=findings,
+        number=images.number,
         provenance=provenance_of(contents),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "report.js").read_text(encoding="utf-8")),
-        vega=Markup(vega.script()),
+        vega=Markup(vega_lite.script()),
         data=_json(data),
     )
-
-
-def overview_figures(contents: Contents) -> dict[str, Spec]:
-    """The figures that compare runs, by name."""
-    rows, maps, measured = contents.rows, contents.board.feature_maps, conditions(contents)
-    figures = {
-        "latency_top3": charts_overview.latency_accuracy(rows, "top3", measured),
-        "latency_top1": charts_overview.latency_accuracy(rows, "top1", measured),
-        "latency_split": charts_overview.latency_split(_shares(contents), list(measured.values())),
-        "macs_latency": charts_overview.macs_latency(maps or rows, measured),
-    }
-    figures |= {f"separability_{name}": spec for name, spec in charts_overview.separability(maps).items()}
-    gained = [row for row in rows if row.gain_top1 is not None]
-    if gained:
-        figures["gains"] = charts_overview.gains(gained)
-    return figures
-
-
-def _shares(contents: Contents) -> list[dict[str, Any]]:
-    """Milliseconds by part of the best feature maps."""
-    found = []
-    rows = (contents.board.feature_maps or contents.rows)[:SHARES]
-    names = [row.backbone for row in rows]
-    for row in rows:
-        performance = contents.runs[row.run].performance
-        for order, part in enumerate(("preprocess", "backbone", "head")):
-            latency = performance.get(f"{part}_ms")  # preprocessing is not known where no image could be timed
-            if latency is not None:
-                name = row.backbone if names.count(row.backbone) == 1 else f"{row.backbone} ({row.run})"
-                found.append({"backbone": name, "part": part, "ms": round(latency["mean"], 3), "order": order})
-    return found
-
-
-def _run_figures(contents: Contents) -> dict[str, Spec]:
-    """The figures that the page fills with the data of the run that is chosen."""
-    return {
-        "run_map": charts_run.feature_map(_classes(contents)),
-        "run_loss": charts_run.curves([("train_loss", "train"), ("val_loss", "val")], "loss"),
-        "run_top1": charts_run.curves([("val_top1", "val")], "validation top-1"),
-        "run_calibration": charts_run.calibration(),
-    }
 
 
 def _classes(contents: Contents) -> list[str]:
@@ -197,50 +156,12 @@ def _confusion(matrix: list[list[int]], classes: list[str]) -> dict[str, Any]:
     return {"pairs": sorted(pairs, key=lambda p: -p[0])[:PAIRS]}
 
 
-def _sweep(sweep: Sweep, place: int, figures: dict[str, Spec]) -> dict[str, Any]:
-    """Adds a sweep's figures; returns what the template says of it."""
-    names = []
-
-    def add(name: str, title: str, spec: Spec) -> None:
-        figures[f"sweep{place}_{name}"] = spec
-        names.append((f"sweep{place}_{name}", title))
-
-    if any(t.values for t in sweep.trials):
-        for number, objective in enumerate(sweep.objectives):
-            add(f"best{number}", f"Best {objective} so far", charts_sweep.best_so_far(sweep, number))
-        if len(sweep.objectives) > 1:
-            add("front", "Pareto front", charts_sweep.sweep_front(sweep))
-        if sweep.importances:
-            add("importance", f"Importance for {sweep.objectives[0]}", charts_sweep.importance(sweep))
-        add("parallel", "Trials as lines through their options", charts_sweep.parallel_coordinates(sweep))
-    return {"sweep": sweep, "figures": names}
-
-
-def _audit(contents: Contents, images: Images) -> dict[str, Any] | None:
-    """The audit with the numbers of its pictures; the most serious of long lists."""
-    audit = contents.audit
-    if audit is None:
-        return None
-
-    def group(one: Any) -> dict[str, Any]:
-        return {"group": one, "images": [(images.number(i.name), i) for i in one.images]}
-
-    def serious(groups: Any) -> list[Any]:
-        return sorted(groups, key=lambda g: (not g.conflicting_labels, not g.across_splits))
-
-    return {
-        "audit": audit,
-        "most": AUDIT_MOST,
-        "exact": [group(g) for g in serious(audit.exact)[:AUDIT_MOST]],
-        "near": [group(g) for g in serious(audit.near)[:AUDIT_MOST]],
-        "suspects": [(images.number(s.name), s) for s in audit.suspects[:AUDIT_MOST]],
-        "outliers": [(images.number(o.name), o) for o in audit.outliers[: AUDIT_MOST // 2]],
-    }
-
-
-def _tau(one: MeasureRow) -> str:
-    found = one.agreement
-    return f"tau {found.tau:z.2f} [{found.low:z.2f}, {found.high:z.2f}]" if found is not None else ""
+def _findings(contents: Contents, images: Images) -> list[PageView]:
+    """What the audit found, once its pictures are numbered; nothing where there is none."""
+    views = page_views(contents.audit) if contents.audit is not None else []
+    for view in views:
+        images.numbers(view.images)
+    return views
 
 
 def _json(value: Any) -> Markup:

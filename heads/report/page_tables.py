@@ -10,7 +10,6 @@ from featcache.separability import measures
 from heads.leaderboard import Agreement, Column, shown
 from heads.report.report_contents import Contents
 
-AUDIT_MOST = 40  # groups, or suspects, with pictures
 NOTHING = "–"  # where no image is left
 NOT_KNOWN = -1e300  # sorts below every figure
 

@@ -8,21 +8,13 @@ from pathlib import Path
 from featcache.atomic import write_text
 from featcache.records import SILENT, Progress
 from heads.leaderboard import RankedResults
-from heads.report.html_page import overview_figures, render
+from heads.report.figure_files import save_figure
+from heads.report.figures import draw
+from heads.report.html_page import render
 from heads.report.markdown_page import markdown
 from heads.report.report_contents import collect
-from heads.report.vega import save_figure
 
-FIGURES = "figures"  # the folder below results/
-MAIN = {
-    "latency_top3": "Latency against validation top-3",
-    "latency_top1": "Latency against validation top-1",
-    "latency_split": "Latency by part",
-    "macs_latency": "Multiply-adds against latency",
-    "separability_linear_probe": "Linear probe against validation top-1",
-    "separability_logme": "LogME against validation top-1",
-    "gains": "Gain of Phase 2 over Phase 1",
-}
+FOLDER = "figures"  # the folder below results/
 
 
 @dataclass(frozen=True)
@@ -47,11 +39,11 @@ def write_report(
     """
     results_dir = ranked.results_dir
     contents = collect(ranked, cache_dir=cache_dir, progress=progress)
-    specs = {name: spec for name, spec in overview_figures(contents).items() if name in MAIN}
-    figures = [file for name, spec in specs.items() for file in save_figure(spec, results_dir / FIGURES, name)]
+    overview = draw(contents)
+    figures = [file for _, one in overview.main for file in save_figure(one.spec, results_dir / FOLDER, one.name)]
     report = results_dir / f"report.{form}"
     if form == "md":
-        write_text(report, markdown(contents, [(MAIN[name], f"{FIGURES}/{name}.png") for name in specs]))
+        write_text(report, markdown(contents, [(title, f"{FOLDER}/{one.name}.png") for title, one in overview.main]))
     else:
-        write_text(report, render(contents))
+        write_text(report, render(contents, overview))
     return Written(report, tuple(figures))

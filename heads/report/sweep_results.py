@@ -39,6 +39,11 @@ class Sweep:
     importances: dict[str, float]
     best: tuple[dict[str, Any], ...]
 
+    @property
+    def several(self) -> bool:
+        """Whether it has more than one objective."""
+        return len(self.objectives) > 1
+
 
 def load_sweeps(folder: Path, data: str) -> list[Sweep]:
     """Every sweep with a result below `folder` on the data with the fingerprint `data`, in name order; what cannot be

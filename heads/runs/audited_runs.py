@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featcache import __version__
-from featcache.audit import Audit, audit_stores, find_audit
+from featcache.audit import Audit, audit_stores, find_audit, is_complete
 from featcache.data import quarantined
 from featcache.records import Progress
 from featcache.store import FeatureStore
@@ -16,7 +16,8 @@ from heads.runs.run import Run, cache_of
 
 def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, reuse: Path | None = None) -> Audit:
     """Audit the data of `runs`, which is the same for all, by their stores (in `cache_dir`, default: where each kept
-    them). An audit below the results folder `reuse` that is by the same ones is given back.
+    them). An audit below the results folder `reuse` that is by the same ones, and looked for all that is looked
+    for today, is given back.
 
     Raises StoreError where a store is missing or damaged.
     """
@@ -27,6 +28,7 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
     known = find_audit(reuse, fingerprint) if reuse is not None else None
     if (
         known is not None
+        and is_complete(known)
         and (known.featcache, known.quarantined) == (__version__, bad)
         and [b.store for b in known.backbones] == [path.name for path in paths]
     ):

@@ -17,7 +17,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from featcache.app.main import app
-from featcache.audit import Excluded, load_audit, write_clean_list
+from featcache.audit import Excluded, findings, load_audit, write_clean_list
+from featcache.audit.evidence import Evidence
 from featcache.errors import OptionsError
 from featcache.options.loading import parse_options
 
@@ -192,6 +193,24 @@ def test_a_second_list_adds_to_the_one_in_use(planted: Planted, tmp_path: Path) 
     assert f"{len(names) - 2} files added to the 2 that it listed, which stay" in said
     beside = planted.audit("--set", f"data.exclude={clean}", "--write-clean", tmp_path / "more.csv", results="fourth")
     assert f"put it together with data.exclude ({clean})" in " ".join(beside.output.split())
+
+
+def test_a_planted_finding_arrives_by_the_command(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(evidence: Evidence) -> list[str]:
+        return [i.name for i in evidence.manifest.images if i.name in planted.leaked]
+
+    entry = findings.Finding("odd", "Odd images", lambda found: [f"{len(found.lines('odd'))} odd images."], find)
+    monkeypatch.setattr(findings, "FINDINGS", (*findings.FINDINGS, entry))
+    done = planted.audit(results="odd finding")
+    assert done.exit_code == 0, done.output
+    found = planted.found("odd finding")
+    (record,) = found["further"]
+    assert (record["name"], record["title"], set(record["lines"])) == ("odd", "Odd images", planted.leaked)
+    assert found["warnings"][-1] == "30 odd images."
+    assert "- 30 odd images." in done.output
+    lines = done.output.splitlines()
+    place = lines.index("Odd images")
+    assert "- and 20 more" in lines[place:] and place < lines.index("Unreadable")
 
 
 @pytest.mark.parametrize("target", ["run.json", "digits/train/digit 0/000.png", "digits/clean.csv", ".", "run.json/x"])

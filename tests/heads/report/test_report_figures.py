@@ -19,8 +19,7 @@ from featcache.errors import FeatcacheError
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.ranked_results import rank_results
 from heads.leaderboard.ranking import leaderboard
-from heads.report import charts_overview, charts_run, charts_sweep, vega
-from heads.report.html_page import overview_figures
+from heads.report import charts_latency, charts_run, charts_sweep, figure_files, figures, point_names, vega_lite
 from heads.report.page_tables import leaderboard_cells, leakage_rows, separability_rows
 from heads.report.report_contents import Contents, collect
 from heads.report.sweep_results import MOST_TRIALS, Sweep, Trial, load_sweeps, shown
@@ -46,9 +45,16 @@ def values(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def specs(contents: Contents) -> dict[str, dict[str, Any]]:
+    """The figures that compare runs, by name."""
+    return {one.name: one.spec for _, one in figures.draw(contents).drawn}
+
+
 def compiled(spec: dict[str, Any], **sets: Any) -> dict[str, Any]:
     """As Vega understands it; raises where it does not."""
-    found: dict[str, Any] = vl_convert.vegalite_to_vega(json.dumps({**spec, "datasets": sets}), vl_version=vega.VERSION)
+    found: dict[str, Any] = vl_convert.vegalite_to_vega(
+        json.dumps({**spec, "datasets": sets}), vl_version=vega_lite.VERSION
+    )
     return found
 
 
@@ -56,32 +62,32 @@ def test_the_front_is_what_nobody_beats() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         points = [(float(a), float(b)) for a, b in rng.integers(0, 6, (12, 2))]  # equal ones too
-        front = charts_overview.front(points)
+        front = charts_latency.front(points)
         for i, (ms, accuracy) in enumerate(points):
             beaten = any((a <= ms and b > accuracy) or (a < ms and b >= accuracy) for a, b in points)
             assert (i in front) != beaten
-    assert charts_overview.front([]) == set()
-    assert charts_overview.front([(1.0, 1.0)]) == {0}
+    assert charts_latency.front([]) == set()
+    assert charts_latency.front([(1.0, 1.0)]) == {0}
 
 
 def test_every_overview_figure_compiles_and_holds_its_rows(contents: Contents) -> None:
-    figures = overview_figures(contents)
-    assert {"latency_top3", "latency_top1", "latency_split", "macs_latency", "gains"} < set(figures)
-    for name, spec in figures.items():
+    found = specs(contents)
+    assert {"latency_top3", "latency_top1", "latency_split", "macs_latency", "gains"} < set(found)
+    for name, spec in found.items():
         assert compiled(spec)["marks"], name
         assert spec["description"]
     by_run = {row.run: row for row in contents.rows}
     for metric in ("top1", "top3"):
-        points = {p["run"]: p for p in values(figures[f"latency_{metric}"])}
+        points = {p["run"]: p for p in values(found[f"latency_{metric}"])}
         assert set(points) == set(by_run)
         for run, point in points.items():
             row = by_run[run]
             assert point["accuracy"] == pytest.approx(getattr(row, f"val_{metric}"), abs=1e-5)
             assert point["latency"] == pytest.approx(row.latency_ms, abs=1e-3)
             assert point["low"] <= point["accuracy"] <= point["high"]
-    (gain,) = values(figures["gains"])
+    (gain,) = values(found["gains"])
     assert gain["run"] == PHASE2
-    shares = values(figures["latency_split"])
+    shares = values(found["latency_split"])
     for name in NETWORKS.values():
         parts = {s["part"]: s["ms"] for s in shares if s["backbone"] == name}
         assert set(parts) == {"preprocess", "backbone", "head"} and all(ms > 0 for ms in parts.values())
@@ -91,7 +97,7 @@ def test_names_never_lie_over_each_other_nor_stand_twice_at_one_place() -> None:
     rng = np.random.default_rng(0)
     for count in (1, 5, 60):
         places = [(float(x), float(y), f"network_{i % 9}") for i, (x, y) in enumerate(rng.random((count, 2)))]
-        found = vega.names(places, 12, 400)
+        found = point_names.names(places, 12, 400)
         written = [(place, one) for place, one in zip(places, found, strict=True) if one["name"]]
         assert found[0]["name"] == "network_0"  # the first one matters most
         assert 1 <= len(written) <= 12
@@ -99,11 +105,11 @@ def test_names_never_lie_over_each_other_nor_stand_twice_at_one_place() -> None:
         for (x, y, name), one in written:
             assert one["name"] == name
             left = x * 400 + one["dx"] - {"left": 0, "center": 3 * len(name), "right": 6 * len(name)}[one["align"]]
-            boxes.append((left, (1 - y) * vega.HEIGHT + one["dy"], 6 * len(name)))
+            boxes.append((left, (1 - y) * vega_lite.HEIGHT + one["dy"], 6 * len(name)))
         for i, (left, top, long) in enumerate(boxes):
             for other, above, wide in boxes[:i]:
                 assert abs(top - above) >= 11 or left >= other + wide or other >= left + long
-    twins = vega.names([(0.5, 0.5, "a"), (0.5, 0.51, "a"), (0.5, 0.5, "b")], 12, 400)
+    twins = point_names.names([(0.5, 0.5, "a"), (0.5, 0.51, "a"), (0.5, 0.5, "b")], 12, 400)
     assert [one["name"] for one in twins] == ["a", "", "b"]
 
 
@@ -113,7 +119,7 @@ def test_runs_measured_differently_have_fronts_of_their_own(contents: Contents) 
         {row.run: "here" for row in rows},
         {row.run: "here" if i % 2 else "there" for i, row in enumerate(rows)},
     ):
-        points = values(charts_overview.latency_accuracy(rows, "top1", measured))
+        points = values(charts_latency.latency_accuracy(rows, "top1", measured))
         for point in points:
             alike = [p for p in points if p["conditions"] == point["conditions"]]
             beaten = any(
@@ -131,7 +137,7 @@ def test_two_runs_of_one_backbone_are_two_bars(contents: Contents) -> None:
         replace(row, backbone=first.backbone, weights=f"W{i}") for i, row in enumerate(contents.rows) if row.phase == 1
     )
     twins = replace(contents, board=Leaderboard(rows, (), (), {}, {row.run: (row.run,) for row in rows}))
-    shares = values(overview_figures(twins)["latency_split"])
+    shares = values(specs(twins)["latency_split"])
     assert len({(s["backbone"], s["part"]) for s in shares}) == len(shares)
 
 
@@ -224,12 +230,12 @@ def test_a_damaged_sweep_is_passed_over(results: Results, tmp_path: Path, file: 
 
 
 def test_a_figure_becomes_a_vector_file_and_a_picture(contents: Contents, tmp_path: Path) -> None:
-    spec = overview_figures(contents)["latency_top3"]
-    svg, png = vega.save_figure(spec, tmp_path / "new folder", "latency")
+    spec = specs(contents)["latency_top3"]
+    svg, png = figure_files.save_figure(spec, tmp_path / "new folder", "latency")
     text = svg.read_text()
     assert text.startswith("<svg") and "</svg>" in text and TINY_NAME in text
     picture = Image.open(png)
-    assert picture.format == "PNG" and picture.width > 2 * vega.FILE_WIDTH * 0.8
+    assert picture.format == "PNG" and picture.width > 2 * figure_files.FILE_WIDTH * 0.8
     pixels = np.array(picture.convert("RGB"))
     assert tuple(pixels[0, 0]) == (255, 255, 255) and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
 
@@ -240,18 +246,18 @@ TINY_NAME = "conftest:tiny_backbone"
 def test_a_figure_that_cannot_be_saved_is_an_error_for_people(contents: Contents, tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("no folder")
     with pytest.raises(FeatcacheError, match="figures"):
-        vega.save_figure(overview_figures(contents)["latency_top3"], tmp_path / "figures", "latency")
+        figure_files.save_figure(specs(contents)["latency_top3"], tmp_path / "figures", "latency")
 
 
 def test_the_script_ends_no_element_early() -> None:
-    text = vega.script()
+    text = vega_lite.script()
     assert "vegaEmbed" in text and not re.search("</script|<!--", text)
 
 
 def test_scales_are_logarithmic_where_values_span_much() -> None:
-    assert vega.scale([1, 20])["type"] == "log"
+    assert vega_lite.scale([1, 20])["type"] == "log"
     for plain in ([1, 2], [0, 20], [-1, 20], []):
-        assert "type" not in vega.scale(plain)
+        assert "type" not in vega_lite.scale(plain)
 
 
 def test_the_leaderboard_has_a_cell_for_every_row(contents: Contents) -> None:

@@ -16,9 +16,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 from report_pages import DATA, SCHEDULE, Results, complete, done, featcache, open_browser, opened, write_config
 
-from heads.report import vega
+from heads.report import vega_lite
 
-SCRIPT = cache(vega.script)  # seconds to make, and the same for every page
+SCRIPT = cache(vega_lite.script)  # seconds to make, and the same for every page
 CLOSING = "</script><script>alert(1)</script><b id=x-injected>"  # no folder's name, but one in a summary
 Report = Callable[..., Page]
 
@@ -26,7 +26,7 @@ Report = Callable[..., Page]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Pages here are about their contents: figures as files have tests of their own."""
-    monkeypatch.setattr("heads.report.vega.script", SCRIPT)
+    monkeypatch.setattr("heads.report.vega_lite.script", SCRIPT)
     if "figures" not in request.fixturenames:
         monkeypatch.setattr(
             "heads.report.report_files.save_figure", lambda spec, folder, name: [folder / f"{name}.png"]

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from featcache.audit.audit_from_features import audit
 from featcache.audit.audit_records import Audit, AuditedBackbone
-from featcache.audit.inspection import audit
 from featcache.records import SILENT, BadImage, Manifest, Progress
 from featcache.store import FeatureStore
 

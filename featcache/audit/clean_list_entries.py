@@ -1,4 +1,4 @@
-"""The list of files to leave out so that no copy judges itself: what `data.exclude` reads. No image is touched."""
+"""An audit becomes the files to leave out so that no copy judges itself, each with its reason; none is touched."""
 
 from __future__ import annotations
 

@@ -22,10 +22,11 @@ from featcache.audit.audit_records import (
     Suspect,
 )
 from featcache.audit.class_balance import balance
+from featcache.audit.clean_list_entries import copies_to_drop
 from featcache.audit.cosine_neighbours import directions, nearest
+from featcache.audit.evidence import Evidence, Features
 from featcache.audit.exact_copies import across_splits, conflicting_labels, exact_groups, leaks
-from featcache.audit.exclusions import copies_to_drop
-from featcache.audit.findings import warnings
+from featcache.audit.findings import further, warnings
 from featcache.audit.near_groups import KNOWN, MIN_IMAGES, Seen, near_copies, smallest_cosine
 from featcache.audit.outliers import FENCE, outlier_scores
 from featcache.audit.suspect_labels import confident_learning, probabilities
@@ -33,8 +34,6 @@ from featcache.records import SILENT, SPLITS, BadImage, Manifest, Progress
 from featcache.separability import Ints
 
 LISTED = 40  # suspects, and outliers; more suspects where more are flagged
-
-Features = Mapping[str, NDArray[np.float32]]
 
 
 def audit(
@@ -72,9 +71,10 @@ def audit(
         balance=balance(manifest),
         quarantined=tuple(bad),
         warnings=(),
+        further=further(Evidence(manifest, features, groups)),
     )
     progress.end(f"{len(manifest.images)} images looked at by {len(features)} backbones")
-    return parts.with_warnings(warnings(parts, enough=len(first) >= MIN_IMAGES))
+    return parts.with_warnings(warnings(parts))
 
 
 def _contents(manifest: Manifest) -> tuple[Ints, Ints]:

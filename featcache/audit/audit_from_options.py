@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featcache.audit.audit_from_stores import audit_stores
 from featcache.audit.audit_records import Audit
-from featcache.audit.from_stores import audit_stores
 from featcache.backbones import describe_backbone
 from featcache.data import DEMO_DIGITS, load_manifest, quarantined
 from featcache.errors import DataError, OptionsError

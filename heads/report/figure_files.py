@@ -1,0 +1,23 @@
+"""A figure's specification becomes files: SVG and PNG, drawn without a browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import vl_convert
+
+from featcache.atomic import replacing, write_text
+from heads.report.vega_lite import VERSION, Spec
+
+FILE_WIDTH = 640  # pixels
+
+
+def save_figure(spec: Spec, folder: Path, name: str) -> list[Path]:
+    """`name.svg` and `name.png` in `folder`, on white."""
+    fixed = json.dumps({**spec, "width": FILE_WIDTH, "background": "white"})
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    write_text(svg, vl_convert.vegalite_to_svg(fixed, vl_version=VERSION))
+    with replacing(png) as temporary:
+        temporary.write_bytes(vl_convert.vegalite_to_png(fixed, vl_version=VERSION, scale=2))
+    return [svg, png]
