@@ -1,4 +1,4 @@
-"""Many configs in one command: one failure stays one."""
+"""Many configs in one command, one after the other: the failure of one is kept, the others go on."""
 
 from __future__ import annotations
 

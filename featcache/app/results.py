@@ -1,4 +1,4 @@
-"""What finished runs come to, shown: the leaderboard with its verdict, the audit of their data, the page."""
+"""What `benchmark`, `report` and `finetune` show at their end: leaderboard, verdict, audit, page."""
 
 from __future__ import annotations
 

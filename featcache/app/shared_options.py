@@ -1,4 +1,4 @@
-"""The options that commands share, each declared once; what a command was given of them; how it begins and ends.
+"""The command-line options that commands share (--set, --device, ..), each declared once, and the session they make.
 
 A command names those that it takes: `@command("set_", "device", ..)`, and gets them as one `Shared`.
 """

@@ -1,5 +1,4 @@
-"""A frozen network in, the same function without its batch norms out: after a convolution each is but a factor of its
-weights, and folded into them it costs nothing."""
+"""A frozen network in, the same function without its batch norms out: folded into the convolutions before them."""
 
 from __future__ import annotations
 

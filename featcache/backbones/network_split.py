@@ -1,5 +1,4 @@
-"""A network in, its front and its rest out, cut before the first block that trains: what comes out of the front is a
-constant of each image.
+"""A network in, its frozen front and the rest that trains out, cut before the first block that trains.
 
 The cut is made in the graph that `torch.fx` traces with whole blocks as its leaves: whatever depends on nothing that
 trains goes to the front, everything else to the rest, and the values between them are the cut.

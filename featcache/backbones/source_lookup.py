@@ -1,5 +1,4 @@
-"""A backbone's name in, the source that has it out: a library of featcache's or of an installed package, or a
-function."""
+"""A backbone's name in, the source that has it out; an unknown name gives the nearest ones."""
 
 from __future__ import annotations
 

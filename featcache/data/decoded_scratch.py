@@ -1,5 +1,4 @@
-"""Decoded pixels in under a key and out again, on disk for the length of one command: twelve backbones decode each
-image once."""
+"""Decoded pixels kept on disk for the length of one command, so that many backbones decode each image once."""
 
 from __future__ import annotations
 

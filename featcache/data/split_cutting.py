@@ -1,5 +1,4 @@
-"""Images in, the same images with val and test cut from train out, where the folder has no such split; and whether
-there are enough for folds."""
+"""Images in, the same with val and test cut from train by content hash out, where the folder has no such split."""
 
 from __future__ import annotations
 

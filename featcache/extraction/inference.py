@@ -1,4 +1,4 @@
-"""A frozen backbone made fast and run at one batch shape: uint8 images in, pooled features out."""
+"""A frozen backbone made fast and run at one batch shape: uint8 images in, features out; halved without memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images stay on one side of a split, and the folds that respect it; the probe and the neighbours use it."""
+"""Images that must not be parted (copies, frames of a video), and folds of the probe that respect this."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that never fails its writer: HDF5 crashes the process when a write fails, in its clean-up at the latest.
+"""The file object that HDF5 writes through, which never fails: HDF5 crashes the process when a write does.
 
 What cannot be written any more, because the disk is full, is held in memory until the file is closed; then the error
 is raised, and the file is not used.

@@ -1,4 +1,4 @@
-"""The stores of a cache folder: what is there, what may go, and which one nearly matches."""
+"""The stores of a cache folder: listed, pruned; and why a new store was begun though one nearly matches."""
 
 from __future__ import annotations
 

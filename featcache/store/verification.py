@@ -1,4 +1,4 @@
-"""Is every byte of a store what it was when it was written; which rows are not; and how they are dropped."""
+"""Is every byte of a store what was written; which rows are not; and how these are dropped (`cache verify`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the inputs of a step come from: images that are decoded, or what the frozen part gives for them, kept."""
+"""Batches in, the inputs of their steps out: decoded images, or what the frozen trunk gave for them, kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process, or several that `torchrun` started, each with a share of every batch."""
+"""Several processes under `torchrun`: each one's share of a batch, sums over all, shared batch norm statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moving average of weights that train, which is often better than the weights themselves."""
+"""The exponential moving average (EMA) of weights that train, which is often better than the weights themselves."""
 
 from __future__ import annotations
 

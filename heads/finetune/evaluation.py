@@ -1,4 +1,4 @@
-"""How many images go through the network at once, and their logits, whether or not that many fit the memory."""
+"""Images in, logits in evaluation mode out, in micro-batches that are halved where memory runs out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch goes through while some blocks train: the rest of the network, or all of it, and the head."""
+"""The forward pass while some blocks train: images, trunk outputs or pooled features in, logits out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the frozen blocks give is computed once for each image and view, and kept: the epochs run what trains alone."""
+"""The output of the frozen trunk, computed once for each image and view and kept, so that epochs run the rest alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One update of what trains: gradients of a batch, piece by piece where it does not fit, and the optimiser's step."""
+"""One step end to end: gradients of a batch (mixup, CutMix, accumulation, clipping, loss scaling) and the update."""
 
 from __future__ import annotations
 

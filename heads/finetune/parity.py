@@ -1,4 +1,4 @@
-"""Law 1 before any training: the network gives what is in the cache."""
+"""Parity, before any training: the network's logits equal those of its cached features, or the run stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One seed's end-to-end training, epoch by epoch along its schedule."""
+"""One seed's end-to-end training: the loop over epochs and batches along the schedule, its metrics on val."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What chance decides in an epoch: all of it follows from (seed, epoch), so that a run can go on after any of them."""
+"""Random numbers of an epoch follow from (seed, epoch): generators and dropout masks, so that a run can go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leaderboard: rows in order, what is tied, the three that go on to Phase 2; leaderboard.csv."""
+"""The leaderboard itself: its rows, the three that go on to Phase 2, its gains; written as leaderboard.csv."""
 
 from __future__ import annotations
 

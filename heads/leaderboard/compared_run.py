@@ -1,4 +1,4 @@
-"""One finished run beside others: how much better, with which interval, tied with which."""
+"""Two finished runs compared: their paired difference with its 95% interval, and when that counts as a tie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished runs in order: who is ahead of whom, who ties, who is behind by how much."""
+"""Finished runs in, a leaderboard out: in order of val top-3, top-1 and loss, one rank for those that tie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contents become one HTML file that needs nothing else: style, script, data and pictures are inside."""
+"""Contents become report.html, one file that needs nothing else: template, style, script, data and pictures."""
 
 from __future__ import annotations
 

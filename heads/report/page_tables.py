@@ -1,4 +1,4 @@
-"""The tables of a report: what each cell says, and the number that sorts it."""
+"""The tables of the page: leaderboard, measures, leakage; what each cell says, and what it is sorted by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report says of one run: where it errs, how it learnt, how far its confidence can be believed."""
+"""What the report says of one run: learning curves, calibration, most confident mistakes."""
 
 from __future__ import annotations
 

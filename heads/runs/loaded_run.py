@@ -1,4 +1,4 @@
-"""A finished run as a model that is ready to use."""
+"""`load_run`: a run's folder in, its model ready to use out, with transform and class names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trained heads give, image by image: enough for every figure of a run, and for comparing it with another."""
+"""Logits of a run's heads for each image of val and test: computed, kept in predictions.npz, read back."""
 
 from __future__ import annotations
 

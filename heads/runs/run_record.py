@@ -1,4 +1,4 @@
-"""Every file of a run but its log: summary.json, performance.json, predictions, weights."""
+"""What a run writes of itself: summary.json, performance.json, environment.json, best_model.pth, predictions."""
 
 from __future__ import annotations
 

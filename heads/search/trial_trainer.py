@@ -1,5 +1,4 @@
-"""The options of a batch of trials in, their figures out: heads that share a backbone's features and a batch size
-train as one stack."""
+"""The options of a batch of trials in, their figures out: their heads train together on features held in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads of equal widths that are trained together: their batches, their steps, their figures on val."""
+"""Heads of equal widths trained as one stack: batches, dropout, label smoothing, steps, metrics on val."""
 
 from __future__ import annotations
 

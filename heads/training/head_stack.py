@@ -1,4 +1,4 @@
-"""K heads as one: the weights of each layer stacked `[K, out, in]`, with a forward and backward pass written out.
+"""K heads as one: weights `[K, out, in]`, initialised by seed, with forward and backward pass written out.
 
 The gradients are those of autograd for `Linear - ReLU - Dropout - .. - Linear` with cross-entropy; written out, they
 go straight into buffers that the optimiser reads, and no graph is built for each step. Hidden values lie as

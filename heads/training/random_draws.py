@@ -1,4 +1,4 @@
-"""What chance decides for a head in an epoch: the order of images, the views drawn, what dropout drops.
+"""Random draws of a head from (seed, epoch, block): the order of images, the views, the dropout masks.
 
 It follows from (seed, epoch, block) alone, on every device: heads with one seed meet the same chances, so their
 hyperparameters are compared on equal terms (common random numbers), and no head depends on its neighbours.

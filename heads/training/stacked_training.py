@@ -1,4 +1,4 @@
-"""Many heads trained at once, each with options of its own; one head is a stack of one.
+"""Many heads trained at once, each with options of its own: the loop over epochs, and what shares a stack.
 
 Everything random of a head comes from its own seed: initial weights, batch order, dropout, the views drawn. So a head
 in a stack equals the same head trained alone.

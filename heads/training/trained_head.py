@@ -1,4 +1,4 @@
-"""One head after training: its curve by epoch, its best epoch and the weights of that."""
+"""One head after training: its curve by epoch, which epoch is best, when patience ends it, its best weights."""
 
 from __future__ import annotations
 
