@@ -1,4 +1,4 @@
-"""The one tree of exceptions: every failure a user can meet, with the exit code it ends in.
+"""The one tree of exceptions: every failure a user can meet, each kind with its exit code.
 
 A message is one paragraph: what is wrong, what was got, what was expected, what to do next.
 """

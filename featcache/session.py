@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
@@ -13,6 +14,17 @@ from featcache.data import Scratch
 from featcache.devices import local_device, pick_device
 from featcache.options import CacheOptions, Options
 from featcache.records import SILENT, Progress
+
+
+class SessionKeywords(TypedDict, total=False):
+    """The keywords by which a call from Python says what a command says by its flags; all can be left out."""
+
+    results_dir: str | Path  # where runs are kept; default: results
+    device: str | None  # cpu, cuda, cuda:1; default: the first GPU, else the CPU
+    allow_custom: bool  # options may name code to import
+    reuse: bool  # a finished run of equal options on equal rows is given back
+    progress: Progress  # who is told how it goes
+    scratch: Scratch | None  # where several calls keep decoded images for each other
 
 
 @dataclass(frozen=True)

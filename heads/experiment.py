@@ -8,18 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
-from featcache.data import Scratch
 from featcache.devices import device_name
 from featcache.errors import NonFiniteError
 from featcache.extraction import CachedFeatures, extract_all, read_plain
 from featcache.options import Options, as_options
-from featcache.records import SILENT, Progress, Split
+from featcache.records import Split
 from featcache.separability import measure_separability
-from featcache.session import Session
+from featcache.session import Session, SessionKeywords
 from heads.finetune import TuningPlan, fine_tune_run
 from heads.runs import (
     Predictions,
@@ -42,33 +41,17 @@ from heads.training import TrainedHead, load_features, run_heads, train_heads
 log = logging.getLogger("featcache")
 
 
-def train_model(
-    options: Options | Mapping[str, Any] | str | Path,
-    *,
-    results_dir: str | Path = "results",
-    device: str | None = None,
-    allow_custom: bool = False,
-    reuse: bool = False,
-    progress: Progress = SILENT,
-    scratch: Scratch | None = None,
-) -> Run:
+def train_model(options: Options | Mapping[str, Any] | str | Path, **session: Unpack[SessionKeywords]) -> Run:
     """Train the heads that `options` describes on cached features, extracting first what the cache lacks; with an
     `unfreeze_schedule` backbone and head end to end (`heads.finetune.fine_tune`).
 
-    Accepts an Options, a plain dict or the path of an options file. Each call is a fresh experiment, and each set of
-    options has a folder of its own; with `reuse`, a finished run of the same options on the same rows is given back
+    Accepts an Options, a plain dict or the path of an options file. Keywords: `results_dir`, `device`, `allow_custom`,
+    `reuse`, `progress`, `scratch` (`featcache.session.SessionKeywords`). Each call is a fresh experiment, and each set
+    of options has a folder of its own; with `reuse`, a finished run of the same options on the same rows is given back
     instead of replaced. Raises InputError before any work when the options cannot be followed, and NonFiniteError when
     no head trained to a finite loss.
     """
-    session = Session.begin(
-        device,
-        allow_custom=allow_custom,
-        progress=progress,
-        scratch=scratch,
-        results_dir=results_dir,
-        reuse=reuse,
-    )
-    return train_run(as_options(options), session)
+    return train_run(as_options(options), Session.begin(**session))
 
 
 trainModel = train_model  # noqa: N816  the name that users' search loops call

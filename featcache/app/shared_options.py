@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from featcache.app.exit_codes import exiting
+from featcache.app.error_reporting import exiting
 
 if TYPE_CHECKING:
     from featcache.app.progress import TerminalProgress

@@ -1,4 +1,4 @@
-"""A data set and what backbones see of it become an audit."""
+"""The audit itself: a data set and what backbones see of it in, all that was found out."""
 
 from __future__ import annotations
 

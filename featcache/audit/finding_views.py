@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 FIRST = 10  # rows of a long table on a terminal
 PICTURED = 40  # groups or images with pictures on a page: every one of them is in the page's file
 
 # Views stand in the order of the findings, but those of a lower rank above and those of a higher one below.
 ABOVE, BELOW = -1, 1
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,20 @@ class Pictured:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Images with their pictures, the first of them open."""
+class _Gallery(Generic[Item]):
+    """Items with their pictures, the first of them open, under a title and a note."""
 
-    kind: ClassVar[str] = "pictures"
     title: str
     note: str
-    items: tuple[Pictured, ...]
+    items: tuple[Item, ...]
     rank: int = 0
+
+
+@dataclass(frozen=True)
+class Pictures(_Gallery[Pictured]):
+    """Images, each on its own."""
+
+    kind: ClassVar[str] = "pictures"
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -87,14 +95,10 @@ class PicturedGroup:
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Groups of images with their pictures, the first of them open."""
+class Groups(_Gallery[PicturedGroup]):
+    """Groups of images."""
 
     kind: ClassVar[str] = "groups"
-    title: str
-    note: str
-    items: tuple[PicturedGroup, ...]
-    rank: int = 0
 
     @property
     def images(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A model and what of it is to train in, the same model out with the blocks before that frozen.
+"""A model and what of it is to train in; frozen blocks have no gradients and stay in eval mode, batch norms too.
 
 Frozen blocks have no gradients and stay in evaluation mode.
 """

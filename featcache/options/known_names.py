@@ -1,4 +1,4 @@
-"""Options whose value is a name of an open list: a name in, the same name out where the list has it."""
+"""Options whose value is one of a list of names that installed packages may add to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Milliseconds of a forward pass, by part, on a machine that may be busy."""
+"""Milliseconds of a forward pass, by part; measured again while something else keeps the machine busy."""
 
 from __future__ import annotations
 

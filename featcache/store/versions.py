@@ -1,4 +1,4 @@
-"""Versions and time: what made a file, for whoever wonders later."""
+"""Versions of the packages, and the time: what made a file, for whoever wonders later."""
 
 from __future__ import annotations
 

@@ -106,16 +106,18 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         del ctx
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
+        return _reduced(values)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         del ctx
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
+        return _reduced(gradient)
+
+
+def _reduced(values: Tensor) -> Tensor:
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
 
 
 def _shared_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, them: Processes, x: Tensor) -> Tensor:

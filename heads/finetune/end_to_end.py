@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from featcache.data import Scratch
 from featcache.devices import device_name, exact
 from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options, as_options
-from featcache.records import SILENT, Progress
-from featcache.session import Session
+from featcache.session import Session, SessionKeywords
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
 from heads.finetune.distributed import Processes, processes
 from heads.finetune.phase1_start import Phase1Start, load_phase1_start
@@ -46,39 +44,27 @@ log = logging.getLogger("featcache")
 def fine_tune(
     options: Options | Mapping[str, Any] | str | Path,
     *,
-    results_dir: str | Path = "results",
-    device: str | None = None,
-    allow_custom: bool = False,
-    reuse: bool = False,
-    progress: Progress = SILENT,
-    scratch: Scratch | None = None,
     from_run: str | Path | None = None,
     keep_head: bool = True,
     plain: bool = False,
+    **session: Unpack[SessionKeywords],
 ) -> Run:
     """Train backbone and head end to end along `training.unfreeze_schedule`; writes a run folder like `train_model`.
 
     Accepts an Options, a plain dict or the path of an options file. `from_run` is the Phase 1 run that this one comes
     from: its head is where training begins (a fresh one unless `keep_head`), and the leaderboard shows the gain over
-    it. With `reuse` a finished run is given back, and one that was stopped goes on after its last whole epoch. With
-    `plain` nothing of the frozen part is kept: every epoch runs the whole network, to the same losses within rounding.
-    Under `torchrun` every process takes a share of each batch.
+    it. With `plain` nothing of the frozen part is kept: every epoch runs the whole network, to the same losses within
+    rounding. Further keywords: `results_dir`, `device`, `allow_custom`, `reuse`, `progress`, `scratch`
+    (`featcache.session.SessionKeywords`); with `reuse` a finished run is given back, and one that was stopped goes on
+    after its last whole epoch. Under `torchrun` every process takes a share of each batch.
 
     Raises InputError before any work when the options cannot be followed, WorkError when the cached features are not
     the network's (parity), NonFiniteError when a loss is not finite: the last good checkpoint is kept.
     """
     checked = as_options(options)
     require_schedule(checked)
-    session = Session.begin(
-        device,
-        allow_custom=allow_custom,
-        progress=progress,
-        scratch=scratch,
-        results_dir=results_dir,
-        reuse=reuse,
-    )
     plan = TuningPlan(checked, Path(from_run) if from_run is not None else None, keep_head)
-    return fine_tune_run(plan, session, plain=plain)
+    return fine_tune_run(plan, Session.begin(**session), plain=plain)
 
 
 def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) -> Run:

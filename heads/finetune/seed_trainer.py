@@ -22,9 +22,9 @@ from heads.finetune.ema import WeightEMA
 from heads.finetune.evaluation import evaluate_logits
 from heads.finetune.forward_path import ForwardPath, hidden_units
 from heads.finetune.frozen_trunk import keep_trunk, pooled_source
-from heads.finetune.optimiser_step import OptimiserStep
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seeding import dropout, seeded
+from heads.finetune.training_step import OptimiserStep
 from heads.finetune.unfreezing import Stage
 from heads.training import Draws, EpochRow, TrainedHead, epoch_row, metrics
 

@@ -1,4 +1,4 @@
-"""Where a report's figures come from: devices, versions, weights, images."""
+"""The page's provenance: the devices, versions, weights and images that its figures come from."""
 
 from __future__ import annotations
 

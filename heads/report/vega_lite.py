@@ -1,4 +1,4 @@
-"""Values and layers become a Vega-Lite specification as all figures have it, and the script that draws them."""
+"""What all figures have in common: colours, fonts, axes, tooltips; layers in, a Vega-Lite specification out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder under results/: its place by name and options, written whole or not there."""
+"""A run's folder under results/: which name it gets, and how it is written whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command ends: an error becomes one paragraph and an exit code, a stop says how to go on."""
+"""An error becomes one paragraph on standard error and its exit code; Ctrl-C says how to go on."""
 
 from __future__ import annotations
 
