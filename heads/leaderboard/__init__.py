@@ -1,7 +1,8 @@
 """Finished runs in order: rows and columns, ties, the verdict, and which go on to Phase 2."""
 
 from heads.leaderboard.board import Leaderboard, write_leaderboard
-from heads.leaderboard.columns import Column, Row, columns, shown
+from heads.leaderboard.column import Column
+from heads.leaderboard.columns import Row, columns, shown
 from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
 from heads.leaderboard.ranked_results import RankedResults, find_data, rank_results

@@ -5,98 +5,15 @@ leaderboard.csv, the table on the terminal, the page, the Markdown and the refer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from featcache.separability import Measure, measures
-from heads.leaderboard.compared_run import ComparedRun
+from heads.leaderboard.column import Column, Place, PlacedRun, Value, interval_template, shown_at
 from heads.training import METRICS, Metric, metrics
 
-Value = str | int | float | None
-Place = Literal["terminal", "page", "markdown"]
-
-
-@dataclass(frozen=True)
-class PlacedRun:
-    """A run on its place: what a row's figures are taken from."""
-
-    rank: int
-    one: ComparedRun
-    start: ComparedRun | None  # of Phase 2: the run that it came from, where that is among those compared
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The run's summary.json."""
-        return self.one.run.summary
-
-    @property
-    def performance(self) -> dict[str, Any]:
-        """The run's performance.json."""
-        return self.one.run.performance
-
-    def figure(self, split: str, metric: str, part: str = "mean") -> float | None:
-        """A metric on val or test: its `mean`, `std` over seeds, or the `low` or `high` end of its 95% interval."""
-        found = self.summary[split].get(metric)  # a metric of a package may not have been there when the run was made
-        if found is None:
-            return None
-        ends: list[float] = found["ci95"]
-        return float({"mean": found["mean"], "std": found["std"], "low": ends[0], "high": ends[1]}[part])
-
-    def gain(self, metric: str, part: str = "mean") -> float | None:
-        """What fine-tuning brought in a metric of val, or an end of its 95% interval; None where that is not known."""
-        if self.start is None:
-            return None
-        if part == "mean":
-            return self.one.mean(metric) - self.start.mean(metric)
-        return self.one.lead(self.start, metric)[part == "high"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: `of` a run its value, and how people see it."""
-
-    of: Callable[[PlacedRun], Value]
-    meaning: str  # a line: what it says, with its unit
-    title: str = ""  # its heading; "" where leaderboard.csv alone has it
-    form: str = ""  # of a number, as `format` takes it
-    scale: float = 1.0  # that a number is divided by before it is shown
-    beside: str = ""  # what stands behind the figure, such as its interval, as a template of the row's columns
-    beside_title: str = ""  # behind the heading
-    at: Mapping[Place, int] = field(default_factory=dict)  # where it is shown, by the order there
-    bare: frozenset[Place] = frozenset()  # where it is shown without what stands behind it
-    minor: bool = False  # paper and narrow screens have no room for it
-    gives_way: bool = False  # on a terminal, where there are gains to show
-    name: str = ""  # in leaderboard.csv: the field of Row that it is declared at
-
-    def heading(self, place: Place) -> str:
-        """What stands above it."""
-        full = self.beside_title and place not in self.bare
-        return f"{self.title} {self.beside_title}" if full else self.title
-
-    def text(self, row: Row, place: Place) -> str:
-        """What it says of a row; "" where that is not known."""
-        value = row.value(self.name)
-        if value is None:
-            return ""
-        number = value if isinstance(value, str) or self.scale == 1 else value / self.scale
-        shown = format(number, self.form)
-        if not self.beside or place in self.bare:
-            return shown
-        return f"{shown} {self.beside.format(**row.values())}"
-
-
-def _interval(name: str, sign: str = "") -> str:
-    return f"[{{{name}_low:{sign}.3f}}, {{{name}_high:{sign}.3f}}]"
-
-
-def _shown(terminal: int | None = None, page: int | None = None, markdown: int | None = None) -> dict[Place, int]:
-    places: dict[Place, int | None] = {"terminal": terminal, "page": page, "markdown": markdown}
-    return {place: order for place, order in places.items() if order is not None}
-
-
-# Column by column what leaderboard.csv has; its type is that of the field.
 _INTERVAL = "end of the 95% interval over seeds and images"
 
 
@@ -111,12 +28,13 @@ class Row:
             "= marks ties: runs that the validation images cannot tell apart",
             "rank",
             "d",
-            at=_shown(0, 0, 0),
+            at=shown_at(0, 0, 0),
+            small_first=True,
         ),
     ]
     backbone: Annotated[
         str,
-        Column(lambda r: r.summary["backbone"], "model.backbone of the options", "backbone", at=_shown(10, None, 10)),
+        Column(lambda r: r.summary["backbone"], "model.backbone of the options", "backbone", at=shown_at(10, None, 10)),
     ]
     weights: Annotated[
         str,
@@ -124,12 +42,14 @@ class Row:
             lambda r: r.summary["weights"],
             "where the backbone's weights come from",
             "weights",
-            at=_shown(30, 160, 20),
+            at=shown_at(30, 160, 20),
         ),
     ]
     features: Annotated[
         int,
-        Column(lambda r: r.summary["features"], "features", "F", ".0f", at=_shown(40, 110), minor=True),
+        Column(
+            lambda r: r.summary["features"], "features", "F", ".0f", at=shown_at(40, 110), small_first=True, minor=True
+        ),
     ]
     val_top1: Annotated[
         float,
@@ -138,9 +58,9 @@ class Row:
             "share of validation images right, with its 95% interval",
             "val top-1",
             ".3f",
-            beside=_interval("val_top1"),
+            beside=interval_template("val_top1"),
             beside_title="[95%]",
-            at=_shown(50, 10, 30),
+            at=shown_at(50, 10, 30),
         ),
     ]
     val_top1_std: Annotated[float, Column(lambda r: r.figure("val", "top1", "std"), "spread of val_top1 over seeds")]
@@ -151,9 +71,9 @@ class Row:
             "share of validation images with the label among the first three",
             "val top-3",
             ".3f",
-            beside=_interval("val_top3"),
+            beside=interval_template("val_top3"),
             beside_title="[95%]",
-            at=_shown(60, 20, 40),
+            at=shown_at(60, 20, 40),
             bare=frozenset({"terminal", "markdown"}),
         ),
     ]
@@ -165,7 +85,7 @@ class Row:
             "share of test images right; read once, after every choice was made",
             "test top-1",
             ".3f",
-            at=_shown(70, 60, 50),
+            at=shown_at(70, 60, 50),
         ),
     ]
     test_top3: Annotated[
@@ -175,7 +95,7 @@ class Row:
             "share of test images with the label among the first three; read once, after every choice was made",
             "test top-3",
             ".3f",
-            at=_shown(80, 70),
+            at=shown_at(80, 70),
             gives_way=True,
         ),
     ]
@@ -188,7 +108,8 @@ class Row:
             ".1f",
             beside="({latency_p95_ms:.1f})",
             beside_title="(p95)",
-            at=_shown(90, 30, 60),
+            at=shown_at(90, 30, 60),
+            small_first=True,
             bare=frozenset({"page"}),
         ),
     ]
@@ -199,7 +120,8 @@ class Row:
             "95% of the passes take less, in ms",
             "p95 ms",
             ".1f",
-            at=_shown(page=40),
+            at=shown_at(page=40),
+            small_first=True,
         ),
     ]
     macs: Annotated[
@@ -210,7 +132,8 @@ class Row:
             "GMACs",
             ".2f",
             1e9,
-            at=_shown(100, 80, 70),
+            at=shown_at(100, 80, 70),
+            small_first=True,
         ),
     ]
     params: Annotated[
@@ -221,7 +144,8 @@ class Row:
             "params M",
             ".1f",
             1e6,
-            at=_shown(110, 90, 80),
+            at=shown_at(110, 90, 80),
+            small_first=True,
         ),
     ]
     images_per_second: Annotated[
@@ -231,7 +155,7 @@ class Row:
             "forward passes of backbone and head at data.batch_size",
             "img/s",
             ".0f",
-            at=_shown(120, 100),
+            at=shown_at(120, 100),
             minor=True,
             gives_way=True,
         ),
@@ -243,7 +167,8 @@ class Row:
             "seconds that training took",
             "head s",
             ".1f",
-            at=_shown(130, 140),
+            at=shown_at(130, 140),
+            small_first=True,
             minor=True,
             gives_way=True,
         ),
@@ -255,11 +180,12 @@ class Row:
             "1: heads on cached features; 2: fine-tuned end to end",
             "phase",
             ".0f",
-            at=_shown(20, 150),
+            at=shown_at(20, 150),
+            small_first=True,
         ),
     ]
     run: Annotated[
-        str, Column(lambda r: r.one.run.folder.name, "the folder below results/", "run", at=_shown(page=170))
+        str, Column(lambda r: r.one.run.folder.name, "the folder below results/", "run", at=shown_at(page=170))
     ]
     val_top1_low: Annotated[float, Column(lambda r: r.figure("val", "top1", "low"), f"lower {_INTERVAL}")]
     val_top1_high: Annotated[float, Column(lambda r: r.figure("val", "top1", "high"), f"upper {_INTERVAL}")]
@@ -276,9 +202,9 @@ class Row:
             "val top-1 over the Phase 1 run it came from",
             "gain top-1",
             "+.3f",
-            beside=_interval("gain_top1", "+"),
+            beside=interval_template("gain_top1", "+"),
             beside_title="[95%]",
-            at=_shown(140, 50),
+            at=shown_at(140, 50),
         ),
     ]
     gain_top1_low: Annotated[float | None, Column(lambda r: r.gain("top1", "low"), f"lower {_INTERVAL}")]
@@ -329,9 +255,9 @@ def _of_metric(metric: Metric) -> list[Column]:
         f"{metric.meaning}, on val",
         f"val {metric.title}",
         ".3f",
-        beside=_interval(name),
+        beside=interval_template(name),
         beside_title="[95%]",
-        at=_shown(65, 25, 45),
+        at=shown_at(65, 25, 45),
         bare=frozenset({"terminal", "markdown"}),
         name=name,
     )
@@ -344,7 +270,7 @@ def _of_metric(metric: Metric) -> list[Column]:
         f"{metric.meaning}, on test",
         f"test {metric.title}",
         ".3f",
-        at=_shown(page=75),
+        at=shown_at(page=75),
         minor=True,
         name=f"test_{metric.name}",
     )
@@ -357,7 +283,7 @@ def _figure(split: str, metric: str, part: str, run: PlacedRun) -> float | None:
 
 def _of_measure(place: int, one: Measure) -> Column:
     """The column of a measure of separability; Phase 2 runs have none."""
-    order = _shown(page=120 + place, markdown=90 + place) if one.heading else {}
+    order = shown_at(page=120 + place, markdown=90 + place) if one.heading else {}
     return Column(partial(_measured, one.name), one.meaning, one.heading, ".3f", at=order, minor=True, name=one.name)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heads.leaderboard.board import Leaderboard
-from heads.leaderboard.columns import PlacedRun, columns, make_row
+from heads.leaderboard.column import PlacedRun
+from heads.leaderboard.columns import columns, make_row
 from heads.leaderboard.compared_run import ComparedRun, Difference, fingerprint_of
 from heads.runs import Run
 

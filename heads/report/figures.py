@@ -80,8 +80,8 @@ FIGURES: tuple[Figure, ...] = (
 def figures() -> tuple[Figure, ...]:
     """Every figure that compares runs: those of FIGURES, and for each measure of separability one, before Phase 2's."""
     of_measures = tuple(_of_measure(measure) for measure in measures().values())
-    later = tuple(figure for figure in FIGURES if figure.section == "phase2")
-    return (*(figure for figure in FIGURES if figure not in later), *of_measures, *later)
+    place = next(number for number, figure in enumerate(FIGURES) if figure.section == "phase2")
+    return (*FIGURES[:place], *of_measures, *FIGURES[place:])
 
 
 def _of_measure(measure: Measure) -> Figure:

@@ -30,6 +30,7 @@ class ColumnCells:
     meaning: str
     kind: str  # "number", "text", or "number minor" of what paper has no room for
     cells: tuple[Cell, ...]
+    small_first: bool = False  # whether sorting begins with the smallest
 
 
 def conditions(contents: Contents) -> dict[str, str]:
@@ -63,7 +64,7 @@ def _cells(column: Column, contents: Contents) -> ColumnCells:
             text += " ="
         cells.append(Cell(text, NOT_KNOWN if value is None else value))
     kind = ("number" if column.form else "text") + (" minor" if column.minor else "")
-    return ColumnCells(column.title, column.meaning, kind, tuple(cells))
+    return ColumnCells(column.title, column.meaning, kind, tuple(cells), column.small_first)
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ ADDITIONS = {
                     "    more: Mapping[str, float | None] =",
                     "    planted_column: Annotated[\n        int,\n        Column(\n"
                     '            lambda r: len(r.summary["seeds"]), "how many heads there are", "planted heads", "d",\n'
-                    "            at=_shown(135, 145, 75),\n        ),\n    ]\n"
+                    "            at=shown_at(135, 145, 75),\n        ),\n    ]\n"
                     "    more: Mapping[str, float | None] =",
                 )
             ]

@@ -205,12 +205,11 @@
     });
   }
 
-  const SMALL_IS_GOOD = ["rank", "latency, ms", "p95, ms", "GMACs", "params, M", "head s", "phase", "F"];
   Array.from(board.tHead.rows[0].cells).forEach((cell, column) => {
     const button = cell.querySelector("button");
     button.addEventListener("click", () => {
       const now = cell.getAttribute("aria-sort");
-      const first = cell.classList.contains("number") && !SMALL_IS_GOOD.includes(button.textContent);
+      const first = cell.classList.contains("number") && cell.dataset.first !== "small";
       sortBy(column, now === "none" ? first : now === "ascending");
     });
   });

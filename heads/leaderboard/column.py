@@ -1,0 +1,103 @@
+"""What a column of the leaderboard is: how its figure is taken from a run, and how and where people see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from heads.leaderboard.compared_run import ComparedRun
+
+Value = str | int | float | None
+Place = Literal["terminal", "page", "markdown"]
+
+
+@dataclass(frozen=True)
+class PlacedRun:
+    """A run on its place: what a row's figures are taken from."""
+
+    rank: int
+    one: ComparedRun
+    start: ComparedRun | None  # of Phase 2: the run that it came from, where that is among those compared
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The run's summary.json."""
+        return self.one.run.summary
+
+    @property
+    def performance(self) -> dict[str, Any]:
+        """The run's performance.json."""
+        return self.one.run.performance
+
+    def figure(self, split: str, metric: str, part: str = "mean") -> float | None:
+        """A metric on val or test: its `mean`, `std` over seeds, or the `low` or `high` end of its 95% interval."""
+        found = self.summary[split].get(metric)  # a metric of a package may not have been there when the run was made
+        if found is None:
+            return None
+        ends: list[float] = found["ci95"]
+        return float({"mean": found["mean"], "std": found["std"], "low": ends[0], "high": ends[1]}[part])
+
+    def gain(self, metric: str, part: str = "mean") -> float | None:
+        """What fine-tuning brought in a metric of val, or an end of its 95% interval; None where that is not known."""
+        if self.start is None:
+            return None
+        if part == "mean":
+            return self.one.mean(metric) - self.start.mean(metric)
+        return self.one.lead(self.start, metric)[part == "high"]
+
+
+class Values(Protocol):
+    """A row: what each column says of a run."""
+
+    def value(self, column: str) -> Value:
+        """Of one column."""
+
+    def values(self) -> Mapping[str, Value]:
+        """Of all."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `of` a run its value, and how people see it."""
+
+    of: Callable[[PlacedRun], Value]
+    meaning: str  # a line: what it says, with its unit
+    title: str = ""  # its heading; "" where leaderboard.csv alone has it
+    form: str = ""  # of a number, as `format` takes it
+    scale: float = 1.0  # that a number is divided by before it is shown
+    beside: str = ""  # what stands behind the figure, such as its interval, as a template of the row's columns
+    beside_title: str = ""  # behind the heading
+    at: Mapping[Place, int] = field(default_factory=dict)  # where it is shown, by the order there
+    bare: frozenset[Place] = frozenset()  # where it is shown without what stands behind it
+    small_first: bool = False  # whether sorting begins with the smallest
+    minor: bool = False  # paper and narrow screens have no room for it
+    gives_way: bool = False  # on a terminal, where there are gains to show
+    name: str = ""  # in leaderboard.csv: the field of Row that it is declared at
+
+    def heading(self, place: Place) -> str:
+        """What stands above it."""
+        full = self.beside_title and place not in self.bare
+        return f"{self.title} {self.beside_title}" if full else self.title
+
+    def text(self, row: Values, place: Place) -> str:
+        """What it says of a row; "" where that is not known."""
+        value = row.value(self.name)
+        if value is None:
+            return ""
+        number = value if isinstance(value, str) or self.scale == 1 else value / self.scale
+        shown = format(number, self.form)
+        if not self.beside or place in self.bare:
+            return shown
+        return f"{shown} {self.beside.format(**row.values())}"
+
+
+def interval_template(name: str, sign: str = "") -> str:
+    """The 95% interval of a column, from the columns of its ends."""
+    return f"[{{{name}_low:{sign}.3f}}, {{{name}_high:{sign}.3f}}]"
+
+
+def shown_at(terminal: int | None = None, page: int | None = None, markdown: int | None = None) -> dict[Place, int]:
+    """Where a column is shown, by the order there; None where it is not."""
+    places: dict[Place, int | None] = {"terminal": terminal, "page": page, "markdown": markdown}
+    return {place: order for place, order in places.items() if order is not None}
