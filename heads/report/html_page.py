@@ -30,6 +30,7 @@ from heads.report.report_contents import Contents
 from heads.report.run_details import Point
 
 HERE = Path(__file__).parent / "assets"
+SCRIPTS = ("report_base.js", "report_board.js", "report_run.js")  # each takes from those before
 MATRIX = 20  # classes: of more a confusion matrix is no longer read, and the pairs most often confused are listed
 PAIRS = 20  # of them, at most
 LINES = 4  # that the labels of unfreezing are spread over
@@ -73,7 +74,7 @@ def render(contents: Contents, overview: Overview) -> str:
         number=images.number,
         provenance=provenance_of(contents),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        script=Markup((HERE / "report.js").read_text(encoding="utf-8")),
+        scripts=[Markup((HERE / name).read_text(encoding="utf-8")) for name in SCRIPTS],
         vega=Markup(vega_lite.script()),
         data=_json(data),
     )

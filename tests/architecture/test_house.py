@@ -116,6 +116,12 @@ def test_files_and_functions_are_short_or_say_why_not() -> None:
     assert [fault for file in files() for fault in too_long(file)] == []
 
 
+def test_templates_styles_and_scripts_are_short() -> None:
+    assets = [f for stage in STAGES for f in (ROOT / stage).rglob("*") if f.suffix in {".js", ".css", ".j2"}]
+    assert len(assets) >= 5
+    assert {said(f): n for f in assets if (n := len(f.read_text().splitlines())) > FILE_LINES} == {}
+
+
 def test_a_file_name_means_one_thing() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for file in files():
