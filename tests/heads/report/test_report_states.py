@@ -269,7 +269,7 @@ def test_a_class_of_the_worst_name_is_text(results: Results, look: Report) -> No
     page = look(results.folder)
     page.locator("#run").scroll_into_view_if_needed()
     page.locator("#plot-map[data-state=drawn]").wait_for()
-    assert page.locator("#x-injected").count() == 0 and page.locator("script").count() == 3
+    assert page.locator("#x-injected").count() == 0 and page.locator("script").count() == 5
     assert CLOSING in page.locator("#confusion tbody").inner_text()
     assert CLOSING in (page.locator("#options").text_content() or "")
     page.locator("#choice").select_option("<b id=x-injected>")
