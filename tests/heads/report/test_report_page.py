@@ -642,7 +642,7 @@ def test_names_are_text_wherever_they_stand(whole: Watched, page: Page) -> None:
         assert DATA in (where.locator("#options").text_content() or "")
         assert f"train/{IMAGE}" in where.locator("#audit").inner_text()
         assert where.locator("img[src=x], [onerror], [onload], u, main script, body > b").count() == 0
-        assert where.locator("script").count() == 3
+        assert where.locator("script").count() == 5
     legend = page.locator("#plot-map g.role-legend").first.text_content() or ""
     assert "<img src=x" in legend and "<script>" in legend
 
