@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heads.report.figures import FIGURES
 from typer.main import get_command
 
 from featcache.app.main import app
@@ -19,6 +18,7 @@ from featcache.audit.findings import FINDINGS
 from featcache.options import options_schema
 from featcache.separability.measures import MEASURES
 from heads.leaderboard.columns import columns
+from heads.report.figures import FIGURES
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SAMPLERS
 from heads.training.metrics import METRICS
