@@ -5,18 +5,21 @@ A package adds one in its own pyproject.toml: `[project.entry-points."featcache.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from featcache.errors import PluginError
 
 T = TypeVar("T")
 
 
-def plugin_names(group: str) -> tuple[str, ...]:
-    """The names that installed packages bring in an entry point group, sorted; nothing of theirs is imported."""
-    return tuple(sorted(entry.name for entry in entry_points(group=group)))
+def plugin_names(group: str, taken: Collection[str] = ()) -> tuple[str, ...]:
+    """The names that installed packages bring in an entry point group, sorted; nothing of theirs is imported.
+
+    Raises PluginError for one that is `taken`, or that two packages bring.
+    """
+    return tuple(sorted(_brought(group, taken)))
 
 
 def with_plugins(group: str, built_in: Mapping[str, T], kind: type[T]) -> dict[str, T]:
@@ -59,21 +62,36 @@ def _brought(group: str, taken: Collection[str], name: str | None = None) -> dic
 
 
 def _load(entry: EntryPoint, group: str, kind: type[T], *, made: bool = False) -> T:
-    try:
-        value = entry.load()
-        if made and isinstance(value, type):
-            value = value()
-    except Exception as error:  # it is the package's own code
-        raise PluginError(
-            f"{_who(entry, group)}: {entry.value} cannot be imported ({type(error).__name__}: {error}). Mend or "
-            "uninstall the package."
-        ) from error
+    value = load_entry(entry, group)
+    if made and isinstance(value, type):
+        value = _called(value, entry, group)
     if not isinstance(value, kind):
         raise PluginError(
             f"{_who(entry, group)}: {entry.value} is {type(value).__name__}; expected a {kind.__module__}."
             f"{kind.__qualname__}."
         )
+    own = getattr(value, "name", entry.name)
+    if own != entry.name:
+        raise PluginError(
+            f"{_who(entry, group)}: {entry.value} calls itself {own!r}; expected the entry point's name. Make the "
+            "two equal."
+        )
     return value
+
+
+def load_entry(entry: EntryPoint, group: str) -> Any:
+    """The object of an entry point; raises PluginError where it cannot be imported."""
+    return _called(entry.load, entry, group)
+
+
+def _called(call: Callable[[], Any], entry: EntryPoint, group: str) -> Any:
+    try:
+        return call()
+    except Exception as error:  # it is the package's own code
+        raise PluginError(
+            f"{_who(entry, group)}: {entry.value} cannot be imported ({type(error).__name__}: {error}). Mend or "
+            "uninstall the package."
+        ) from error
 
 
 def _who(entry: EntryPoint, group: str) -> str:

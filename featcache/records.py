@@ -113,7 +113,7 @@ class WeightsOrigin:
 
 @dataclass(frozen=True)
 class Identity:
-    """All that a cached row depends on beside the image itself (DESIGN: nothing stale).
+    """All that a cached row depends on beside the image itself: another one makes other rows.
 
     Labels, splits, file names and the data set are not in it, so changing those costs nothing.
     """

@@ -2,7 +2,6 @@
 
 from featcache.audit.audit_from_features import audit
 from featcache.audit.audit_from_options import (
-    BackboneView,
     audit_views,
     data_folder,
     plain_options,
@@ -10,24 +9,21 @@ from featcache.audit.audit_from_options import (
     view_data,
 )
 from featcache.audit.audit_from_stores import audit_stores
-from featcache.audit.audit_json import audit_file, find_audit, load_audit, write_audit
+from featcache.audit.audit_json import audit_file, find_audit, write_audit
 from featcache.audit.audit_records import Audit, ExactGroup, NearGroup
-from featcache.audit.clean_list_entries import Excluded, clean_list, emptied
+from featcache.audit.clean_list_entries import clean_list, emptied
 from featcache.audit.clean_list_file import Written, require_target, write_clean_list
 from featcache.audit.exact_copies import exact_leaks
-from featcache.audit.finding_views import Lines, PageView, Table, TerminalView
+from featcache.audit.finding_views import Lines, PageView, Table
 from featcache.audit.findings import is_complete, page_views, terminal_views
 
 __all__ = [
     "Audit",
-    "BackboneView",
     "ExactGroup",
-    "Excluded",
     "Lines",
     "NearGroup",
     "PageView",
     "Table",
-    "TerminalView",
     "Written",
     "audit",
     "audit_file",
@@ -39,7 +35,6 @@ __all__ = [
     "exact_leaks",
     "find_audit",
     "is_complete",
-    "load_audit",
     "page_views",
     "plain_options",
     "require_target",

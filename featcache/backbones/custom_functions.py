@@ -13,6 +13,7 @@ from torch import nn
 
 from featcache.backbones.source import Published
 from featcache.errors import UnknownBackboneError, WorkError
+from featcache.plugins import load_entry
 from featcache.records import Preprocessing
 
 ENTRY_POINTS = "featcache.backbones"
@@ -58,7 +59,7 @@ class Custom:
 
     def _function(self, name: str) -> Callable[[], Any]:
         for entry in entry_points(group=ENTRY_POINTS, name=name):
-            return self._callable(name, entry.load())
+            return self._callable(name, load_entry(entry, ENTRY_POINTS))
         if not self.allow:
             raise UnknownBackboneError(
                 f"model.backbone: {name!r} names code to import, which an options file may not do by itself. "

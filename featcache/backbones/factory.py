@@ -18,6 +18,7 @@ from featcache.backbones.network_building import build_trunk
 from featcache.backbones.random_init import settle
 from featcache.backbones.source_lookup import find_source
 from featcache.backbones.weights import load_file_into, put_weights, resolve, tensor_digest
+from featcache.devices import pick_device
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import CacheOptions, ModelOptions, Options, TrainingOptions, as_options
 from featcache.records import BackboneInfo, Identity, WeightsOrigin
@@ -37,6 +38,7 @@ def load_backbone(
     .json), a ModelOptions, or just a backbone's name. `precision` and `dtype` are those of the run's training.precision
     and cache.dtype unless given. Raises OptionsError, UnknownBackboneError, WeightsError, InputSizeError.
     """
+    place = pick_device(device) if isinstance(device, str) else device
     run = _run_of(model)
     options = run.model
     if len(options.names) > 1:
@@ -57,7 +59,7 @@ def load_backbone(
         origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
     identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
     params = sum(p.numel() for p in trunk.parameters())
-    return Backbone(trunk, BackboneInfo(identity, built.features, params, origin)).to(device)
+    return Backbone(trunk, BackboneInfo(identity, built.features, params, origin)).to(place)
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def load_model(
     Accepts an Options, a plain dict or the path of an options file. Raises OptionsError, UnknownBackboneError,
     WeightsError, InputSizeError.
     """
+    place = pick_device(device) if isinstance(device, str) else device
     run = as_options(options)
     last = run.model.classifier_dims[-1]
     if classes is None:
@@ -145,4 +148,4 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(run.training.seed)
         head = build_head(dims, run.model.dropout)
-    return Model(backbone, head).to(device)
+    return Model(backbone, head).to(place)

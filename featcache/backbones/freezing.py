@@ -1,7 +1,4 @@
-"""A model and what of it is to train in; frozen blocks have no gradients and stay in eval mode, batch norms too.
-
-Frozen blocks have no gradients and stay in evaluation mode.
-"""
+"""A model and what of it is to train in; frozen blocks have no gradients and stay in eval mode, batch norms too."""
 
 from __future__ import annotations
 

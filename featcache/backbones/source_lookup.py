@@ -13,6 +13,7 @@ from featcache.options import SOURCE_PLUGINS, source_names
 from featcache.plugins import load_plugin, plugin_names
 
 CUSTOM = "custom"
+TAKEN = ("auto", CUSTOM, *LIBRARIES)  # names that no package can take
 
 
 def sources(allow_custom: bool = False) -> dict[str, Source]:
@@ -44,7 +45,7 @@ def _in_order(allow_custom: bool) -> Iterator[Source]:
     """What `auto` asks, opened one by one."""
     for name in LIBRARIES:
         yield _open(name, allow_custom)
-    for name in plugin_names(SOURCE_PLUGINS):
+    for name in plugin_names(SOURCE_PLUGINS, TAKEN):
         yield _plugin(name)
     yield _open(CUSTOM, allow_custom)
 
@@ -54,13 +55,13 @@ def _open(name: str, allow_custom: bool) -> Source:
         return Custom(allow_custom)
     if name in LIBRARIES:
         return LIBRARIES[name]()
-    if name not in plugin_names(SOURCE_PLUGINS):
+    if name not in plugin_names(SOURCE_PLUGINS, TAKEN):
         raise OptionsError(f"model.source: got {name!r}; expected one of {', '.join(source_names())}.")
     return _plugin(name)
 
 
 def _plugin(name: str) -> Source:
-    found = load_plugin(SOURCE_PLUGINS, name, Source, taken=("auto", CUSTOM, *LIBRARIES))  # type: ignore[type-abstract]
+    found = load_plugin(SOURCE_PLUGINS, name, Source, taken=TAKEN)  # type: ignore[type-abstract]
     if found.name != name:  # runs record the one and options name the other
         raise PluginError(
             f"entry point {name!r} in {SOURCE_PLUGINS!r}: the source calls itself {found.name!r}. Expected the same "

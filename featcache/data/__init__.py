@@ -10,7 +10,7 @@ from featcache.data.image_files import READER, UnreadableImageError, decode_imag
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.split_cutting import require_folds
-from featcache.data.transforms import EvalTransform, normalise, to_uint8
+from featcache.data.transforms import EvalTransform, normalise
 
 __all__ = [
     "DEMO_DIGITS",
@@ -33,5 +33,4 @@ __all__ = [
     "readable",
     "require_folds",
     "spec_digest",
-    "to_uint8",
 ]

@@ -15,6 +15,8 @@ def read_json(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise OptionsError(f"{path}: there is no such file. Name an options file or a folder of them.") from None
+    except IsADirectoryError:
+        raise OptionsError(f"{path}: is a folder. Name one options file in it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise OptionsError(f"{path}: cannot be read: {error}.") from None
     try:

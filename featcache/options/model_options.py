@@ -17,7 +17,7 @@ BUILT_IN_SOURCES = ("auto", "torchvision", "timm", "custom")
 def source_names() -> tuple[str, ...]:
     """What `model.source` can be: the built-in names, and those of installed packages."""
     *libraries, custom = BUILT_IN_SOURCES
-    return (*libraries, *plugin_names(SOURCE_PLUGINS), custom)
+    return (*libraries, *plugin_names(SOURCE_PLUGINS, BUILT_IN_SOURCES), custom)
 
 
 SourceName = Annotated[str, OneOf(source_names, BUILT_IN_SOURCES)]

@@ -16,7 +16,8 @@ BUILT_IN_METRICS = ("val_top1", "val_top3", "val_loss")
 
 def selection_metrics() -> tuple[str, ...]:
     """What `training.selection_metric` can be: the built-in names, and those of installed packages."""
-    return (*BUILT_IN_METRICS, *(f"val_{name}" for name in plugin_names(METRIC_PLUGINS)))
+    taken = [name.removeprefix("val_") for name in BUILT_IN_METRICS]
+    return (*BUILT_IN_METRICS, *(f"val_{name}" for name in plugin_names(METRIC_PLUGINS, taken)))
 
 
 SelectionMetric = Annotated[str, OneOf(selection_metrics, BUILT_IN_METRICS)]

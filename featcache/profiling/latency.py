@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcache.options import ProfileOptions
+from featcache.profiling.memory import peak_memory
 from featcache.records import Latency
 
-if TYPE_CHECKING:
-    pass
-from featcache.profiling.memory import peak_memory
-
 BUSY_RATIO = 1.5  # p95 over p50 above this says that something else ran beside the measurement
-
-
 BUSY_ATTEMPTS = 3
 
 
@@ -30,8 +26,18 @@ def noise_images(count: int, size: int, device: torch.device) -> Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
 
 
+@dataclass(frozen=True)
+class TimedModel:
+    """What is timed: a backbone with a head, on one device, at one input size in pixels."""
+
+    backbone: nn.Module
+    head: nn.Module
+    input_size: int
+    device: torch.device
+
+
 def calmest_latency(
-    backbone: nn.Module, head: nn.Module, size: int, batch_size: int, options: ProfileOptions, device: torch.device
+    model: TimedModel, batch_size: int, options: ProfileOptions
 ) -> tuple[NDArray[np.float64], int, str]:
     """Milliseconds `[iterations, 2]` of backbone and head, and the peak memory.
 
@@ -39,7 +45,7 @@ def calmest_latency(
     """
     best: tuple[float, tuple[NDArray[np.float64], int, str]] | None = None
     for _ in range(BUSY_ATTEMPTS):
-        measured = _latency(backbone, head, size, batch_size, options, device)
+        measured = _latency(model, batch_size, options)
         p50, p95 = np.percentile(measured[0].sum(axis=1), (50, 95))
         if best is None or p95 / p50 < best[0]:
             best = (p95 / p50, measured)
@@ -49,15 +55,13 @@ def calmest_latency(
     return best[1]
 
 
-def _latency(
-    backbone: nn.Module, head: nn.Module, size: int, batch_size: int, options: ProfileOptions, device: torch.device
-) -> tuple[NDArray[np.float64], int, str]:
-    images = noise_images(batch_size, size, device)
-    with torch.inference_mode(), peak_memory(device) as peak:
+def _latency(model: TimedModel, batch_size: int, options: ProfileOptions) -> tuple[NDArray[np.float64], int, str]:
+    images = noise_images(batch_size, model.input_size, model.device)
+    with torch.inference_mode(), peak_memory(model.device) as peak:
         for _ in range(options.warmup):
-            head(backbone(images))
-        times = time_passes(images, (backbone, head), options.iterations, device)
-    return times, peak(), "device memory allocated" if device.type == "cuda" else "resident memory of the process"
+            model.head(model.backbone(images))
+        times = time_passes(images, (model.backbone, model.head), options.iterations, model.device)
+    return times, peak(), "device memory allocated" if model.device.type == "cuda" else "resident memory of the process"
 
 
 def latency_of(times: NDArray[np.float64], warmup: int, batch_size: int) -> Latency:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-
-if TYPE_CHECKING:
-    pass
 
 # What counts as multiply-accumulates; everything else that fvcore knows is reported apart.
 MAC_OPERATORS = frozenset({"conv", "linear", "matmul", "addmm", "bmm", "baddbmm", "einsum", "attention"})

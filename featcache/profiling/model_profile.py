@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from featcache.devices import device_name, out_of_memory
 from featcache.options import ProfileOptions
-from featcache.profiling.latency import BUSY_RATIO, calmest_latency, latency_of, time_preprocessing
+from featcache.profiling.latency import BUSY_RATIO, TimedModel, calmest_latency, latency_of, time_preprocessing
 from featcache.profiling.macs import count_macs
 from featcache.profiling.throughput import throughput
 from featcache.records import Measurement, Profile
@@ -39,13 +40,13 @@ def profile_model(
     """
     backbone, head = backbone.to(device).eval(), head.to(device).eval()
     batch_size, *more = options.batch_sizes
-    stages, peak, peak_kind = calmest_latency(backbone, head, input_size, batch_size, options, device)
+    model = TimedModel(backbone, head, input_size, device)
+    stages, peak, peak_kind = calmest_latency(model, batch_size, options)
     latency = latency_of(stages.sum(axis=1), options.warmup, batch_size)
-    others = [(precision, backbone, n) for n in more]
-    others += [
-        (p, network.to(device).eval(), n) for p, network in (variants or {}).items() for n in options.batch_sizes
-    ]
-    tried = [_measure(*other, head, input_size=input_size, options=options, device=device) for other in others]
+    others = [(precision, model, n) for n in more]
+    for name, network in (variants or {}).items():
+        others += [(name, replace(model, backbone=network.to(device).eval()), n) for n in options.batch_sizes]
+    tried = [_measure(*other, options) for other in others]
     rate, fitted = throughput(nn.Sequential(backbone, head), input_size, throughput_batch_size, device)
     count = count_macs(nn.Sequential(backbone, head), input_size)
     return Profile(
@@ -75,22 +76,13 @@ def profile_model(
     )
 
 
-def _measure(
-    name: str,
-    network: nn.Module,
-    images: int,
-    head: nn.Module,
-    *,
-    input_size: int,
-    options: ProfileOptions,
-    device: torch.device,
-) -> Measurement | None:
+def _measure(name: str, model: TimedModel, images: int, options: ProfileOptions) -> Measurement | None:
     """The latency at another batch size or precision; None, and a warning, where that does not fit the memory."""
     try:
-        times, _, _ = calmest_latency(network, head, input_size, images, options, device)
+        times, _, _ = calmest_latency(model, images, options)
     except RuntimeError as error:
         if images == 1 or not out_of_memory(error):
             raise
-        log.warning("a batch of %d images (%s) does not fit the memory of %s: not measured", images, name, device)
+        log.warning("a batch of %d images (%s) does not fit the memory of %s: not measured", images, name, model.device)
         return None
     return Measurement(name, latency_of(times.sum(axis=1), options.warmup, images))

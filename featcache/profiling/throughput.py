@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    pass
 from featcache.devices import out_of_memory
 from featcache.profiling.latency import noise_images, time_passes
 

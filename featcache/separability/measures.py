@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.errors import PluginError
 from featcache.plugins import with_plugins
 from featcache.separability.grouping import together
 from featcache.separability.log_evidence import logme
@@ -66,6 +68,27 @@ class Measure:
     meaning: str  # a line: what it says, in which unit and range
     judges: bool = True  # larger is better, so that it may be asked which backbone is best
     heading: str = ""  # of its column where a leaderboard is shown; "" where only leaderboard.csv has it
+    on_terminal: bool = False  # there too, where there is little room
+    source: str = ""  # the paper that it is from
+
+    def of(self, labelled: LabelledFeatures) -> float | None:
+        """The figure; raises PluginError where a package's measure fails or gives no number."""
+        if MEASURES.get(self.name) is self:
+            return self.score(labelled)
+        try:
+            found = self.score(labelled)
+            value = None if found is None else float(found)
+        except Exception as error:  # it is the package's own code
+            raise PluginError(
+                f"the measure {self.name!r} of an installed package failed ({type(error).__name__}: {error}). Mend or "
+                "uninstall the package."
+            ) from error
+        if value is not None and not math.isfinite(value):
+            raise PluginError(
+                f"the measure {self.name!r} of an installed package gave {value}; expected a finite number, or None. "
+                "Mend or uninstall the package."
+            )
+        return value
 
 
 _BUILT_IN = (
@@ -75,18 +98,21 @@ _BUILT_IN = (
         lambda x: x.linear_probe,
         "linear probe of the training images' features, cross-validated: the share right, 0 to 1",
         heading="probe",
+        source="penalty: Ledoit and Wolf 2004",
     ),
     Measure(
         "knn_accuracy",
         "5 nearest neighbours",
         lambda x: knn_accuracy(x.features, x.labels, groups=x.units),
         "leave-one-out accuracy of the 5 nearest neighbours, 0 to 1",
+        source="Cover and Hart 1967",
     ),
     Measure(
         "centroid_accuracy",
         "nearest class centroid",
         lambda x: centroid_accuracy(x.features, x.labels, groups=x.units),
         "leave-one-out accuracy of the nearest class mean, 0 to 1",
+        source="Mensink et al. 2013",
     ),
     Measure(
         "logme",
@@ -94,24 +120,28 @@ _BUILT_IN = (
         lambda x: logme(x.features, x.labels),
         "log evidence of a linear model, in nats per image",
         heading="LogME",
+        source="You et al., ICML 2021",
     ),
     Measure(
         "h_score",
         "H-score",
         lambda x: x.spectrum.h_score(),
         "variance that the classes explain, 0 to classes - 1",
+        source="Bao et al., ICIP 2019; Ibrahim et al. 2022",
     ),
     Measure(
         "fisher_ratio",
         "Fisher ratio",
         lambda x: x.spectrum.fisher_ratio(),
         "spread between the classes over that within, 0 or more",
+        source="Fukunaga 1990, 10.2",
     ),
     Measure(
         "silhouette",
         "silhouette",
         lambda x: silhouette(x.features, x.labels),
         "how much nearer images are to their own class than to the next one, -1 to 1",
+        source="Rousseeuw 1987",
     ),
     Measure(
         "effective_rank",
@@ -119,6 +149,7 @@ _BUILT_IN = (
         lambda x: x.spectrum.effective_rank(),
         "directions that the features vary along, whatever the labels; 0 to min(n - 1, F)",
         judges=False,
+        source="Roy and Vetterli 2007",
     ),
 )
 MEASURES = {one.name: one for one in _BUILT_IN}
@@ -137,4 +168,4 @@ def measure(
     Time as N F min(N, F), memory a few times that of the features in float64.
     """
     labelled = LabelledFeatures(features, labels, groups)
-    return {"n": len(labels)} | {name: one.score(labelled) for name, one in measures().items()}
+    return {"n": len(labels)} | {name: one.of(labelled) for name, one in measures().items()}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from featcache.atomic import write_text
 from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord, digest
-from featcache.separability.measures import LabelledFeatures, measures
+from featcache.separability.measures import MEASURES, LabelledFeatures, measures
 
 log = logging.getLogger("featcache")
 
@@ -41,8 +41,9 @@ def measure_separability(
     """The measures of training `images` (view 0), of at most MOST of them, chosen and put in order by content hash:
     renaming a file changes nothing, and the folds of the linear probe are the same for every backbone.
 
-    `identities` are those of the backbones, `read` gives their features `[N, F]`. What was measured before is read from
-    `separability/` under `cache_dir`: it depends on the features, the labels and nothing else.
+    `identities` are those of the backbones, `read` gives their features `[N, F]`. What the built-in
+    ones gave before is read from `separability/` under `cache_dir`: it depends on the features, the labels and nothing
+    else.
     """
     images = sorted(_chosen(images), key=lambda i: (i.sha256, i.label, i.name))
     names = tuple(image.name for image in images)
@@ -52,10 +53,12 @@ def measure_separability(
     missing = {name: one for name, one in measures().items() if name not in known["figures"]}
     if missing:
         labelled = LabelledFeatures(read(images), np.array([i.label for i in images], dtype=np.int64))
-        figures = {"n": len(images), **known["figures"], **{name: one.score(labelled) for name, one in missing.items()}}
+        figures = {"n": len(images), **known["figures"], **{name: one.of(labelled) for name, one in missing.items()}}
         right = labelled.probe_right if "linear_probe" in missing else _bits(known["right"])
         known = {"figures": figures, "right": None if right is None else "".join("01"[int(r)] for r in right)}
-        _remember(memo, known)
+        if missing.keys() & MEASURES.keys():
+            kept = {name: value for name, value in figures.items() if name == "n" or name in MEASURES}
+            _remember(memo, {**known, "figures": kept})  # a package's measure may change, and nothing would tell
     return Separation(known["figures"], names, _bits(known["right"]))
 
 

@@ -24,7 +24,7 @@ from heads.finetune.forward_path import ForwardPath, hidden_units
 from heads.finetune.frozen_trunk import keep_trunk, pooled_source
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seeding import dropout, seeded
-from heads.finetune.training_step import OptimiserStep
+from heads.finetune.training_step import BatchShare, OptimiserStep
 from heads.finetune.unfreezing import Stage
 from heads.training import Draws, EpochRow, TrainedHead, epoch_row, metrics
 
@@ -112,7 +112,7 @@ class Trainer:
     def logits(self, source: InputSource, count: int) -> Tensor:
         """Logits `[count, C]` of the plain views of `count` images, by the weights as they are, on the CPU."""
         return evaluate_logits(
-            self._passage(self.backbone.network), source, np.arange(count), self.setup.micro_batches
+            self._path(self.backbone.network), source, np.arange(count), self.setup.micro_batches
         ).cpu()
 
     def _follow(self, stage: Stage) -> bool:
@@ -138,7 +138,7 @@ class Trainer:
             )
         what = setup.schedule.training_now(stage.epoch)[0]
         log.info("%s: from epoch %d on %s trains (from %s)", self.setup.backbone, stage.epoch, ", ".join(what), where)
-        self._bare = self._passage(trunk)
+        self._bare = self._path(trunk)
         model: nn.Module = torch.compile(self._bare) if setup.training.compile else self._bare  # type: ignore[assignment]
         if setup.processes.count > 1:
             model = DistributedDataParallel(model, device_ids=[setup.device] if setup.device.type == "cuda" else None)
@@ -152,7 +152,7 @@ class Trainer:
             return pooled_source(setup.extraction, setup.dataset, limit, setup.device), None, "cached features"
         return keep_trunk(self.backbone, first, setup)
 
-    def _passage(self, trunk: nn.Module | None) -> ForwardPath:
+    def _path(self, trunk: nn.Module | None) -> ForwardPath:
         identity = self.setup.extraction.info.identity
         layout = self.setup.training.channels_last
         return ForwardPath(trunk, self.head, identity.preprocessing, identity.precision, layout)
@@ -175,7 +175,8 @@ class Trainer:
             y = self._labels[torch.from_numpy(batches[step].images).to(setup.device)]
             keep = dropout(draws, setup.options.model.dropout, self._units, updates.batch, mine - whole[0])
             keep = keep if keep is None else keep.to(setup.device)
-            sums.append(torch.stack(updates.step(self._model, x, y, keep, weight, len(whole))))
+            share = BatchShare(x, y, keep, weight, len(whole))
+            sums.append(torch.stack(updates.step(self._model, share)))
             if self._average is not None:
                 self._average.update(self._live)
             if setup.device.type == "cpu" or step % LOOK_EVERY == 0 or step + 1 == len(batches):
@@ -231,7 +232,7 @@ class Trainer:
         own = evaluate_logits(self._bare, self._source, mine, self.setup.micro_batches)
         logits = processes.gathered(own)
         y = self._labels[torch.from_numpy(dataset.val).to(self.setup.device)]
-        values = {name: metric.of(logits, y) for name, metric in metrics().items() if name != "loss"}
+        values = {name: metric.values(logits, y) for name, metric in metrics().items() if name != "loss"}
         values["loss"] = cross_entropy(logits, y)
         return logits.cpu(), {name: float(value.double().mean()) for name, value in values.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,23 @@ from heads.finetune.run_setup import RunSetup
 from heads.training import torch_optimiser
 
 
+@dataclass(frozen=True)
+class BatchShare:
+    """What one process has of a batch of `total` images: inputs `[n, ..]`, labels `[n]`, what dropout keeps."""
+
+    x: Tensor
+    y: Tensor
+    keep: Tensor | None  # [units, n]; None where nothing is dropped
+    weight: float  # that each of these images counts
+    total: int
+
+
 class OptimiserStep:
     """Optimiser and gradients. All parameter groups are there from the start; what is frozen has no gradients, and so
     neither state nor decay."""
 
     def __init__(self, setup: RunSetup, groups: Sequence[Sequence[nn.Parameter]]) -> None:
-        self._job = setup
+        self._setup = setup
         self._groups = groups
         self._optimizer = torch_optimiser(setup.training, groups)
         self._scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.training.precision == "float16")
@@ -45,35 +57,31 @@ class OptimiserStep:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
 
-    def step(
-        self, model: nn.Module, x: Tensor, y: Tensor, keep: Tensor | None, weight: float, total: int
-    ) -> tuple[Tensor, Tensor]:
-        """One update from this process's share of a batch of `total` images, each of which counts `weight`; the sums of
-        its losses and hits."""
+    def step(self, model: nn.Module, share: BatchShare) -> tuple[Tensor, Tensor]:
+        """One update from this process's share of a batch; the sums of its losses and hits."""
         while True:
             try:
-                sums = self._gradients(model, x, y, keep, weight, total)
+                sums = self._gradients(model, share)
                 break
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
             except ValueError as error:
-                raise _lone_value(error, self._job.backbone) from None
-            self._job.micro_batches.halve()  # outside the handler, whose traceback holds what did not fit
-        if self._job.training.clip_norm is not None:
+                raise _lone_value(error, self._setup.backbone) from None
+            self._setup.micro_batches.halve()  # outside the handler, whose traceback holds what did not fit
+        if self._setup.training.clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
             trains = [p for group in self._groups for p in group if p.grad is not None]
-            nn.utils.clip_grad_norm_(trains, self._job.training.clip_norm)
+            nn.utils.clip_grad_norm_(trains, self._setup.training.clip_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         return sums
 
-    def _gradients(
-        self, model: nn.Module, x: Tensor, y: Tensor, keep: Tensor | None, weight: float, total: int
-    ) -> tuple[Tensor, Tensor]:
+    def _gradients(self, model: nn.Module, share: BatchShare) -> tuple[Tensor, Tensor]:
         """Fill the gradients, piece by piece, of the mean over the whole batch in all processes."""
         self._optimizer.zero_grad(set_to_none=True)
-        training, processes = self._job.training, self._job.processes.count
+        training, processes = self._setup.training, self._setup.processes.count
+        x, y, keep, weight, total = share.x, share.y, share.keep, share.weight, share.total
         parts = np.array_split(np.arange(len(x)), self._pieces(total))
         loss_sum, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
         for number, part in enumerate(parts):
@@ -90,17 +98,17 @@ class OptimiserStep:
 
     def _pieces(self, total: int) -> int:
         """How many pieces a batch is taken in: as many in every process, or they would wait for each other."""
-        processes = self._job.processes.count
+        processes = self._setup.processes.count
         if total < processes:
             return 1
         # A last image that joined the batch before, since a batch norm cannot train on one, makes no piece of its own.
-        size = self._job.micro_batches.size
-        cached = int(total > self.batch and size > 1)
-        return min(total // processes, -(-(-(-total // processes) - cached) // size))
+        size = self._setup.micro_batches.size
+        joined = int(total > self.batch and size > 1)
+        return min(total // processes, -(-(-(-total // processes) - joined) // size))
 
     def _mixed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels, mixed where that is wanted: then labels are distributions over the classes `[N, C]`."""
-        training, classes = self._job.training, self._job.extraction.dims[-1]
+        training, classes = self._setup.training, self._setup.extraction.dims[-1]
         ways: list[v2.Transform] = []
         if training.mixup:
             ways.append(v2.MixUp(alpha=training.mixup, num_classes=classes))
@@ -108,7 +116,7 @@ class OptimiserStep:
             ways.append(v2.CutMix(alpha=training.cutmix, num_classes=classes))
         if not ways:
             return x, y
-        mixed: tuple[Tensor, Tensor] = v2.RandomChoice(ways)(normalise(x, self._job.preprocessing), y)
+        mixed: tuple[Tensor, Tensor] = v2.RandomChoice(ways)(normalise(x, self._setup.preprocessing), y)
         return mixed
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 from featcache.separability import Measure, measures
 from heads.leaderboard.column import Column, Place, PlacedRun, Value, interval_template, shown_at
-from heads.training import METRICS, Metric, metrics
+from heads.training import Metric, metrics
 
 _INTERVAL = "end of the 95% interval over seeds and images"
 
@@ -229,7 +229,9 @@ def columns() -> tuple[Column, ...]:
     """Every column in the order of leaderboard.csv: Row's own, then further metrics, then the measures."""
     hints = get_type_hints(Row, include_extras=True)
     own = [replace(hint.__metadata__[0], name=name) for name, hint in hints.items() if name != "more"]
-    further = [column for metric in metrics().values() if metric.name not in METRICS for column in _of_metric(metric)]
+    # The loss breaks ties, and is no column.
+    added = [metric for metric in metrics().values() if metric.name != "loss" and f"val_{metric.name}" not in hints]
+    further = [column for metric in added for column in _of_metric(metric)]
     return (*own, *further, *(_of_measure(place, one) for place, one in enumerate(measures().values())))
 
 
@@ -283,7 +285,7 @@ def _figure(split: str, metric: str, part: str, run: PlacedRun) -> float | None:
 
 def _of_measure(place: int, one: Measure) -> Column:
     """The column of a measure of separability; Phase 2 runs have none."""
-    order = shown_at(page=120 + place, markdown=90 + place) if one.heading else {}
+    order = shown_at(136 if one.on_terminal else None, 120 + place, 90 + place) if one.heading else {}
     return Column(partial(_measured, one.name), one.meaning, one.heading, ".3f", at=order, minor=True, name=one.name)
 
 

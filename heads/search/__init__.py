@@ -2,14 +2,12 @@
 
 from heads.search.samplers import Sampler, SamplerSetup
 from heads.search.sweep_options import SweepOptions, load_sweep, sweep_schema
-from heads.search.sweep_result import SweepResult
 from heads.search.sweep_run import run_sweep, search
 
 __all__ = [
     "Sampler",
     "SamplerSetup",
     "SweepOptions",
-    "SweepResult",
     "load_sweep",
     "run_sweep",
     "search",

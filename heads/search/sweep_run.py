@@ -7,8 +7,9 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from filelock import FileLock, Timeout
 
@@ -16,8 +17,7 @@ from featcache.atomic import make_folder
 from featcache.data import load_manifest, readable
 from featcache.errors import OutputError, WorkError
 from featcache.options import parse_options, require_frozen
-from featcache.records import SILENT, Progress
-from featcache.session import Session
+from featcache.session import Session, SessionKeywords
 from heads.search.extraction_ahead import extract_ahead
 from heads.search.samplers import SamplerSetup, find_sampler, make_sampler
 from heads.search.search_space import Space, make_space
@@ -34,24 +34,16 @@ DEFAULT_TRIALS = 100
 
 
 def run_sweep(
-    sweep: SweepOptions,
-    base: Mapping[str, Any],
-    *,
-    results_dir: str | Path = "results",
-    device: str | None = None,
-    allow_custom: bool = False,
-    fresh: bool = False,
-    progress: Progress = SILENT,
+    sweep: SweepOptions, base: Mapping[str, Any], *, fresh: bool = False, **session: Unpack[SessionKeywords]
 ) -> SweepResult:
-    """Search `sweep.space` around the `base` options; a sweep that was stopped goes on where it was.
+    """Search `sweep.space` around the `base` options; a sweep that was stopped goes on where it was, unless `fresh`.
 
-    Leaves `results/sweeps/<name>/` with the study, trials.csv, history.csv, sweep.json and the best options. Raises
-    InputError before any work when something cannot be followed, WorkError when no trial came to an end.
+    Further keywords: `results_dir`, `device`, `allow_custom`, `progress`, `scratch`
+    (`featcache.session.SessionKeywords`). Leaves `results/sweeps/<name>/` with the study, trials.csv, history.csv,
+    sweep.json and the best options. Raises InputError before any work when something cannot be followed, WorkError when
+    no trial came to an end.
     """
-    session = Session.begin(
-        device, allow_custom=allow_custom, progress=progress, results_dir=results_dir, reuse=not fresh
-    )
-    return search(sweep, base, session)
+    return search(sweep, base, replace(Session.begin(**session), reuse=not fresh))
 
 
 def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> SweepResult:

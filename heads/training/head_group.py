@@ -111,7 +111,7 @@ class HeadGroup:
             cut = slice(start, start + size)
             x = block.x[rows[0, cut]] if len(folds) == 1 else block.x[rows[:, cut]]
             logits, y = self._stack.logits(x), labels[:, cut].expand(held, -1)
-            found = [metric.of(logits, y) for metric in self._metrics.values()]
+            found = [metric.values(logits, y) for metric in self._metrics.values()]
             self._sums[2:] += torch.stack([torch.where(real[:, cut], f.float(), 0.0).sum(dim=1) for f in found])
 
     def figures(self) -> dict[int, tuple[float, float, dict[str, float]]]:

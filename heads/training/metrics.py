@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix, recall_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from featcache.errors import PluginError
 from featcache.options import METRIC_PLUGINS
 from featcache.plugins import with_plugins
 
@@ -31,6 +32,25 @@ class Metric:
     of: Callable[[Tensor, Tensor], Tensor]  # logits [.., C] and labels [..], on any device, to a value each [..]
     meaning: str  # a line: what it says, in which unit
     larger_is_better: bool = True
+
+    def values(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What `of` gives; raises PluginError where a package's metric fails or gives something else."""
+        if METRICS.get(self.name) is self:
+            return self.of(logits, labels)
+        try:
+            found = self.of(logits, labels)
+        except Exception as error:  # it is the package's own code
+            raise PluginError(
+                f"the metric {self.name!r} of an installed package failed ({type(error).__name__}: {error}). Mend or "
+                "uninstall the package."
+            ) from error
+        if not isinstance(found, Tensor) or found.shape != labels.shape:
+            got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise PluginError(
+                f"the metric {self.name!r} of an installed package gave {got}; expected a tensor {list(labels.shape)}, "
+                "a value for each image. Mend or uninstall the package."
+            )
+        return found
 
 
 def in_top_k(logits: Tensor, labels: Tensor, k: int) -> Tensor:
@@ -77,7 +97,7 @@ class ImageOutcomes:
 
 def outcome(logits: Tensor, labels: Tensor) -> ImageOutcomes:
     """Every metric of logits `[N, C]` against labels `[N]`, and the predicted classes."""
-    values = {name: one.of(logits, labels).double().cpu().numpy() for name, one in metrics().items()}
+    values = {name: one.values(logits, labels).double().cpu().numpy() for name, one in metrics().items()}
     return ImageOutcomes(values, logits.argmax(dim=-1).cpu().numpy())
 
 

@@ -24,7 +24,7 @@ from heads.training.schedulers import rate_factor
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row
 
 # On a CPU, weights and optimiser state that stay in a core's share of the cache from step to step need not come from
-# memory: heads that fit it train one cohort to a thread, larger ones one after the other with every thread. By rule,
+# memory: heads that fit it train one group to a thread, larger ones one after the other with every thread. By rule,
 # not by what happens to be free: equal options, equal bits.
 CACHE_BYTES = 12 << 20  # for each thread
 
@@ -76,7 +76,7 @@ def _on(device: torch.device) -> AbstractContextManager[object]:
 
 @contextmanager
 def _each(workers: int) -> Iterator[Each]:
-    """Does a piece of work for each cohort: one after the other, or in `workers` threads of one core each."""
+    """Does a piece of work for each group: one after the other, or in `workers` threads of one core each."""
     if workers == 1:
         yield lambda work, groups: deque(map(work, groups), maxlen=0)
         return
@@ -90,11 +90,11 @@ def _each(workers: int) -> Iterator[Each]:
 
 
 def _groups(features: Features, heads: Sequence[HeadSpec], batch_size: int) -> Iterator[tuple[list[list[int]], int]]:
-    """Heads that are trained side by side, by index, in the cohorts that share matrix products; and in how many threads
-    the cohorts are worked on."""
+    """Heads that are trained side by side, by index, in the groups that share matrix products; and in how many threads
+    the groups are worked on."""
     alike: dict[tuple[tuple[int, ...], int], list[int]] = {}
     for index, head in enumerate(heads):
-        # Folds differ by an image or so: as long as that makes no further step, they share a cohort.
+        # Folds differ by an image or so: as long as that makes no further step, they share a group.
         steps = -(-len(features.folds[head.fold].train) // batch_size) if features.block_count == 1 else head.fold
         alike.setdefault((head.dims, steps), []).append(index)
     threads = torch.get_num_threads() if features.device.type == "cpu" else 1
@@ -108,7 +108,7 @@ def _groups(features: Features, heads: Sequence[HeadSpec], batch_size: int) -> I
 
 
 def _limits(device: torch.device, parameters: int) -> tuple[int, int]:
-    """How many heads may be in memory at once, and how many in one cohort: 0 where even one is too large for a core."""
+    """How many heads may be in memory at once, and how many in one group: 0 where even one is too large for a core."""
     state = 16 * parameters  # weights, gradients and two of optimiser state; the best weights come on top
     if device.type == "cpu":
         return max(1, MEMORY_BYTES // (state + 4 * parameters)), CACHE_BYTES // state
@@ -124,7 +124,7 @@ def _train(
     watch: Watch | None,
     each: Each,
 ) -> None:
-    """All epochs of some cohorts, epoch by epoch side by side."""
+    """All epochs of some groups, epoch by epoch side by side."""
     epoch = 0
     while running := [c for c in groups if c[1].running]:
         begin = time.perf_counter()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from featcache.options import TrainingOptions
-from heads.training.metrics import METRICS, find_metric
+from heads.training.metrics import find_metric
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def epoch_row(
     rates: str = "",
 ) -> EpochRow:
     """The row of an epoch from loss and top-1 while training, and every metric on val by its name."""
-    more = {name: value for name, value in val.items() if name not in METRICS}
+    more = {name: value for name, value in val.items() if f"val_{name}" not in EpochRow.__dataclass_fields__}
     return EpochRow(epoch, *train, val["loss"], val["top1"], val["top3"], rate, seconds, blocks, rates, more)
 
 

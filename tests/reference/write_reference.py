@@ -95,7 +95,9 @@ def _entries() -> list[str]:
     return [
         *_named("Metrics", "featcache.metrics", [(m.name, m.title, m.meaning) for m in METRICS.values()]),
         *_named(
-            "Measures of separability", "featcache.measures", [(m.name, m.title, m.meaning) for m in MEASURES.values()]
+            "Measures of separability",
+            "featcache.measures",
+            [(m.name, m.title, f"{m.meaning} ({m.source})") for m in MEASURES.values()],
         ),
         *_named("Samplers", "featcache.samplers", [(n, s.meaning) for n, s in SAMPLERS.items()]),
         *_named("Objectives", "", [(n, o.meaning) for n, o in OBJECTIVES.items()]),

@@ -88,6 +88,33 @@ ADDITIONS = {
     "backbone library": Addition(entry_point=("featcache.sources", "planted_library", "library")),
     "measure": Addition(entry_point=("featcache.measures", "planted_measure", "measure")),
     "metric": Addition(entry_point=("featcache.metrics", "planted_metric", "metric")),
+    "metric in the code": Addition(
+        {
+            "heads/training/metrics.py": [
+                (
+                    "_BUILT_IN = (\n",
+                    "_BUILT_IN = (\n"
+                    '    Metric("planted_brier", "planted Brier", lambda x, y: (1 - x.softmax(-1).gather(-1, y[..., None])[..., 0]) ** 2, '
+                    '"squared doubt of the right class", larger_is_better=False),\n',
+                )
+            ],
+            "featcache/options/training_options.py": [
+                ('("val_top1", "val_top3", "val_loss")', '("val_top1", "val_top3", "val_loss", "val_planted_brier")')
+            ],
+        }
+    ),
+    "measure in the code": Addition(
+        {
+            "featcache/separability/measures.py": [
+                (
+                    "_BUILT_IN = (\n",
+                    "_BUILT_IN = (\n"
+                    '    Measure("planted_spread", "planted spread", lambda x: float(x.features.std()), "spread of all values", '
+                    'heading="spread", on_terminal=True),\n',
+                )
+            ]
+        }
+    ),
     "sampler": Addition(entry_point=("featcache.samplers", "planted_sampler", "sampler")),
     "augmentation": Addition(
         {

@@ -71,8 +71,10 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Used:
     sweep = {"base": str(root / "run.json"), "space": space, "sampler": "planted_sampler", "trials": 4, "seeds": 1}
     (root / "sweep.json").write_text(json.dumps({**sweep, "objective": "planted_objective"}))
     results = ["--results-dir", str(root / "results")]
+    chosen = ["--set", "experiment_name=by_brier", "--set", "training.selection_metric=val_planted_brier"]
     commands = {
         "benchmark": ["benchmark", str(root / "run.json"), *results],
+        "train": ["train", str(root / "run.json"), *chosen, *results],
         "sweep": ["sweep", str(root / "sweep.json"), *results],
         "audit": ["audit", *results],
         "report": ["report", *results],
@@ -136,7 +138,7 @@ def _config(root: Path, digits: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ADDITIONS)
 def test_an_addition_touches_two_files_at_most(kind: str) -> None:
     assert len(ADDITIONS[kind].files) <= 2
-    assert len(ADDITIONS) == 12
+    assert len(ADDITIONS) == 14  # twelve kinds, two of them in the code and by a package
 
 
 def test_a_backbone_library(used: Used) -> None:
@@ -166,6 +168,17 @@ def test_a_metric(used: Used) -> None:
     assert "val planted metric" in used.out("benchmark") and "val planted metric" in used.page
 
 
+def test_a_metric_and_a_measure_in_the_code(used: Used) -> None:
+    row = used.rows("leaderboard.csv")[0]
+    assert 0 < float(row["val_planted_brier"]) < 1 and float(row["planted_spread"]) > 0
+    assert all(0 < float(epoch["val_planted_brier"]) < 1 for epoch in used.rows("run/metrics.csv"))
+    assert all(text in used.out("benchmark") for text in ("val planted Brier", "spread"))
+    assert all(text in used.page for text in ("val planted Brier", "planted spread"))
+    chosen = json.loads((used.results / "by_brier" / "summary.json").read_text())
+    assert chosen["selection_metric"] == "val_planted_brier"
+    assert "val_planted_brier" in used.schema["$defs"]["TrainingOptions"]["properties"]["selection_metric"]["enum"]
+
+
 def test_an_augmentation(used: Used) -> None:
     assert used.summary["data"]["views"] == 4
     assert any("planted_flip" in json.dumps(one) for one in used.schema["$defs"].values())
@@ -189,7 +202,7 @@ def test_an_optimiser(used: Used) -> None:
 
 
 def test_a_column_of_the_leaderboard(used: Used) -> None:
-    assert used.rows("leaderboard.csv")[0]["planted_column"] == "2"
+    assert {row["planted_column"] for row in used.rows("leaderboard.csv")} == {"2"}
     assert (
         "planted heads" in used.out("benchmark")
         and "planted heads" in used.page

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from typer.testing import CliRunner
 
+from featcache.app import progress
 from featcache.app.main import app
 
 
 def main() -> None:
     torch.set_num_threads(1)
+    progress.PLAIN_WIDTH = 400  # all additions at once make a wide table
     said = {}
     for name, arguments in json.loads(Path(sys.argv[1]).read_text()).items():
         result = CliRunner().invoke(app, arguments)

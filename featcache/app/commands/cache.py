@@ -10,41 +10,39 @@ import typer
 from featcache.app.shared_options import Shared, command
 
 CACHE = Path("cache")
-Folder = Annotated[Path, typer.Option("--cache-dir", help="Where features are kept.")]
 
 cache = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @cache.command("list")
-@command("verbose")
-def cache_list(shared: Shared, folder: Folder = CACHE) -> None:
+@command("cache_dir", "verbose")
+def cache_list(shared: Shared) -> None:
     """Every store: rows, size, data sets, when it was last used."""
-    del shared
     from featcache.app.progress import consoles
     from featcache.app.tables import stores_table
     from featcache.store import list_stores
 
-    entries = list_stores(_cache_folder(folder))
+    folder = _cache_folder(shared)
+    entries = list_stores(folder)
     if entries:
         consoles()[0].print(stores_table(entries))
     typer.echo(f"{folder}: {len(entries)} stores, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB")
 
 
 @cache.command("verify")
-@command("verbose")
+@command("cache_dir", "verbose")
 def cache_verify(
     shared: Shared,
-    folder: Folder = CACHE,
     repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged; it is extracted again.")] = False,
 ) -> None:
     """Read every byte of every store; name the rows that are not what was written."""
-    del shared
     from featcache.errors import StoreError
     from featcache.store import describe, stores, verify
     from featcache.store import repair as run_repair
 
     damaged = left = 0
-    every = stores(_cache_folder(folder))
+    folder = _cache_folder(shared)
+    every = stores(folder)
     for path in every:
         verdict = verify(path)
         typer.echo(describe(verdict))
@@ -64,10 +62,9 @@ def cache_verify(
 
 
 @cache.command("prune")
-@command("results_dir", "verbose")
+@command("cache_dir", "results_dir", "verbose")
 def cache_prune(
     shared: Shared,
-    folder: Folder = CACHE,
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
     max_gb: Annotated[float | None, typer.Option(min=0, help="Longest unused first, until all take less.")] = None,
     unused: Annotated[
@@ -83,9 +80,8 @@ def cache_prune(
         raise OptionsError("cache prune: say what may go: --older-than-days N, --max-gb N or --unused (or several).")
     with shared.telling():
         used = _used_stores(shared.results_dir) if unused else None
-        pruned = prune(
-            _cache_folder(folder), older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run
-        )
+        folder = _cache_folder(shared)
+        pruned = prune(folder, older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run)
     for one in pruned:
         what = "kept, a process works with it" if one.kept else "would go" if dry_run else "removed"
         typer.echo(f"{one.entry.path}: {what} ({one.entry.size_bytes / 1e6:.1f} MB; {one.reason})")
@@ -109,9 +105,10 @@ def _used_stores(results_dir: Path) -> frozenset[str]:
     return frozenset(store for run in runs for store in run.summary["stores"])
 
 
-def _cache_folder(cache_dir: Path) -> Path:
+def _cache_folder(shared: Shared) -> Path:
     from featcache.errors import OptionsError
 
-    if not cache_dir.is_dir():
-        raise OptionsError(f"--cache-dir {cache_dir}: is no folder. Name the one that cache.dir of the options names.")
-    return cache_dir
+    folder = shared.cache_dir or CACHE
+    if not folder.is_dir():
+        raise OptionsError(f"--cache-dir {folder}: is no folder. Name the one that cache.dir of the options names.")
+    return folder

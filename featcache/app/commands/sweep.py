@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +10,16 @@ import typer
 from featcache.app.shared_options import Shared, command
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
+@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def sweep(
     space: Annotated[Path, typer.Argument(metavar="SPACE.json", help="What is searched, around which base options.")],
     shared: Shared,
     trials: Annotated[
         int | None, typer.Option(min=1, help="How many trials in all; default: as the file says.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the trials of an earlier sweep of this name.")] = False,
 ) -> None:
     """Search any options, heads trained in bulk on the cache; a sweep that was stopped goes on."""
-    with replace(shared, fresh=fresh).working() as session:
+    with shared.working() as session:
         from featcache.app.progress import consoles
         from featcache.app.tables import trials_table
         from featcache.errors import OptionsError

@@ -17,7 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from featcache.app.main import app
-from featcache.audit import Excluded, findings, load_audit, write_clean_list
+from featcache.audit import findings, write_clean_list
+from featcache.audit.audit_json import load_audit
+from featcache.audit.clean_list_entries import Excluded
 from featcache.audit.evidence import Evidence
 from featcache.errors import OptionsError
 from featcache.options.loading import parse_options

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from featcache.app.audit_tables import print_audit
-from featcache.audit import Audit, Lines, Table, audit, is_complete, load_audit, page_views, terminal_views, write_audit
+from featcache.audit import Audit, Lines, Table, audit, is_complete, page_views, terminal_views, write_audit
 from featcache.audit import findings as registry
+from featcache.audit.audit_json import load_audit
 from featcache.audit.audit_records import Further
 from featcache.audit.evidence import Evidence
 from featcache.audit.finding_views import Groups, Pictures

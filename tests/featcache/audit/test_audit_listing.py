@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from featcache.audit import Excluded, require_target, write_clean_list
+from featcache.audit import require_target, write_clean_list
+from featcache.audit.clean_list_entries import Excluded
 from featcache.audit.clean_list_file import HEADER
 from featcache.data.exclude_list import read_exclusion
 from featcache.errors import OptionsError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from featcache.audit import Audit, audit, clean_list, emptied, load_audit, write_audit, write_clean_list
+from featcache.audit import Audit, audit, clean_list, emptied, write_audit, write_clean_list
+from featcache.audit.audit_json import load_audit
 from featcache.audit.suspect_labels import confident_learning, probabilities, reduced
 from featcache.errors import RunError
 from featcache.records import BadImage, ImageRecord, Manifest, Split

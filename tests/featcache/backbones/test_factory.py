@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -427,3 +428,9 @@ def test_weights_in_the_hubs_cache_are_at_hand() -> None:
 def test_a_pattern_that_fits_nothing_is_an_error() -> None:
     with pytest.raises(UnknownBackboneError, match="no backbone is named like 'resnot'"):
         catalogue("resnot")
+
+
+def test_a_device_that_is_none_is_bad_input(config: Callable[..., dict[str, Any]]) -> None:
+    for load in (partial(load_model, classes=4), load_backbone):
+        with pytest.raises(InputError, match="nonsense"):
+            load(config(), device="nonsense")

@@ -75,7 +75,7 @@ def test_view_0_is_the_plain_transform() -> None:
     assert torch.equal(view(image, content(image), 0, ALL, PREPROCESSING), to_uint8(image, PREPROCESSING))
 
 
-def test_augmentations_without_augmentations_are_the_plain_transform() -> None:
+def test_views_without_augmentations_are_the_plain_transform() -> None:
     image = picture()
     assert torch.equal(view(image, content(image), 1, (), PREPROCESSING), to_uint8(image, PREPROCESSING))
 
@@ -126,7 +126,7 @@ def test_another_process_draws_the_same() -> None:
     assert done.stdout.strip() == fingerprint_of_views()
 
 
-def test_augmentations_differ_from_one_another() -> None:
+def test_views_differ_from_one_another() -> None:
     every = views(picture(), (RandomResizedCrop(),), range(10))
     assert len({t.numpy().tobytes() for t in every}) == 10
 

@@ -637,3 +637,8 @@ def test_base_config_by_path(tmp_path: Path) -> None:
     assert load_base_config(save(tmp_path, DESIGN_EXAMPLE)) == json.loads(DESIGN_EXAMPLE)
     with pytest.raises(OptionsError, match="there is no such file"):
         load_base_config(tmp_path / "none.json")
+
+
+def test_a_folder_is_no_options_file(tmp_path: Path) -> None:
+    with pytest.raises(OptionsError, match=r": is a folder\. Name one options file in it\."):
+        load_options(tmp_path)

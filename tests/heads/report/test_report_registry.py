@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser
 from report_pages import Results, complete, done, open_browser, opened, results_for
 
-from featcache.audit import findings, load_audit, write_audit
+from featcache.audit import findings, write_audit
+from featcache.audit.audit_json import load_audit
 from featcache.audit.evidence import Evidence
 from featcache.audit.findings import Finding
 from featcache.records import SILENT

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from heads.search import SweepOptions, SweepResult, run_sweep
+from heads.search import SweepOptions, run_sweep
+from heads.search.sweep_result import SweepResult
 
 GRID = {"training.learning_rate": 8, "model.dropout": 4, "training.weight_decay": 3}
 

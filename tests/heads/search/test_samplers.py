@@ -13,8 +13,9 @@ from conftest import TINY, write_digits
 from optuna.samplers import BaseSampler, RandomSampler
 
 from featcache.errors import OptionsError, PluginError
-from heads.search import Sampler, SamplerSetup, SweepOptions, SweepResult, load_sweep, run_sweep, sweep_schema
+from heads.search import Sampler, SamplerSetup, SweepOptions, load_sweep, run_sweep, sweep_schema
 from heads.search.samplers import GROUP, SAMPLERS, find_sampler, sampler_names
+from heads.search.sweep_result import SweepResult
 
 HERE = Path(__file__).stem  # entry points of these tests are named `test_samplers:object`
 RATE = "training.learning_rate"

@@ -26,10 +26,11 @@ from featcache.options.loading import load_options
 from featcache.options.model_options import ModelOptions
 from heads import train_model
 from heads.runs.run import Run
-from heads.search import SweepOptions, SweepResult, run_sweep
+from heads.search import SweepOptions, run_sweep
 from heads.search.samplers import SAMPLERS
 from heads.search.search_space import make_space
 from heads.search.study import SweepStudy
+from heads.search.sweep_result import SweepResult
 from heads.search.trial_figures import Figures
 
 RATE = "training.learning_rate"

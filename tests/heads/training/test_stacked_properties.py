@@ -55,7 +55,7 @@ def mixes(draw: st.DrawFn, limited: bool = False) -> Mix:
     made_of: dict[str, Any] = {"train": train, "val": val, "views": views, "folds": folds}
     if limited:
         made_of["limit_bytes"] = toy(**made_of).nbytes / 2
-    widths = draw(st.lists(HIDDEN, min_size=1, max_size=2, unique=True))  # few: heads of equal widths share a cohort
+    widths = draw(st.lists(HIDDEN, min_size=1, max_size=2, unique=True))  # few: heads of equal widths share a group
     heads = draw(
         st.lists(
             st.builds(
