@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-PLAIN_WIDTH = 150  # columns, where no terminal says otherwise
+PLAIN_WIDTH = 160  # columns, where no terminal says otherwise
 
 
 PLAIN_SECONDS = 10.0  # between lines of progress where there is no terminal
