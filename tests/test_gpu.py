@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from array_rows import ArrayRows
 
 from featcache import load_run
 from featcache.backbones import load_backbone
@@ -22,7 +23,7 @@ from featcache.records import Silent
 from heads import train_model
 from heads.finetune import fine_tune
 from heads.search import SweepOptions, run_sweep
-from heads.training.features import ArrayRows, Features, Fold
+from heads.training.features import Features, Fold
 from heads.training.head_spec import HeadSpec
 from heads.training.stacked_training import train_heads
 

@@ -36,15 +36,13 @@ class Shared:
     ] = None
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the first GPU, else the CPU.")] = None
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Where features are kept; default: cache.dir of the options, else cache.")
+        Path | None, typer.Option(help="Where features are kept; default: what the options say, else cache.")
     ] = None
     results_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("results")
     allow_custom: Annotated[
         bool, typer.Option("--allow-custom", help="Let model.backbone name code: package.module:function.")
     ] = False
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew: train what is finished, forget a sweep's trials.")
-    ] = False
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew: use no run and no trial from before.")] = False
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")] = False
 

@@ -4,7 +4,7 @@ from featcache.backbones.backbone import Backbone, JoinedBackbone, run_network
 from featcache.backbones.backbone_memo import describe_backbone
 from featcache.backbones.batchnorm_folding import fold_batch_norms
 from featcache.backbones.factory import list_blocks, load_backbone, load_model, load_parts, rebuild_backbone
-from featcache.backbones.freezing import first_trained, set_model_freeze, train_from
+from featcache.backbones.freezing import first_trained_by_step, set_model_freeze, train_from
 from featcache.backbones.model_with_head import Model, build_head, resolve_dims
 from featcache.backbones.name_catalogue import catalogue
 from featcache.backbones.network_blocks import Block, blocks
@@ -24,7 +24,7 @@ __all__ = [
     "describe",
     "describe_backbone",
     "find_source",
-    "first_trained",
+    "first_trained_by_step",
     "fold_batch_norms",
     "list_blocks",
     "load_backbone",

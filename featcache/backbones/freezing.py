@@ -12,6 +12,7 @@ from torch import nn
 from featcache.backbones.backbone import Backbone
 from featcache.backbones.network_blocks import Block, blocks
 from featcache.errors import OptionsError
+from featcache.options import UnfreezeStep
 
 
 def set_model_freeze(model: nn.Module, unfreeze_percent: float | str) -> None:
@@ -23,6 +24,27 @@ def set_model_freeze(model: nn.Module, unfreeze_percent: float | str) -> None:
     """
     every = blocks(model)
     train_from(model, every, first_trained(unfreeze_percent, [b.name for b in every], "unfreeze_percent"))
+
+
+def first_trained_by_step(steps: Sequence[UnfreezeStep], blocks: Sequence[str], backbone: str) -> list[int]:
+    """For each step of an `unfreeze_schedule` the place of the first block that trains, among `blocks`, stem first.
+
+    Raises OptionsError for a block that the backbone has not, for steps that freeze what trained before, and for a
+    backbone with nothing to train.
+    """
+    key = "training.unfreeze_schedule"
+    if not blocks:
+        raise OptionsError(f"{key}: {backbone} has no parameters to train. Train heads on its features instead.")
+    places: list[int] = []
+    for step in steps:
+        place = first_trained(step.unfreeze, blocks, key, backbone)
+        if places and place > places[-1]:
+            raise OptionsError(
+                f"{key} is out of order: at epoch {step.epoch} {step.unfreeze!r} would freeze {blocks[places[-1]]!r} "
+                f"of {backbone} again. Expected steps that unfreeze ever more."
+            )
+        places.append(place)
+    return places
 
 
 def first_trained(unfreeze: object, blocks: Sequence[str], key: str, network: str = "the network") -> int:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
 
 from featcache.backbones.custom_functions import Custom
 from featcache.backbones.libraries import LIBRARIES
-from featcache.backbones.source import Source
+from featcache.backbones.source import Published, Source
 from featcache.errors import OptionsError, PluginError, UnknownBackboneError
 from featcache.options import SOURCE_PLUGINS, source_names
 from featcache.plugins import load_plugin, plugin_names
+from featcache.records import Preprocessing
 
 CUSTOM = "custom"
 TAKEN = ("auto", CUSTOM, *LIBRARIES)  # names that no package can take
@@ -61,10 +67,39 @@ def _open(name: str, allow_custom: bool) -> Source:
 
 
 def _plugin(name: str) -> Source:
-    found = load_plugin(SOURCE_PLUGINS, name, Source, taken=TAKEN)  # type: ignore[type-abstract]
-    if found.name != name:  # runs record the one and options name the other
-        raise PluginError(
-            f"entry point {name!r} in {SOURCE_PLUGINS!r}: the source calls itself {found.name!r}. Expected the same "
-            "name in both places."
-        )
-    return found
+    return _Plugin(name, load_plugin(SOURCE_PLUGINS, name, Source, taken=TAKEN))  # type: ignore[type-abstract]
+
+
+@dataclass
+class _Plugin:
+    """A source that an installed package brings: what its code raises is said with its name."""
+
+    name: str
+    source: Source
+
+    def names(self) -> list[str]:
+        with self._answering():
+            return list(self.source.names())
+
+    def has(self, name: str) -> bool:
+        with self._answering():
+            return bool(self.source.has(name))
+
+    def published(self, name: str) -> list[Published]:
+        with self._answering():
+            return list(self.source.published(name))
+
+    def build(
+        self, name: str, published: Published | None, weights_file: Path | None, input_size: int | None
+    ) -> tuple[nn.Module, Preprocessing]:
+        return self.source.build(name, published, weights_file, input_size)  # the factory says which network failed
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # it is the package's own code
+            raise PluginError(
+                f"the source {self.name!r} of an installed package failed ({type(error).__name__}: {error}). Mend or "
+                "uninstall the package."
+            ) from error

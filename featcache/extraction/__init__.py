@@ -5,7 +5,7 @@ from featcache.extraction.inference import Inference
 from featcache.extraction.one_backbone import Extraction, extract, extract_backbone, fill_store
 from featcache.extraction.row_extraction import decoded_blocks
 from featcache.extraction.side_by_side import CachedFeatures, extract_all
-from featcache.extraction.stored_rows import Indices, StoreRows, read_plain, row_places
+from featcache.extraction.stored_rows import Indices, StoreRows, read_plain
 
 __all__ = [
     "CachedFeatures",
@@ -22,5 +22,4 @@ __all__ = [
     "extract_backbone",
     "fill_store",
     "read_plain",
-    "row_places",
 ]

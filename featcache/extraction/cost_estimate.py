@@ -9,7 +9,15 @@ from typing import Any
 
 import torch
 
-from featcache.backbones import Backbone, describe, find_source, load_backbone, resolve_dims
+from featcache.backbones import (
+    Backbone,
+    describe,
+    find_source,
+    first_trained_by_step,
+    list_blocks,
+    load_backbone,
+    resolve_dims,
+)
 from featcache.data import Decoder, Task, load_manifest
 from featcache.extraction.inference import Inference
 from featcache.options import Options, as_options
@@ -58,6 +66,9 @@ def estimate_costs(options: Options, session: Session) -> list[CostEstimate]:
     estimates = [_estimate(part, session) for part in options.parts]
     features = sum(one.features for one in estimates)
     model = options.model
+    if options.training.unfreeze_schedule is not None:
+        names = list_blocks(model, allow_custom=session.allow_custom)
+        first_trained_by_step(options.training.unfreeze_schedule, names, model.backbone)
     dims = resolve_dims(model.classifier_dims, model.backbone, features, len(estimates[0].classes))
     return [replace(one, dims=dims) for one in estimates]
 

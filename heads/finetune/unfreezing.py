@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featcache.backbones import first_trained
+from featcache.backbones import first_trained_by_step
 from featcache.errors import OptionsError
 from featcache.options import Options, TrainingOptions
 from heads.training import rate_factor
@@ -71,18 +71,8 @@ def make_schedule(training: TrainingOptions, blocks: Sequence[str], backbone: st
 
     Raises OptionsError for a block that it has not, and for steps that freeze what trained before.
     """
-    if not blocks:
-        raise OptionsError(
-            f"training.unfreeze_schedule: {backbone} has no parameters to train. Train heads on its features instead."
-        )
     steps = training.unfreeze_schedule or ()
-    stages = [Stage(0, len(blocks), 1.0)]
-    for step in steps:
-        first = first_trained(step.unfreeze, blocks, "training.unfreeze_schedule", backbone)
-        if first > stages[-1].first:
-            raise OptionsError(
-                f"training.unfreeze_schedule is out of order: at epoch {step.epoch} {step.unfreeze!r} would freeze "
-                f"{blocks[stages[-1].first]!r} of {backbone} again. Expected steps that unfreeze ever more."
-            )
-        stages.append(Stage(step.epoch, first, step.lr_scale))
+    places = first_trained_by_step(steps, blocks, backbone)
+    stages = [Stage(step.epoch, first, step.lr_scale) for step, first in zip(steps, places, strict=True)]
+    stages.insert(0, Stage(0, len(blocks), 1.0))
     return Schedule(training, tuple(blocks), tuple(stages))  # of two at one epoch the later one counts

@@ -15,6 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
+from featcache.errors import FeatcacheError, PluginError
 from featcache.plugins import one_with_plugins, plugin_names
 from heads.search.spsa import SPSASampler
 
@@ -88,7 +89,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 def sampler_names() -> tuple[str, ...]:
     """Every name that a sweep may give, those of installed packages last; nothing of theirs is imported."""
-    return (*SAMPLERS, *plugin_names(GROUP))
+    return (*SAMPLERS, *(name for name in plugin_names(GROUP) if name not in SAMPLERS))
 
 
 def find_sampler(name: str) -> Sampler:
@@ -100,7 +101,31 @@ def find_sampler(name: str) -> Sampler:
 
 
 def make_sampler(name: str, setup: SamplerSetup) -> BaseSampler:
-    """Optuna's sampler of this name, ready to be asked for trials."""
+    """Optuna's sampler of this name, ready to be asked for trials.
+
+    Raises PluginError where a package's sampler cannot be made, or is none.
+    """
+    if name not in SAMPLERS:
+        return _made_by_package(name, setup)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return find_sampler(name).make(setup)
+
+
+def _made_by_package(name: str, setup: SamplerSetup) -> BaseSampler:
+    sampler = find_sampler(name)
+    try:
+        made = sampler.make(setup)
+    except FeatcacheError:
+        raise
+    except Exception as error:  # it is the package's own code
+        raise PluginError(
+            f"the sampler {name!r} of an installed package failed ({type(error).__name__}: {error}). Mend or uninstall "
+            "the package."
+        ) from error
+    if not isinstance(made, BaseSampler):
+        raise PluginError(
+            f"the sampler {name!r} of an installed package made {type(made).__name__}; expected an "
+            "optuna.samplers.BaseSampler. Mend or uninstall the package."
+        )
+    return made

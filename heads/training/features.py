@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
 from featcache.data import require_folds
-from featcache.extraction import CachedFeatures, Indices, StoreRows, row_places
+from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord
 
 log = logging.getLogger("featcache")
@@ -33,24 +33,6 @@ class Rows(Protocol):
 
     def read(self, images: Indices) -> NDArray[np.float32]:
         """Features float32 `[R, F]` of these images: the plain view of each, followed by its other views."""
-
-
-@dataclass(frozen=True)
-class ArrayRows:
-    """Features that are in memory already: `[R, F]`, and the place of each image's plain view in it."""
-
-    values: NDArray[np.float32]
-    first: Indices
-    views: Indices
-
-    @property
-    def width(self) -> int:
-        """F."""
-        return int(self.values.shape[1])
-
-    def read(self, images: Indices) -> NDArray[np.float32]:
-        """The rows of these images."""
-        return self.values[row_places(self.first[images], self.views[images])]
 
 
 @dataclass(frozen=True)

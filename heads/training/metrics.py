@@ -50,6 +50,11 @@ class Metric:
                 f"the metric {self.name!r} of an installed package gave {got}; expected a tensor {list(labels.shape)}, "
                 "a value for each image. Mend or uninstall the package."
             )
+        if bool((~found.isfinite() & logits.isfinite().all(dim=-1)).any()):
+            raise PluginError(
+                f"the metric {self.name!r} of an installed package gave a value that is not finite for finite logits. "
+                "Mend or uninstall the package."
+            )
         return found
 
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the modules that tests share
+
+from array_rows import ArrayRows
 from photographs import machine
 from sklearn.neural_network import MLPClassifier
 from torch import nn
@@ -21,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from featcache.devices import pick_device
 from featcache.options.training_options import TrainingOptions
-from heads.training.features import ArrayRows, Features, Fold
+from heads.training.features import Features, Fold
 from heads.training.head_spec import HeadSpec
 from heads.training.stacked_training import train_heads
 

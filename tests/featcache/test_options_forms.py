@@ -159,3 +159,18 @@ def test_one_backbone_is_no_joined_one(config: Config) -> None:
 def test_what_is_no_name_is_said_to_be_none(name: str) -> None:
     with pytest.raises(OptionsError, match=r"model\.backbone: .* is no name"):
         load_backbone(name)
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "said"), [(["layer9"], "has no block 'layer9'"), (["all", "last_block"], "is out of order")]
+)
+def test_check_and_training_refuse_the_same_schedules(
+    config: Config, tmp_path: Path, unfreeze: list[str], said: str
+) -> None:
+    steps = [{"epoch": k + 1, "unfreeze": one} for k, one in enumerate(unfreeze)]
+    options = config(model={"backbone": "squeezenet1_1"}, training={"epochs": 3, "unfreeze_schedule": steps})
+    with pytest.raises(OptionsError, match=said) as checked:
+        check(options, device="cpu", allow_custom=True)
+    with pytest.raises(OptionsError) as trained:
+        train_model(options, device="cpu", allow_custom=True, results_dir=tmp_path / "results")
+    assert str(checked.value) == str(trained.value)

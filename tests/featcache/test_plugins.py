@@ -13,11 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from featcache.backbones import find_source
+from featcache.backbones.name_catalogue import catalogue
 from featcache.errors import InputError, PluginError
+from featcache.options import SOURCE_PLUGINS
 from featcache.plugins import load_plugin, plugin_names, with_plugins
 from featcache.records import ImageRecord
 from featcache.separability.measures import MEASURES, PLUGINS, LabelledFeatures, Measure
 from featcache.separability.remembered import measure_separability
+from heads.search.samplers import GROUP as SAMPLER_PLUGINS
+from heads.search.samplers import Sampler, make_sampler
 from heads.training.metrics import METRIC_PLUGINS, METRICS, Metric
 
 HERE = Path(__file__).stem
@@ -46,6 +51,19 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     return set_points
 
 
+class Planted:
+    """The sampler that a test brings."""
+
+    made: Any = None
+
+
+class Failing:
+    """A source none of whose methods works."""
+
+    name = "failing"
+    names = has = published = build = _raises
+
+
 spread = _measure(lambda x: float(x.features.std()))
 misnamed = _measure(lambda x: 1.0, "another_name")
 
@@ -65,7 +83,9 @@ def _metric(of: Callable[[Tensor, Tensor], Any]) -> Metric:
     return Metric("brier", "Brier", of, "a figure")
 
 
-@pytest.mark.parametrize("of", [_raises, lambda x, y: x, lambda x, y: 0.5, lambda x, y: x.mean()])
+@pytest.mark.parametrize(
+    "of", [_raises, lambda x, y: x, lambda x, y: 0.5, lambda x, y: x.mean(), lambda x, y: x[..., 0] + math.nan]
+)
 def test_a_metric_that_fails_or_gives_no_value_for_each_image_is_named(of: Callable[[Tensor, Tensor], Any]) -> None:
     with pytest.raises(PluginError, match=r"the metric 'brier' of an installed package .* Mend or uninstall"):
         _metric(of).values(LOGITS, LABELS)
@@ -73,6 +93,27 @@ def test_a_metric_that_fails_or_gives_no_value_for_each_image_is_named(of: Calla
 
 def test_a_metric_gives_a_value_for_each_image() -> None:
     assert _metric(lambda x, y: x[..., 0]).values(LOGITS, LABELS).shape == LABELS.shape
+
+
+def test_a_metric_of_a_head_that_diverged_is_not_the_packages_fault() -> None:
+    assert bool(_metric(lambda x, y: x[..., 0]).values(LOGITS + math.nan, LABELS).isnan().all())
+
+
+@pytest.mark.parametrize(("make", "said"), [(_raises, "failed"), (lambda setup: None, "made NoneType")])
+def test_a_sampler_that_makes_none_is_named(install: Install, make: Callable[..., Any], said: str) -> None:
+    Planted.made = Sampler("a sampler", make)
+    install(("planted", f"{HERE}:Planted.made"), group=SAMPLER_PLUGINS)
+    with pytest.raises(PluginError, match=f"the sampler 'planted' of an installed package {said}"):
+        make_sampler("planted", None)
+
+
+def test_a_source_that_fails_is_named(install: Install) -> None:
+    install(("failing", f"{HERE}:Failing"), group=SOURCE_PLUGINS)
+    found = find_source("resnet18")
+    assert found.name == "torchvision"
+    for ask in (lambda: find_source("no_such_network"), catalogue, lambda: find_source("anything", "failing")):
+        with pytest.raises(PluginError, match=r"the source 'failing' of an installed package failed \(ZeroDivision"):
+            ask()
 
 
 def test_a_changed_measure_of_a_package_is_computed_again(tmp_path: Path, install: Install) -> None:

@@ -9,8 +9,6 @@ import typer
 
 from featcache.app.shared_options import Shared, command
 
-CACHE = Path("cache")
-
 cache = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -107,8 +105,9 @@ def _used_stores(results_dir: Path) -> frozenset[str]:
 
 def _cache_folder(shared: Shared) -> Path:
     from featcache.errors import OptionsError
+    from featcache.options import CacheOptions
 
-    folder = shared.cache_dir or CACHE
+    folder = shared.cache_dir or Path(CacheOptions.model_fields["dir"].default)
     if not folder.is_dir():
         raise OptionsError(f"--cache-dir {folder}: is no folder. Name the one that cache.dir of the options names.")
     return folder

@@ -50,7 +50,7 @@ def _lines(one: CostEstimate) -> list[str]:
 
 
 def _end_to_end(options: Options, estimate: CostEstimate, session: Session) -> list[str]:
-    """What an unfreeze_schedule comes to; raises OptionsError where the backbone cannot follow it."""
+    """What an unfreeze_schedule comes to."""
     if options.training.unfreeze_schedule is None:
         return []
     from featcache.backbones import list_blocks

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from array_rows import ArrayRows
 from test_stacked_training import assert_same, assert_same_bits, curve, head, losses, plain_loop, toy, train
 
 from featcache.errors import DataError
@@ -21,7 +22,7 @@ from featcache.options.loading import parse_options
 from featcache.records import ImageRecord, Manifest
 from featcache.session import Session
 from heads import train_model
-from heads.training.features import ArrayRows, Features, load_features
+from heads.training.features import Features, load_features
 
 Config = Callable[..., dict[str, Any]]
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from array_rows import ArrayRows
 from torch import Tensor, nn
 
 from featcache.backbones import build_head
 from featcache.options.training_options import TrainingOptions
-from heads.training.features import ArrayRows, Features, Fold
+from heads.training.features import Features, Fold
 from heads.training.head_group import HeadGroup
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack, initial_state
