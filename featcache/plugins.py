@@ -5,11 +5,12 @@ A package adds one in its own pyproject.toml: `[project.entry-points."featcache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from featcache.errors import PluginError
+from featcache.errors import FeatcacheError, PluginError
 
 T = TypeVar("T")
 
@@ -47,6 +48,20 @@ def load_plugin(group: str, name: str, kind: type[T], taken: Collection[str] = (
     Raises PluginError where two packages bring it, for a name that is `taken`, and for what `with_plugins` refuses.
     """
     return _load(_brought(group, taken, name)[name], group, kind, made=True)
+
+
+@contextmanager
+def package_code(what: str) -> Iterator[None]:
+    """Within it the code of `what` runs, such as "measure 'spread'"; raises PluginError that names it on failure."""
+    try:
+        yield
+    except FeatcacheError:
+        raise
+    except Exception as error:  # it is the package's own code
+        raise PluginError(
+            f"the {what} of an installed package failed ({type(error).__name__}: {error}). Mend or "
+            "uninstall the package."
+        ) from error
 
 
 def _brought(group: str, taken: Collection[str], name: str | None = None) -> dict[str, EntryPoint]:

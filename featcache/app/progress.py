@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 PLAIN_WIDTH = 160  # columns, where no terminal says otherwise
-
-
 PLAIN_SECONDS = 10.0  # between lines of progress where there is no terminal
 
 
 def consoles() -> tuple[Console, Console]:
     """Standard output for results, standard error for everything said on the way."""
-    return tuple(  # type: ignore[return-value]  # mypy does not count
-        Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True)
-        for stream in (sys.stdout, sys.stderr)
-    )
+    return _console(sys.stdout), _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True)
 
 
 class TerminalProgress:

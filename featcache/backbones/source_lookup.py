@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from torch import nn
 from featcache.backbones.custom_functions import Custom
 from featcache.backbones.libraries import LIBRARIES
 from featcache.backbones.source import Published, Source
-from featcache.errors import OptionsError, PluginError, UnknownBackboneError
+from featcache.errors import OptionsError, UnknownBackboneError
 from featcache.options import SOURCE_PLUGINS, source_names
-from featcache.plugins import load_plugin, plugin_names
+from featcache.plugins import load_plugin, package_code, plugin_names
 from featcache.records import Preprocessing
 
 CUSTOM = "custom"
@@ -78,28 +77,18 @@ class _Plugin:
     source: Source
 
     def names(self) -> list[str]:
-        with self._answering():
+        with package_code(f"source {self.name!r}"):
             return list(self.source.names())
 
     def has(self, name: str) -> bool:
-        with self._answering():
+        with package_code(f"source {self.name!r}"):
             return bool(self.source.has(name))
 
     def published(self, name: str) -> list[Published]:
-        with self._answering():
+        with package_code(f"source {self.name!r}"):
             return list(self.source.published(name))
 
     def build(
         self, name: str, published: Published | None, weights_file: Path | None, input_size: int | None
     ) -> tuple[nn.Module, Preprocessing]:
         return self.source.build(name, published, weights_file, input_size)  # the factory says which network failed
-
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # it is the package's own code
-            raise PluginError(
-                f"the source {self.name!r} of an installed package failed ({type(error).__name__}: {error}). Mend or "
-                "uninstall the package."
-            ) from error

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import PluginError
-from featcache.plugins import with_plugins
+from featcache.plugins import package_code, with_plugins
 from featcache.separability.grouping import together
 from featcache.separability.log_evidence import logme
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
@@ -75,14 +75,9 @@ class Measure:
         """The figure; raises PluginError where a package's measure fails or gives no number."""
         if MEASURES.get(self.name) is self:
             return self.score(labelled)
-        try:
+        with package_code(f"measure {self.name!r}"):
             found = self.score(labelled)
             value = None if found is None else float(found)
-        except Exception as error:  # it is the package's own code
-            raise PluginError(
-                f"the measure {self.name!r} of an installed package failed ({type(error).__name__}: {error}). Mend or "
-                "uninstall the package."
-            ) from error
         if value is not None and not math.isfinite(value):
             raise PluginError(
                 f"the measure {self.name!r} of an installed package gave {value}; expected a finite number, or None. "

@@ -15,8 +15,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
-from featcache.errors import FeatcacheError, PluginError
-from featcache.plugins import one_with_plugins, plugin_names
+from featcache.errors import PluginError
+from featcache.plugins import one_with_plugins, package_code, plugin_names
 from heads.search.spsa import SPSASampler
 
 GROUP = "featcache.samplers"
@@ -114,15 +114,8 @@ def make_sampler(name: str, setup: SamplerSetup) -> BaseSampler:
 
 def _made_by_package(name: str, setup: SamplerSetup) -> BaseSampler:
     sampler = find_sampler(name)
-    try:
+    with package_code(f"sampler {name!r}"):
         made = sampler.make(setup)
-    except FeatcacheError:
-        raise
-    except Exception as error:  # it is the package's own code
-        raise PluginError(
-            f"the sampler {name!r} of an installed package failed ({type(error).__name__}: {error}). Mend or uninstall "
-            "the package."
-        ) from error
     if not isinstance(made, BaseSampler):
         raise PluginError(
             f"the sampler {name!r} of an installed package made {type(made).__name__}; expected an "

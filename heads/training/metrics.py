@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from featcache.errors import PluginError
 from featcache.options import METRIC_PLUGINS
-from featcache.plugins import with_plugins
+from featcache.plugins import package_code, with_plugins
 
 TOP_K = 3
 
@@ -37,13 +37,8 @@ class Metric:
         """What `of` gives; raises PluginError where a package's metric fails or gives something else."""
         if METRICS.get(self.name) is self:
             return self.of(logits, labels)
-        try:
+        with package_code(f"metric {self.name!r}"):
             found = self.of(logits, labels)
-        except Exception as error:  # it is the package's own code
-            raise PluginError(
-                f"the metric {self.name!r} of an installed package failed ({type(error).__name__}: {error}). Mend or "
-                "uninstall the package."
-            ) from error
         if not isinstance(found, Tensor) or found.shape != labels.shape:
             got = f"a tensor {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise PluginError(
