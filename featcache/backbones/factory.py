@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from featcache.backbones.backbone import Backbone, JoinedBackbone
+from featcache.backbones.checkpoint_loading import load_file_into
 from featcache.backbones.model_with_head import Model, build_head, resolve_dims
 from featcache.backbones.network_blocks import blocks
 from featcache.backbones.network_building import build_trunk
 from featcache.backbones.random_init import settle
 from featcache.backbones.source_lookup import find_source
-from featcache.backbones.weights import load_file_into, put_weights, resolve, tensor_digest
+from featcache.backbones.weights import put_weights, resolve, tensor_digest
 from featcache.devices import pick_device
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import CacheOptions, ModelOptions, Options, TrainingOptions, as_options

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -24,14 +22,6 @@ from featcache.records import WeightsOrigin
 log = logging.getLogger("featcache")
 
 FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
-CONTAINERS = (
-    "state_dict_ema",
-    "model_ema",
-    "state_dict",
-    "model_state_dict",
-    "model",
-)  # of training checkpoints
-WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 REACH_SECONDS = 10.0
 
 _unreachable: dict[str, str] = {}  # host -> why; asked once in a process, since a dead network answers slowly
@@ -191,72 +181,6 @@ def _download(published: Published) -> Path:
         except EntryNotFoundError:
             continue
     return Path(hf_hub_download(published.repository, published.files[-1]))
-
-
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors in a .pth or .safetensors file, by name, unwrapped from a checkpoint; raises WeightsError."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            loaded: Any = load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors each raise their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(
-            f"model.weights: {path} cannot be read ({reason}). Expected a state dict saved by torch.save, loadable "
-            "with weights_only=True, or a .safetensors file."
-        ) from None
-    for key in CONTAINERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise WeightsError(
-            f"model.weights: {path} holds no state dict (names to tensors) but a {type(loaded).__name__}."
-        )
-    return {_plain(str(k)): v for k, v in loaded.items()}
-
-
-def _plain(key: str) -> str:
-    for wrapper in WRAPPERS:
-        key = key.removeprefix(wrapper)
-    # The names of DenseNet's layers in the hub's files ("norm.1"), which PyTorch has not allowed since 0.4.
-    return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key)
-
-
-def load_file_into(network: nn.Module, classifier_keys: set[str], path: Path) -> None:
-    """Load the state dict in `path` into a network whose classifier is off.
-
-    `classifier_keys` are the names that the whole network had and this one lacks: they may be in the file or not.
-    Raises WeightsError that names the first tensors that differ.
-    """
-    state = read_state_dict(path)
-    own = network.state_dict()
-    wrong = [f"{k} is missing" for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    wrong += [
-        f"{k} has the shape {list(state[k].shape)}, expected {list(v.shape)}"
-        for k, v in own.items()
-        if k in state and state[k].shape != v.shape
-    ]
-    # By the classifier's first name part too: a fine-tuned classifier may have other layers than the original.
-    heads = {k.partition(".")[0] for k in classifier_keys} - {k.partition(".")[0] for k in own}
-    wrong += [
-        f"{k} is not in the network"
-        for k in state
-        if k not in own and k not in classifier_keys and k.partition(".")[0] not in heads
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
-        raise WeightsError(
-            f"model.weights: {path} does not fit the network: {'; '.join(wrong[:3])}{more}. "
-            "Is it another architecture's?"
-        )
-    # Into the network's own dict, which carries the layers' versions that some of them ask for.
-    for key in own:
-        own[key] = state.get(key, own[key])
-    network.load_state_dict(own)
 
 
 def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
