@@ -13,6 +13,7 @@ import torchvision
 from featcache import __version__
 from featcache.atomic import write_text
 from featcache.backbones.backbone import Backbone
+from featcache.backbones.checkpoint_path import parts_of, split_key
 from featcache.backbones.factory import load_backbone
 from featcache.backbones.libraries import LIBRARIES
 from featcache.backbones.source import Source
@@ -63,10 +64,13 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
 def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str, Any]:
     import timm
 
-    stat = Path(origin.location).stat() if origin.kind in {"hub", "file"} else None
+    files: tuple[Path, ...] = (Path(origin.location),) if origin.kind == "hub" else ()
+    if origin.kind == "file":
+        files = parts_of(split_key(origin.location)[0])
+    stats = [file.stat() for file in files]
     return {
         "backbone": [options.model.backbone, source.name, options.model.input_size],
-        "weights": [origin.kind, origin.location, stat and [stat.st_size, stat.st_mtime_ns]],
+        "weights": [origin.kind, origin.location, [[s.st_size, s.st_mtime_ns] for s in stats]],
         "seed": options.model.weights_seed if origin.kind == "random" else None,
         "stored": [options.training.precision, options.cache.dtype],
         "versions": [__version__, torch.__version__, torchvision.__version__, timm.__version__, PIL.__version__],

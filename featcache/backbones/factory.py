@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from featcache.backbones.backbone import Backbone, JoinedBackbone
 from featcache.backbones.checkpoint_loading import load_file_into
@@ -19,10 +20,13 @@ from featcache.backbones.network_building import build_trunk
 from featcache.backbones.random_init import settle
 from featcache.backbones.source_lookup import find_source
 from featcache.backbones.weights import put_weights, resolve, tensor_digest
+from featcache.backbones.weights_doubts import doubts
 from featcache.devices import pick_device
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import CacheOptions, ModelOptions, Options, TrainingOptions, as_options
 from featcache.records import BackboneInfo, Identity, WeightsOrigin
+
+log = logging.getLogger("featcache")
 
 
 def load_backbone(
@@ -54,13 +58,27 @@ def load_backbone(
     hub_file = Path(origin.location) if origin.kind == "hub" else None
     built = build_trunk(options, source, published, hub_file)
     trunk, preprocessing = built.trunk, built.preprocessing
+    beside = None
     if origin.kind == "file":
-        load_file_into(built.named, built.whole - set(built.named.state_dict()), Path(origin.location))
+        beside = load_file_into(built.named, built.whole - set(built.named.state_dict()), origin.location)
     if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
         origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
     identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
+    if beside is not None:
+        _say_doubts(trunk, identity, origin.label, beside)
     params = sum(p.numel() for p in trunk.parameters())
     return Backbone(trunk, BackboneInfo(identity, built.features, params, origin)).to(place)
+
+
+_doubted: set[Identity] = set()  # whose weights were looked at in this process
+
+
+def _say_doubts(trunk: nn.Module, identity: Identity, label: str, beside: Mapping[str, Any]) -> None:
+    """Warn where a file's weights seem to mean something else than they load as; once."""
+    if identity not in _doubted:
+        _doubted.add(identity)
+        if found := doubts(trunk, identity.backbone, identity.preprocessing, beside):
+            log.warning("%s: are these weights of %s? It seems that %s", label, identity.backbone, "; ".join(found))
 
 
 @dataclass(frozen=True)

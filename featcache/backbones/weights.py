@@ -14,6 +14,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from featcache.backbones.checkpoint_path import names_file, parts_of, split_key
 from featcache.backbones.source import Published, Source
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import ModelOptions
@@ -21,7 +22,6 @@ from featcache.records import WeightsOrigin
 
 log = logging.getLogger("featcache")
 
-FILE_ENDINGS = (".pth", ".pt", ".bin", ".safetensors")
 REACH_SECONDS = 10.0
 
 _unreachable: dict[str, str] = {}  # host -> why; asked once in a process, since a dead network answers slowly
@@ -29,9 +29,10 @@ _unreachable: dict[str, str] = {}  # host -> why; asked once in a process, since
 
 def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOrigin, Published | None]:
     """Which weights `options` means, downloaded if need be. Raises WeightsError when they cannot be had."""
-    if options.weights is not None and _is_file(options.weights):
-        path = _local_file(options.weights, name)
-        return WeightsOrigin("file", path.name, str(path.resolve())), None
+    if options.weights is not None and names_file(options.weights):
+        path, key = _local_file(options.weights, name)
+        end = f":{key}" if key else ""
+        return WeightsOrigin("file", path.name + end, str(path.absolute()) + end), None
     if source.name == "custom" and options.weights is None:
         return WeightsOrigin("custom", "custom"), None  # the function brings its own, whatever `pretrained` says
     if options.pretrained is False:
@@ -48,8 +49,9 @@ def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOr
 
 def describe(options: ModelOptions, source: Source, name: str) -> str:
     """Where the weights would come from, in words, without fetching any; raises WeightsError when that is settled."""
-    if options.weights is not None and _is_file(options.weights):
-        return str(_local_file(options.weights, name))
+    if options.weights is not None and names_file(options.weights):
+        path, key = _local_file(options.weights, name)
+        return f"{path}:{key}" if key else str(path)
     if source.name == "custom" and options.weights is None:
         return "the function's own"
     if options.pretrained is False:
@@ -80,21 +82,18 @@ def _choose(options: ModelOptions, source: Source, name: str) -> Published:
     return published[0]
 
 
-def _local_file(weights: str, name: str) -> Path:
-    path = Path(weights).expanduser()
-    if not path.is_file():
+def _local_file(weights: str, name: str) -> tuple[Path, str | None]:
+    path, key = split_key(weights)
+    if not path.exists():
         raise WeightsError(
             f"model.weights: {path} does not exist. Expected a .pth or .safetensors state dict of {name}."
         )
-    return path
+    parts_of(path)  # an index whose shards are not there is said at once
+    return path, key
 
 
 def _random(options: ModelOptions, *, fell_back: bool) -> WeightsOrigin:
     return WeightsOrigin("random", f"random({options.weights_seed})", fell_back=fell_back)
-
-
-def _is_file(weights: str) -> bool:
-    return weights.endswith(FILE_ENDINGS) or os.sep in weights or Path(weights).is_file()
 
 
 def cached_file(published: Published) -> Path | None:

@@ -16,6 +16,7 @@ from featcache.backbones import (
     first_trained_by_step,
     list_blocks,
     load_backbone,
+    names_file,
     resolve_dims,
 )
 from featcache.data import Decoder, Task, load_manifest
@@ -80,7 +81,7 @@ def _estimate(options: Options, session: Session) -> CostEstimate:
     source = find_source(options.model.backbone, options.model.source, allow_custom)
     weights = describe(options.model, source, options.model.backbone)
     model = options.model
-    if not Path(weights).is_file():  # a local file is loaded, to see that it fits
+    if model.weights is None or not names_file(model.weights):  # a local file is loaded, to see that it fits
         model = model.model_copy(update={"pretrained": False, "weights": None})
     backbone = load_backbone(model, precision=options.training.precision, device=place, allow_custom=allow_custom)
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, len(manifest.classes))
