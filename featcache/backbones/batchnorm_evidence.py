@@ -20,9 +20,11 @@ SEED = 2
 SCALE_IMAGES, PADDING_IMAGES = 32, 4
 PADDING_SIDE = 224  # pixels at most: larger images say no more of padding
 LIVE = 1e-3  # of the largest variance: channels below it are switched off
-MAX_LOG_RATIO = 0.8  # of variances: measured 0.2 at most where the scaling is right, 1.4 at least where it is not
-MIN_LOG_GAIN = 0.7  # by which another scaling must fit better before this one is doubted
-MIN_EDGE_GAIN = 0.1  # by which another padding must fit better; see `edge_asymmetry`
+# Logarithms of ratios of variances. Measured on real weights (docs/backbones.md): 0.2 at most where the scaling is
+# right, 1.3 at least where it is another of the known ones.
+MAX_LOG_RATIO, SUITED_LOG_RATIO = 0.8, 0.5
+# Of `edge_asymmetry`: 0.1 at most where the padding is right, 0.3 at least where it is not.
+MAX_EDGES, MIN_EDGE_GAIN = 0.22, 0.1
 
 Scaling = tuple[
     tuple[float, float, float], tuple[float, float, float]
@@ -58,7 +60,7 @@ def doubt_scaling(network: nn.Module, preprocessing: Preprocessing) -> ScalingDo
         return None
     others = {name: _first_log_ratio(network, _scaled(pixels, known)) for name, known in KNOWN_SCALINGS.items()}
     name, best = min(((n, abs(r)) for n, r in others.items() if r is not None), key=lambda pair: pair[1])
-    if abs(asked) - best < MIN_LOG_GAIN:
+    if best > SUITED_LOG_RATIO:
         return None
     return ScalingDoubt(float(torch.tensor(asked).exp()), name)
 
@@ -68,7 +70,8 @@ def padded_better(network: nn.Module, other: nn.Module, preprocessing: Preproces
     images = _scaled(
         _pixels(PADDING_IMAGES, min(preprocessing.input_size, PADDING_SIDE)), (preprocessing.mean, preprocessing.std)
     )
-    return edge_asymmetry(network, images) - edge_asymmetry(other, images) > MIN_EDGE_GAIN
+    asked = edge_asymmetry(network, images)
+    return asked > MAX_EDGES and asked - edge_asymmetry(other, images) > MIN_EDGE_GAIN
 
 
 def edge_asymmetry(network: nn.Module, images: Tensor) -> float:

@@ -47,7 +47,10 @@ def read_checkpoint(path: Path) -> CheckpointFile:
 
 def _read(path: Path) -> tuple[Any, tuple[str, ...]]:
     """One file's content, and the classes that it names and that are not made."""
-    kind = file_format(path)
+    try:
+        kind = file_format(path)
+    except OSError as error:
+        raise refusal(path, f"The file cannot be opened ({error.strerror or type(error).__name__})") from None
     left_out: set[str] = set()
     try:
         if kind == "safetensors":

@@ -62,12 +62,11 @@ def fit(network: nn.Module, classifier_keys: Collection[str], state: Mapping[str
         if name not in state:
             if not name.endswith(LEFT_OVER):
                 found.missing.append(name)
+        elif name.endswith(LEFT_OVER) and not _alike(state[name], tensor):
+            found.ignored.append(name)
         elif state[name].shape != tensor.shape:
-            if name.endswith(LEFT_OVER):
-                found.ignored.append(name)
-            else:
-                found.wrong.append(f"{name} has the shape {list(state[name].shape)}, expected {list(tensor.shape)}")
-        elif state[name].is_floating_point() != tensor.is_floating_point():
+            found.wrong.append(f"{name} has the shape {list(state[name].shape)}, expected {list(tensor.shape)}")
+        elif not _alike(state[name], tensor):
             found.wrong.append(f"{name} holds {state[name].dtype} values, expected {tensor.dtype}")
         else:
             found.tensors[name] = state[name]
@@ -83,6 +82,11 @@ def fit(network: nn.Module, classifier_keys: Collection[str], state: Mapping[str
             found.strange.append(name)
     found.strange.sort(key=list(state).index)
     return found
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether both have the same shape and both hold fractions, or neither does."""
+    return one.shape == other.shape and one.is_floating_point() == other.is_floating_point()
 
 
 def in_short(names: Collection[str], shown: int = SHOWN) -> str:

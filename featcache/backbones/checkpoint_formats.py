@@ -12,6 +12,7 @@ from featcache.errors import WeightsError
 Format = Literal["safetensors", "torch", "pickle"]
 
 HEAD = 512  # bytes
+MAX_TABLE = 100_000_000  # bytes, as safetensors itself allows
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6 begins so
 
 KERAS = (
@@ -46,7 +47,10 @@ def file_format(path: Path) -> Format:
         raise refusal(path, "It is a web page, not weights: the download got an error or a login page. Fetch it again")
     if head.startswith(b"PK"):
         return _zip_format(path)
-    if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") < 100_000_000:
+    names_end = 8 + int.from_bytes(head[:8], "little")  # of a .safetensors file's table
+    if head[8:9] == b"{" and names_end < MAX_TABLE:
+        if names_end > size:
+            raise refusal(path, f"It breaks off after {size} bytes: the download was cut. Fetch it again")
         return "safetensors"
     if head.startswith(LEGACY_MAGIC):
         return "torch"
@@ -65,9 +69,13 @@ def file_format(path: Path) -> Format:
 
 
 def _zip_format(path: Path) -> Format:
-    if not zipfile.is_zipfile(path):
-        raise refusal(path, f"It breaks off after {path.stat().st_size} bytes: the download was cut. Fetch it again")
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # its table stands at its end
+        raise refusal(
+            path, f"It breaks off after {path.stat().st_size} bytes: the download was cut. Fetch it again"
+        ) from None
+    with archive:
         names = {name.partition("/")[2] or name for name in archive.namelist()} | set(archive.namelist())
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         out = path.with_name(f"{path.stem}_state.pth").name

@@ -147,9 +147,10 @@ def _mismatch(file: CheckpointFile, choice: _Choice, count: int) -> WeightsError
         if foreign is not None and choice.candidate.fitting < count
         else "Is it another architecture's?"
     )
+    there = sum(not k.endswith(COUNTER) for k in choice.fit.tensors)
     return WeightsError(
         f"model.weights: {file.path} does not fit the network: {'; '.join(faults[:3])}{more}. "
-        f"{len(choice.fit.tensors)} of the network's {count} tensors are there{where}. {hint}"
+        f"{there} of the network's {count} tensors are there{where}. {hint}"
     )
 
 
@@ -163,7 +164,10 @@ def _say(file: CheckpointFile, choice: _Choice, others: list[Candidate]) -> None
     if also:
         said.append(f"also there: {in_short(also)} (name one after a colon)")
     beside = [k for k in chosen.outside if not any(k.startswith(o.prefix) for o in others if o.prefix)]
-    if ignored := [*choice.fit.ignored, *beside]:
+    # Under the word that tells them apart: `queue` of `module.queue` beside `module.encoder_q.`.
+    words = chosen.prefix.split(".")[:-2]
+    around = ".".join([*words, ""])
+    if ignored := [*choice.fit.ignored, *(k.removeprefix(around) for k in beside)]:
         said.append(f"left out: {groups(ignored)}")
     if choice.renamed:
         said.append("names translated as the library does for its own weights")

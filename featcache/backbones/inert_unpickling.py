@@ -25,9 +25,10 @@ HARMFUL_MODULES = frozenset(
     {"code", "codeop", "commands", "ctypes", "imp", "importlib", "marshal", "nt", "os", "pdb", "pickle", "_pickle"}
     | {"popen2", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys", "timeit", "webbrowser"}
 )
-HARMFUL_BUILTINS = frozenset(
-    {"eval", "exec", "execfile", "compile", "open", "file", "input", "__import__", "breakpoint"}
-)
+HARMFUL_NAMES = frozenset(
+    f"builtins.{name}"
+    for name in ("eval", "exec", "execfile", "compile", "open", "file", "input", "__import__", "breakpoint")
+) | {"io.open", "_io.open", "io.FileIO", "_io.FileIO"}
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
@@ -198,7 +199,7 @@ class _Unpickler(pickle.Unpickler):
         """The table's entry of that name, or a class of its own that does nothing."""
         module = PYTHON_2.get(module, module)
         path = f"{module}.{name}"
-        if module.partition(".")[0] in HARMFUL_MODULES or (module == "builtins" and name in HARMFUL_BUILTINS):
+        if module.partition(".")[0] in HARMFUL_MODULES or path in HARMFUL_NAMES:
             raise HarmfulPickleError(path)
         if path in _KNOWN:
             return _KNOWN[path]

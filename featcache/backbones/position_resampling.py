@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,9 @@ def adapted(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
         adapt: Any = getattr(module, "checkpoint_filter_fn", None)
         if not type(network).__module__.startswith("timm.") or adapt is None:
             return None
-        with contextlib.redirect_stdout(io.StringIO()):  # one of them prints
+        # One of them prints, and one warns of how it indexes.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return dict(adapt(dict(state), network))
     except Exception:  # whatever it trips over, what was not adapted is then said tensor by tensor
         return None

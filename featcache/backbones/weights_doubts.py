@@ -44,8 +44,8 @@ def doubts(trunk: nn.Module, name: str, preprocessing: Preprocessing, beside: Ma
         suited = scaling.applied_to(preprocessing)
         mean, std = (", ".join(f"{v:g}" for v in values) for values in (preprocessing.mean, preprocessing.std))
         found.append(
-            f"they were trained on images scaled otherwise (with mean {mean} and std {std} the first batch norm is given "
-            f"{scaling.ratio:.1f} times the variance that it knows; {scaling.better} would suit it)"
+            f"they were trained on images scaled otherwise (with mean {mean} and std {std} the first batch norm is "
+            f"given {scaling.ratio:.2g} times the variance that it knows; {scaling.better} would suit it)"
         )
     twin = _twin(architecture)
     if twin is not None and (other := _same_tensors(trunk, twin)) is not None and padded_better(trunk, other, suited):
