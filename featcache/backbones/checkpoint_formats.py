@@ -78,11 +78,11 @@ def _zip_format(path: Path) -> Format:
     with archive:
         names = {name.partition("/")[2] or name for name in archive.namelist()} | set(archive.namelist())
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-        out = path.with_name(f"{path.stem}_state.pth").name
+        out = path.with_name(f"{path.stem}_state.pth")
         raise refusal(
             path,
             "It is a TorchScript archive, a program with its weights. Where you trust it, this takes out the weights: "
-            f"python -c \"import torch; torch.save(torch.jit.load('{path.name}').state_dict(), '{out}')\"",
+            f"python -c \"import torch; torch.save(torch.jit.load('{path}').state_dict(), '{out}')\"",
         )
     if "data.pkl" in names:
         return "torch"

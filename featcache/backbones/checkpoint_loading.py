@@ -115,11 +115,11 @@ def _require_some(file: CheckpointFile, every: list[Candidate]) -> None:
     whole = whole_network(file.content)
     if whole is not None and not any(c.fitting for c in every):
         where, kind = whole
-        out = f"{file.path.stem}_state.pth"
+        out = file.path.with_name(f"{file.path.stem}_state.pth")
         raise WeightsError(
             f"model.weights: {file.path} holds a whole network ({kind}) and no state dict. A pickled network is code, "
             "which is not run here. Where you trust the file, and its code is installed, this takes out the weights: "
-            f"python -c \"import torch; torch.save(torch.load('{file.path.name}', weights_only=False){where}"
+            f"python -c \"import torch; torch.save(torch.load('{file.path}', weights_only=False){where}"
             f".state_dict(), '{out}')\""
         )
     if isinstance(file.content, dict) and {"head", "dims", "identities"} <= file.content.keys():

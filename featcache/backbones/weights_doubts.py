@@ -38,7 +38,7 @@ def doubts(trunk: nn.Module, name: str, preprocessing: Preprocessing, beside: Ma
     known = _known_names()
     recorded = sorted({known[_bare(n)] for n in _recorded_names(beside, 0) if _bare(n) in known})
     if _bare(architecture) in known and recorded and _bare(architecture) not in map(_bare, recorded):
-        found.append(f"the file says that it holds {' or '.join(recorded)}")
+        found.append(f"the file notes {' and '.join(recorded)} as what it holds")
     suited = preprocessing
     if (scaling := doubt_scaling(trunk, preprocessing)) is not None:
         suited = scaling.applied_to(preprocessing)

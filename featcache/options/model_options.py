@@ -44,7 +44,8 @@ class ModelOptions(Section):
     pretrained: bool | Literal["if-available"] = True
     """true: pretrained weights or an error; false: seeded random weights; if-available: may fall back, loudly."""
     weights: str | None = None
-    """A local .pth or .safetensors state dict, or the name of published weights such as IMAGENET1K_V1."""
+    """A local checkpoint (`run/last.ckpt`, one of several state dicts in it as `run/last.ckpt:teacher`, an index of
+    shards or its folder), or the name of published weights such as IMAGENET1K_V1."""
     weights_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of random weights; every run with the same seed shares its cached rows."""
 

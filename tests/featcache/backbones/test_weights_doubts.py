@@ -140,7 +140,7 @@ def test_the_files_own_notes_are_compared(
     state = timm.create_model("test_resnet").state_dict()
     path = saved({**list(noted(arch))[place], "state_dict": state}, tmp_path / "mine.pth")
     said = warnings_of(path, "test_resnet", caplog)
-    expected = "mine.pth: are these weights of test_resnet? It seems that the file says that it holds resnet34"
+    expected = "mine.pth: are these weights of test_resnet? It seems that the file notes resnet34 as what it holds"
     assert said == (expected if warns else "")
 
 
