@@ -73,7 +73,7 @@ def catalogue_table(listed: Sequence[Any]) -> Table:
             str(row.features or "-"),
             str(row.input_size or "-"),
             Text(row.weights),
-            "yes" if row.at_hand else "no",
+            row.place or "no",
         )
     return table
 

@@ -63,7 +63,7 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
 def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str, Any]:
     import timm
 
-    stat = Path(origin.location).stat() if origin.kind in {"hub", "file"} else None
+    stat = Path(origin.location).stat() if origin.kind in {"hub", "package", "file"} else None
     return {
         "backbone": [options.model.backbone, source.name, options.model.input_size],
         "weights": [origin.kind, origin.location, stat and [stat.st_size, stat.st_mtime_ns]],

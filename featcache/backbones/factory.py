@@ -14,11 +14,13 @@ from torch import Tensor
 from featcache.backbones.backbone import Backbone, JoinedBackbone
 from featcache.backbones.checkpoint_loading import load_file_into
 from featcache.backbones.model_with_head import Model, build_head, resolve_dims
+from featcache.backbones.module_tensors import put_weights, tensor_digest
 from featcache.backbones.network_blocks import blocks
 from featcache.backbones.network_building import build_trunk
 from featcache.backbones.random_init import settle
 from featcache.backbones.source_lookup import find_source
-from featcache.backbones.weights import put_weights, resolve, tensor_digest
+from featcache.backbones.weight_packages import put_package_weights
+from featcache.backbones.weights import resolve
 from featcache.devices import pick_device
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import CacheOptions, ModelOptions, Options, TrainingOptions, as_options
@@ -56,6 +58,8 @@ def load_backbone(
     trunk, preprocessing = built.trunk, built.preprocessing
     if origin.kind == "file":
         load_file_into(built.named, built.whole - set(built.named.state_dict()), Path(origin.location))
+    if origin.kind == "package":
+        put_package_weights(built.named, Path(origin.location))
     if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
         origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
     identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)

