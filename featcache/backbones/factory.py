@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from featcache.backbones.backbone import Backbone, JoinedBackbone
+from featcache.backbones.configured_network import network_name
 from featcache.backbones.model_with_head import Model, build_head, resolve_dims
 from featcache.backbones.network_blocks import blocks
 from featcache.backbones.network_building import build_trunk
@@ -57,7 +58,8 @@ def load_backbone(
         load_file_into(built.named, built.whole - set(built.named.state_dict()), Path(origin.location))
     if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
         origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
-    identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
+    name = network_name(options.backbone)
+    identity = Identity(name, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
     params = sum(p.numel() for p in trunk.parameters())
     return Backbone(trunk, BackboneInfo(identity, built.features, params, origin)).to(place)
 
