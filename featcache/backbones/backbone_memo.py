@@ -13,6 +13,7 @@ import torchvision
 from featcache import __version__
 from featcache.atomic import write_text
 from featcache.backbones.backbone import Backbone
+from featcache.backbones.configured_network import is_configured, read_network
 from featcache.backbones.factory import load_backbone
 from featcache.backbones.libraries import LIBRARIES
 from featcache.backbones.source import Source
@@ -26,7 +27,7 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
     """What is known of the backbone that `options` names, without building it when it was built here before.
 
     Returns the built backbone too when it had to be built. The memo is keyed by all that the build depends on: name,
-    size, the weights file's path, size and time or the seed, and the libraries' versions.
+    size, the weights file's path, size and time or the seed, what a config.json says, and the libraries' versions.
     """
     model = options.model
     source = find_source(model.backbone, model.source, allow_custom)
@@ -64,8 +65,10 @@ def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str
     import timm
 
     stat = Path(origin.location).stat() if origin.kind in {"hub", "package", "file"} else None
+    name = options.model.backbone
     return {
-        "backbone": [options.model.backbone, source.name, options.model.input_size],
+        **({"config": read_network(name).config_digest} if is_configured(name) else {}),
+        "backbone": [name, source.name, options.model.input_size],
         "weights": [origin.kind, origin.location, stat and [stat.st_size, stat.st_mtime_ns]],
         "seed": options.model.weights_seed if origin.kind == "random" else None,
         "stored": [options.training.precision, options.cache.dtype],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from featcache.backbones.backbone import Backbone, JoinedBackbone
 from featcache.backbones.checkpoint_loading import load_file_into
+from featcache.backbones.configured_network import network_name
 from featcache.backbones.model_with_head import Model, build_head, resolve_dims
 from featcache.backbones.module_tensors import put_weights, tensor_digest
 from featcache.backbones.network_blocks import blocks
@@ -62,7 +63,8 @@ def load_backbone(
         put_package_weights(built.named, Path(origin.location))
     if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
         origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
-    identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
+    name = network_name(options.backbone)
+    identity = Identity(name, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
     params = sum(p.numel() for p in trunk.parameters())
     return Backbone(trunk, BackboneInfo(identity, built.features, params, origin)).to(place)
 

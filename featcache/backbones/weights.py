@@ -61,13 +61,15 @@ def describe(options: ModelOptions, source: Source, name: str) -> str:
         return f"seeded random, seed {options.weights_seed}"
     published = _choose(options, source, name)
     place = place_at_hand(source, name, published)
+    if published.path is not None and place:
+        return place
     return f"{published.label}, {'at hand in ' + place if place else 'to be downloaded from ' + published.url}"
 
 
 def place_at_hand(source: Source, name: str, published: Published) -> str:
     """Where on this machine published weights are, in words; "" where they are not."""
     if cached_file(published) is not None:
-        return "the hub's cache"
+        return published.path or "the hub's cache"
     if _installed(source, name, published) is None:
         return ""
     package = weight_package(source.name, name, published.label)
@@ -120,14 +122,16 @@ def _is_file(weights: str) -> bool:
 
 
 def cached_file(published: Published) -> Path | None:
-    """The file in the hub's cache, if it is there."""
+    """The file on this machine or in the hub's cache, if it is there."""
+    if published.path is not None:
+        return Path(published.path)
     if published.repository is None:
         file = _torch_hub_file(published.url)
         return file if file.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
     for name in published.files:
-        found = try_to_load_from_cache(published.repository, name)
+        found = try_to_load_from_cache(published.repository, name, revision=published.revision)
         if isinstance(found, str):
             return Path(found)
     return None
@@ -135,15 +139,9 @@ def cached_file(published: Published) -> Path | None:
 
 def fetch(name: str, source: Source, published: Published) -> Path:
     """The weights' file, from the hub's cache or else downloaded into it; raises WeightsError with the remedy."""
-    cached = cached_file(published)
-    if cached is not None:
-        return cached
-    reason = _why_unreachable(published.url)
-    if reason is None:
-        try:
-            return _download(published)
-        except Exception as error:  # each hub raises a tree of its own; what matters is that the file is not here
-            reason = f"{type(error).__name__}: {error}"
+    reason = get_file(published)
+    if isinstance(reason, Path):
+        return reason
     if published.repository is None:
         file = _torch_hub_file(published.url)
         missing, remedy = file.name, f"download {published.url} to {file}"
@@ -160,6 +158,20 @@ def fetch(name: str, source: Source, published: Published) -> Path:
         f"({reason}). The missing file is {missing}: {remedy}. Or name a local copy as model.weights, or set "
         'model.pretrained to "if-available" for seeded random weights.'
     )
+
+
+def get_file(published: Published) -> Path | str:
+    """The file, from the hub's cache or else downloaded into it; or why it cannot be had."""
+    cached = cached_file(published)
+    if cached is not None:
+        return cached
+    reason = _why_unreachable(published.url)
+    if reason is not None:
+        return reason
+    try:
+        return _download(published)
+    except Exception as error:  # each hub raises a tree of its own; what matters is that the file is not here
+        return f"{type(error).__name__}: {error}"
 
 
 def _hub_folder(repository: str) -> Path:
@@ -201,7 +213,7 @@ def _download(published: Published) -> Path:
 
     for name in published.files[:-1]:
         try:
-            return Path(hf_hub_download(published.repository, name))
+            return Path(hf_hub_download(published.repository, name, revision=published.revision))
         except EntryNotFoundError:
             continue
-    return Path(hf_hub_download(published.repository, published.files[-1]))
+    return Path(hf_hub_download(published.repository, published.files[-1], revision=published.revision))

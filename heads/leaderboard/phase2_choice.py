@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from featcache.errors import RunError
+from featcache.options import joined_names
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 
@@ -51,7 +52,7 @@ def _logme(row: Row) -> float:
 
 
 def _is_joined(row: Row) -> bool:
-    return "+" in row.backbone
+    return len(joined_names(row.backbone)) > 1
 
 
 def _by_front(rows: Sequence[Row], count: int) -> tuple[Row, ...]:
