@@ -105,9 +105,9 @@ class Preprocessing:
 class WeightsOrigin:
     """Where a backbone's weights come from."""
 
-    kind: Literal["hub", "file", "random", "custom"]
-    label: str  # what the leaderboard shows: IMAGENET1K_V1, a file's name, random(0)
-    location: str = ""  # the file, or the hub's address
+    kind: Literal["hub", "package", "file", "random", "custom"]
+    label: str  # what the leaderboard shows: IMAGENET1K_V1, in1k (package), a file's name, random(0)
+    location: str = ""  # the file
     fell_back: bool = False  # "if-available" found nothing: random weights stand in
 
 

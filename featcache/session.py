@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from featcache.data import Scratch
 from featcache.devices import local_device, pick_device
 from featcache.options import CacheOptions, Options
 from featcache.records import SILENT, Progress
+
+log = logging.getLogger("featcache")
 
 
 class SessionKeywords(TypedDict, total=False):
@@ -37,6 +40,14 @@ class Session:
     scratch: Scratch | None = None  # decoded images that several configs share
     results_dir: Path = Path("results")
     reuse: bool = False  # a finished run of equal options on equal rows is given back
+    stand_ins: list[str] | None = None  # of a command, which says at its end which backbones got random weights
+
+    def random_weights_stand_in(self, backbone: str) -> None:
+        """Say that no pretrained weights could be had: at once, or by the command at its end, for all backbones."""
+        level = logging.WARNING if self.stand_ins is None else logging.INFO
+        log.log(level, "%s: NO PRETRAINED WEIGHTS could be had: seeded random weights stand in (-v says why)", backbone)
+        if self.stand_ins is not None and backbone not in self.stand_ins:
+            self.stand_ins.append(backbone)
 
     @classmethod
     def begin(

@@ -36,16 +36,23 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
         out.print(line, markup=False, highlight=False)
     if any(board.tied(r) for r in board.rows):
         out.print("= a tie: the 95% interval of the difference to the first of that rank, on val, holds 0")
+    if board.controls:
+        out.print("– the control group: random weights, not ranked among the others")
     out.print(f"{file}: {len(board.rows)} runs", markup=False)
     if board.left_out:
         err.print(f"{len(board.left_out)} runs on other data are left out, such as {board.left_out[0]}", markup=False)
     if board.fell_back:
+        stand = (
+            "they stand in the control group"
+            if board.controls
+            else "this ranking says nothing about the pretrained networks"
+        )
         err.print(
-            f"\nNO PRETRAINED WEIGHTS for {len(board.fell_back)} of these backbones: they stand here with seeded "
-            "random weights (column weights).\nThis ranking says nothing about the pretrained networks. Run again "
-            "where the model hubs can be reached.",
+            f"warning: NO PRETRAINED WEIGHTS for {len(board.fell_back)} backbones, seeded random ones instead: "
+            f"{stand}. Run again where the model hubs can be reached (-v says why they cannot).",
             style="bold yellow",
             markup=False,
+            soft_wrap=True,
         )
     return ranked
 

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -59,19 +59,29 @@ class Shared:
         return load_all(configs, self.overrides)
 
     @contextmanager
-    def working(self, speaks: bool = True) -> Iterator[Session]:
+    def working(self, speaks: bool = True, ranked_after: bool = False) -> Iterator[Session]:
         """The session of this command: notices go to standard error, and progress is shown until the work is over,
-        however it ends. Of several processes one `speaks`."""
+        however it ends. Of several processes one `speaks`. One line at the end says which backbones got random weights
+        instead of pretrained ones, but where a leaderboard comes after it and says so (`ranked_after`)."""
         with self.telling(speaks) as progress:
             from featcache.session import Session
 
-            yield Session.begin(
+            session = Session.begin(
                 self.device,
                 allow_custom=self.allow_custom,
                 progress=progress,
                 results_dir=self.results_dir,
                 reuse=not self.fresh,
             )
+            session = replace(session, stand_ins=[])
+            try:
+                yield session
+            finally:
+                if session.stand_ins and not ranked_after:
+                    logging.getLogger("featcache").warning(
+                        "NO PRETRAINED WEIGHTS could be had for %s: seeded random ones stand in (-v says why)",
+                        ", ".join(session.stand_ins),
+                    )
 
     @contextmanager
     def telling(self, speaks: bool = True) -> Iterator[TerminalProgress]:

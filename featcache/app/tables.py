@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def leaderboard_table(board: Leaderboard) -> Table:
-    """A leaderboard for people; those that go on to Phase 2 are starred, tied ranks carry an equals sign.
+    """A leaderboard for people; those that go on to Phase 2 are starred, tied ranks carry an equals sign, the control
+    group stands last.
 
     Where Phase 2 has runs, a last column says what fine-tuning brought; the columns that make room for it are in
     leaderboard.csv. Where a row is still too wide, names are folded, not figures.
@@ -28,14 +29,17 @@ def leaderboard_table(board: Leaderboard) -> Table:
         table.add_column(
             column.heading("terminal"), justify="left" if named else "right", no_wrap=not named, overflow="fold"
         )
-    for row in board.rows:
+    for place, row in enumerate(board.rows):
+        if row.control and place and not board.rows[place - 1].control:
+            table.add_row()
         cells = [_ranked(board, row) if column.name == "rank" else column.text(row, "terminal") for column in columns]
         table.add_row(*map(Text, cells), style="bold" if row in board.top else None)
     return table
 
 
 def _ranked(board: Leaderboard, row: Row) -> str:
-    return f"{'*' if row in board.top else ' '}{row.rank}{'=' if board.tied(row) else ' '}"
+    tied = "" if board.rank_text(row).endswith("=") else " "  # figures stand below each other
+    return f"{'*' if row in board.top else ' '}{board.rank_text(row)}{tied}"
 
 
 def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:
@@ -73,7 +77,7 @@ def catalogue_table(listed: Sequence[Any]) -> Table:
             str(row.features or "-"),
             str(row.input_size or "-"),
             Text(row.weights),
-            "yes" if row.at_hand else "no",
+            row.place or "no",
         )
     return table
 

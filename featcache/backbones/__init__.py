@@ -7,11 +7,12 @@ from featcache.backbones.checkpoint_path import names_file
 from featcache.backbones.factory import list_blocks, load_backbone, load_model, load_parts, rebuild_backbone
 from featcache.backbones.freezing import first_trained_by_step, set_model_freeze, train_from
 from featcache.backbones.model_with_head import Model, build_head, resolve_dims
+from featcache.backbones.module_tensors import put_weights
 from featcache.backbones.name_catalogue import catalogue
 from featcache.backbones.network_blocks import Block, blocks
 from featcache.backbones.network_split import Split, split
 from featcache.backbones.source_lookup import find_source, sources
-from featcache.backbones.weights import describe, put_weights
+from featcache.backbones.weights import describe
 
 __all__ = [
     "Backbone",

@@ -14,6 +14,7 @@ from featcache import __version__
 from featcache.atomic import write_text
 from featcache.backbones.backbone import Backbone
 from featcache.backbones.checkpoint_path import parts_of, split_key
+from featcache.backbones.configured_network import is_configured, read_network
 from featcache.backbones.factory import load_backbone
 from featcache.backbones.libraries import LIBRARIES
 from featcache.backbones.source import Source
@@ -27,7 +28,7 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
     """What is known of the backbone that `options` names, without building it when it was built here before.
 
     Returns the built backbone too when it had to be built. The memo is keyed by all that the build depends on: name,
-    size, the weights file's path, size and time or the seed, and the libraries' versions.
+    size, the weights file's path, size and time or the seed, what a config.json says, and the libraries' versions.
     """
     model = options.model
     source = find_source(model.backbone, model.source, allow_custom)
@@ -64,12 +65,14 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
 def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str, Any]:
     import timm
 
-    files: tuple[Path, ...] = (Path(origin.location),) if origin.kind == "hub" else ()
+    files: tuple[Path, ...] = (Path(origin.location),) if origin.kind in {"hub", "package"} else ()
     if origin.kind == "file":
         files = parts_of(split_key(origin.location)[0])
     stats = [file.stat() for file in files]
+    name = options.model.backbone
     return {
-        "backbone": [options.model.backbone, source.name, options.model.input_size],
+        **({"config": read_network(name).config_digest} if is_configured(name) else {}),
+        "backbone": [name, source.name, options.model.input_size],
         "weights": [origin.kind, origin.location, [[s.st_size, s.st_mtime_ns] for s in stats]],
         "seed": options.model.weights_seed if origin.kind == "random" else None,
         "stored": [options.training.precision, options.cache.dtype],

@@ -67,6 +67,12 @@ def candidates(content: Any, own: Collection[str]) -> list[Candidate]:
     return sorted(found, key=lambda c: (-c.fitting, *_rank(c)))
 
 
+def largest(content: Any) -> dict[str, Tensor]:
+    """The state dict with the most tensors in `content`, averaged weights before others; empty where there is none."""
+    found = [Candidate(place, "", state, len(state)) for place, state in _state_dicts(content, ())]
+    return min(found, key=lambda c: (-c.fitting, *_rank(c))).inside if found else {}
+
+
 def _rank(candidate: Candidate) -> tuple[int, int, str]:
     words = set(re.split(r"[._]", candidate.label))
     first = next((i for i, some in enumerate(FIRST_WORDS) if words & some), len(FIRST_WORDS))

@@ -6,13 +6,14 @@ import logging
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from featcache.backbones.checkpoint_file import CheckpointFile, read_checkpoint, settings, whole_network
 from featcache.backbones.checkpoint_fit import Fit, fit, groups, in_short
-from featcache.backbones.checkpoint_keys import COUNTER, Candidate, candidates
+from featcache.backbones.checkpoint_keys import COUNTER, Candidate, candidates, largest
 from featcache.backbones.checkpoint_path import split_key
 from featcache.backbones.position_resampling import adapted
 from featcache.errors import WeightsError
@@ -64,6 +65,14 @@ def load_file_into(network: nn.Module, classifier_keys: Collection[str], locatio
         own[name] = tensor
     network.load_state_dict(own)
     return settings(file.content)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint whose network is not known yet, without what DataParallel and torch.compile put
+    before their names. Raises WeightsError."""
+    file = read_checkpoint(path)
+    _require_some(file, candidates(file.content, ()))
+    return {re.sub(r"^((module|_orig_mod)\.)+", "", name): t for name, t in largest(file.content).items()}
 
 
 def _choose(network: nn.Module, classifier_keys: Collection[str], every: list[Candidate]) -> _Choice:

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from featcache.backbones.backbone import Backbone, JoinedBackbone
 from featcache.backbones.checkpoint_loading import load_file_into
+from featcache.backbones.configured_network import network_name
 from featcache.backbones.model_with_head import Model, build_head, resolve_dims
+from featcache.backbones.module_tensors import put_weights, tensor_digest
 from featcache.backbones.network_blocks import blocks
 from featcache.backbones.network_building import build_trunk
 from featcache.backbones.random_init import settle
 from featcache.backbones.source_lookup import find_source
-from featcache.backbones.weights import put_weights, resolve, tensor_digest
+from featcache.backbones.weight_packages import put_package_weights
+from featcache.backbones.weights import resolve
 from featcache.backbones.weights_doubts import doubts
 from featcache.devices import pick_device
 from featcache.errors import OptionsError, WeightsError
@@ -61,9 +64,12 @@ def load_backbone(
     beside = None
     if origin.kind == "file":
         beside = load_file_into(built.named, built.whole - set(built.named.state_dict()), origin.location)
+    if origin.kind == "package":
+        put_package_weights(built.named, Path(origin.location))
     if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
         origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
-    identity = Identity(options.backbone, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
+    name = network_name(options.backbone)
+    identity = Identity(name, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
     if beside is not None:
         _say_doubts(trunk, identity, origin.label, beside)
     params = sum(p.numel() for p in trunk.parameters())

@@ -14,6 +14,13 @@ from typing import Any
 
 from torch import nn
 
+from featcache.backbones.configured_network import (
+    forget_weights,
+    is_configured,
+    published_weights,
+    read_network,
+    weights_overlay,
+)
 from featcache.backbones.source import Published, Source
 from featcache.errors import WorkError
 from featcache.records import Preprocessing
@@ -83,16 +90,22 @@ class Timm:
         return sorted(timm.list_models())
 
     def has(self, name: str) -> bool:
-        """Whether timm has the architecture, and the tag when one is given."""
+        """Whether timm has the architecture, and the tag when one is given; or the name is of a place with a config."""
         import timm
 
+        if is_configured(name):
+            return True
         architecture, _, tag = name.partition(".")
+        if architecture in timm.models.get_deprecated_models():
+            return False  # it goes by another name now
         return bool(timm.is_model(architecture)) and (not tag or name in timm.list_pretrained(f"{architecture}.*"))
 
     def published(self, name: str) -> list[Published]:
         """The tags of its weights, the default first."""
         import timm
 
+        if is_configured(name):
+            return published_weights(name)
         architecture, _, tag = name.partition(".")
         every = timm.list_pretrained(f"{architecture}.*")
         default = name if tag else f"{architecture}.{self._config(architecture).tag}"
@@ -105,6 +118,9 @@ class Timm:
         """The network; timm itself reads `weights_file`, resampling position embeddings where the size differs."""
         import timm
 
+        if is_configured(name):
+            network = read_network(name).build(weights_file, input_size)
+            return network, self._preprocessing(network, input_size)
         architecture = name.partition(".")[0]
         full = f"{architecture}.{published.label}" if published else name
         config = self._config(full)
@@ -112,8 +128,9 @@ class Timm:
         if input_size and config.fixed_input_size and input_size != config.input_size[-1]:
             extra["img_size"] = input_size
         if weights_file:
-            extra["pretrained_cfg_overlay"] = {"file": str(weights_file), "custom_load": False}
-        network: nn.Module = timm.create_model(full, pretrained=weights_file is not None, **extra)
+            extra["pretrained_cfg_overlay"] = {**weights_overlay(name, weights_file), "custom_load": False}
+        network = timm.create_model(full, pretrained=weights_file is not None, **extra)
+        forget_weights(network)
         return network, self._preprocessing(network, input_size)
 
     def _preprocessing(self, network: nn.Module, input_size: int | None) -> Preprocessing:

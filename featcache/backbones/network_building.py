@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,15 @@ import torch
 from torch import nn
 
 from featcache.backbones.classifier_removal import FeaturesThenPool, drop_unused, remove_classifier, run_once
+from featcache.backbones.patches import (
+    COMMON_STRIDE,
+    multiples_around,
+    patch_side,
+    sizes_that_fit,
+    takes,
+    watched_patches,
+)
+from featcache.backbones.shape_only import shapes
 from featcache.backbones.source import Published, Source
 from featcache.errors import FeatcacheError, InputSizeError, WeightsError, WorkError
 from featcache.options import ModelOptions
@@ -41,6 +51,7 @@ def build_trunk(options: ModelOptions, source: Source, published: Published | No
         except FeatcacheError:
             raise
         except Exception as error:
+            _raise_for_size(options, source, error)
             if hub_file is not None:
                 raise WeightsError(
                     f"{options.backbone}: the weights in {hub_file} cannot be loaded ({error}). Remove the file so "
@@ -62,20 +73,49 @@ def _probe(trunk: nn.Module, preprocessing: Preprocessing, options: ModelOptions
     side = preprocessing.input_size
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:
-        output, ran = run_once(trunk, images)
+        with watched_patches(trunk, side) as patches:
+            output, ran = run_once(trunk, images)
     except WorkError as error:
         raise WorkError(f"{options.backbone}: {error}") from None
     except Exception as error:  # networks assert, divide by zero or run out of pixels, each in its own way
-        can = [s for s in SIZES_TO_TRY if s != side and _takes(trunk, s)]
+        patch = patch_side(trunk)
+        can = sizes_that_fit(source, options.backbone, side, patch) if patch else ()
+        can = can or tuple(s for s in SIZES_TO_TRY if s != side and _takes(trunk, s))
+        can = can or sizes_that_fit(source, options.backbone, side, COMMON_STRIDE)
         # A network that is built for one size takes no other afterwards: name the one it is published for.
-        can = can or [source.build(options.backbone, None, None, None)[1].input_size]
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        can = can or (source.build(options.backbone, None, None, None)[1].input_size,)
+        raise _wrong_size(options, side, error, can) from None
+    if patches.missed and options.input_size is not None and side != _published_side(options, source):
+        nearest = " and ".join(map(str, multiples_around(side, patches.unit)))
         raise InputSizeError(
-            f"model.input_size: {options.backbone} cannot take images of {side} x {side} pixels ({reason}). "
-            f"It can take {', '.join(map(str, can))}."
-        ) from None
+            f"model.input_size: {options.backbone} cuts images into patches, and {side} is no multiple of their "
+            f"{patches.unit} pixels: the last {side % patches.unit} of every row and column would be dropped. The "
+            f"nearest sizes are {nearest}."
+        )
     drop_unused(trunk, ran, images)
     return output.shape[1]
+
+
+def _raise_for_size(options: ModelOptions, source: Source, error: Exception) -> None:
+    """Raise InputSizeError where a network cannot be built for the wanted size, and can for the published one."""
+    side = options.input_size
+    if side is None or takes(source, options.backbone, side) or not takes(source, options.backbone):
+        return
+    can = sizes_that_fit(source, options.backbone, side, COMMON_STRIDE)
+    raise _wrong_size(options, side, error, can or (_published_side(options, source),)) from None
+
+
+def _wrong_size(options: ModelOptions, side: int, error: Exception, can: Sequence[int]) -> InputSizeError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputSizeError(
+        f"model.input_size: {options.backbone} cannot take images of {side} x {side} pixels ({reason}). "
+        f"It can take {', '.join(map(str, can))}."
+    )
+
+
+def _published_side(options: ModelOptions, source: Source) -> int:
+    known = shapes(source, options.backbone)
+    return known[1] if known else source.build(options.backbone, None, None, None)[1].input_size
 
 
 def _takes(trunk: nn.Module, side: int) -> bool:

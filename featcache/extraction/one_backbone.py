@@ -70,7 +70,7 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
     info, backbone = describe_backbone(options, allow_custom=session.allow_custom)
     name = info.identity.backbone
     if info.origin.fell_back:
-        log.warning("%s: NO PRETRAINED WEIGHTS could be had: seeded random weights stand in (-v says why)", name)
+        session.random_weights_stand_in(name)
     dims = resolve_dims(options.model.classifier_dims, name, info.features, len(manifest.classes))
     store = FeatureStore(options.cache.dir, info)
     fill = StoreFill(options, manifest, memo, store)

@@ -6,6 +6,7 @@ key and, for a misspelt key, the nearest name. `configs/options.schema.json` is 
 
 from featcache.options import augmentation_options
 from featcache.options.augmentation_options import AugmentationSpec
+from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_names, take_apart
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
 from featcache.options.faults import known_keys, nearest_key
@@ -28,6 +29,9 @@ from featcache.options.run_options import MAX_NAME, Options, require_frozen
 from featcache.options.training_options import METRIC_PLUGINS, TrainingOptions, UnfreezeStep
 
 __all__ = [
+    "CONFIGURED",
+    "FOLDER",
+    "HUB",
     "MAX_NAME",
     "METRIC_PLUGINS",
     "SOURCE_PLUGINS",
@@ -44,6 +48,7 @@ __all__ = [
     "as_options",
     "augmentation_options",
     "config_files",
+    "joined_names",
     "known_keys",
     "listed",
     "load_base_config",
@@ -57,4 +62,5 @@ __all__ = [
     "require_frozen",
     "shipped_config",
     "source_names",
+    "take_apart",
 ]

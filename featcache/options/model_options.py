@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from featcache.options.backbone_names import contradiction, joined_names, plain_names, take_apart
 from featcache.options.known_names import OneOf
 from featcache.options.option_types import Count, Section
 from featcache.plugins import plugin_names
@@ -23,12 +25,23 @@ def source_names() -> tuple[str, ...]:
 SourceName = Annotated[str, OneOf(source_names, BUILT_IN_SOURCES)]
 
 
+def _one_text(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        raise PydanticCustomError(
+            "one_text",
+            "input should be one name, or several joined by + as in 'resnet18+resnet50' (to compare backbones, give "
+            "each a file of its own, or list them in a sweep's space)",
+        )
+    return value
+
+
 class ModelOptions(Section):
     """The network: a backbone and the head on top of it."""
 
-    backbone: Annotated[str, Field(min_length=1)]
-    """Name of a torchvision or timm classifier, of an installed `featcache.backbones` entry point, or
-    `package.module:function` together with `--allow-custom`. Several joined by `+` give their features side by side."""
+    backbone: Annotated[str, Field(min_length=1), BeforeValidator(_one_text)]
+    """Name of a torchvision or timm classifier (`timm/` or `torchvision/` before it is `source`), of an installed
+    `featcache.backbones` entry point, or `package.module:function` together with `--allow-custom`; `hf-hub:ORG/REPO` or
+    `local-dir:PATH` with timm's config.json. Several joined by `+` give their features side by side."""
     source: SourceName = "auto"
     """Which library the name is looked up in; auto: torchvision, then timm, then custom."""
     input_size: Annotated[int, Field(ge=8, le=4096)] | None = None
@@ -50,6 +63,13 @@ class ModelOptions(Section):
     """Seed of random weights; every run with the same seed shares its cached rows."""
 
     @model_validator(mode="after")
+    def _without_prefixes(self) -> ModelOptions:
+        """One name for a network however it is typed, so that stores, runs and sweeps know it again."""
+        backbone, source = plain_names(self.backbone, self.source)
+        self.__dict__.update(backbone=backbone, source=source)  # frozen from here on
+        return self
+
+    @model_validator(mode="after")
     def _auto_only_at_the_ends(self) -> ModelOptions:
         if "auto" in self.classifier_dims[1:-1]:
             raise ValueError("only the first and the last of model.classifier_dims may be 'auto'")
@@ -59,17 +79,24 @@ class ModelOptions(Section):
             raise ValueError(f"model.backbone is {self.backbone!r}: expected different names between the + signs")
         if self.weights is not None and len(self.names) > 1:
             raise ValueError(f"model.weights is given and model.backbone names {len(self.names)}: drop model.weights")
+        wrong = contradiction(self.backbone, self.source)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
         """The backbones: one, or those that are joined."""
-        return tuple(name.strip() for name in self.backbone.split("+"))
+        return joined_names(self.backbone)
 
     @property
     def parts(self) -> tuple[ModelOptions, ...]:
         """The options of each backbone alone; how wide all features together are is no matter of one."""
         if len(self.names) == 1:
             return (self,)
-        dims = ("auto", *self.classifier_dims[1:])
-        return tuple(self.model_copy(update={"backbone": name, "classifier_dims": dims}) for name in self.names)
+        update = {"classifier_dims": ("auto", *self.classifier_dims[1:])}
+        apart = [take_apart(name) for name in self.names]
+        return tuple(
+            self.model_copy(update={**update, "backbone": name, "source": library or self.source})
+            for library, name in apart
+        )

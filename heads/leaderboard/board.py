@@ -13,6 +13,7 @@ from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_run import Difference
 
 TOP = 3
+CONTROL = "–"  # where others have a rank
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,20 @@ class Leaderboard:
     stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each run: where its features lie
 
     @property
+    def candidates(self) -> tuple[Row, ...]:
+        """Of `feature_maps` those that the answer is about: all, or where a control group stands beside them, without
+        it."""
+        return tuple(row for row in self.feature_maps if not row.control)
+
+    @property
+    def controls(self) -> tuple[Row, ...]:
+        """Of `feature_maps` those on random weights that stand beside pretrained ones."""
+        return tuple(row for row in self.feature_maps if row.control)
+
+    @property
     def feature_maps(self) -> tuple[Row, ...]:
-        """One row for each feature map, best first: the best of the Phase 1 runs on the same stores."""
+        """One row for each feature map, candidates first, the best of each first: the best of the Phase 1 runs on the
+        same stores."""
         best: dict[tuple[str, ...], Row] = {}
         for row in self.rows:
             if row.phase == 1:
@@ -37,16 +50,20 @@ class Leaderboard:
 
     @property
     def top(self) -> tuple[Row, ...]:
-        """The best Phase 1 run of each of the first three backbones: what goes on to Phase 2."""
+        """The best Phase 1 run of each of the first three backbones, controls aside: what goes on to Phase 2."""
         best: dict[str, Row] = {}
         for row in self.rows:
-            if row.phase == 1:
+            if row.phase == 1 and not row.control:
                 best.setdefault(row.backbone, row)
         return tuple(best.values())[:TOP]
 
     def tied(self, row: Row) -> bool:
         """Whether another run shares this one's rank."""
         return sum(r.rank == row.rank for r in self.rows) > 1
+
+    def rank_text(self, row: Row) -> str:
+        """A rank as people see it: an equals sign marks ties, and controls have none."""
+        return CONTROL if row.control else f"{row.rank}{'=' if self.tied(row) else ''}"
 
     def gains(self) -> list[str]:
         """A line for each Phase 2 run beside the run that it came from."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from heads.leaderboard.compared_run import ComparedRun
 
 Value = str | int | float | None
+INTERVAL = "end of the 95% interval over seeds and images"
 Place = Literal["terminal", "page", "markdown"]
 
 
@@ -19,6 +20,8 @@ class PlacedRun:
     rank: int
     one: ComparedRun
     start: ComparedRun | None  # of Phase 2: the run that it came from, where that is among those compared
+    control: bool = False  # whether it stands in the control group: random weights beside pretrained ones
+    twin: ComparedRun | None = None  # of a pretrained one: the control of the same network
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -40,11 +43,18 @@ class PlacedRun:
 
     def gain(self, metric: str, part: str = "mean") -> float | None:
         """What fine-tuning brought in a metric of val, or an end of its 95% interval; None where that is not known."""
-        if self.start is None:
+        return self._over(self.start, metric, part)
+
+    def pretraining(self, metric: str, part: str = "mean") -> float | None:
+        """What pretrained weights bring over random ones, in the same way."""
+        return self._over(self.twin, metric, part)
+
+    def _over(self, other: ComparedRun | None, metric: str, part: str) -> float | None:
+        if other is None:
             return None
         if part == "mean":
-            return self.one.mean(metric) - self.start.mean(metric)
-        return self.one.lead(self.start, metric)[part == "high"]
+            return self.one.mean(metric) - other.mean(metric)
+        return self.one.lead(other, metric)[part == "high"]
 
 
 class Values(Protocol):

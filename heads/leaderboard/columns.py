@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Annotated, Any, get_type_hints
 
-from featcache.separability import Measure, measures
-from heads.leaderboard.column import Column, Place, PlacedRun, Value, interval_template, shown_at
-from heads.training import Metric, metrics
-
-_INTERVAL = "end of the 95% interval over seeds and images"
+from featcache.separability import measures
+from heads.leaderboard.added_columns import column_of_measure, columns_of_metric
+from heads.leaderboard.column import INTERVAL, Column, Place, PlacedRun, Value, interval_template, shown_at
+from heads.training import metrics
 
 
 @dataclass(frozen=True)
@@ -187,10 +185,10 @@ class Row:
     run: Annotated[
         str, Column(lambda r: r.one.run.folder.name, "the folder below results/", "run", at=shown_at(page=170))
     ]
-    val_top1_low: Annotated[float, Column(lambda r: r.figure("val", "top1", "low"), f"lower {_INTERVAL}")]
-    val_top1_high: Annotated[float, Column(lambda r: r.figure("val", "top1", "high"), f"upper {_INTERVAL}")]
-    val_top3_low: Annotated[float, Column(lambda r: r.figure("val", "top3", "low"), f"lower {_INTERVAL}")]
-    val_top3_high: Annotated[float, Column(lambda r: r.figure("val", "top3", "high"), f"upper {_INTERVAL}")]
+    val_top1_low: Annotated[float, Column(lambda r: r.figure("val", "top1", "low"), f"lower {INTERVAL}")]
+    val_top1_high: Annotated[float, Column(lambda r: r.figure("val", "top1", "high"), f"upper {INTERVAL}")]
+    val_top3_low: Annotated[float, Column(lambda r: r.figure("val", "top3", "low"), f"lower {INTERVAL}")]
+    val_top3_high: Annotated[float, Column(lambda r: r.figure("val", "top3", "high"), f"upper {INTERVAL}")]
     from_run: Annotated[
         str,
         Column(lambda r: r.one.from_run, "of Phase 2: the run whose model was fine-tuned; empty where there is none"),
@@ -207,11 +205,33 @@ class Row:
             at=shown_at(140, 50),
         ),
     ]
-    gain_top1_low: Annotated[float | None, Column(lambda r: r.gain("top1", "low"), f"lower {_INTERVAL}")]
-    gain_top1_high: Annotated[float | None, Column(lambda r: r.gain("top1", "high"), f"upper {_INTERVAL}")]
+    gain_top1_low: Annotated[float | None, Column(lambda r: r.gain("top1", "low"), f"lower {INTERVAL}")]
+    gain_top1_high: Annotated[float | None, Column(lambda r: r.gain("top1", "high"), f"upper {INTERVAL}")]
     gain_top3: Annotated[float | None, Column(lambda r: r.gain("top3"), "val top-3 over the Phase 1 run it came from")]
-    gain_top3_low: Annotated[float | None, Column(lambda r: r.gain("top3", "low"), f"lower {_INTERVAL}")]
-    gain_top3_high: Annotated[float | None, Column(lambda r: r.gain("top3", "high"), f"upper {_INTERVAL}")]
+    gain_top3_low: Annotated[float | None, Column(lambda r: r.gain("top3", "low"), f"lower {INTERVAL}")]
+    gain_top3_high: Annotated[float | None, Column(lambda r: r.gain("top3", "high"), f"upper {INTERVAL}")]
+    control: Annotated[
+        str,
+        Column(
+            lambda r: "yes" if r.control else "",
+            "yes: random weights beside pretrained ones, a control group that is not ranked among them",
+        ),
+    ]
+    pretraining_top1: Annotated[
+        float | None,
+        Column(
+            lambda r: r.pretraining("top1"),
+            "val top-1 over the same network with random weights",
+            "over random",
+            "+.3f",
+            beside=interval_template("pretraining_top1", "+"),
+            beside_title="[95%]",
+            at=shown_at(page=55),
+            minor=True,
+        ),
+    ]
+    pretraining_top1_low: Annotated[float | None, Column(lambda r: r.pretraining("top1", "low"), f"lower {INTERVAL}")]
+    pretraining_top1_high: Annotated[float | None, Column(lambda r: r.pretraining("top1", "high"), f"upper {INTERVAL}")]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:
@@ -231,8 +251,8 @@ def columns() -> tuple[Column, ...]:
     own = [replace(hint.__metadata__[0], name=name) for name, hint in hints.items() if name != "more"]
     # The loss breaks ties, and is no column.
     added = [metric for metric in metrics().values() if metric.name != "loss" and f"val_{metric.name}" not in hints]
-    further = [column for metric in added for column in _of_metric(metric)]
-    return (*own, *further, *(_of_measure(place, one) for place, one in enumerate(measures().values())))
+    further = [column for metric in added for column in columns_of_metric(metric)]
+    return (*own, *further, *(column_of_measure(place, one) for place, one in enumerate(measures().values())))
 
 
 def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
@@ -247,48 +267,3 @@ def shown(place: Place, rows: Sequence[Row]) -> list[Column]:
     here = [column for column in columns() if place in column.at]
     told = [column for column in here if any(row.value(column.name) is not None for row in rows)]
     return sorted(told, key=lambda column: column.at[place])
-
-
-def _of_metric(metric: Metric) -> list[Column]:
-    """The columns of a metric that a package brings: on val with its interval, and on test."""
-    name = f"val_{metric.name}"
-    val = Column(
-        partial(_figure, "val", metric.name, "mean"),
-        f"{metric.meaning}, on val",
-        f"val {metric.title}",
-        ".3f",
-        beside=interval_template(name),
-        beside_title="[95%]",
-        at=shown_at(65, 25, 45),
-        bare=frozenset({"terminal", "markdown"}),
-        name=name,
-    )
-    ends = [
-        Column(partial(_figure, "val", metric.name, end), f"{side} {_INTERVAL}", name=f"{name}_{end}")
-        for end, side in (("low", "lower"), ("high", "upper"))
-    ]
-    test = Column(
-        partial(_figure, "test", metric.name, "mean"),
-        f"{metric.meaning}, on test",
-        f"test {metric.title}",
-        ".3f",
-        at=shown_at(page=75),
-        minor=True,
-        name=f"test_{metric.name}",
-    )
-    return [val, *ends, test]
-
-
-def _figure(split: str, metric: str, part: str, run: PlacedRun) -> float | None:
-    return run.figure(split, metric, part)
-
-
-def _of_measure(place: int, one: Measure) -> Column:
-    """The column of a measure of separability; Phase 2 runs have none."""
-    order = shown_at(136 if one.on_terminal else None, 120 + place, 90 + place) if one.heading else {}
-    return Column(partial(_measured, one.name), one.meaning, one.heading, ".3f", at=order, minor=True, name=one.name)
-
-
-def _measured(name: str, run: PlacedRun) -> float | None:
-    found: float | None = (run.summary["separability"] or {}).get(name)
-    return found

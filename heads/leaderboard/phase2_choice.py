@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from featcache.errors import RunError
+from featcache.options import joined_names
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 
@@ -21,18 +22,19 @@ def choose(board: Leaderboard, count: int, by: Criterion) -> tuple[Row, ...]:
     `accuracy`: in the order of the leaderboard. `pareto`: those that no other beats in accuracy (val top-3, then top-1)
     without being slower, then those that only they beat, and so on; in each front in the order of the leaderboard.
     `separability`: by the largest LogME of the cached features. Backbones that are joined cannot be fine-tuned and are
-    passed over. Raises RunError where there are fewer backbones.
+    passed over, and so are controls with random weights. Raises RunError where there are fewer backbones.
     """
-    rows = [row for row in board.rows if row.phase == 1]
+    rows = [row for row in board.rows if row.phase == 1 and not row.control]
     cached = dict.fromkeys(row.backbone for row in rows if _is_joined(row))
     if cached:
         log.info("passed over, since joined backbones cannot be fine-tuned: %s", ", ".join(cached))
     rows = [row for row in rows if not _is_joined(row)]
     there = len({row.backbone for row in rows})
     if there < count:
+        passed = ", those of the control group with random weights aside" if any(r.control for r in board.rows) else ""
         raise RunError(
-            f"{there} backbones have a Phase 1 run that can be fine-tuned, and {count} are asked for. Run `featcache "
-            f"benchmark` on more backbones first, or ask for fewer: --top {max(there, 1)}."
+            f"{there} backbones have a Phase 1 run that can be fine-tuned{passed}, and {count} are asked for. Run "
+            f"`featcache benchmark` on more backbones first, or ask for fewer: --top {max(there, 1)}."
         )
     if by == "pareto":
         return _by_front(rows, count)
@@ -50,7 +52,7 @@ def _logme(row: Row) -> float:
 
 
 def _is_joined(row: Row) -> bool:
-    return "+" in row.backbone
+    return len(joined_names(row.backbone)) > 1
 
 
 def _by_front(rows: Sequence[Row], count: int) -> tuple[Row, ...]:

@@ -9,6 +9,7 @@ from featcache.separability import measures
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 from heads.leaderboard.compared_run import Difference
+from heads.leaderboard.control_text import controls_text, listed, name_of, names_of
 from heads.leaderboard.measure_agreement import Agreement, agreement
 from heads.leaderboard.ranked_results import RankedResults
 from heads.runs import Run
@@ -18,17 +19,18 @@ from heads.training import METRICS
 def verdict(ranked: RankedResults) -> list[str]:
     """Sentences about the leaderboard's feature maps, the most important first. Empty without any.
 
-    What two runs differ by counts where the 95% interval of their difference does not hold 0; else they are tied.
+    What two runs differ by counts where the 95% interval of their difference does not hold 0; else they are tied. A
+    control group on random weights is no part of the ranking: what it shows is said after it.
     """
     board, runs = ranked.board, ranked.runs
-    rows = board.feature_maps
+    rows = board.candidates
     if not rows:
         return []
     several = len(rows) > 1
     best = runs[rows[0].run]
-    said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), _by_probe(board, rows)]
+    said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), *controls_text(board), _by_probe(board, rows)]
     said.append(_by_latency(board, rows, runs))
-    return [line for line in [*said, _trust(rows) if several else ""] if line]
+    return [line for line in [*said, _trust(board.feature_maps) if several else ""] if line]
 
 
 def agreements(rows: Sequence[Row]) -> list[Agreement]:
@@ -42,13 +44,15 @@ def _by_heads(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) 
     best, rest = rows[0], rows[1:]
     n = runs[best.run].summary["val"]["top1"]["n"]
     right = f"its heads get {best.val_top1:.3f} [{best.val_top1_low:.3f}, {best.val_top1_high:.3f}] of {n} validation"
+    kind = "pretrained feature map" if board.controls else "feature map"
     if not rest:
-        return f"{best.backbone} is the only feature map here: {right} images right (top-3 {best.val_top3:.3f})."
-    line = f"{_name(best, rows)} gives the most separable feature map of {len(rows)}: {right} images right (top-3 "
+        return f"{best.backbone} is the only {kind} here: {right} images right (top-3 {best.val_top3:.3f})."
+    among = f"{len(rows)} pretrained ones" if board.controls else f"{len(rows)}"
+    line = f"{name_of(best, rows)} gives the most separable feature map of {among}: {right} images right (top-3 "
     line += f"{best.val_top3:.3f})"
     tied = _tied(board, rest)
     if tied:
-        line += f", tied with {_names(tied, rows)}"
+        line += f", tied with {names_of(tied, rows)}"
     if len(tied) == len(rest):
         return f"{line}; {n} images cannot tell {'the other' if len(rest) == 1 else 'any of them'} from it."
     return line + _lead(board, rest, rows) + "."
@@ -69,7 +73,7 @@ def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
         behind = board.behind[row.run]
         metric = next((m for m in ("top3", "top1") if behind[m].low > 0), None)
         if metric is not None:
-            line = f"; ahead of {_name(row, rows)} by {_said(behind[metric])} in {METRICS[metric].title}"
+            line = f"; ahead of {name_of(row, rows)} by {_said(behind[metric])} in {METRICS[metric].title}"
             top1 = behind["top1"]
             if top1.high < 0:
                 line += f", though behind it by {-top1.mean:.3f} [{-top1.high:.3f}, {-top1.low:.3f}] in top-1"
@@ -90,29 +94,29 @@ def _by_probe(board: Leaderboard, rows: Sequence[Row]) -> str:
         return ""
     best, rest = probed[0], probed[1:]
     if not rest:
-        name, right = _name(best, rows), best.more["linear_probe"]
+        name, right = name_of(best, rows), best.more["linear_probe"]
         return f"Without any head, a linear probe gets {right:.3f} of {name}'s training images right, cross-validated."
     line = f"Without any head, a linear probe of the training images {'also ' if best is rows[0] else ''}puts "
-    line += f"{_name(best, rows)} first ({best.more['linear_probe']:.3f} right, cross-validated)"
+    line += f"{name_of(best, rows)} first ({best.more['linear_probe']:.3f} right, cross-validated)"
     tied = [row for row in rest if behind[row.run].tied]
     if tied:
-        line += f", tied with {_names(tied, rows)}"
+        line += f", tied with {names_of(tied, rows)}"
     ahead = next((row for row in rest if behind[row.run].low > 0), None)
     if ahead is not None:
-        line += f"; ahead of {_name(ahead, rows)} by {_said(behind[ahead.run])}"
+        line += f"; ahead of {name_of(ahead, rows)} by {_said(behind[ahead.run])}"
     lost = [row for row in rows if row.more.get("linear_probe") is not None and row.run not in behind]
     if lost:
-        line += f"; {_names(lost, rows)} cannot be compared image by image"
+        line += f"; {names_of(lost, rows)} cannot be compared image by image"
     return line + "."
 
 
 def _by_latency(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) -> str:
     best = rows[0]
-    line = f"{_name(best, rows)} takes {best.latency_ms:.1f} ms a pass on {_conditions(runs[best.run])}"
+    line = f"{name_of(best, rows)} takes {best.latency_ms:.1f} ms a pass on {_conditions(runs[best.run])}"
     comparable = [r for r in _tied(board, rows[1:]) if _conditions(runs[r.run]) == _conditions(runs[best.run])]
     fastest = min([best, *comparable], key=lambda r: r.latency_ms)
     if fastest is not best:
-        line += f"; the fastest that is tied with it, {_name(fastest, rows)}, takes {fastest.latency_ms:.1f} ms"
+        line += f"; the fastest that is tied with it, {name_of(fastest, rows)}, takes {fastest.latency_ms:.1f} ms"
     return line + "."
 
 
@@ -128,10 +132,12 @@ def _trust(rows: Sequence[Row]) -> str:
     if not found:
         return f"Which measure to trust without heads cannot be said from {len(rows)} feature maps."
     best = found[0]
+    here = ", controls included," if any(row.control for row in rows) else ""
     alike = [known[a.measure].title for a in found if math.isclose(a.tau, best.tau)]
     line = (
-        f"Of the measures without heads, {_listed(alike)} {'orders' if len(alike) == 1 else 'order'} these {best.n} "
-        f"feature maps most like their heads do: Kendall's tau {best.tau:z.2f} [{best.low:z.2f}, {best.high:z.2f}]"
+        f"Of the measures without heads, {listed(alike)} {'orders' if len(alike) == 1 else 'order'} these {best.n} "
+        f"feature maps{here} most like their heads do: Kendall's tau {best.tau:z.2f} "
+        f"[{best.low:z.2f}, {best.high:z.2f}]"
     )
     # It is the best of several, each of which could have been by luck (Bonferroni).
     lucky = best.tau <= 0 or best.p * len(found) > 0.05
@@ -140,19 +146,3 @@ def _trust(rows: Sequence[Row]) -> str:
 
 def _said(difference: Difference) -> str:
     return f"{difference.mean:.3f} [{difference.low:.3f}, {difference.high:.3f}]"
-
-
-def _name(row: Row, rows: Sequence[Row]) -> str:
-    """The backbone, with its weights where these tell it from others here, else with its run."""
-    alike = [r for r in rows if r.backbone == row.backbone]
-    if len(alike) == 1:
-        return row.backbone
-    return f"{row.backbone} ({row.weights if sum(r.weights == row.weights for r in alike) == 1 else row.run})"
-
-
-def _names(chosen: Sequence[Row], rows: Sequence[Row]) -> str:
-    return _listed([_name(row, rows) for row in chosen])
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -12,7 +12,10 @@ from heads.report.report_contents import Contents
 from heads.report.vega_lite import COLOURS, NUMBER, SHAPES, WIDTH, Spec, along, chart, scale, tips
 
 PHASES = ("Phase 1: heads on the cache", "Phase 2: end to end")
-PHASE_SHAPES = {"domain": list(PHASES), "range": ["circle", "diamond"]}
+CONTROL = "control group: random weights"
+GROUPS = (*PHASES, CONTROL)
+GROUP_COLOURS = (*COLOURS[:2], COLOURS[-1])
+GROUP_SHAPES = ("circle", "diamond", "circle")
 
 
 def top3(contents: Contents) -> Spec:
@@ -62,7 +65,7 @@ def latency_accuracy(rows: Sequence[Row], metric: str, conditions: Mapping[str, 
     `conditions` says of each run how its latency was measured; those of different conditions share no front.
     """
     points = _latency_points(rows, metric, conditions)
-    name, phase = f"validation top-{metric[-1]}", _phase(legend=any(row.phase == 2 for row in rows))
+    name, group = f"validation top-{metric[-1]}", _group([p["group"] for p in points], GROUP_COLOURS)
     title = latency_title([p["conditions"] for p in points])
     x = {**NUMBER, "field": "latency", "title": title, "axis": {"titleLimit": {"expr": "width"}}}
     x["scale"] = scale([p["latency"] for p in points])
@@ -75,10 +78,10 @@ def latency_accuracy(rows: Sequence[Row], metric: str, conditions: Mapping[str, 
             _front_line(x, at),
             {
                 "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6, "tooltip": None},
-                "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": phase},
+                "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": group},
             },
             *name_layers(x, at, points),
-            _bubbles(x, at, phase, condition_shapes(points) or {**phase, "scale": PHASE_SHAPES}),
+            _bubbles(x, at, group, condition_shapes(points) or _group([p["group"] for p in points], GROUP_SHAPES)),
         ],
     )
 
@@ -99,7 +102,7 @@ def _latency_points(rows: Sequence[Row], metric: str, conditions: Mapping[str, s
             "low": round(getattr(row, f"val_{metric}_low"), 5),
             "high": round(getattr(row, f"val_{metric}_high"), 5),
             "params": round(row.params / 1e6, 2),
-            "phase": PHASES[row.phase - 1],
+            "group": CONTROL if row.control else PHASES[row.phase - 1],
             "front": "yes" if row.run in on else "no",
         }
         for row in rows
@@ -114,10 +117,10 @@ def _latency_points(rows: Sequence[Row], metric: str, conditions: Mapping[str, s
 
 
 def _fronts(rows: Sequence[Row], metric: str, conditions: Mapping[str, str]) -> set[str]:
-    """The runs on the Pareto front of their conditions."""
+    """The runs on the Pareto front of their conditions; controls are on none."""
     found = set()
     for condition in set(conditions.values()):
-        alike = [row for row in rows if conditions[row.run] == condition]
+        alike = [row for row in rows if conditions[row.run] == condition and not row.control]
         on = front([(row.latency_ms, getattr(row, f"val_{metric}")) for row in alike])
         found |= {row.run for place, row in enumerate(alike) if place in on}
     return found
@@ -194,11 +197,13 @@ def front(points: Sequence[tuple[float, float]]) -> set[int]:
     }
 
 
-def _phase(legend: bool) -> Spec:
+def _group(groups: Sequence[str], look: Sequence[str]) -> Spec:
+    """A colour or a shape for each group of runs that is there; a legend where there are several."""
+    here = [place for place, group in enumerate(GROUPS) if group in groups]
     return {
-        "field": "phase",
+        "field": "group",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": list(PHASES), "range": list(COLOURS[:2])},
-        "legend": {"orient": "bottom", "direction": "vertical", "labelLimit": 240} if legend else None,
+        "scale": {"domain": [GROUPS[i] for i in here], "range": [look[i] for i in here]},
+        "legend": {"orient": "bottom", "direction": "vertical", "labelLimit": 240} if len(here) > 1 else None,
     }

@@ -41,7 +41,7 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
 
 def _cell(column: Column, row: Row, contents: Contents) -> str:
     if column.name == "rank":
-        return f"{row.rank}{' =' if contents.board.tied(row) else ''}"
+        return contents.board.rank_text(row)
     if column.name == "backbone":
         return _text(_name(row, contents.rows))
     text = column.text(row, "markdown")

@@ -59,9 +59,8 @@ def leaderboard_cells(contents: Contents) -> list[ColumnCells]:
 def _cells(column: Column, contents: Contents) -> ColumnCells:
     cells = []
     for row in contents.rows:
-        value, text = row.value(column.name), column.text(row, "page")
-        if column.name == "rank" and contents.board.tied(row):
-            text += " ="
+        value = row.value(column.name)
+        text = contents.board.rank_text(row) if column.name == "rank" else column.text(row, "page")
         cells.append(Cell(text, NOT_KNOWN if value is None else value))
     kind = ("number" if column.form else "text") + (" minor" if column.minor else "")
     return ColumnCells(column.title, column.meaning, kind, tuple(cells), column.small_first)

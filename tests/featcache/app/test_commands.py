@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from featcache.app.main import app
+from featcache.extraction import extract
 
 Config = Callable[..., dict[str, Any]]
 
@@ -73,9 +75,29 @@ def test_the_fallback_to_random_weights_cannot_be_missed(tmp_path: Path, write: 
     write(model={"pretrained": "if-available"})
     done = featcache("benchmark", tmp_path / "configs", "--results-dir", tmp_path / "results", "-q")
     assert done.exit_code == 0
-    assert done.output.count("NO PRETRAINED WEIGHTS") == 2  # as it happens, and under the table
+    assert done.output.count("NO PRETRAINED WEIGHTS for 1 backbones") == done.output.count("NO PRETRAINED WEIGHTS") == 1
+    assert "says nothing about the pretrained networks" in done.output
     (row,) = csv.DictReader((tmp_path / "results" / "leaderboard.csv").read_text().splitlines())
     assert row["weights"].startswith("random(0)")
+
+
+@pytest.mark.parametrize("command", ["extract", "train"])
+def test_all_that_fell_back_are_named_in_one_warning(
+    tmp_path: Path, write: Callable[..., Path], command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write("a", model={"pretrained": "if-available"})
+    write("b", model={"backbone": "shufflenet_v2_x0_5", "pretrained": "if-available"})
+    more = ("--results-dir", tmp_path / "results") if command == "train" else ()
+    done = featcache(command, tmp_path / "configs", "-q", *more)
+    assert done.exit_code == 0
+    said = " ".join(done.output.split())
+    assert said.count("NO PRETRAINED WEIGHTS could be had for squeezenet1_1, shufflenet_v2_x0_5:") == 1
+    assert said.count("NO PRETRAINED WEIGHTS") == 1
+    caplog.clear()
+    log = logging.getLogger("featcache")
+    log.handlers, log.propagate = [], True  # the command's own are closed
+    extract(write("c", model={"pretrained": "if-available"}))  # from Python each is said at once
+    assert [r.levelname for r in caplog.records if "NO PRETRAINED" in r.getMessage()] == ["WARNING"]
 
 
 def test_one_failure_stays_one(tmp_path: Path, write: Callable[..., Path]) -> None:

@@ -42,7 +42,9 @@ def images_of(size: int, count: int = 2) -> Tensor:
     ("wrong", "right"), [("resnet81", "resnet18"), ("efficientnet-b0", "efficientnet_b0"), ("ResNet50", "resnet50")]
 )
 def test_an_unknown_name_gives_the_nearest(wrong: str, right: str) -> None:
-    with pytest.raises(UnknownBackboneError, match=rf"'{wrong}' is no classifier .*Nearest: .*\b{right}\b"):
+    with pytest.raises(
+        UnknownBackboneError, match=rf"'{wrong}' is no classifier .*(Nearest: |Did you mean ').*\b{right}\b"
+    ):
         load_backbone(random_weights(wrong))
 
 
@@ -371,7 +373,7 @@ def test_the_catalogue_knows_sizes_of_both_libraries() -> None:
     rows = {row.source: row for row in catalogue("resnet152")}
     assert set(rows) == {"torchvision", "timm"}
     assert (rows["torchvision"].features, rows["torchvision"].input_size) == (2048, 224)
-    assert rows["torchvision"].weights == "IMAGENET1K_V2" and not rows["torchvision"].at_hand
+    assert rows["torchvision"].weights == "IMAGENET1K_V2" and not rows["torchvision"].place
     assert rows["timm"].features == 2048 and rows["timm"].weights == "a1h_in1k"
 
 
@@ -419,10 +421,10 @@ def test_the_catalogue_agrees_with_what_is_built() -> None:
 
 def test_weights_in_the_hubs_cache_are_at_hand() -> None:
     file = Path(torch.hub.get_dir()) / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
-    assert [row.at_hand for row in catalogue("squeezenet1_1")] == [False]
+    assert [row.place for row in catalogue("squeezenet1_1")] == [""]
     file.parent.mkdir(parents=True)
     file.write_bytes(b"here")
-    assert [row.at_hand for row in catalogue("squeezenet1_1")] == [True]
+    assert [row.place for row in catalogue("squeezenet1_1")] == ["the hub's cache"]
 
 
 def test_a_pattern_that_fits_nothing_is_an_error() -> None:

@@ -115,7 +115,7 @@ def test_its_published_weights_are_those_of_any_other(install: Install) -> None:
     network = tiny_backbone()[0]
     nn.init.ones_(network.features[0].weight)
     torch.save(network.state_dict(), hub / "zoo_net-1.pth")
-    assert [(row.source, row.weights, row.at_hand) for row in catalogue("zoo_*")] == [("zoo", "V1", True)]
+    assert [(row.source, row.weights, row.place) for row in catalogue("zoo_*")] == [("zoo", "V1", "the hub's cache")]
     backbone = load_backbone("zoo_net")
     assert (backbone.info.origin.kind, backbone.info.origin.label) == ("hub", "V1")
     assert bool((backbone.network.get_parameter("features.0.weight") == 1).all())

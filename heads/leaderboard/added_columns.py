@@ -1,0 +1,54 @@
+"""The columns that follow from metrics and measures of separability: built in, or brought by packages."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from featcache.separability import Measure
+from heads.leaderboard.column import INTERVAL, Column, PlacedRun, interval_template, shown_at
+from heads.training import Metric
+
+
+def columns_of_metric(metric: Metric) -> list[Column]:
+    """The columns of a metric that a package brings: on val with its interval, and on test."""
+    name = f"val_{metric.name}"
+    val = Column(
+        partial(_figure, "val", metric.name, "mean"),
+        f"{metric.meaning}, on val",
+        f"val {metric.title}",
+        ".3f",
+        beside=interval_template(name),
+        beside_title="[95%]",
+        at=shown_at(65, 25, 45),
+        bare=frozenset({"terminal", "markdown"}),
+        name=name,
+    )
+    ends = [
+        Column(partial(_figure, "val", metric.name, end), f"{side} {INTERVAL}", name=f"{name}_{end}")
+        for end, side in (("low", "lower"), ("high", "upper"))
+    ]
+    test = Column(
+        partial(_figure, "test", metric.name, "mean"),
+        f"{metric.meaning}, on test",
+        f"test {metric.title}",
+        ".3f",
+        at=shown_at(page=75),
+        minor=True,
+        name=f"test_{metric.name}",
+    )
+    return [val, *ends, test]
+
+
+def _figure(split: str, metric: str, part: str, run: PlacedRun) -> float | None:
+    return run.figure(split, metric, part)
+
+
+def column_of_measure(place: int, one: Measure) -> Column:
+    """The column of a measure of separability; Phase 2 runs have none."""
+    order = shown_at(136 if one.on_terminal else None, 120 + place, 90 + place) if one.heading else {}
+    return Column(partial(_measured, one.name), one.meaning, one.heading, ".3f", at=order, minor=True, name=one.name)
+
+
+def _measured(name: str, run: PlacedRun) -> float | None:
+    found: float | None = (run.summary["separability"] or {}).get(name)
+    return found

@@ -1,0 +1,68 @@
+"""What the control group shows, in words: how much pretraining buys, and whether these images need it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.columns import Row
+
+
+def controls_text(board: Leaderboard) -> list[str]:
+    """Sentences about the runs on random weights beside the pretrained ones; none where there are none.
+
+    Points are hundredths of val top-1: 0.05 is 5 points. Intervals are 95%.
+    """
+    rows, controls = board.candidates, board.controls
+    if not rows or not controls:
+        return []
+    return [line for line in (_bought(rows), _best_control(board, rows[0], controls)) if line]
+
+
+def _bought(rows: Sequence[Row]) -> str:
+    """What pretraining buys each backbone that stands here with random weights too."""
+    said = [
+        f"{_points(row.pretraining_top1, row.pretraining_top1_low, row.pretraining_top1_high)} for {name_of(row, rows)}"
+        for row in sorted(rows, key=lambda r: -(r.pretraining_top1 or 0))
+        if row.pretraining_top1 is not None
+    ]
+    if not said:
+        return ""
+    return f"Pretraining buys {listed(said)} in val top-1, over the same networks with random weights."
+
+
+def _best_control(board: Leaderboard, best: Row, controls: Sequence[Row]) -> str:
+    first = controls[0]
+    behind = board.behind[first.run]["top1"]
+    line = "The control with random weights" if len(controls) == 1 else f"The best of {len(controls)} controls with "
+    line += f"{', ' if len(controls) == 1 else 'random weights, '}{first.backbone}, gets {first.val_top1:.3f}: "
+    figure = _points(behind.mean, behind.low, behind.high)
+    if behind.low > 0:
+        return f"{line}{figure} behind {best.backbone}."
+    if behind.high < 0:
+        ahead = _points(-behind.mean, -behind.high, -behind.low)
+        return f"{line}{ahead} ahead of {best.backbone}: for these images these pretrained features are no help."
+    return f"{line}not told from {best.backbone} ({figure} behind), so these images hardly need pretraining."
+
+
+def _points(mean: float | None, low: float | None, high: float | None) -> str:
+    assert mean is not None and low is not None and high is not None
+    return f"{100 * mean:z.1f} points [{100 * low:z.1f}, {100 * high:z.1f}]"
+
+
+def name_of(row: Row, rows: Sequence[Row]) -> str:
+    """The backbone, with its weights where these tell it from others here, else with its run."""
+    alike = [r for r in rows if r.backbone == row.backbone]
+    if len(alike) == 1:
+        return row.backbone
+    return f"{row.backbone} ({row.weights if sum(r.weights == row.weights for r in alike) == 1 else row.run})"
+
+
+def names_of(chosen: Sequence[Row], rows: Sequence[Row]) -> str:
+    """The same of several, as a list in a sentence."""
+    return listed([name_of(row, rows) for row in chosen])
+
+
+def listed(names: Sequence[str]) -> str:
+    """Words as a list in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

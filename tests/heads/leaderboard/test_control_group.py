@@ -1,0 +1,129 @@
+"""Random weights beside pretrained ones: a control group, last in the table, outside the ranking, and what it shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_runs import save_run
+
+from featcache.app.tables import leaderboard_table
+from featcache.errors import RunError
+from heads.leaderboard import choose, rank_results, verdict
+from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.control_group import RANDOM
+
+
+def ranked_runs(results: Path) -> Leaderboard:
+    return rank_results(results).board
+
+
+def names(rows: object) -> list[str]:
+    return [row.run for row in rows]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Two pretrained networks, one with its random twin, and a random one that is right more often than any."""
+    save_run(tmp_path, "a", range(90), weights="in1k (package)", store="a-224-11111111.h5")
+    save_run(tmp_path, "b", range(80), weights="IMAGENET1K_V1", store="b-224-22222222.h5")
+    save_run(tmp_path, "a_random", range(70), weights="random(0)+lsuv", backbone="a", store="a-224-33333333.h5")
+    save_run(tmp_path, "a_small", range(60), weights="random(0)", backbone="a", store="a-64-44444444.h5")
+    save_run(tmp_path, "lucky", range(100), weights="random(3)", store="lucky-224-55555555.h5")
+    return tmp_path
+
+
+def test_pretrained_ones_come_first_whatever_the_controls_get(mixed: Path) -> None:
+    board = ranked_runs(mixed)
+    assert names(board.rows) == ["a", "b", "lucky", "a_random", "a_small"]
+    assert [row.control for row in board.rows] == ["", "", "yes", "yes", "yes"]
+    assert [row.rank for row in board.rows] == [1, 2, 3, 4, 5]
+    assert [board.rank_text(row) for row in board.rows] == ["1", "2", "–", "–", "–"]
+    assert (names(board.candidates), names(board.controls)) == (["a", "b"], ["lucky", "a_random", "a_small"])
+    assert names(board.top) == ["a", "b"]
+
+
+def test_controls_do_not_tie_with_the_last_candidate(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90), weights="W")
+    save_run(tmp_path, "b", range(90), weights="random(0)")
+    assert [row.rank for row in ranked_runs(tmp_path).rows] == [1, 2]
+
+
+def test_a_twin_is_the_same_network_at_the_same_size(mixed: Path) -> None:
+    rows = {row.run: row for row in ranked_runs(mixed).rows}
+    assert rows["a"].pretraining_top1 == pytest.approx(0.2)
+    assert rows["a"].pretraining_top1_low is not None and rows["a"].pretraining_top1_high is not None
+    assert 0 < rows["a"].pretraining_top1_low < 0.2 < rows["a"].pretraining_top1_high
+    assert {rows[name].pretraining_top1 for name in ("b", "lucky", "a_random", "a_small")} == {None}
+
+
+def test_the_verdict_is_about_the_pretrained_ones(mixed: Path) -> None:
+    said = verdict(rank_results(mixed))
+    assert said[0].startswith("a gives the most separable feature map of 2 pretrained ones: its heads get 0.900")
+    assert "ahead of b by" in said[0] and "lucky" not in said[0]
+    assert said[1].startswith("Pretraining buys 20.0 points [") and "] for a in val top-1, over the" in said[1]
+    assert said[2].startswith("The best of 3 controls with random weights, lucky, gets 1.000: 10.0 points [")
+    assert said[2].endswith("ahead of a: for these images these pretrained features are no help.")
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"),
+    [
+        (range(60), "The control with random weights, c, gets 0.600: 30.0 points ["),
+        (range(89), "gets 0.890: not told from a (1.0 points ["),
+    ],
+)
+def test_what_the_best_control_says(tmp_path: Path, right: range, expected: str) -> None:
+    save_run(tmp_path, "a", range(90), weights="W")
+    save_run(tmp_path, "c", right, weights="random(0)")
+    said = verdict(rank_results(tmp_path))
+    assert said[0].startswith("a is the only pretrained feature map here")
+    assert expected in said[1]
+    assert said[1].endswith(("behind a.", "behind), so these images hardly need pretraining."))
+
+
+def test_where_all_are_random_they_are_what_is_ranked(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90), weights="random(0)")
+    save_run(tmp_path, "b", range(60), weights="random(0)+lsuv")
+    board = ranked_runs(tmp_path)
+    assert {row.control for row in board.rows} == {""} and names(board.top) == ["a", "b"]
+    assert verdict(rank_results(tmp_path))[0].startswith("a gives the most separable feature map of 2: ")
+
+
+@pytest.mark.parametrize(
+    ("weights", "random"),
+    [
+        ("random(0)", True),
+        ("random(12)+lsuv", True),
+        ("random(0) + random(0)+lsuv", True),
+        ("IMAGENET1K_V1 + random(0)", False),
+        ("random(0) + in1k", False),
+        ("random(0).pth", False),
+        ("my random(0)", False),
+        ("custom", False),
+    ],
+)
+def test_what_counts_as_random(weights: str, random: bool) -> None:
+    assert bool(RANDOM.fullmatch(weights)) is random
+
+
+@pytest.mark.parametrize("by", ["accuracy", "pareto", "separability"])
+def test_phase_2_takes_no_control(mixed: Path, by: str) -> None:
+    board = ranked_runs(mixed)
+    with pytest.raises(RunError, match=r"2 backbones .* control group with random weights aside, and 3 are asked for"):
+        choose(board, 3, by)  # type: ignore[arg-type]
+
+
+def test_the_linear_probe_is_compared_among_the_pretrained(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90), weights="W", probe=range(80))
+    save_run(tmp_path, "b", range(85), weights="W", probe=range(70), store="b.h5")
+    save_run(tmp_path, "untrained", range(60), weights="random(0)", probe=range(100))
+    (probed,) = (line for line in verdict(rank_results(tmp_path)) if "linear probe" in line)
+    assert "also puts a first (0.800 right" in probed and "untrained" not in probed
+
+
+def test_the_table_has_them_last_and_apart(mixed: Path) -> None:
+    table = leaderboard_table(ranked_runs(mixed))
+    cells = [str(cell) for cell in table.columns[0].cells]
+    assert cells[2] == "" and [cell.strip() for cell in cells[:2]] == ["*1", "*2"]
+    assert {cell.strip() for cell in cells[3:]} == {"–"}
