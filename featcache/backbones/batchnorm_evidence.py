@@ -18,12 +18,13 @@ from featcache.records import Preprocessing
 
 SEED = 2
 SCALE_IMAGES, PADDING_IMAGES = 32, 4
-PADDING_SIDE = 224  # pixels at most: larger images say no more of padding
+FEW_IMAGES, LARGE_SIDE = 12, 288  # above that many pixels, fewer images do as well
+PADDING_SIDE = 224  # pixels, whatever the run's images have: smaller maps have too few rows that are no edge
 LIVE = 1e-3  # of the largest variance: channels below it are switched off
 # Logarithms of ratios of variances. Measured on real weights (docs/backbones.md): 0.2 at most where the scaling is
 # right, 1.3 at least where it is another of the known ones.
 MAX_LOG_RATIO, SUITED_LOG_RATIO = 0.8, 0.5
-# Of `edge_asymmetry`: 0.1 at most where the padding is right, 0.3 at least where it is not.
+# Of `edge_asymmetry`: 0.04 at most where the padding is right, 0.29 at least where it is not.
 MAX_EDGES, MIN_EDGE_GAIN = 0.22, 0.1
 
 Scaling = tuple[
@@ -54,7 +55,8 @@ class ScalingDoubt:
 def doubt_scaling(network: nn.Module, preprocessing: Preprocessing) -> ScalingDoubt | None:
     """Whether the first batch norm was trained on images scaled otherwise than `preprocessing` does; None where it
     agrees, where no known scaling explains the difference, or where the network has no trained batch norm."""
-    pixels = _pixels(SCALE_IMAGES, preprocessing.input_size)
+    side = preprocessing.input_size
+    pixels = _pixels(SCALE_IMAGES if side <= LARGE_SIDE else FEW_IMAGES, side)
     asked = _first_log_ratio(network, _scaled(pixels, (preprocessing.mean, preprocessing.std)))
     if asked is None or abs(asked) <= MAX_LOG_RATIO:
         return None
@@ -67,9 +69,9 @@ def doubt_scaling(network: nn.Module, preprocessing: Preprocessing) -> ScalingDo
 
 def padded_better(network: nn.Module, other: nn.Module, preprocessing: Preprocessing) -> bool:
     """Whether `other`, which holds the same tensors and pads otherwise, suits their batch norms better."""
-    images = _scaled(
-        _pixels(PADDING_IMAGES, min(preprocessing.input_size, PADDING_SIDE)), (preprocessing.mean, preprocessing.std)
-    )
+    if not any(_is_trained(norm) for norm in network.modules()):
+        return False
+    images = _scaled(_pixels(PADDING_IMAGES, PADDING_SIDE), (preprocessing.mean, preprocessing.std))
     asked = edge_asymmetry(network, images)
     return asked > MAX_EDGES and asked - edge_asymmetry(other, images) > MIN_EDGE_GAIN
 
@@ -107,7 +109,7 @@ def _first_log_ratio(network: nn.Module, images: Tensor) -> float | None:
     def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None
         kept = norm.running_var
-        if bool((kept == 1).all()):  # no training has touched it
+        if not _is_trained(norm):
             raise _EnoughError
         given = inputs[0].var(dim=[d for d in range(inputs[0].ndim) if d != 1])
         live = (kept > LIVE * kept.max()) & (given > 0)
@@ -117,6 +119,12 @@ def _first_log_ratio(network: nn.Module, images: Tensor) -> float | None:
 
     _watch(network, images, look)
     return found[0] if found else None
+
+
+def _is_trained(module: nn.Module) -> bool:
+    """Whether it is a batch norm with other variances than it was made with."""
+    kept = module.running_var if isinstance(module, _BatchNorm) else None
+    return kept is not None and not bool((kept == 1).all())
 
 
 class _EnoughError(Exception):

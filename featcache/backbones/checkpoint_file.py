@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featcache.backbones.checkpoint_formats import file_format, refusal
 from featcache.backbones.checkpoint_path import parts_of
-from featcache.backbones.inert_unpickling import HarmfulPickleError, Inert, read_pickle, read_tensors
+from featcache.backbones.inert_unpickling import HarmfulPickleError, Inert, read_pickle, read_tensors, torch_reads_alone
 from featcache.errors import WeightsError
 
 
@@ -78,6 +78,8 @@ def _reason(error: Exception, kind: str) -> str:
         return "It breaks off early: the download or the copy was cut. Fetch it again"
     if isinstance(error, MemoryError):
         return "It says that it is larger than this machine's memory"
+    if kind == "torch" and torch_reads_alone():
+        return "PyTorch's own reader refuses it, and TORCH_FORCE_WEIGHTS_ONLY_LOAD is set, which allows no other"
     what = {"safetensors": "a .safetensors file", "torch": "a file of torch.save", "pickle": "a pickle"}[kind]
     return f"It begins as {what} and is damaged or no such file ({type(error).__name__})"
 

@@ -218,6 +218,17 @@ def test_pickles_hidden_in_the_archive_are_never_looked_at(tmp_path: Path) -> No
     assert not marker.exists()
 
 
+def test_an_environment_that_allows_only_torchs_own_reader_is_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    assert_same(loaded(saved({"state_dict": state_of(1)}, tmp_path / "a.pth")), state_of(1))
+    path = saved({"state_dict": state_of(1), "args": BESIDE["Namespace"]}, tmp_path / "b.pth")
+    with pytest.raises(WeightsError, match=r"b\.pth cannot be read\. PyTorch's own reader refuses it") as caught:
+        loaded(path)
+    assert "weights_only=" not in str(caught.value) and "safe_globals" not in str(caught.value)
+
+
 # What is no state dict
 
 
