@@ -81,7 +81,7 @@ def _reason(error: Exception, kind: str) -> str:
     if kind == "torch" and torch_reads_alone():
         return "PyTorch's own reader refuses it, and TORCH_FORCE_WEIGHTS_ONLY_LOAD is set, which allows no other"
     what = {"safetensors": "a .safetensors file", "torch": "a file of torch.save", "pickle": "a pickle"}[kind]
-    return f"It begins as {what} and is damaged or no such file ({type(error).__name__})"
+    return f"It begins as {what} and does not go on so: it is damaged ({type(error).__name__})"
 
 
 def whole_network(content: Any) -> tuple[str, str] | None:

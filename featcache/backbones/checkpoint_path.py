@@ -8,15 +8,22 @@ from pathlib import Path
 
 from featcache.errors import WeightsError
 
-ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".tar", ".pkl", ".th", ".index.json", ".onnx", ".h5")
-WHOLE_FILES = ("model.safetensors", "pytorch_model.bin")  # in a folder that the hub's tools wrote
 INDEX_ENDING = ".index.json"
+ENDINGS = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".tar", ".pkl", ".th", INDEX_ENDING)
+# Others than those that can be read, so that their reason is said.
+OTHER_ENDINGS = (".onnx", ".h5", ".keras", ".npz", ".pb", ".pt2", ".tflite")
+WHOLE_FILES = ("model.safetensors", "pytorch_model.bin")  # in a folder that the hub's tools wrote
 
 
 def names_file(weights: str) -> bool:
     """Whether `model.weights` means something on this machine, and no published weights."""
     path, _ = split_key(weights)
-    return str(path).endswith(ENDINGS) or os.sep in weights or path.is_file() or bool(path.is_dir() and _whole(path))
+    return (
+        str(path).endswith(ENDINGS + OTHER_ENDINGS)
+        or os.sep in weights
+        or path.is_file()
+        or bool(path.is_dir() and _whole(path))
+    )
 
 
 def split_key(weights: str) -> tuple[Path, str | None]:

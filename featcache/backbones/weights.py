@@ -110,7 +110,7 @@ def _local_file(weights: str, name: str) -> tuple[Path, str | None]:
     path, key = split_key(weights)
     if not path.exists():
         raise WeightsError(
-            f"model.weights: {path} does not exist. Expected a .pth or .safetensors state dict of {name}."
+            f"model.weights: {path} does not exist. Expected a file, or a folder of shards, with weights of {name}."
         )
     parts_of(path)  # an index whose shards are not there is said at once
     return path, key

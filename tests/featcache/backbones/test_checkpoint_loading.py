@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from checkpoint_makers import assert_same, filled, loaded, saved, small_vit, state_of
+from checkpoint_makers import assert_same, filled, loaded, saved, sharded, small_vit, state_of
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from timm.models.beit import Beit
 from timm.models.maxxvit import MaxxVit, MaxxVitCfg
@@ -204,8 +204,6 @@ def test_each_key_is_a_backbone_of_its_own_in_the_memo(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_changes_is_another_backbone(tmp_path: Path) -> None:
-    from test_checkpoint_path import sharded
-
     index = sharded(tmp_path / "model", filled(timm.create_model("test_resnet"), 1).state_dict(), ".bin")
     first, _ = describe_backbone(options(tmp_path, str(index)))
     sharded(tmp_path / "model", filled(timm.create_model("test_resnet"), 2).state_dict(), ".bin")

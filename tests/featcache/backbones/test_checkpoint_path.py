@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from checkpoint_makers import assert_same, before, loaded, saved, state_of
+from checkpoint_makers import assert_same, before, loaded, saved, sharded, state_of
 from safetensors.torch import save_file
 
 from featcache.backbones.checkpoint_path import names_file, parts_of, split_key
 from featcache.errors import WeightsError
-
-
-def sharded(folder: Path, state: dict[str, Any], ending: str) -> Path:
-    """`state` in two shards with their index, as Hugging Face writes them."""
-    folder.mkdir(exist_ok=True)
-    stem = "model" if ending == ".safetensors" else "pytorch_model"
-    names = list(state)
-    halves = {f"{stem}-0000{i + 1}-of-00002{ending}": names[i::2] for i in range(2)}
-    for file, inside in halves.items():
-        some = {name: state[name] for name in inside}
-        save_file(some, folder / file) if ending == ".safetensors" else torch.save(some, folder / file)
-    index = folder / f"{stem}{ending}.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": {n: f for f, some in halves.items() for n in some}}))
-    return index
-
 
 ENDINGS = pytest.mark.parametrize("ending", [".safetensors", ".bin"])
 

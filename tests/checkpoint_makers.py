@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
@@ -75,3 +77,17 @@ def assert_same(found: State, expected: State) -> None:
     for name, tensor in found.items():
         assert tensor.dtype in (torch.float32, torch.int64)
         assert torch.equal(tensor, expected[name].to(tensor.dtype)), name
+
+
+def sharded(folder: Path, state: dict[str, Any], ending: str) -> Path:
+    """`state` in two shards with their index, as Hugging Face writes them."""
+    folder.mkdir(exist_ok=True)
+    stem = "model" if ending == ".safetensors" else "pytorch_model"
+    names = list(state)
+    halves = {f"{stem}-0000{i + 1}-of-00002{ending}": names[i::2] for i in range(2)}
+    for file, inside in halves.items():
+        some = {name: state[name] for name in inside}
+        save_file(some, folder / file) if ending == ".safetensors" else torch.save(some, folder / file)
+    index = folder / f"{stem}{ending}.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {n: f for f, some in halves.items() for n in some}}))
+    return index
