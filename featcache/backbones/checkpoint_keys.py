@@ -81,7 +81,7 @@ def _rank(candidate: Candidate) -> tuple[int, int, str]:
 
 def _state_dicts(content: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Tensor]]]:
     if isinstance(content, Inert):
-        content = content.fields
+        content = {} if "_modules" in content.fields else content.fields  # a whole network's parts are no state dict
     if not isinstance(content, Mapping) or len(place) > MAX_DEPTH:
         return
     values = {str(k): plain_tensors(v) for k, v in content.items()}

@@ -27,6 +27,7 @@ NAMINGS = (
     (r"^(model\.)+\d+\.(conv|cv1|m)\.", "Ultralytics"),
     (r"/|(^|\.)kernel$", "TensorFlow or JAX"),
 )
+SIZED = re.compile(r"pos|bias_table|attention_biases|patch_embed")  # what depends on the input size
 
 
 @dataclass
@@ -104,7 +105,7 @@ def _adapt(network: nn.Module, classifier_keys: Collection[str], candidate: Cand
     resampled = [
         f"{k} from {list(before[k].shape)} to {list(v.shape)}"
         for k, v in found.tensors.items()
-        if k in before and before[k].shape != v.shape
+        if k in before and before[k].shape != v.shape and SIZED.search(k)
     ]
     return _Choice(candidate, state, found, resampled, any(k not in before for k in found.tensors))
 
@@ -176,7 +177,7 @@ def _say(file: CheckpointFile, choice: _Choice, others: list[Candidate]) -> None
     # Under the word that tells them apart: `queue` of `module.queue` beside `module.encoder_q.`.
     words = chosen.prefix.split(".")[:-2]
     around = ".".join([*words, ""])
-    if ignored := [*choice.fit.ignored, *(k.removeprefix(around) for k in beside)]:
+    if ignored := [*choice.fit.ignored, *(k.removeprefix(around).partition(".")[0] for k in beside)]:
         said.append(f"left out: {groups(ignored)}")
     if choice.renamed:
         said.append("names translated as the library does for its own weights")

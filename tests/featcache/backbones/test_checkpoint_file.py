@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoint_makers import assert_same, before, loaded, saved, small, state_of
+from checkpoint_makers import assert_same, before, loaded, saved, small, small_vit, state_of
 from safetensors.torch import save_file
 from torch import nn
 
@@ -249,6 +249,12 @@ def test_a_whole_network_is_refused_with_the_line_that_takes_it_apart(
     monkeypatch.chdir(tmp_path)
     exec(line)  # as the user would
     assert_same(loaded(tmp_path / "whole_state.pth"), network.state_dict())
+
+
+def test_a_whole_networks_own_parameters_are_not_taken_for_a_state_dict(tmp_path: Path) -> None:
+    network = small_vit(1)  # its class token is a parameter of the network itself
+    with pytest.raises(WeightsError, match=r"holds a whole network \(torchvision\.models\.vision_transformer\.Vision"):
+        loaded(saved(network, tmp_path / "whole.pth"), small_vit(2))
 
 
 def torchscript(path: Path) -> Path:

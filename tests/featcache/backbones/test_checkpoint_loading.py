@@ -118,6 +118,17 @@ def test_an_original_repositorys_names_are_translated_as_timm_does(tmp_path: Pat
         assert_same(loaded(path, target), source)
 
 
+def test_original_swin_is_translated_and_what_is_said_is_right(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = swin(32, 1).state_dict()
+    theirs = {k.replace("layers.1.downsample", "layers.0.downsample"): v for k, v in source.items()}
+    theirs["layers.1.blocks.0.attn_mask"] = torch.ones(4, 2, 2)
+    with caplog.at_level(logging.INFO, "featcache"):
+        assert_same(loaded(saved({"model": theirs}, tmp_path / "swin.pth"), swin(32, 2)), source)
+    assert caplog.messages == ["swin.pth: read model; names translated as the library does for its own weights"]
+
+
 def test_a_timm_file_without_classifier_is_not_taken_for_an_original_one(tmp_path: Path) -> None:
     source = swin(32, 1)
     assert_same(loaded(saved(source.state_dict(), tmp_path / "swin.pth"), swin(32, 2)), source.state_dict())
