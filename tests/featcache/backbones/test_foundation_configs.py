@@ -118,7 +118,9 @@ def assert_features_of_timm(backbone: Backbone, file: Path) -> None:
     assert not loaded.unexpected_keys
     assert all(key.startswith(("head.", "fc_norm.")) for key in loaded.missing_keys)
     pool = getattr(network, "global_pool", None)
-    pool = pool if isinstance(pool, str) else getattr(network.head.global_pool, "pool_type", "avg")
+    if not isinstance(pool, str):
+        head = network.head
+        pool = head.pool_type if hasattr(head, "pool_type") else head.global_pool.pool_type
     assert pool == POOLING[file.stem]
 
     theirs = create_transform(**resolve_model_data_config(network), is_training=False)(photograph())[None]
