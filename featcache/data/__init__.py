@@ -6,7 +6,8 @@ from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoder import ChangedFileError, Decoded, Decoder, Task, UnreadFileError
 from featcache.data.demo_digits import DEMO_DIGITS
 from featcache.data.exclude_list import names_listed
-from featcache.data.image_files import READER, UnreadableImageError, decode_image
+from featcache.data.file_formats import READER
+from featcache.data.image_files import UnreadableImageError, decode_image
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.split_cutting import require_folds
