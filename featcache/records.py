@@ -36,6 +36,9 @@ class Depth:
     floats: str | None = None  # None: 1.0 is white
 
 
+PLAIN_DEPTH = Depth()  # no image of the data set asks for another
+
+
 @dataclass(frozen=True)
 class ImageRecord:
     """One file of the data set: where it lies, what it holds, what it is called."""
@@ -66,7 +69,7 @@ class Manifest:
     images: tuple[ImageRecord, ...]
     notices: tuple[str, ...] = ()  # what the user should know of how the folder was read
     ignored: tuple[str, ...] = ()  # files that are not images by their name
-    depth: Depth = field(default=Depth())  # how values of more than 8 bits are shown, decided for all images together
+    depth: Depth = PLAIN_DEPTH  # how values of more than 8 bits are shown, decided for all images together
 
     @property
     def fingerprint(self) -> str:
@@ -99,7 +102,7 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     crop: Literal["center"] = "center"
     antialias: bool = True
-    depth: Depth = field(default=Depth())  # of the data set: what 8 bits are made of more than 8 by
+    depth: Depth = PLAIN_DEPTH  # of the data set: what 8 bits are made of more than 8 by
 
     def at(self, input_size: int) -> Preprocessing:
         """The same recipe at another input size: `resize_size` keeps its ratio to `input_size`."""
@@ -110,7 +113,7 @@ class Preprocessing:
         """The recipe as plain values; a depth that nothing was decided of is not in it, so it names the same rows as
         before there was one."""
         value = asdict(self)
-        if self.depth == Depth():
+        if self.depth == PLAIN_DEPTH:
             del value["depth"]
         return value
 

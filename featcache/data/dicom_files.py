@@ -30,7 +30,8 @@ def read_dicom(data: bytes) -> tuple[Image.Image | Samples, int]:
     """
     require_pydicom()
     from pydicom import dcmread
-    from pydicom.pixels import apply_color_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     _require_bounded(data)
     dataset = dcmread(io.BytesIO(data))
@@ -53,7 +54,7 @@ def read_dicom(data: bytes) -> tuple[Image.Image | Samples, int]:
 
 
 def _grey(values: Any, dataset: Dataset) -> Samples:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     inverted = dataset.PhotometricInterpretation == "MONOCHROME1"
     stored, values = values, apply_modality_lut(values, dataset)

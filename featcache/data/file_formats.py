@@ -6,6 +6,7 @@ import importlib
 import logging
 import threading
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import PIL
 
@@ -91,13 +92,14 @@ def _register(module: str, kind: str, package: str) -> None:
         if module in _registered:
             return
         try:
-            plugin = importlib.import_module(module)
+            plugin: Any = importlib.import_module(module)
         except ImportError:
             raise MissingPackageError(_missing(kind, package, "images")) from None
         if module == "pillow_heif":
             plugin.register_heif_opener(decode_threads=1)  # images are decoded side by side already
         else:
-            importlib.import_module("pillow_jxl.JpegXLImagePlugin").DECODE_THREADS = 0  # none beside the caller's
+            settings: Any = importlib.import_module("pillow_jxl.JpegXLImagePlugin")
+            settings.DECODE_THREADS = 0  # none beside the caller's
         _registered.add(module)
 
 

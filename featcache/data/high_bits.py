@@ -47,9 +47,7 @@ def colour_samples(loaded: Loaded) -> Samples | None:
         return None
     mode = {2: "LA", 3: "RGB", 4: "RGBA"}[values.shape[2]]
     colours = values[..., :-1] if mode != "RGB" else values
-    return Samples(
-        values, mode, _stated(colours, getattr(loaded.image, "tag_v2", {}), loaded.data), read_before=True
-    )
+    return Samples(values, mode, _stated(colours, getattr(loaded.image, "tag_v2", {}), loaded.data), read_before=True)
 
 
 def may_state_range(loaded: Loaded) -> bool:

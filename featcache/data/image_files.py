@@ -19,9 +19,7 @@ from featcache.data.pillow_files import Loaded, SizeError, load_image
 from featcache.data.png_chunks import SIGNATURE, without_broken, without_descriptions
 from featcache.data.sample_range import NoRangeError, Samples, to_8_bit
 from featcache.data.truncated_files import read_truncated
-from featcache.records import Depth
-
-AS_STORED = Depth()
+from featcache.records import PLAIN_DEPTH, Depth
 
 TURNED = {  # EXIF's orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,12 +48,12 @@ class Picture:
     truncated: bool = False  # some of the file is missing at its end
 
 
-def decode_image(source: str | Path | bytes, depth: Depth = AS_STORED) -> Image.Image:
+def decode_image(source: str | Path | bytes, depth: Depth = PLAIN_DEPTH) -> Image.Image:
     """The image in a file (or its bytes) as upright 8-bit RGB, as `read_picture` reads it."""
     return read_picture(source, depth).image
 
 
-def read_picture(source: str | Path | bytes, depth: Depth = AS_STORED) -> Picture:
+def read_picture(source: str | Path | bytes, depth: Depth = PLAIN_DEPTH) -> Picture:
     """The image in a file (or its bytes), and what is to be said of it; docs/images.md has every rule.
 
     The content decides the format, not the name. The first frame or page; EXIF orientation applied; transparency on
@@ -86,7 +84,7 @@ def read_samples(data: bytes) -> Samples | None:
         return grey_samples(loaded.image, loaded.data) or colour_samples(loaded)
 
 
-def picture_of(image: Image.Image, depth: Depth = AS_STORED) -> Image.Image:
+def picture_of(image: Image.Image, depth: Depth = PLAIN_DEPTH) -> Image.Image:
     """An open Pillow image as upright 8-bit RGB. Its file's sBIT, and the lower bytes of 16-bit colours, are not in it:
     decode the file where these matter. Raises UnreadableImageError."""
     with _reasons():

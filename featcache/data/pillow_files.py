@@ -72,12 +72,18 @@ def whole_values(loaded: Loaded) -> NDArray[np.uint16] | None:
         return None
     if raw == "LA":  # read as four channels, its bytes are all there
         both = np.asarray(_read_as(loaded.data, "RGBA", "RGBA")).astype(np.uint16)
-        return both[..., 0::2] << 8 | both[..., 1::2]
+        return _joined(both[..., 0::2], both[..., 1::2])
     if raw not in {"RGB", "RGBA"}:
         return None
     upper = np.asarray(loaded.image).astype(np.uint16)
     lower = np.asarray(_read_as(loaded.data, loaded.image.mode, f"{raw};16{SWAPPED[order]}"))
-    return upper << 8 | lower
+    return _joined(upper, lower)
+
+
+def _joined(upper: NDArray[np.uint16], lower: NDArray[Any]) -> NDArray[np.uint16]:
+    values = upper * np.uint16(256)
+    values += lower
+    return values
 
 
 def raw_mode_of(image: Image.Image) -> str:
