@@ -172,6 +172,8 @@ def _shown(found: Image.Image | Samples, depth: Depth) -> Image.Image:
 
 def _orientation(image: Image.Image) -> tuple[int, str]:
     """EXIF's orientation, and what is to be said where it cannot be read."""
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return 1, ""  # the codestream has an orientation of its own, which was applied, and EXIF's is void
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1)), ""
     except Exception:  # parsers of metadata raise whatever they meet

@@ -65,6 +65,18 @@ def test_jpeg_xl_of_a_jpeg(tmp_path: Path) -> None:
     assert np.abs(np.asarray(decode_image(data)).astype(int) - np.asarray(PICTURE)).mean() < 6
 
 
+def test_the_exif_of_a_jpeg_xl_does_not_turn_it_but_that_of_a_jpeg_in_it_does(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(PICTURE, "JXL", lossless=True, exif=exif.tobytes())
+    assert np.array_equal(np.asarray(decode_image(data)), np.asarray(PICTURE))
+    file = tmp_path / "x.jpg"
+    PICTURE.transpose(Image.Transpose.ROTATE_90).save(file, quality=95, exif=exif)
+    with Image.open(file) as opened, pytest.warns(UserWarning, match="reconstruction"):
+        data = saved(opened, "JXL")
+    assert decode_image(data).size == PICTURE.size
+
+
 def test_jpeg_xl_with_high_bits() -> None:
     values = ramp(20, 16, 65535)
     data = saved(Image.fromarray(values), "JXL", lossless=True)
