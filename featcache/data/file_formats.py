@@ -32,7 +32,7 @@ class MissingPackageError(Exception):
 def _reader() -> str:
     """What decides whether a file can be read: it changes with every package that reads images."""
     found = [f"pillow-{PIL.__version__}", f"rules-{RULES}"]
-    for package in ("pillow-heif", "pillow-jxl-plugin", "pydicom"):
+    for package in ("pillow-heif", "pillow-jxl-plugin", "pydicom", "tifffile"):
         try:
             found.append(f"{package}-{version(package)}")
         except PackageNotFoundError:
@@ -83,7 +83,7 @@ def require_pydicom() -> None:
     try:
         importlib.import_module("pydicom")
     except ImportError:
-        raise MissingPackageError(_missing("DICOM", "pydicom", "dicom")) from None
+        raise MissingPackageError(missing_package("DICOM", "pydicom", "dicom")) from None
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what matters raises
 
 
@@ -94,7 +94,7 @@ def _register(module: str, kind: str, package: str) -> None:
         try:
             plugin: Any = importlib.import_module(module)
         except ImportError:
-            raise MissingPackageError(_missing(kind, package, "images")) from None
+            raise MissingPackageError(missing_package(kind, package, "images")) from None
         if module == "pillow_heif":
             plugin.register_heif_opener(decode_threads=1)  # images are decoded side by side already
         else:
@@ -103,5 +103,6 @@ def _register(module: str, kind: str, package: str) -> None:
         _registered.add(module)
 
 
-def _missing(kind: str, package: str, extra: str) -> str:
+def missing_package(kind: str, package: str, extra: str) -> str:
+    """What to say where a `kind` of file needs a package that is not there."""
     return f"{kind} needs the package {package}, which is not installed: pip install 'featcache[{extra}]'"

@@ -15,9 +15,10 @@ from PIL import ExifTags, Image, ImageCms
 from featcache.data.dicom_files import read_dicom
 from featcache.data.file_formats import HEAD_BYTES, MissingPackageError, is_dicom
 from featcache.data.high_bits import FULL, colour_samples, grey_samples, may_state_range
-from featcache.data.pillow_files import Loaded, SizeError, load_image
+from featcache.data.pillow_files import Loaded, SizeError, load_image, open_image
 from featcache.data.png_chunks import SIGNATURE, without_broken, without_descriptions
 from featcache.data.sample_range import NoRangeError, Samples, to_8_bit
+from featcache.data.tiff_layouts import is_tiff, read_tiff
 from featcache.data.truncated_files import read_truncated
 from featcache.records import PLAIN_DEPTH, Depth
 
@@ -63,9 +64,9 @@ def read_picture(source: str | Path | bytes, depth: Depth = PLAIN_DEPTH) -> Pict
     """
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     with _reasons():
-        if is_dicom(data[:HEAD_BYTES]):
-            found, frames = read_dicom(data)
-            return Picture(to_rgb(_shown(found, depth)), frames)
+        values = _read_otherwise(data)
+        if values is not None:
+            return Picture(to_rgb(_shown(values[0], depth)), values[1])
         loaded, repaired, truncated = _load(data)
         orientation, broken_exif = _orientation(loaded.image)
         samples = _samples(loaded, depth)
@@ -77,9 +78,9 @@ def read_picture(source: str | Path | bytes, depth: Depth = PLAIN_DEPTH) -> Pict
 def read_samples(data: bytes) -> Samples | None:
     """The values of a file's image, where they have more than 8 bits; raises UnreadableImageError."""
     with _reasons():
-        if is_dicom(data[:HEAD_BYTES]):
-            found, _ = read_dicom(data)
-            return found if isinstance(found, Samples) else None
+        values = _read_otherwise(data)
+        if values is not None:
+            return values[0] if isinstance(values[0], Samples) else None
         loaded, _, _ = _load(data)
         return grey_samples(loaded.image, loaded.data) or colour_samples(loaded)
 
@@ -115,6 +116,18 @@ def _reasons() -> Iterator[None]:
         raise UnreadableImageError(str(error)) from None
     except Exception as error:  # the formats' parsers raise whatever they meet
         raise UnreadableImageError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
+
+
+def _read_otherwise(data: bytes) -> tuple[Image.Image | Samples, int] | None:
+    """What Pillow has no mode for, and its pages; None where Pillow reads the file."""
+    if is_dicom(data[:HEAD_BYTES]):
+        return read_dicom(data)
+    if is_tiff(data):
+        try:
+            open_image(data)
+        except PIL.UnidentifiedImageError:
+            return read_tiff(data)
+    return None
 
 
 def _load(data: bytes) -> tuple[Loaded, str, bool]:

@@ -73,7 +73,7 @@ def whole_values(loaded: Loaded) -> NDArray[np.uint16] | None:
     if raw == "LA":  # read as four channels, its bytes are all there
         both = np.asarray(_read_as(loaded.data, "RGBA", "RGBA")).astype(np.uint16)
         return _joined(both[..., 0::2], both[..., 1::2])
-    if raw not in {"RGB", "RGBA"}:
+    if raw not in {"RGB", "RGBX", "RGBA"}:
         return None
     upper = np.asarray(loaded.image).astype(np.uint16)
     lower = np.asarray(_read_as(loaded.data, loaded.image.mode, f"{raw};16{SWAPPED[order]}"))

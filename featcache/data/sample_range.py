@@ -52,7 +52,7 @@ def to_8_bit(samples: Samples, depth: Depth) -> Image.Image:
         np.subtract(255, pixels, out=pixels)
     if samples.mode in {"LA", "RGBA"}:
         alpha = samples.values[..., -1:]
-        opaque = high if alpha.max() <= high else 65535
+        opaque = high if alpha.max() <= high else float(alpha.max())
         pixels = np.concatenate([pixels, _scaled(alpha, 0, opaque)], axis=2)
     return Image.fromarray(pixels)
 
