@@ -54,9 +54,10 @@ def decide_depth(images: Sequence[ImageRecord], memo: HashMemo, options: DataOpt
             ranges[sha256] = ValueRange(**known)
     if not ranges:
         return PLAIN_DEPTH, []
+    option = str(options.depth)
     integers = {s: r for s, r in ranges.items() if not r.stated and not r.floating}
     floats = {s: r for s, r in ranges.items() if not r.stated and r.floating}
-    chosen = Depth(_rule(integers.values(), options.depth, 65535), _rule(floats.values(), options.depth, 1))
+    chosen = Depth(_rule(integers.values(), option, 65535), _rule(floats.values(), option, 1))
     if chosen.integers is None and any(r.changes for r in ranges.values()):
         chosen = Depth("16", chosen.floats)
     said = [f"{len(ranges)} of {len({i.sha256 for i in images})} different images have more than 8 bits to a value"]

@@ -25,7 +25,7 @@ class DataOptions(Section):
     """Threads that decode images; null: one for each core."""
     max_bad_fraction: Fraction = 0.01
     """The command fails when more than this fraction of the files cannot be read as images."""
-    depth: Literal["auto", "8", "10", "12", "14", "16", "minmax", "percentile"] = "auto"
+    depth: Literal["auto", 8, 10, 12, 14, 16, "minmax", "percentile"] = "auto"
     """Bits that values of more than 8 bits fill, where a file does not say itself; auto: by the largest of all images;
     minmax and percentile: each image between its own extremes, or its 1st and 99th percentile."""
     truncated: Literal["read", "quarantine"] = "read"

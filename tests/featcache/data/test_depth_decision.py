@@ -73,7 +73,7 @@ def test_what_nothing_was_decided_of_keeps_its_name() -> None:
 
 def test_ordinary_images_are_not_read_to_decide(config: Config, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(depth_decision, "read_samples", None)
-    for depth in ("auto", "12", "minmax"):
+    for depth in ("auto", 12, "minmax"):
         manifest = load(options_of(config, digits, depth=depth))
         assert manifest.depth == PLAIN_DEPTH and not manifest.notices
 
@@ -91,11 +91,11 @@ def test_auto_goes_by_the_largest_value_of_all(config: Config, tmp_path: Path, b
     assert f"are shown as {expected or 16} bits" in notice and "12 of 12 different images" in notice
 
 
-@pytest.mark.parametrize("depth", ["8", "10", "12", "14", "minmax", "percentile"])
-def test_an_option_says_otherwise(config: Config, tmp_path: Path, depth: str) -> None:
+@pytest.mark.parametrize("depth", [8, 10, 12, 14, "minmax", "percentile"])
+def test_an_option_says_otherwise(config: Config, tmp_path: Path, depth: int | str) -> None:
     root = folder_of(tmp_path / "x", png16, 12, each=2)
-    assert load(options_of(config, root, depth=depth)).depth == Depth(depth)
-    assert load(options_of(config, root, depth="16")).depth == PLAIN_DEPTH
+    assert load(options_of(config, root, depth=depth)).depth == Depth(str(depth))
+    assert load(options_of(config, root, depth=16)).depth == PLAIN_DEPTH
 
 
 def tiff_of(dtype: str, kind: int, change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Write:
@@ -183,7 +183,7 @@ def test_12_bit_images_from_files_to_predictions(
 
     plain = extract(options_of(config, folder_of(tmp_path / "y", as_8_bits, 12)), allow_custom=True)
     assert np.array_equal(read_plain(CachedFeatures((plain,), plain.dims), plain.manifest.images), rows)
-    black = extract(options_of(config, root, depth="16"), allow_custom=True)
+    black = extract(options_of(config, root, depth=16), allow_custom=True)
     assert black.info.identity == plain.info.identity and black.new == 36
     dark = read_plain(CachedFeatures((black,), black.dims), black.manifest.images)
     assert np.abs(rows - dark).max() > 0.1
