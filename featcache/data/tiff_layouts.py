@@ -42,7 +42,7 @@ def read_tiff(data: bytes) -> tuple[Image.Image | Samples, int]:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters raises
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
-        require_size(page.imagewidth, page.imagelength)
+        require_size(int(page.imagewidth), int(page.imagelength))  # a broken file's may be words
         channels, photometric = page.samplesperpixel, page.tags[PHOTOMETRIC].value
         if channels not in MODES or int(photometric) not in GREY_OR_RGB or page.imagedepth > 1:
             raise ValueError(f"a TIFF of {channels} channels, photometric {int(photometric)}, is neither grey nor RGB")

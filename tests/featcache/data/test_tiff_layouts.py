@@ -94,3 +94,10 @@ def test_without_tifffile_the_reason_names_the_extra(monkeypatch: pytest.MonkeyP
         UnreadableImageError, match=r"tifffile, which is not installed: pip install 'featcache\[images\]'"
     ):
         decode_image(tiff(TWELVE.astype("<f8").tobytes(), (W, H), 64, further=FLOAT))
+
+
+def test_a_size_that_is_no_number() -> None:
+    data = bytearray(tiff(TWELVE.astype("<f8").tobytes(), (W, H), 64, further=FLOAT))
+    data[12:14] = b"\x02\0"  # the type of the width: text
+    with pytest.raises(UnreadableImageError):
+        decode_image(bytes(data))
