@@ -63,7 +63,7 @@ def _grey(values: NDArray[Any], dataset: Dataset) -> Samples:
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         shown = _by_rows(values, lambda v: apply_voi_lut(apply_modality_lut(v, dataset).astype(np.int64), dataset))
         return Samples(shown, "L", (0, 2**bits - 1), inverted)
-    if dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
+    if _has_window(dataset):
         ends = apply_voi_lut(np.array([-1e12, 1e12]), dataset)  # what the window makes black and white
         shown = _by_rows(values, lambda v: apply_voi_lut(apply_modality_lut(v, dataset), dataset))
         return Samples(shown, "L", (float(ends.min()), float(ends.max())), inverted)
@@ -71,6 +71,14 @@ def _grey(values: NDArray[Any], dataset: Dataset) -> Samples:
         return Samples(apply_modality_lut(values, dataset), "L", None, inverted)
     # The rescale moves values and their range alike, but for its sign.
     return Samples(values, "L", _stored_range(dataset), inverted != (float(dataset.get("RescaleSlope") or 1) < 0))
+
+
+def _has_window(dataset: Dataset) -> bool:
+    """Whether there is a window that shows anything: some writers leave its width at 0."""
+    if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
+        return False
+    widths = dataset["WindowWidth"]
+    return float(widths.value[0] if widths.VM > 1 else widths.value) >= 1
 
 
 def _by_rows(values: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float32]:

@@ -51,7 +51,9 @@ def colour_samples(loaded: Loaded) -> Samples | None:
 
 
 def may_state_range(loaded: Loaded) -> bool:
-    """Whether the file has a tag that may say which of its values are black and white."""
+    """Whether the file of a colour image has a tag that may say which of its values are black and white."""
+    if ";16" not in loaded.raw_mode:
+        return False
     if loaded.data.startswith(SIGNATURE):
         return significant_bits(loaded.data) is not None
     return S_MAX in getattr(loaded.image, "tag_v2", {})

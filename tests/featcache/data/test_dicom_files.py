@@ -7,10 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_images import ramp
+from made_images import noise, ramp, saved
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    SecondaryCaptureImageStorage,
+)
 
 from featcache.data import file_formats
 from featcache.data.image_files import UnreadableImageError, decode_image, read_picture
@@ -90,6 +97,19 @@ def test_the_first_of_several_windows_of_signed_values() -> None:
     data = dicom(values, WindowCenter=[0, 500], WindowWidth=[201, 10], BitsStored=16)
     expected = np.clip((values + 0.5) / 200 + 0.5, 0, 1) * 255
     assert np.abs(grey(data) - expected).max() <= 1
+
+
+def test_a_window_without_a_width_is_none() -> None:
+    data = dicom(TWELVE, BitsStored=12, HighBit=11, WindowCenter=0, WindowWidth=0)
+    assert np.array_equal(grey(data), TWELVE.astype(int) * 255 // 4095)
+
+
+@pytest.mark.parametrize(("syntax", "kind"), [(JPEGBaseline8Bit, "JPEG"), (JPEG2000Lossless, "JPEG2000")])
+def test_pixels_compressed_as_a_picture(syntax: Any, kind: str) -> None:
+    image = noise(64, 48, 1)
+    file = saved(image, kind, **({"quality": 95} if kind == "JPEG" else {"no_jp2": True}))
+    data = dicom(np.asarray(image), syntax, PixelData=encapsulate([file]))
+    assert np.abs(grey(data) - np.asarray(image).astype(int)).max() <= (8 if kind == "JPEG" else 0)
 
 
 def test_signed_values_without_a_window_have_no_range() -> None:
