@@ -85,6 +85,7 @@ def _estimate(options: Options, session: Session) -> CostEstimate:
     if model.weights is None or not names_file(model.weights):  # a local file is loaded, to see that it fits
         model = model.model_copy(update={"pretrained": False, "weights": None})
     backbone = load_backbone(model, precision=options.training.precision, device=place, allow_custom=allow_custom)
+    backbone = backbone.at_depth(manifest.depth)
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, len(manifest.classes))
     distinct = {i.sha256 for i in manifest.images}
     training = {i.sha256 for i in manifest.images if i.split in options.data.training_splits}
