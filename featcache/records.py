@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -23,6 +23,20 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """The sha256 (hex) of `value`'s canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Which values of more than 8 bits are white, where the file itself does not say (docs/images.md).
+
+    A number of bits ("8" to "16"), or each image's own range ("minmax", "percentile").
+    """
+
+    integers: str | None = None  # None: 16 bits
+    floats: str | None = None  # None: 1.0 is white
+
+
+PLAIN_DEPTH = Depth()  # no image of the data set asks for another
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class Manifest:
     images: tuple[ImageRecord, ...]
     notices: tuple[str, ...] = ()  # what the user should know of how the folder was read
     ignored: tuple[str, ...] = ()  # files that are not images by their name
+    depth: Depth = PLAIN_DEPTH  # how values of more than 8 bits are shown, decided for all images together
 
     @property
     def fingerprint(self) -> str:
@@ -68,14 +83,7 @@ class Manifest:
 
     def without(self, bad: set[str]) -> Manifest:
         """This manifest less the images whose content hash is in `bad`."""
-        return Manifest(
-            self.name,
-            self.root,
-            self.classes,
-            tuple(i for i in self.images if i.sha256 not in bad),
-            self.notices,
-            self.ignored,
-        )
+        return replace(self, images=tuple(i for i in self.images if i.sha256 not in bad))
 
 
 @dataclass(frozen=True)
@@ -94,11 +102,26 @@ class Preprocessing:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     crop: Literal["center"] = "center"
     antialias: bool = True
+    depth: Depth = PLAIN_DEPTH  # of the data set: what 8 bits are made of more than 8 by
 
     def at(self, input_size: int) -> Preprocessing:
         """The same recipe at another input size: `resize_size` keeps its ratio to `input_size`."""
         resize = round(self.resize_size * input_size / self.input_size)
-        return Preprocessing(**{**asdict(self), "input_size": input_size, "resize_size": resize})
+        return replace(self, input_size=input_size, resize_size=resize)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as plain values; a depth that nothing was decided of is not in it, so it names the same rows as
+        before there was one."""
+        value = asdict(self)
+        if self.depth == PLAIN_DEPTH:
+            del value["depth"]
+        return value
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Preprocessing:
+        """The recipe that `as_dict` gave."""
+        known = {"mean": tuple(value["mean"]), "std": tuple(value["std"]), "depth": Depth(**value.get("depth", {}))}
+        return cls(**{**value, **known})
 
 
 @dataclass(frozen=True)
@@ -129,15 +152,19 @@ class Identity:
 
     def as_dict(self) -> dict[str, Any]:
         """The identity as plain JSON values."""
-        value: dict[str, Any] = json.loads(canonical_json(asdict(self)))
+        value: dict[str, Any] = json.loads(
+            canonical_json({**asdict(self), "preprocessing": self.preprocessing.as_dict()})
+        )
         return value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Identity:
         """The identity that `as_dict` gave."""
-        raw = dict(value["preprocessing"])
-        raw["mean"], raw["std"] = tuple(raw["mean"]), tuple(raw["std"])
-        return cls(**{**value, "preprocessing": Preprocessing(**raw)})
+        return cls(**{**value, "preprocessing": Preprocessing.from_dict(value["preprocessing"])})
+
+    def at_depth(self, depth: Depth) -> Identity:
+        """The identity of the rows of images that are read at `depth`."""
+        return replace(self, preprocessing=replace(self.preprocessing, depth=depth))
 
     @property
     def short(self) -> str:
@@ -159,6 +186,10 @@ class BackboneInfo:
     features: int  # F
     params: int  # of the backbone, without any classifier
     origin: WeightsOrigin
+
+    def at_depth(self, depth: Depth) -> BackboneInfo:
+        """The same for images that are read at `depth`."""
+        return replace(self, identity=self.identity.at_depth(depth))
 
 
 @dataclass(frozen=True)

@@ -84,14 +84,16 @@ def _of_the_rest(options: Options, session: Session, refusal: DataError) -> Back
     if not bad or not readable.images:
         raise refusal
     info, _ = describe_backbone(options, allow_custom=session.allow_custom)
-    return BackboneView(FeatureStore(options.cache.dir, info).path, readable, bad)
+    return BackboneView(FeatureStore(options.cache.dir, info.at_depth(manifest.depth)).path, readable, bad)
 
 
 def _data(options: Options) -> dict[str, object]:
-    """What of the options decides which images there are, and in which split."""
+    """What of the options decides which images there are, in which split, and what their pixels are."""
     data = options.data
     return {
         "path": str(resolved(data.path)),
+        "depth": data.depth,
+        "truncated": data.truncated,
         "exclude": data.exclude and str(resolved(data.exclude)),
         "val_fraction": data.val_fraction,
         "test_fraction": data.test_fraction,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from featcache.records import BackboneInfo, Preprocessing
+from featcache.records import BackboneInfo, Depth, Preprocessing
 
 
 class Backbone(nn.Module):
@@ -39,6 +39,10 @@ class Backbone(nn.Module):
     def at(self, precision: str) -> Backbone:
         """The same network at another precision."""
         return Backbone(self.network, replace(self.info, identity=replace(self.info.identity, precision=precision)))
+
+    def at_depth(self, depth: Depth) -> Backbone:
+        """The same network for images that are read at `depth`."""
+        return Backbone(self.network, self.info.at_depth(depth))
 
     def train(self, mode: bool = True) -> Backbone:
         """Stay in evaluation mode while frozen: batch statistics and dropout must not move then."""

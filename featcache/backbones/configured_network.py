@@ -58,25 +58,29 @@ class ConfiguredNetwork:
 
     def build(self, weights_file: Path | None, input_size: int | None) -> nn.Module:
         """The network, with the weights or freshly initialised; raises WeightsError, or what timm raises."""
-        import timm
 
+        extra = {"img_size": input_size} if input_size and self.record.get("fixed_input_size") else {}
         overlay = {"source": "", "file": "", "custom_load": False, **weights_overlay(self.name, weights_file)}
-        extra: dict[str, Any] = {}
-        if input_size and self.record.get("fixed_input_size"):
-            extra["img_size"] = input_size
         try:
-            network: nn.Module = timm.create_model(
-                f"{FOLDER}{self.folder}", pretrained=weights_file is not None, pretrained_cfg_overlay=overlay, **extra
-            )
-        except RuntimeError as error:
+            network = self._create(weights_file is not None, overlay, extra)
+        except Exception as error:  # of timm, torch and safetensors
             if weights_file is None:
                 raise
-            lines = " ".join(line.strip() for line in str(error).splitlines()[1:3])
+            self._create(False, {}, extra)  # what fails without weights too is not their fault
+            lines = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise WeightsError(
                 f"{self.name}: {weights_file} does not fit {self.architecture}, which config.json names "
                 f"({lines if len(lines) < 200 else f'{lines[:200]} ..'}). Are the two of the same model?"
             ) from None
         forget_weights(network)
+        return network
+
+    def _create(self, pretrained: bool, overlay: Mapping[str, Any], extra: Mapping[str, Any]) -> nn.Module:
+        import timm
+
+        network: nn.Module = timm.create_model(
+            f"{FOLDER}{self.folder}", pretrained=pretrained, pretrained_cfg_overlay=dict(overlay), **extra
+        )
         return network
 
 

@@ -48,11 +48,13 @@ def signal_survives(features: Tensor) -> bool:
 
 def settle(backbone: nn.Module, size: int, seed: int) -> bool:
     """Scale the batch norms of the untrained `backbone` when its signal does not survive; returns whether it did."""
-    images = synthetic_images(size, seed)
     norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not norms:
+        return False  # nothing to scale: the pass, a minute for a large transformer, can be spared
+    images = synthetic_images(size, seed)
     with torch.inference_mode():
         survives = signal_survives(backbone(images))
-    if survives or not norms:
+    if survives:
         return False
     # In the order of the pass: each layer sees its input as the layers before it, already scaled, leave it.
     order: list[_BatchNorm] = []

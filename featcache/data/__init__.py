@@ -1,14 +1,16 @@
 """The images: an image folder scanned into a manifest, and files decoded into tensors."""
 
 from featcache.data.augmentations import spec_digest
-from featcache.data.content_hashes import HashMemo
+from featcache.data.content_hashes import ContentNote, HashMemo
 from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoder import ChangedFileError, Decoded, Decoder, Task, UnreadFileError
 from featcache.data.demo_digits import DEMO_DIGITS
 from featcache.data.exclude_list import names_listed
-from featcache.data.image_files import READER, UnreadableImageError, decode_image
+from featcache.data.file_formats import READER
+from featcache.data.image_files import UnreadableImageError, decode_image
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
+from featcache.data.repaired_list import list_repaired, look_for_truncated
 from featcache.data.split_cutting import require_folds
 from featcache.data.transforms import EvalTransform, normalise
 
@@ -16,6 +18,7 @@ __all__ = [
     "DEMO_DIGITS",
     "READER",
     "ChangedFileError",
+    "ContentNote",
     "Decoded",
     "Decoder",
     "EvalTransform",
@@ -25,7 +28,9 @@ __all__ = [
     "UnreadFileError",
     "UnreadableImageError",
     "decode_image",
+    "list_repaired",
     "load_manifest",
+    "look_for_truncated",
     "names_listed",
     "normalise",
     "quarantine",

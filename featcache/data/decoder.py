@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from featcache.data.augmentations import spec_digest, view
+from featcache.data.content_hashes import ContentNote
 from featcache.data.decoded_scratch import Scratch
-from featcache.data.image_files import UnreadableImageError, decode_image
+from featcache.data.image_files import UnreadableImageError, read_picture
 from featcache.options import AugmentationSpec
 from featcache.records import Preprocessing, digest
 
@@ -41,6 +42,7 @@ class Decoded:
     task: Task
     images: tuple[Tensor, ...] | None
     error: UnreadableImageError | None = None
+    note: ContentNote | None = None  # of the file; None where the pixels were at hand and no file was read
 
 
 class UnreadFileError(UnreadableImageError):
@@ -73,7 +75,7 @@ class Decoder:
         that can be had. With `ahead`, the next block is decoded while the last one is used: right where another
         device computes, wrong where decoding and computing would fight for the same cores."""
         with ThreadPoolExecutor(self._workers) as pool:
-            queue: deque[tuple[Task, Future[tuple[Tensor, ...]]]] = deque()
+            queue: deque[tuple[Task, Future[Decoded]]] = deque()
             remaining = iter(tasks)
             block: list[Decoded] = []
             filled = queued = 0
@@ -112,31 +114,32 @@ class Decoder:
                 for _, future in queue:
                     future.cancel()
 
-    def decode(self, task: Task) -> tuple[Tensor, ...]:
-        """The views of one image, each uint8 `[3, S, S]`; raises UnreadableImageError."""
+    def decode(self, task: Task) -> Decoded:
+        """The views of one image; raises UnreadableImageError."""
         side = self._preprocessing.input_size
         keys = [f"{self._recipe}{task.sha256}{v}".encode() for v in task.views]
         if self._scratch is not None:
             kept = tuple(p for k in keys if (p := self._scratch.get(k, (side, side, 3))) is not None)
             if len(kept) == len(keys):
-                return tuple(torch.from_numpy(pixels).permute(2, 0, 1) for pixels in kept)
+                return Decoded(task, tuple(torch.from_numpy(pixels).permute(2, 0, 1) for pixels in kept))
         try:
             data = task.path.read_bytes()
         except OSError as error:
             raise UnreadFileError(error.strerror or str(error)) from None
         if hashlib.sha256(data).hexdigest() != task.sha256:
             raise ChangedFileError("the file changed after it was scanned; run again")
-        image = decode_image(data)
+        picture = read_picture(data, self._preprocessing.depth)
+        image = picture.image
         views = tuple(view(image, task.sha256, v, self._augmentations, self._preprocessing) for v in task.views)
         if self._scratch is not None:
             for key, tensor in zip(keys, views, strict=True):
                 self._scratch.put(key, tensor.permute(1, 2, 0).numpy())
-        return views
+        return Decoded(task, views, note=ContentNote(picture.pages, picture.repaired, picture.truncated))
 
 
-def _outcome(task: Task, future: Future[tuple[Tensor, ...]]) -> Decoded:
+def _outcome(task: Task, future: Future[Decoded]) -> Decoded:
     try:
-        return Decoded(task, future.result())
+        return future.result()
     except UnreadableImageError as error:
         return Decoded(task, None, error)
 

@@ -6,12 +6,14 @@ Reads `path/{train,val,test}/<class>/*`, `path/{train,test}/<class>/*`, `path/tr
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from featcache.data.file_formats import ENDINGS
 from featcache.errors import DataError
 from featcache.records import Split
 
@@ -25,7 +27,9 @@ SPLIT_NAMES: dict[str, Split] = {
     "testing": "test",
 }
 # What operating systems and tools leave in folders; never data. Hidden names are passed over too.
-JUNK = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"}
+JUNK = {"dicomdir", "thumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"}
+
+IDENTIFIER = re.compile(r"[0-9]+(\.[0-9]+){3,}")  # of DICOM: scanners name files by it
 
 
 @dataclass(frozen=True)
@@ -137,10 +141,11 @@ def unreadable(error: OSError) -> DataError:
 
 
 def _image_endings() -> set[str]:
-    """The endings of the formats that Pillow opens by itself: no placeholders for HDF5, no documents."""
+    """The endings of the formats that Pillow opens by itself, no placeholders for HDF5, no documents; and of those that
+    packages beside it open, installed or not: what cannot be read for want of one is told so."""
     formats = set(Image.registered_extensions().values()) & set(Image.OPEN)
     formats -= {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-    return {ending for ending, name in Image.registered_extensions().items() if name in formats}
+    return {ending for ending, name in Image.registered_extensions().items() if name in formats} | ENDINGS
 
 
 def _is_junk(name: str) -> bool:
@@ -161,8 +166,9 @@ def _image_files(folder: Path, ignored: list[str], root: Path) -> Iterator[Path]
             path = Path(place) / name
             if _is_junk(name):
                 continue
-            # A file without an ending may well be an image; one called .txt or .csv is not meant to be.
-            if path.suffix and path.suffix.lower() not in endings:
+            # A file without an ending may well be an image, and so may one named by a DICOM identifier; one called .txt
+            # or .csv is not meant to be.
+            if path.suffix and path.suffix.lower() not in endings and not IDENTIFIER.fullmatch(name):
                 ignored.append(name_below(path, root))
             elif path.is_file() or path.is_symlink():
                 yield path

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from featcache.data.content_hashes import HashMemo
 from featcache.data.demo_digits import DEMO_DIGITS, materialise
+from featcache.data.depth_decision import decide_depth
 from featcache.data.exclude_list import exclude
 from featcache.data.image_folder import name_below, printable, read_image_folder, unreadable
 from featcache.data.split_cutting import cut_missing_splits, require_folds
@@ -34,8 +36,11 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
             f"data.path: {root} {what}. Expected an image folder: {root}/<class>/*, or {root}/train/<class>/*."
         )
     root = root.resolve()
-    memo = HashMemo(cache_dir / "memo" / f"files-{digest(str(root))[:16]}.json")
+    file = cache_dir / "memo" / f"files-{digest(str(root))[:16]}.json"
+    memo = HashMemo(file, refuse_truncated=options.truncated == "quarantine")
     manifest = scan(root, options, memo)
+    depth, said = decide_depth(manifest.images, memo, options)
+    manifest = replace(manifest, depth=depth, notices=(*said, *manifest.notices))
     memo.save()
     if options.folds is not None:
         pool = [i for i in manifest.images if i.split in options.training_splits]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from featcache.atomic import write_text
 from featcache.data.content_hashes import HashMemo
-from featcache.data.image_files import READER
+from featcache.data.file_formats import READER
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import SPLITS, BadImage, Manifest, digest

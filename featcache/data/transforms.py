@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from featcache.data.image_files import decode_image, to_rgb
+from featcache.data.image_files import decode_image, picture_of
 from featcache.records import Preprocessing
 
 
@@ -49,9 +49,9 @@ class EvalTransform:
     def __call__(self, image: str | os.PathLike[str] | bytes | Image.Image) -> Tensor:
         """Decode, resize, crop, normalise."""
         if isinstance(image, Image.Image):
-            image = to_rgb(ImageOps.exif_transpose(image))
+            image = picture_of(image, self.preprocessing.depth)
         else:
-            image = decode_image(image if isinstance(image, bytes) else Path(image))
+            image = decode_image(image if isinstance(image, bytes) else Path(image), self.preprocessing.depth)
         return normalise(to_uint8(image, self.preprocessing)[None], self.preprocessing)[0]
 
     def __repr__(self) -> str:

@@ -26,6 +26,7 @@ from featcache.records import SPLITS, Manifest
 from featcache.session import Session
 
 TIMED_PASSES = 3
+LONG_PASS = 2.0  # seconds
 TIMED_FILES = 32
 
 
@@ -84,6 +85,7 @@ def _estimate(options: Options, session: Session) -> CostEstimate:
     if model.weights is None or not names_file(model.weights):  # a local file is loaded, to see that it fits
         model = model.model_copy(update={"pretrained": False, "weights": None})
     backbone = load_backbone(model, precision=options.training.precision, device=place, allow_custom=allow_custom)
+    backbone = backbone.at_depth(manifest.depth)
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, len(manifest.classes))
     distinct = {i.sha256 for i in manifest.images}
     training = {i.sha256 for i in manifest.images if i.split in options.data.training_splits}
@@ -114,14 +116,16 @@ def _seconds_per_image(backbone: Backbone, manifest: Manifest, options: Options,
     infer = Inference(backbone, device, options.cache.batch_size)
     side = backbone.preprocessing.input_size
     images = torch.full((infer.batch_size, 3, side, side), 128, dtype=torch.uint8)
-    infer(images)  # untimed: the first pass allocates
-    infer.seconds = 0.0
-    for _ in range(TIMED_PASSES):
-        infer(images)
+    infer(images)
+    passes = 1
+    if infer.seconds < LONG_PASS:  # else that is the estimate: what a first pass allocates is little of it
+        infer.seconds, passes = 0.0, TIMED_PASSES
+        for _ in range(passes):
+            infer(images)
     decoder = Decoder(backbone.preprocessing, options.data.augmentations, options.data.workers)
     last = options.data.view_count - 1  # an augmented view, where there are any: they take longer
     some = manifest.images[:: max(1, len(manifest.images) // TIMED_FILES)][:TIMED_FILES]
     tasks = [Task(i.sha256, i.path, (last,)) for i in some]
     for _ in decoder.blocks(tasks, len(tasks), 1, ahead=False):
         pass
-    return infer.seconds / (TIMED_PASSES * len(images)) + decoder.seconds / len(tasks)
+    return infer.seconds / (passes * len(images)) + decoder.seconds / len(tasks)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones import Backbone, describe_backbone, load_parts, resolve_dims
-from featcache.data import Scratch, load_manifest, quarantine
+from featcache.data import Scratch, list_repaired, load_manifest, look_for_truncated, quarantine
 from featcache.errors import OptionsError
 from featcache.extraction.measured_profile import known_profile, measure_profile, profile_key, warn_if_busy
 from featcache.extraction.row_extraction import extract_rows
@@ -68,6 +68,7 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
     for notice in manifest.notices:
         log.info("%s: %s", manifest.name, notice)
     info, backbone = describe_backbone(options, allow_custom=session.allow_custom)
+    info, backbone = info.at_depth(manifest.depth), backbone and backbone.at_depth(manifest.depth)
     name = info.identity.backbone
     if info.origin.fell_back:
         session.random_weights_stand_in(name)
@@ -76,13 +77,15 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
     fill = StoreFill(options, manifest, memo, store)
     key = profile_key(fill, dims, session.device)
     store.hold()
+    look_for_truncated(manifest, memo, options.data, store.rows())
     new = 0
     if fill.missing():
         new, backbone = _extract_and_measure(fill, dims, key, backbone, session)
     if store.rows() and known_profile(fill, key) is None:
-        measured = measure_profile(fill, dims, backbone or _load(options, session), session.device)
+        measured = measure_profile(fill, dims, backbone or _load(fill, session), session.device)
         store.save_profile(key, asdict(measured))
     readable, bad = quarantine(manifest, memo, options.data, Path(options.cache.dir))
+    list_repaired(readable, memo, Path(options.cache.dir))
     store.save_dataset(readable)
     profile = known_profile(fill, key)
     assert profile is not None  # measured above, where it was not there
@@ -107,9 +110,9 @@ def fill_store(backbone: Backbone, options: Options, manifest: Manifest, session
     return fill.store
 
 
-def _load(options: Options, session: Session) -> Backbone:
-    (backbone,) = load_parts(options, allow_custom=session.allow_custom)
-    return backbone
+def _load(fill: StoreFill, session: Session) -> Backbone:
+    (backbone,) = load_parts(fill.options, allow_custom=session.allow_custom)
+    return backbone.at_depth(fill.manifest.depth)
 
 
 def _extract_and_measure(
@@ -125,7 +128,7 @@ def _extract_and_measure(
         tasks = fill.missing()
         if not tasks:  # another process has just filled them
             return 0, backbone
-        backbone = backbone or _load(fill.options, session)
+        backbone = backbone or _load(fill, session)
         if known_profile(fill, key) is None:  # first, while the network is as `load_model` gives it
             writer.profiles[key] = asdict(measure_profile(fill, dims, backbone, session.device))
         return extract_rows(fill, tasks, backbone, writer, session), None

@@ -87,7 +87,10 @@ def _set_bad_aside(block: Sequence[Decoded], fill: StoreFill) -> list[tuple[Task
     for decoded in block:
         task, error = decoded.task, decoded.error
         if decoded.images is not None:
-            readable.append((task, decoded.images))
+            if decoded.note is not None:
+                fill.memo.remember_note(task.sha256, READER, decoded.note)
+            if not fill.unreadable(task.sha256):  # as it is where its end is missing and that is not allowed
+                readable.append((task, decoded.images))
         elif isinstance(error, UnreadFileError):
             fill.memo.remember_unread(task.sha256, str(error))
             if isinstance(error, ChangedFileError):

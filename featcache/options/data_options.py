@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,11 @@ class DataOptions(Section):
     """Threads that decode images; null: one for each core."""
     max_bad_fraction: Fraction = 0.01
     """The command fails when more than this fraction of the files cannot be read as images."""
+    depth: Literal["auto", 8, 10, 12, 14, 16, "minmax", "percentile"] = "auto"
+    """Bits that values of more than 8 bits fill, where a file does not say itself; auto: by the largest of all images;
+    minmax and percentile: each image between its own extremes, or its 1st and 99th percentile."""
+    truncated: Literal["read", "quarantine"] = "read"
+    """Images whose files lack their end, and up to 5% of the pixels with it: read them, or leave them out as bad."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Cut from train, by content hash, where the folder has no val split."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15

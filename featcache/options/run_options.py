@@ -63,8 +63,12 @@ class Options(Section):
 
     @property
     def short(self) -> str:
-        """Eight hex digits that tell options apart (name, workers, the cache's place and disk limit do not count)."""
+        """Eight hex digits that tell options apart (name, workers, the cache's place and disk limit do not count, nor
+        does what came later while it is at its default: finished runs keep theirs)."""
         value = self.as_dict()
+        for key in ("depth", "truncated"):
+            if value["data"][key] == DataOptions.model_fields[key].default:
+                del value["data"][key]
         del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"], value["data"]["workers"]
         return digest(value)[:8]
 

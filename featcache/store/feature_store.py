@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class FeatureStore:
             raise StoreError(
                 f"{self.path}: knows no data set {fingerprint[:8]}. Run `featcache extract` with the run's options."
             )
-        return manifest
+        return replace(manifest, depth=self.info.identity.preprocessing.depth)
 
     def hold(self) -> None:
         """Nobody prunes the store while this object lives, and it counts as used now."""

@@ -83,6 +83,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
         if plan.from_run is not None:
             start = load_phase1_start(plan.from_run, options, network.backbone, plan.keep_head)
         cached = _extracted(options, them, session)
+        network = replace(network, backbone=network.backbone.at_depth(cached.manifest.depth))
         inputs = {
             **make_inputs(options, cached, device_name(session.device)),
             **(start.inputs if start is not None else {}),

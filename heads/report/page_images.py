@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from featcache.records import ImageRecord, Manifest
+from featcache.records import PLAIN_DEPTH, ImageRecord, Manifest
 from heads.report.thumbnails import thumbnails
 
 
@@ -16,6 +16,7 @@ class Images:
 
     def __init__(self, manifest: Manifest | None) -> None:
         self._known = {image.name: image for image in manifest.images} if manifest is not None else {}
+        self._depth = manifest.depth if manifest is not None else PLAIN_DEPTH
         self._numbers: dict[str, int] = {}
 
     def number(self, name: str) -> int:
@@ -29,7 +30,7 @@ class Images:
     def entries(self, cache_dir: Path) -> list[dict[str, Any]]:
         """Name, split, label and picture (WebP, base64; "" where there is none) of each, in their order."""
         records: list[ImageRecord | None] = [self._known.get(name) for name in self._numbers]
-        pictures = thumbnails([r for r in records if r is not None], cache_dir)
+        pictures = thumbnails([r for r in records if r is not None], cache_dir, self._depth)
         return [
             {
                 "name": name,

@@ -64,7 +64,9 @@ def load_run(folder: str | Path, *, device: str | None = None, allow_custom: boo
         (known,) = checkpoint["identities"]
         tuned = rebuild_backbone(options.model, Identity.from_dict(known), tuned_weights, allow_custom=allow_custom)
         return _loaded((tuned,), head, checkpoint, options, device)
-    parts = load_parts(options, allow_custom=allow_custom)
+    depths = [Identity.from_dict(known).preprocessing.depth for known in checkpoint["identities"]]
+    loaded = load_parts(options, allow_custom=allow_custom)
+    parts = [part.at_depth(depth) for part, depth in zip(loaded, depths, strict=True)]
     for part, known in zip(parts, checkpoint["identities"], strict=True):
         identity = part.info.identity
         if digest(identity.as_dict()) != digest(known):

@@ -18,11 +18,11 @@ from featcache.app.main import app
 from featcache.data import content_hashes
 from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoder import Decoder, Task
-from featcache.data.image_files import UnreadableImageError, decode_image
+from featcache.data.image_files import UnreadableImageError, read_picture
 from featcache.extraction.one_backbone import extract
 from featcache.options.augmentation_options import HorizontalFlip
 from featcache.options.loading import parse_options
-from featcache.records import Preprocessing
+from featcache.records import Depth, Preprocessing
 
 Config = Callable[..., dict[str, Any]]
 SMALL = Preprocessing(32, 36)
@@ -33,11 +33,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each image that is decoded."""
     calls: list[int] = []
 
-    def counting(data: bytes) -> Any:
+    def counting(data: bytes, depth: Depth) -> Any:
         calls.append(len(data))
-        return decode_image(data)
+        return read_picture(data, depth)
 
-    monkeypatch.setattr("featcache.data.decoder.decode_image", counting)
+    monkeypatch.setattr("featcache.data.decoder.read_picture", counting)
     return calls
 
 

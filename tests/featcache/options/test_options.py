@@ -100,6 +100,8 @@ def test_defaults() -> None:
             "views": None,
             "workers": None,
             "max_bad_fraction": 0.01,
+            "depth": "auto",
+            "truncated": "read",
             "exclude": None,
             "val_fraction": 0.15,
             "test_fraction": 0.15,
@@ -642,3 +644,14 @@ def test_base_config_by_path(tmp_path: Path) -> None:
 def test_a_folder_is_no_options_file(tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=r": is a folder\. Name one options file in it\."):
         load_options(tmp_path)
+
+
+def test_what_came_later_tells_options_apart_only_where_it_is_not_its_default() -> None:
+    before = options()
+    assert options(data={"depth": "auto", "truncated": "read"}).short == before.short
+    assert len({o.short for o in (before, options(data={"depth": 12}), options(data={"truncated": "quarantine"}))}) == 3
+
+
+@pytest.mark.parametrize("depth", [11, "12", "full", None])
+def test_depths_that_are_none(depth: Any) -> None:
+    assert "data.depth" in fault(data={"depth": depth})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featcache.records import ImageRecord
+from featcache.records import PLAIN_DEPTH, Depth, ImageRecord
 from heads.report.thumbnails import FILE, SIDE, thumbnails
 
 
@@ -114,3 +114,17 @@ def test_where_no_cache_is_none_is_made(tmp_path: Path) -> None:
     image = write(tmp_path / "a.png")
     assert set(thumbnails([image], tmp_path / "gone")) == {image.sha256}
     assert not (tmp_path / "gone").exists()
+
+
+def test_values_of_more_than_8_bits_are_shown_as_the_network_saw_them(tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 40), 2048, np.uint16)).save(tmp_path / "a.png")
+    image = record(tmp_path / "a.png")
+    (tmp_path / "cache").mkdir()
+
+    def tone(depth: Depth) -> float:
+        picture = thumbnails([image], tmp_path / "cache", depth)[image.sha256]
+        return float(np.asarray(Image.open(io.BytesIO(picture)).convert("L")).mean())
+
+    for _ in range(2):  # made, and remembered
+        assert tone(PLAIN_DEPTH) < 12
+        assert 120 < tone(Depth("12")) < 136
