@@ -10,6 +10,7 @@ import pathlib
 import pickle
 import random
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -206,6 +207,15 @@ def test_programs_by_hand_are_refused(tmp_path: Path, program: bytes, place: str
     with pytest.raises(WeightsError, match=r"hand\.pth (is not read|cannot be read|holds no state dict)"):
         loaded(path)
     assert dict(made) == {"a": 1} and collections.OrderedDict.clear
+
+
+def test_what_a_file_names_is_not_imported(tmp_path: Path) -> None:
+    assert "antigravity" not in sys.modules
+    path = tmp_path / "a.pkl"
+    content = pickle.dumps({"model": {k: v.numpy() for k, v in state_of(1).items()}}, 2)
+    path.write_bytes(content[:-1] + b"X\x04\x00\x00\x00argscantigravity\nfly\n)Rs.")
+    assert read_checkpoint(path).left_out == ("antigravity.fly",)
+    assert "antigravity" not in sys.modules
 
 
 def test_pickles_hidden_in_the_archive_are_never_looked_at(tmp_path: Path) -> None:
