@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.data.pillow_files import Loaded, whole_values
+from featcache.data.pillow_files import Loaded, raw_mode_of, whole_values
 from featcache.data.png_chunks import SIGNATURE, significant_bits
 from featcache.data.sample_range import Samples, value_range
 
@@ -18,6 +18,11 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, S_MIN, S_MAX = 258, 262, 339, 340, 
 WHITE_IS_ZERO, UNSIGNED = 0, 1
 
 FULL = (0.0, 65535.0)
+
+
+def has_high_bits(image: Image.Image) -> bool:
+    """Whether an image, open and not loaded, may have more than 8 bits to a value."""
+    return image.mode == "F" or image.mode.startswith("I") or ";16" in raw_mode_of(image)
 
 
 def grey_samples(image: Image.Image, data: bytes = b"") -> Samples | None:

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from featcache.data.dicom_files import read_dicom
 from featcache.data.file_formats import HEAD_BYTES, MissingPackageError, is_dicom
-from featcache.data.high_bits import FULL, colour_samples, grey_samples, may_state_range
+from featcache.data.high_bits import FULL, colour_samples, grey_samples, has_high_bits, may_state_range
 from featcache.data.pillow_files import Loaded, SizeError, load_image, open_image
 from featcache.data.png_chunks import SIGNATURE, without_broken, without_descriptions
 from featcache.data.sample_range import NoRangeError, Samples, to_8_bit
@@ -81,6 +81,9 @@ def read_samples(data: bytes) -> Samples | None:
         values = _read_otherwise(data)
         if values is not None:
             return values[0] if isinstance(values[0], Samples) else None
+        with contextlib.suppress(Exception):  # what is broken is looked at when it is repaired
+            if not has_high_bits(open_image(data)):
+                return None  # its header says so: no pixel is decoded
         loaded, _, _ = _load(data)
         return grey_samples(loaded.image, loaded.data) or colour_samples(loaded)
 

@@ -11,7 +11,7 @@ import pytest
 from made_images import chunk, png16, ramp, saved, tiff
 from PIL import Image, ImageCms
 
-from featcache.data.image_files import UnreadableImageError, decode_image
+from featcache.data.image_files import UnreadableImageError, decode_image, read_samples
 from featcache.records import Depth
 
 W, H = 16, 12
@@ -204,3 +204,11 @@ def test_compressed_16_bit_tiff_with_predictor(compression: str) -> None:
         how["tiffinfo"] = {317: 2}
     data = saved(Image.fromarray(TWELVE), "TIFF", **how)
     assert np.array_equal(grey(data, "12"), by_hand(TWELVE, 4095))
+
+
+def test_a_tiff_of_8_bits_is_not_decoded_to_know_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(Image.fromarray(TWELVE.astype(np.uint8)), "TIFF")
+    deep = saved(Image.fromarray(TWELVE), "TIFF")
+    assert read_samples(deep) is not None
+    monkeypatch.setattr("featcache.data.image_files.load_image", None)
+    assert read_samples(data) is None

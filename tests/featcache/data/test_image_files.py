@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from sklearn.datasets import load_sample_image
 from torchvision import models
 
@@ -351,3 +351,24 @@ def test_a_path_bytes_and_an_open_image_give_one_input(tmp_path: Path, make: Cal
     assert torch.equal(transform(decode_image(file)), from_path)
     with Image.open(file) as opened:
         assert torch.equal(transform(opened), from_path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_ordinary_files_are_opened_and_decoded_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    loaded: list[int] = []
+    real_open, real_load = Image.open, ImageFile.ImageFile.load
+
+    def counting(*arguments: Any, **how: Any) -> Any:
+        opened.append(1)
+        return real_open(*arguments, **how)
+
+    def loading(self: Any) -> Any:
+        loaded.extend([1] * bool(self.tile))
+        return real_load(self)
+
+    data = saved(blocks(), kind)
+    monkeypatch.setattr(Image, "open", counting)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", loading)
+    decode_image(data)
+    assert len(opened) == 1 and len(loaded) <= 1
