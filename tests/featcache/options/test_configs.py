@@ -102,7 +102,14 @@ def test_inception_runs_at_299() -> None:
 def test_demo_runs_anywhere(file: Path) -> None:
     options = load_options(file)
     assert options.data.path == "demo:digits"
-    assert options.model.pretrained == "if-available"  # without a network, too
+    control = file.stem.endswith("_random")
+    assert options.model.pretrained == (False if control else "if-available")  # without a network, too
+
+
+def test_each_control_of_the_demo_has_its_pretrained_twin() -> None:
+    controls = [load_options(file).model for file in DEMO if file.stem.endswith("_random")]
+    twins = {(m.backbone, m.input_size) for m in (load_options(f).model for f in DEMO) if m.pretrained}
+    assert len(controls) >= 3 and {(m.backbone, m.input_size) for m in controls} <= twins
 
 
 @pytest.mark.parametrize("file", [*DEMO, *PHASE1], ids=name_of)
