@@ -116,14 +116,23 @@ def _rate(done: int, seconds: float, unit: str) -> str:
 
 
 class ConsoleHandler(logging.Handler):
-    """Notices go to standard error; what must not be missed stands out."""
+    """Notices go to standard error; what must not be missed stands out.
+
+    The same notice is printed once in a command: what is said of the data is found anew with every backbone. Notices
+    that differ and say the same of the data have an attribute `once` in common.
+    """
 
     def __init__(self, console: Console, level: int) -> None:
         super().__init__(level)
         self.console = console
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one notice."""
+        """Print one notice, unless it was there before."""
+        key = getattr(record, "once", record.getMessage())
+        if key in self._said:
+            return
+        self._said.add(key)
         style = {logging.WARNING: "bold yellow", logging.ERROR: "bold red"}.get(record.levelno, "")
         prefix = {logging.WARNING: "warning: ", logging.ERROR: "error: "}.get(record.levelno, "")
         self.console.print(Text(prefix + record.getMessage(), style=style))

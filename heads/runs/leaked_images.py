@@ -37,9 +37,10 @@ def leakage_line(leakage: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def warn_of_leakage(run: Run) -> None:
-    """Say so, where a run was judged by images that it had seen."""
+    """Say so, where a run was judged by images that it had seen. A command of many runs says it of the first."""
     if line := leakage_line(run.summary["leakage"]):
-        log.warning("%s: %s", run.summary["backbone"], line)
+        once = f"leaked images of the data {run.summary['data']['fingerprint']}"
+        log.warning("%s: %s", run.summary["backbone"], line, extra={"once": once})
 
 
 def leaks_of(manifest: Manifest, folds: int | None) -> dict[Split, frozenset[str]]:

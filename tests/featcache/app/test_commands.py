@@ -100,6 +100,17 @@ def test_all_that_fell_back_are_named_in_one_warning(
     assert [r.levelname for r in caplog.records if "NO PRETRAINED" in r.getMessage()] == ["WARNING"]
 
 
+def test_what_is_said_of_the_data_is_said_once_for_all_backbones(
+    tmp_path: Path, digits: Path, write: Callable[..., Path]
+) -> None:
+    (digits / "train" / "digit 0" / "bad.png").write_bytes(b"no image")
+    for name, backbone in (("a", "squeezenet1_1"), ("b", "shufflenet_v2_x0_5")):
+        write(name, model={"backbone": backbone}, data={"max_bad_fraction": 0.1})
+    done = featcache("extract", tmp_path / "configs")
+    assert done.exit_code == 0, done.output
+    assert done.output.count("left out as unreadable") == 1
+
+
 def test_one_failure_stays_one(tmp_path: Path, write: Callable[..., Path]) -> None:
     write("a_no_weights", model={"pretrained": True})
     write("b_too_small", model={"backbone": "inception_v3", "input_size": 64})
