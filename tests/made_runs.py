@@ -32,6 +32,8 @@ def save_run(
     device: str = "a test's device",
     data: str = "d",
     store: str | None = None,
+    source: str = "timm",
+    fell_back: bool = False,
     **measures: float,
 ) -> Path:
     """A run of a head (seed) for each of `heads`, the images of 100 that it gets right; `top3` by every head, at least.
@@ -54,7 +56,8 @@ def save_run(
         probed = Probe(np.isin(EVERY, list(probe)), tuple(f"train/{i}.png" for i in EVERY))
         measures["linear_probe"] = float(probed.right.mean())
     summary: dict[str, Any] = {
-        **{"backbone": backbone or name, "weights": weights, "weights_fell_back": False, "features": 10},
+        **{"backbone": backbone or name, "weights": weights, "weights_fell_back": fell_back, "features": 10},
+        "source": source,
         **{"phase": phase, "from_run": None, "from_inputs": None, "best_epoch": 0},
         **{"val": figures, "test": figures, "data": {"fingerprint": data}, "leakage": {}},
         "stores": [store or f"{backbone or name}-{weights}.h5"],

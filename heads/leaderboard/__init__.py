@@ -3,6 +3,7 @@
 from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.column import Column
 from heads.leaderboard.columns import Row, columns, shown
+from heads.leaderboard.control_text import stand_ins_text
 from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
 from heads.leaderboard.ranked_results import RankedResults, find_data, rank_results
@@ -23,6 +24,7 @@ __all__ = [
     "leaderboard",
     "rank_results",
     "shown",
+    "stand_ins_text",
     "verdict",
     "write_leaderboard",
 ]

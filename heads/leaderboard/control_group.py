@@ -16,20 +16,33 @@ def on_random_weights(run: Run) -> bool:
     return RANDOM.fullmatch(str(run.summary["weights"])) is not None
 
 
+def partly_random(weights: str) -> bool:
+    """Whether of several backbones that are joined some have random weights, and some have not."""
+    return len({RANDOM.fullmatch(one) is None for one in weights.split(" + ")}) > 1
+
+
 def control_group(runs: Sequence[ComparedRun]) -> frozenset[str]:
-    """The names of the runs on random weights; none where there are no others: these are what is compared then."""
+    """The names of the runs on random weights; none where no others are compared: these are the ranking then.
+
+    What is compared are feature maps, so that a fine-tuned run alone makes no control group of them.
+    """
     controls = frozenset(one.run.folder.name for one in runs if on_random_weights(one.run))
-    return controls if len(controls) < len(runs) else frozenset()
+    compared = [one for one in runs if one.run.summary["phase"] == 1] or runs
+    return controls if any(one.run.folder.name not in controls for one in compared) else frozenset()
 
 
 def twin_of(one: ComparedRun, ordered: Sequence[ComparedRun], controls: frozenset[str]) -> ComparedRun | None:
-    """The best control of the same network at the same input size, trained the same way: `ordered` is best first."""
+    """The best control of the same network at the same input size, in the same phase: `ordered` is best first."""
     if one.run.folder.name in controls:
         return None
     wanted = _network(one.run)
     return next((c for c in ordered if c.run.folder.name in controls and _network(c.run) == wanted), None)
 
 
-def _network(run: Run) -> tuple[int, list[str]]:
-    """The phase, and of each store its name less the identity: backbone and input size."""
-    return run.summary["phase"], [store.rpartition("-")[0] for store in run.summary["stores"]]
+def _network(run: Run) -> tuple[int, str | None, list[tuple[str, str]]]:
+    """The phase, whose networks they are, and of each backbone its name and input size, as its store is called.
+
+    A tag behind timm's name is of weights: `resnet18.a1_in1k` without them is `resnet18`.
+    """
+    stores = [store.rpartition("-")[0].rpartition("-") for store in run.summary["stores"]]
+    return run.summary["phase"], run.summary.get("source"), [(name.partition(".")[0], size) for name, _, size in stores]

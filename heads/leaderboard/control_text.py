@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
+from heads.leaderboard.control_group import partly_random
 
 
 def controls_text(board: Leaderboard) -> list[str]:
@@ -17,6 +18,25 @@ def controls_text(board: Leaderboard) -> list[str]:
     if not rows or not controls:
         return []
     return [line for line in (_bought(rows), _best_control(board, rows[0], controls)) if line]
+
+
+def stand_ins_text(board: Leaderboard) -> str:
+    """Where those stand that got random weights instead of pretrained ones, as half a sentence."""
+    partly = [
+        row.backbone
+        for row in board.rows
+        if row.backbone in board.fell_back and not row.control and partly_random(row.weights)
+    ]
+    joined = list(dict.fromkeys(partly))
+    alone = [name for name in board.fell_back if name not in joined]
+    controls = any(row.control for row in board.rows)
+    if not joined:
+        return (
+            "they stand in the control group" if controls else "this ranking says nothing about the pretrained networks"
+        )
+    line = f"{listed(joined)} rank{'s' if len(joined) == 1 else ''} among pretrained ones, which "
+    line += f"{'it is' if len(joined) == 1 else 'they are'} joined with"
+    return f"{line}; the control group has {listed(alone)}" if alone and controls else line
 
 
 def _bought(rows: Sequence[Row]) -> str:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from featcache.audit import PageView, page_views
-from heads.leaderboard import Row
+from heads.leaderboard import Row, stand_ins_text
 from heads.report import vega_lite
 from heads.report.charts_latency import latency_measured
 from heads.report.figures import RUN_FIGURES, Overview, draw_sweep
@@ -60,6 +60,7 @@ def render(contents: Contents, overview: Overview) -> str:
     return environment.get_template("report.html.j2").render(
         contents=contents,
         board=contents.board,
+        stand_ins=stand_ins_text(contents.board),
         first=contents.runs[contents.rows[0].run],
         columns=leaderboard_cells(contents),
         conditions=sorted(set(conditions(contents).values())),

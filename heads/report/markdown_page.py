@@ -21,7 +21,8 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
         *(f"- {_text(line)}" for line in board.gains()),
         "",
         f"{len(summary['classes'])} classes; {images['train']} training, {images['val']} validation and "
-        f"{images['test']} test images; {len(contents.rows)} runs. Accuracies are fractions, intervals 95%; = a tie.",
+        f"{images['test']} test images; {len(contents.rows)} runs. Accuracies are fractions, intervals 95%; = a tie"
+        f"{'; – the control group, on random weights' if any(row.control for row in contents.rows) else ''}.",
         "",
         _row([column.heading("markdown") for column in columns]),
         _row(["--:" if column.form else "---" for column in columns]),

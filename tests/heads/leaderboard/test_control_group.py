@@ -9,7 +9,7 @@ from made_runs import save_run
 
 from featcache.app.tables import leaderboard_table
 from featcache.errors import RunError
-from heads.leaderboard import choose, rank_results, verdict
+from heads.leaderboard import choose, rank_results, stand_ins_text, verdict
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.control_group import RANDOM
 
@@ -88,6 +88,47 @@ def test_where_all_are_random_they_are_what_is_ranked(tmp_path: Path) -> None:
     board = ranked_runs(tmp_path)
     assert {row.control for row in board.rows} == {""} and names(board.top) == ["a", "b"]
     assert verdict(rank_results(tmp_path))[0].startswith("a gives the most separable feature map of 2: ")
+
+
+def test_a_fine_tuned_run_makes_no_control_group_of_all_feature_maps(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90), weights="random(0)")
+    save_run(tmp_path, "b", range(60), weights="random(0)+lsuv")
+    save_run(tmp_path, "tuned", range(95), weights="W", phase=2)
+    board = ranked_runs(tmp_path)
+    assert {row.control for row in board.rows} == {""} and names(board.top) == ["a", "b"]
+    assert verdict(rank_results(tmp_path))[0].startswith("a gives the most separable feature map of 2: ")
+    assert names(choose(board, 2, "accuracy")) == ["a", "b"]
+
+
+def test_without_any_feature_map_fine_tuned_runs_have_their_controls(tmp_path: Path) -> None:
+    save_run(tmp_path, "tuned", range(60), weights="W", phase=2)
+    save_run(tmp_path, "untrained", range(90), weights="random(0)", phase=2)
+    assert [row.control for row in ranked_runs(tmp_path).rows] == ["", "yes"]
+
+
+def test_a_tag_names_weights_and_not_a_network_and_sources_differ(tmp_path: Path) -> None:
+    save_run(tmp_path, "tagged", range(90), weights="a1", store="net.a1-224-11111111.h5", source="timm")
+    save_run(tmp_path, "alike", range(70), weights="random(0)", store="net-224-22222222.h5", source="torchvision")
+    save_run(tmp_path, "twin", range(60), weights="random(0)", store="net-224-33333333.h5", source="timm")
+    assert ranked_runs(tmp_path).rows[0].pretraining_top1 == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ({"a": "random(0)"}, "this ranking says nothing about the pretrained networks"),
+        ({"p": "W", "a": "random(0)"}, "they stand in the control group"),
+        ({"p": "W", "p+a": "W + random(0)"}, "p+a ranks among pretrained ones, which it is joined with"),
+        (
+            {"p": "W", "p+a": "W + random(0)", "a": "random(0)"},
+            "p+a ranks among pretrained ones, which it is joined with; the control group has a",
+        ),
+    ],
+)
+def test_where_those_stand_that_fell_back(tmp_path: Path, runs: dict[str, str], expected: str) -> None:
+    for name, weights in runs.items():
+        save_run(tmp_path, name, range(90), weights=weights, fell_back="random" in weights)
+    assert stand_ins_text(ranked_runs(tmp_path)) == expected
 
 
 @pytest.mark.parametrize(
