@@ -11,6 +11,7 @@ from typing import TypedDict
 
 import torch
 
+from featcache.backbones import STAND_IN
 from featcache.data import Scratch
 from featcache.devices import local_device, pick_device
 from featcache.options import CacheOptions, Options
@@ -44,9 +45,9 @@ class Session:
 
     def random_weights_stand_in(self, backbone: str) -> None:
         """Say that no pretrained weights could be had: at once, or by the command at its end, for all backbones."""
-        level = logging.WARNING if self.stand_ins is None else logging.INFO
-        log.log(level, "%s: NO PRETRAINED WEIGHTS could be had: seeded random weights stand in (-v says why)", backbone)
-        if self.stand_ins is not None and backbone not in self.stand_ins:
+        if self.stand_ins is None:
+            log.warning(STAND_IN, backbone)
+        elif backbone not in self.stand_ins:
             self.stand_ins.append(backbone)
 
     @classmethod

@@ -4,7 +4,15 @@ from featcache.backbones.backbone import Backbone, JoinedBackbone, run_network
 from featcache.backbones.backbone_memo import describe_backbone
 from featcache.backbones.batchnorm_folding import fold_batch_norms
 from featcache.backbones.checkpoint_path import names_file
-from featcache.backbones.factory import list_blocks, load_backbone, load_model, load_parts, rebuild_backbone
+from featcache.backbones.factory import (
+    STAND_IN,
+    list_blocks,
+    load_backbone,
+    load_model,
+    load_parts,
+    make_backbone,
+    rebuild_backbone,
+)
 from featcache.backbones.freezing import first_trained_by_step, set_model_freeze, train_from
 from featcache.backbones.model_with_head import Model, build_head, resolve_dims
 from featcache.backbones.module_tensors import put_weights
@@ -15,6 +23,7 @@ from featcache.backbones.source_lookup import find_source, sources
 from featcache.backbones.weights import describe
 
 __all__ = [
+    "STAND_IN",
     "Backbone",
     "Block",
     "JoinedBackbone",
@@ -32,6 +41,7 @@ __all__ = [
     "load_backbone",
     "load_model",
     "load_parts",
+    "make_backbone",
     "names_file",
     "put_weights",
     "rebuild_backbone",

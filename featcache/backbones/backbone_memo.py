@@ -15,7 +15,7 @@ from featcache.atomic import write_text
 from featcache.backbones.backbone import Backbone
 from featcache.backbones.checkpoint_path import parts_of, split_key
 from featcache.backbones.configured_network import is_configured, read_network
-from featcache.backbones.factory import load_backbone
+from featcache.backbones.factory import make_backbone
 from featcache.backbones.libraries import LIBRARIES
 from featcache.backbones.source import Source
 from featcache.backbones.source_lookup import find_source
@@ -48,9 +48,7 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
             ),
             None,
         )
-    backbone = load_backbone(
-        model, precision=options.training.precision, dtype=options.cache.dtype, allow_custom=allow_custom
-    )
+    backbone = make_backbone(model, options.training.precision, options.cache.dtype, allow_custom=allow_custom)
     info = backbone.info
     value = {
         "identity": info.identity.as_dict(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from featcache.records import BackboneInfo, Identity, WeightsOrigin
 
 log = logging.getLogger("featcache")
 
+STAND_IN = "%s: NO PRETRAINED WEIGHTS could be had: seeded random weights stand in (log level DEBUG says why)"
+
 
 def load_backbone(
     model: Options | ModelOptions | Mapping[str, Any] | str | Path,
@@ -44,7 +46,8 @@ def load_backbone(
 
     `model` is the options of a run (an Options, a plain dict, or the path of a file: a Path, or a str that ends in
     .json), a ModelOptions, or just a backbone's name. `precision` and `dtype` are those of the run's training.precision
-    and cache.dtype unless given. Raises OptionsError, UnknownBackboneError, WeightsError, InputSizeError.
+    and cache.dtype unless given. Warns where random weights stand in for pretrained ones. Raises OptionsError,
+    UnknownBackboneError, WeightsError, InputSizeError.
     """
     place = pick_device(device) if isinstance(device, str) else device
     run = _run_of(model)
@@ -54,8 +57,18 @@ def load_backbone(
             f"model.backbone: {options.backbone!r} names {len(options.names)} backbones, and load_backbone gives one. "
             "Name one of them, or join them with load_model."
         )
-    precision = run.precision if precision is None else precision
-    dtype = run.dtype if dtype is None else dtype
+    backbone = make_backbone(
+        options,
+        run.precision if precision is None else precision,
+        run.dtype if dtype is None else dtype,
+        allow_custom=allow_custom,
+    )
+    _warn_of_stand_ins([backbone])
+    return backbone.to(place)
+
+
+def make_backbone(options: ModelOptions, precision: str, dtype: str, *, allow_custom: bool = False) -> Backbone:
+    """`load_backbone` on the CPU, for callers who say themselves where random weights stand in."""
     source = find_source(options.backbone, options.source, allow_custom)
     origin, published = resolve(options, source, options.backbone)
     hub_file = Path(origin.location) if origin.kind == "hub" else None
@@ -73,7 +86,13 @@ def load_backbone(
     if beside is not None:
         _say_doubts(trunk, identity, origin.label, beside)
     params = sum(p.numel() for p in trunk.parameters())
-    return Backbone(trunk, BackboneInfo(identity, built.features, params, origin)).to(place)
+    return Backbone(trunk, BackboneInfo(identity, built.features, params, origin))
+
+
+def _warn_of_stand_ins(backbones: Sequence[Backbone]) -> None:
+    for one in backbones:
+        if one.info.origin.fell_back:
+            log.warning(STAND_IN, one.info.identity.backbone)
 
 
 _doubted: set[Identity] = set()  # whose weights were looked at in this process
@@ -142,7 +161,7 @@ def list_blocks(model: ModelOptions, *, allow_custom: bool = False) -> tuple[str
 def load_parts(options: Options, *, allow_custom: bool = False) -> tuple[Backbone, ...]:
     """The frozen backbone that `options` name, or each of several that are joined."""
     return tuple(
-        load_backbone(model, precision=options.training.precision, dtype=options.cache.dtype, allow_custom=allow_custom)
+        make_backbone(model, options.training.precision, options.cache.dtype, allow_custom=allow_custom)
         for model in options.model.parts
     )
 
@@ -157,8 +176,8 @@ def load_model(
     """Images `[N, 3, S, S]` -> logits `[N, C]`: the backbone with a fresh `classifier_dims` head, seeded by
     `training.seed`. `classes` is needed where `classifier_dims` ends in "auto".
 
-    Accepts an Options, a plain dict or the path of an options file. Raises OptionsError, UnknownBackboneError,
-    WeightsError, InputSizeError.
+    Accepts an Options, a plain dict or the path of an options file. Warns where random weights stand in for pretrained
+    ones. Raises OptionsError, UnknownBackboneError, WeightsError, InputSizeError.
     """
     place = pick_device(device) if isinstance(device, str) else device
     run = as_options(options)
@@ -168,6 +187,7 @@ def load_model(
             raise OptionsError('model.classifier_dims ends in "auto": pass classes=, or write the number of classes.')
         classes = int(last)
     parts = load_parts(run, allow_custom=allow_custom)
+    _warn_of_stand_ins(parts)
     backbone = parts[0] if len(parts) == 1 else JoinedBackbone(parts)
     dims = resolve_dims(run.model.classifier_dims, run.model.backbone, backbone.features, classes)
     with torch.random.fork_rng(devices=[]):

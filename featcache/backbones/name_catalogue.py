@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from featcache.backbones.configured_network import is_configured
+from featcache.backbones.configured_network import is_configured, read_network
 from featcache.backbones.name_answers import answer, exact_names, tagged_names
 from featcache.backbones.other_names import names_elsewhere
 from featcache.backbones.shape_only import shapes
-from featcache.backbones.source import Source
+from featcache.backbones.source import Published, Source
 from featcache.backbones.source_lookup import CUSTOM, sources
-from featcache.backbones.weights import place_at_hand
-from featcache.errors import UnknownBackboneError
-from featcache.options import take_apart
+from featcache.backbones.weights import cached_file, cached_repositories, place_at_hand
+from featcache.errors import UnknownBackboneError, WeightsError
+from featcache.options import HUB, take_apart
 
 MAX_SIZED = 120  # names; more than these are listed without sizes, which take a moment each
 ITS_OWN = "its own"  # weights that a function of the user's brings
@@ -41,7 +42,8 @@ def catalogue(pattern: str = "", allow_custom: bool = False, at_hand: bool = Fal
     UnknownBackboneError, with what is near, when nothing matches.
     """
     library, plain = take_apart(pattern)
-    asked = [s for s in sources(allow_custom).values() if library in {None, s.name}]
+    every = sources(allow_custom)
+    asked = [s for s in every.values() if library in {None, s.name}]
     found = [(source, name) for source in asked for name in _matching(source, plain, at_hand)] or _meant(asked, plain)
     if not found:
         meant = answer(plain, asked)
@@ -49,9 +51,26 @@ def catalogue(pattern: str = "", allow_custom: bool = False, at_hand: bool = Fal
             f"no backbone is named like {pattern!r}.{meant and f' {meant}'} Try a glob such as '*{plain.strip('*')}*'."
         )
     if at_hand:
+        found += [] if pattern else [(every["timm"], name) for name in _others_at_hand()]
         return [listed for source, name in found for listed in _at_hand(source, name)]
     sized = len(found) <= MAX_SIZED
     return [_listed(source, name, sized) for source, name in found]
+
+
+def _others_at_hand() -> list[str]:
+    """Networks with a timm config in the hub's cache that are not timm's own."""
+    found = []
+    for repository in cached_repositories():
+        name = f"{HUB}{repository}"
+        if repository.startswith("timm/") or names_elsewhere(repository) is not None:
+            continue
+        config = Published("config.json", "", repository, ("config.json",))
+        if cached_file(config) is None:  # never asks the hub
+            continue
+        with contextlib.suppress(UnknownBackboneError, WeightsError):  # no image classifier of timm's
+            read_network(name)
+            found.append(name)
+    return found
 
 
 def _at_hand(source: Source, name: str) -> list[Listed]:

@@ -174,6 +174,14 @@ def get_file(published: Published) -> Path | str:
         return f"{type(error).__name__}: {error}"
 
 
+def cached_repositories() -> list[str]:
+    """The repositories that are in the Hugging Face hub's cache, whatever they hold."""
+    from huggingface_hub import constants
+
+    folders = Path(constants.HF_HUB_CACHE).glob("models--*--*")
+    return sorted(folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders)
+
+
 def _hub_folder(repository: str) -> Path:
     from huggingface_hub import constants
 

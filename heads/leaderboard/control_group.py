@@ -33,7 +33,7 @@ def control_group(runs: Sequence[ComparedRun]) -> frozenset[str]:
 
 def twin_of(one: ComparedRun, ordered: Sequence[ComparedRun], controls: frozenset[str]) -> ComparedRun | None:
     """The best control of the same network at the same input size, in the same phase: `ordered` is best first."""
-    if one.run.folder.name in controls:
+    if one.run.folder.name in controls or partly_random(str(one.run.summary["weights"])):
         return None
     wanted = _network(one.run)
     return next((c for c in ordered if c.run.folder.name in controls and _network(c.run) == wanted), None)

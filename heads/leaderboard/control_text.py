@@ -55,7 +55,10 @@ def _best_control(board: Leaderboard, best: Row, controls: Sequence[Row]) -> str
     first = controls[0]
     behind = board.behind[first.run]["top1"]
     line = "The control with random weights" if len(controls) == 1 else f"The best of {len(controls)} controls with "
-    line += f"{', ' if len(controls) == 1 else 'random weights, '}{first.backbone}, gets {first.val_top1:.3f}: "
+    line += f"{', ' if len(controls) == 1 else 'random weights, '}{first.backbone}, gets {first.val_top1:.3f}"
+    if behind.mean == best.pretraining_top1:
+        return f"{line}."  # its own twin: said before
+    line += ": "
     figure = _points(behind.mean, behind.low, behind.high)
     if behind.low > 0:
         return f"{line}{figure} behind {best.backbone}."

@@ -75,7 +75,7 @@ def test_the_fallback_to_random_weights_cannot_be_missed(tmp_path: Path, write: 
     write(model={"pretrained": "if-available"})
     done = featcache("benchmark", tmp_path / "configs", "--results-dir", tmp_path / "results", "-q")
     assert done.exit_code == 0
-    assert done.output.count("NO PRETRAINED WEIGHTS for 1 backbones") == done.output.count("NO PRETRAINED WEIGHTS") == 1
+    assert done.output.count("NO PRETRAINED WEIGHTS for 1 backbone,") == done.output.count("NO PRETRAINED WEIGHTS") == 1
     assert "says nothing about the pretrained networks" in done.output
     (row,) = csv.DictReader((tmp_path / "results" / "leaderboard.csv").read_text().splitlines())
     assert row["weights"].startswith("random(0)")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import write_digits
+from torchvision import models
 from typer.testing import CliRunner, Result
 
 from featcache.app.main import app
@@ -37,7 +38,8 @@ def write_config(file: Path, place: Path, backbone: str, **sections: dict[str, A
         "cache": {"dir": str(place / "cache"), "batch_size": 16},
         "profile": {"iterations": 2, "warmup": 0},
     }
-    options["model"]["pretrained"] = ":" in backbone
+    if ":" not in backbone:
+        options["model"]["weights"] = str(place / "squeezenet1_1.pth")
     for section, values in sections.items():
         options[section].update(values)
     file.parent.mkdir(exist_ok=True, parents=True)
@@ -50,6 +52,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images, their features, and three finished Phase 1 runs in `phase1`."""
     folder = tmp_path_factory.mktemp("place")
     write_digits(folder / "digits", {"train": 12, "val": 5, "test": 4})
+    torch.manual_seed(0)
+    torch.save(models.squeezenet1_1().state_dict(), folder / "squeezenet1_1.pth")
     for name, backbone in BACKBONES.items():
         write_config(folder / "configs" / f"{name}.json", folder, backbone)
     done = featcache("benchmark", folder / "configs", "--results-dir", folder / "phase1", "--allow-custom", "-q")

@@ -173,7 +173,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[InputError], str]] = {
     "a pickle that runs code": (
         lambda m: [(m / "model.safetensors").unlink(), (m / "model.pth").write_bytes(pickle.dumps({"a": Bomb()}))],
         WeightsError,
-        r"model\.pth cannot be read",
+        r"model\.pth holds no state dict",
     ),
 }
 
@@ -199,7 +199,8 @@ def test_without_pretraining_the_folder_gives_the_architecture_alone(here: Path)
 def test_the_catalogue_lists_a_folder(here: Path) -> None:
     saved(here / "m")
     (row,) = catalogue("local-dir:m")
-    assert (row.source, row.features, row.input_size, row.at_hand) == ("timm", 96, 160, True)
+    assert (row.source, row.features, row.input_size) == ("timm", 96, 160)
+    assert row.place.endswith("model.safetensors")
 
 
 # The hub
@@ -257,3 +258,15 @@ def test_timms_own_repository_is_the_plain_name(here: Path, config: Config) -> N
             torch.testing.assert_close(
                 backbone(images_of(32)), features_of(network, images_of(32)), rtol=1e-5, atol=1e-5
             )
+
+
+def test_networks_of_others_in_the_hubs_cache_are_at_hand(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featcache.backbones.weight_packages.WEIGHT_PACKAGES", ())
+    saved(here / "m")
+    (here / "words").mkdir()
+    (here / "words" / "config.json").write_text('{"model_type": "bert"}')
+    for repository, folder in (("org/model", "m"), ("org/words", "words"), ("timm/test_resnet.r160_in1k", "m")):
+        in_cache(here / folder, repository)
+    rows = {row.name: row for row in catalogue(at_hand=True)}
+    assert set(rows) == {"hf-hub:org/model", "test_resnet"}  # timm's own by its plain name
+    assert (rows["hf-hub:org/model"].features, rows["hf-hub:org/model"].place) == (96, "the hub's cache")

@@ -57,6 +57,20 @@ def test_a_twin_is_the_same_network_at_the_same_size(mixed: Path) -> None:
     assert {rows[name].pretraining_top1 for name in ("b", "lucky", "a_random", "a_small")} == {None}
 
 
+def test_the_winners_own_twin_is_not_compared_twice(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90), weights="W", store="a-224-11111111.h5")
+    save_run(tmp_path, "a_random", range(70), weights="random(0)", backbone="a", store="a-224-33333333.h5")
+    said = verdict(rank_results(tmp_path))
+    assert said[1].startswith("Pretraining buys 20.0 points [")
+    assert said[2] == "The control with random weights, a, gets 0.700."
+
+
+def test_what_is_joined_with_a_random_network_has_no_twin(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90), weights="W + random(0)", backbone="a+b", store="ab-224-11111111.h5")
+    save_run(tmp_path, "c", range(70), weights="random(0)", backbone="a+b", store="ab-224-33333333.h5")
+    assert ranked_runs(tmp_path).rows[0].pretraining_top1 is None
+
+
 def test_the_verdict_is_about_the_pretrained_ones(mixed: Path) -> None:
     said = verdict(rank_results(mixed))
     assert said[0].startswith("a gives the most separable feature map of 2 pretrained ones: its heads get 0.900")
