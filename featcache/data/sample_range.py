@@ -28,7 +28,8 @@ class Samples:
     mode: str  # what Pillow calls their channels: L, LA, RGB, RGBA
     stated: tuple[float, float] | None = None  # which values are black and white, where the file says so
     inverted: bool = False  # the file says that its low values are white
-    read_before: bool = False  # and that 8 bits were made of them when all had the depth of 16 bits
+    read_before: bool = False  # 8 bits were made of them when all had the depth of 16 bits
+    garbled: bool = False  # and these were of other bytes than the values'
 
     @property
     def colours(self) -> NDArray[Any]:
