@@ -212,3 +212,27 @@ def test_a_tiff_of_8_bits_is_not_decoded_to_know_that(monkeypatch: pytest.Monkey
     assert read_samples(deep) is not None
     monkeypatch.setattr("featcache.data.image_files.load_image", None)
     assert read_samples(data) is None
+
+
+def jpeg_2000(bits: int, most: int) -> bytes:
+    """A JPEG 2000 of so many bits: Pillow writes 16, so its header is changed, and the values with it."""
+    data = bytearray(saved(Image.fromarray(ramp(64, 64, most) + np.uint16(2**15 - 2 ** (bits - 1))), "JPEG2000"))
+    data[data.index(b"\xff\x4f\xff\x51") + 42] = bits - 1
+    data[data.index(b"ihdr") + 14] = bits - 1
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"P5\n# 99\n64 64\n4095\n" + ramp(64, 64, 100, ">u2").tobytes(), jpeg_2000(12, 100)],
+    ids=["pgm", "jpeg 2000"],
+)
+def test_a_dark_image_that_says_its_white_stays_dark(data: bytes) -> None:
+    assert np.asarray(decode_image(data, Depth("12"))).max() == 100 * 255 // 4095
+    samples = read_samples(data)
+    assert samples is not None and samples.stated is not None
+
+
+def test_a_jpeg_2000_of_16_bits_leaves_it_open() -> None:
+    samples = read_samples(saved(Image.fromarray(ramp(64, 64, 4095)), "JPEG2000"))
+    assert samples is not None and samples.stated is None
