@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ MAX_ASPECT = 100  # longer over shorter side: a strip of 1 x 5000 pixels, resize
 
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this figure
+
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what matters raises
 
 SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 

@@ -64,7 +64,7 @@ def _range(samples: Samples, depth: Depth) -> tuple[float, float]:
     if rule in {"minmax", "percentile"}:
         finite = values[np.isfinite(values)] if samples.floating else values
         if not finite.size:
-            raise NoRangeError("none of its values is finite")
+            return 0, 0  # all black, as at any other depth: what is bad does not hang on it
         if rule == "minmax":
             return float(finite.min()), float(finite.max())
         low, high = np.percentile(finite, PERCENTILES)
