@@ -71,7 +71,7 @@ def tiff(
     for tag, (kind, values) in tags.items():
         packed[tag] = b"".join(struct.pack(order + TIFF_TYPES[kind], v) for v in values)
     extra_size = sum(len(p) for p in packed.values() if len(p) > 4)
-    packed[273] = struct.pack(order + "I", start + extra_size)
+    packed[273] = struct.pack(order + "I", start + extra_size) * len(tags[273][1])  # every strip is the same one
     entries = b""
     for tag in sorted(tags):
         kind, values = tags[tag]

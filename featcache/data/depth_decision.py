@@ -35,7 +35,7 @@ class ValueRange:
         """Those of `samples`."""
         low, high = value_range(samples.colours)
         stated = samples.stated is not None
-        changes = samples.read_before and (samples.inverted or (stated and samples.stated != FULL))
+        changes = samples.garbled or (samples.read_before and (samples.inverted or (stated and samples.stated != FULL)))
         return cls(samples.floating, low, high, stated, changes)
 
 
@@ -101,10 +101,10 @@ def _rule(ranges: Iterable[ValueRange], option: str, white: int) -> str | None:
     if not ranges:
         return None
     low, high = min(r.low for r in ranges), max(r.high for r in ranges)
+    if white == 1 and low >= 0 and high <= 1 and option not in {"minmax", "percentile"}:
+        return None  # scaled already: as so many bits all of them would be black
     if option != "auto":
         rule = option
-    elif white == 1 and low >= 0 and high <= 1:
-        return None
     elif low < 0 or high > 65535:
         rule = "minmax"
     else:
@@ -128,7 +128,7 @@ def _spelt(rule: str | None, kind: str) -> str:
 
 
 def _change(memo: HashMemo, chosen: Depth) -> str:
-    """What is to be said where the images were once seen at another depth."""
+    """What is to be said where the images were seen at another depth when the folder held others."""
     now, known = asdict(chosen), memo.decided
     before = known.get("before")
     if known and known["depth"] != now:
@@ -139,4 +139,4 @@ def _change(memo: HashMemo, chosen: Depth) -> str:
     was = (
         _spelt(before["integers"], "values") if before["integers"] != now["integers"] else _spelt(before["floats"], "")
     )
-    return f"; before other images came they were shown {was}, so rows of then do not serve"
+    return f"; with other images there they were shown {was}, and rows made so do not serve now"

@@ -6,6 +6,7 @@ Source: DICOM PS3.3, C.7.6.3 (pixels), C.11.1 (modality LUT, rescale), C.11.2 (V
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 DEFLATED = "1.2.840.10008.1.2.1.99"  # the transfer syntax whose whole data set is compressed
-MAX_INFLATED = 8 * MAX_PIXELS  # bytes of such a data set
+DEFLATED_SYNTAX = re.compile(rb"\x02\0\x10\0UI..\s*" + re.escape(DEFLATED.encode()), re.DOTALL)  # its element
+MAX_INFLATED = 3 * MAX_PIXELS  # bytes of such a data set, of which pydicom keeps copies
 
 
 def read_dicom(data: bytes) -> tuple[Image.Image | Samples, int]:
@@ -107,7 +109,7 @@ def _bring_up_frame_settings(dataset: Dataset) -> None:
 
 def _require_bounded(data: bytes) -> None:
     """Raise ValueError for a compressed data set that would take the memory."""
-    if DEFLATED.encode() not in data[:4096]:
+    if not DEFLATED_SYNTAX.search(data):
         return
     if data[132:136] != b"\x02\0\0\0":
         raise ValueError("a compressed DICOM file without the length of its header")

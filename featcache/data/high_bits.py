@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT, S_MIN, S_MAX = 258, 262, 339, 340, 
 WHITE_IS_ZERO, UNSIGNED = 0, 1
 
 FULL = (0.0, 65535.0)
+
+JPEG_2000 = b"\xff\x4f\xff\x51"  # how its codestream begins: the start, and the header of the image's size
 
 
 def has_high_bits(image: Image.Image) -> bool:
@@ -74,7 +77,18 @@ def _stated(values: NDArray[Any], tags: Any, data: bytes) -> tuple[float, float]
     bits = _first(tags.get(BITS_PER_SAMPLE))
     if bits is not None and 8 < bits < 16:
         return 0.0, float(2**bits - 1)
-    return _of_sbit(values, data) if data.startswith(SIGNATURE) else None
+    if data.startswith(SIGNATURE):
+        return _of_sbit(values, data)
+    return FULL if values.dtype.kind != "f" and _is_spread(data) else None
+
+
+def _is_spread(data: bytes) -> bool:
+    """Whether Pillow has spread the values over all 16 bits, from fewer of which the file says how many."""
+    if data.startswith((b"P2", b"P5")):
+        header = re.sub(rb"#[^\n]*", b"", data[:1024]).split(None, 4)
+        return int(header[3]) < FULL[1]
+    start = data[:4096].find(JPEG_2000) if data.startswith(JPEG_2000[:2]) or data[4:8] == b"jP  " else -1
+    return start >= 0 and data[start + 42] & 0x7F < 15  # the bits of its first component, less one
 
 
 def _of_sbit(values: NDArray[Any], data: bytes) -> tuple[float, float] | None:

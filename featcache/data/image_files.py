@@ -18,7 +18,7 @@ from featcache.data.high_bits import FULL, colour_samples, grey_samples, has_hig
 from featcache.data.pillow_files import Loaded, SizeError, load_image, open_image
 from featcache.data.png_chunks import SIGNATURE, without_broken, without_descriptions
 from featcache.data.sample_range import NoRangeError, Samples, to_8_bit
-from featcache.data.tiff_layouts import is_tiff, read_tiff
+from featcache.data.tiff_layouts import is_garbled, is_tiff, read_tiff
 from featcache.data.truncated_files import read_truncated
 from featcache.records import PLAIN_DEPTH, Depth
 
@@ -31,6 +31,8 @@ TURNED = {  # EXIF's orientation -> what makes the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+MAX_REASON = 160  # characters of what a library says
 
 PAGED = {"PNG", "WEBP", "AVIF", "HEIF"}  # a camera's MPO has previews beside its picture, no pages
 
@@ -118,7 +120,9 @@ def _reasons() -> Iterator[None]:
     except (SizeError, NoRangeError, MissingPackageError) as error:
         raise UnreadableImageError(str(error)) from None
     except Exception as error:  # the formats' parsers raise whatever they meet
-        raise UnreadableImageError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
+        said = " ".join(str(error).split())  # some say it in several lines, with advice to who builds them
+        said = said if len(said) <= MAX_REASON else f"{said[: MAX_REASON - 3]}..."
+        raise UnreadableImageError(f"{type(error).__name__}: {said}" if said else type(error).__name__) from None
 
 
 def _read_otherwise(data: bytes) -> tuple[Image.Image | Samples, int] | None:
@@ -127,8 +131,10 @@ def _read_otherwise(data: bytes) -> tuple[Image.Image | Samples, int] | None:
         return read_dicom(data)
     if is_tiff(data):
         try:
-            open_image(data)
+            image = open_image(data)
         except PIL.UnidentifiedImageError:
+            return read_tiff(data)
+        if is_garbled(image):
             return read_tiff(data)
     return None
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +25,8 @@ MAX_ASPECT = 100  # longer over shorter side: a strip of 1 x 5000 pixels, resize
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice this figure
 
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what matters raises
+
 SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 
@@ -36,6 +41,7 @@ class Loaded:
     image: Image.Image
     data: bytes
     raw_mode: str  # how the file lays out its values, as Pillow names it; "" where it does not say
+    repeats: tuple[tuple[int, int], ...] = ()  # rows that the file lacks, each with the one that stands in for it
 
 
 def require_size(width: int, height: int) -> None:
@@ -51,7 +57,10 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     prepare_plugin(data[:64])
     if is_jxl(data[:12]):
         require_size(*jxl_size(data))  # its plugin decodes when it opens
-    image = Image.open(io.BytesIO(data))
+    try:
+        image = Image.open(io.BytesIO(data))
+    except RuntimeError as error:  # of libjxl, which says no more
+        raise ValueError("broken, or its end is missing") from error
     require_size(*image.size)
     return image
 
@@ -71,12 +80,12 @@ def whole_values(loaded: Loaded) -> NDArray[np.uint16] | None:
     if order not in SWAPPED or loaded.image.mode not in {"RGB", "RGBA"}:
         return None
     if raw == "LA":  # read as four channels, its bytes are all there
-        both = np.asarray(_read_as(loaded.data, "RGBA", "RGBA")).astype(np.uint16)
+        both = np.asarray(_read_as(loaded, "RGBA", "RGBA")).astype(np.uint16)
         return _joined(both[..., 0::2], both[..., 1::2])
     if raw not in {"RGB", "RGBX", "RGBA"}:
         return None
     upper = np.asarray(loaded.image).astype(np.uint16)
-    lower = np.asarray(_read_as(loaded.data, loaded.image.mode, f"{raw};16{SWAPPED[order]}"))
+    lower = np.asarray(_read_as(loaded, loaded.image.mode, f"{raw};16{SWAPPED[order]}"))
     return _joined(upper, lower)
 
 
@@ -96,13 +105,24 @@ def raw_mode_of(image: Image.Image) -> str:
     return first if isinstance(first, str) else ""
 
 
-def _read_as(data: bytes, mode: str, raw_mode: str) -> Image.Image:
-    """The image in `data` as if its values were laid out as `raw_mode`."""
-    image = open_image(data)
+def repeat_rows(image: Image.Image, repeats: Iterable[tuple[int, int]]) -> None:
+    """Have each row of `image` that its file lacks show what the row beside it in `repeats` does."""
+    for row, other in repeats:
+        image.paste(image.crop((0, other, image.width, other + 1)), (0, row))
+
+
+def _read_as(loaded: Loaded, mode: str, raw_mode: str) -> Image.Image:
+    """The image that was loaded, as if its values were laid out as `raw_mode`."""
+    image = open_image(loaded.data)
     image._mode = mode
     image.tile = [
         tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
         for tile in image.tile
     ]
-    image.load()
+    with (
+        contextlib.suppress(Exception) if loaded.repeats else contextlib.nullcontext()
+    ):  # its end is known to be missing
+        image.load()
+    image.tile = []  # nothing more is read
+    repeat_rows(image, loaded.repeats)
     return image

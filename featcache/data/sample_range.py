@@ -28,7 +28,8 @@ class Samples:
     mode: str  # what Pillow calls their channels: L, LA, RGB, RGBA
     stated: tuple[float, float] | None = None  # which values are black and white, where the file says so
     inverted: bool = False  # the file says that its low values are white
-    read_before: bool = False  # and that 8 bits were made of them when all had the depth of 16 bits
+    read_before: bool = False  # 8 bits were made of them when all had the depth of 16 bits
+    garbled: bool = False  # and these were of other bytes than the values'
 
     @property
     def colours(self) -> NDArray[Any]:
@@ -63,7 +64,7 @@ def _range(samples: Samples, depth: Depth) -> tuple[float, float]:
     if rule in {"minmax", "percentile"}:
         finite = values[np.isfinite(values)] if samples.floating else values
         if not finite.size:
-            raise NoRangeError("none of its values is finite")
+            return 0, 0  # all black, as at any other depth: what is bad does not hang on it
         if rule == "minmax":
             return float(finite.min()), float(finite.max())
         low, high = np.percentile(finite, PERCENTILES)

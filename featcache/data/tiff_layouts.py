@@ -13,12 +13,15 @@ import numpy as np
 from PIL import Image
 
 from featcache.data.file_formats import MissingPackageError, missing_package
-from featcache.data.high_bits import PHOTOMETRIC, S_MAX, S_MIN, WHITE_IS_ZERO
-from featcache.data.pillow_files import require_size
+from featcache.data.high_bits import BITS_PER_SAMPLE, PHOTOMETRIC, S_MAX, S_MIN, WHITE_IS_ZERO
+from featcache.data.pillow_files import MAX_PIXELS, SizeError, raw_mode_of, require_size
 from featcache.data.sample_range import Samples
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GREY_OR_RGB = {0, 1, 2}  # of TIFF's PhotometricInterpretation
+MAX_BYTES = 8 * MAX_PIXELS  # of such values: 64 bits of grey, or 16 of four channels
+PLANAR, PLANES = 284, 2  # its PlanarConfiguration
+UNCOMPRESSED = 1  # of TIFF's Compression
 DEFLATE = {8, 32946}  # of its Compression
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -28,6 +31,14 @@ def is_tiff(data: bytes) -> bool:
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     start = data[4:8] if data[2:4] in {b"*\0", b"\0*"} else data[8:16]
     return data.startswith(SIGNATURES) and 0 < int.from_bytes(start, order) < len(data)
+
+
+def is_garbled(image: Image.Image) -> bool:
+    """Whether Pillow opens a TIFF and would read its bytes for other values: colours of 16 bits, plane by plane."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = tags.get(BITS_PER_SAMPLE, (1,))
+    planes = tags.get(PLANAR) == PLANES and len(bits) > 1 and max(bits) > 8
+    return planes and ";16" not in raw_mode_of(image)  # where libtiff decompresses them they are right
 
 
 def read_tiff(data: bytes) -> tuple[Image.Image | Samples, int]:
@@ -50,7 +61,7 @@ def read_tiff(data: bytes) -> tuple[Image.Image | Samples, int]:
         values = page.asarray()
         if values.dtype.kind not in "uif":
             raise ValueError(f"a TIFF of {values.dtype} values")
-        if channels > 1 and values.shape[0] == channels and page.planarconfig == 2:
+        if channels > 1 and values.shape[0] == channels and page.planarconfig == PLANES:
             values = np.moveaxis(values, 0, -1)
         values = values.reshape(page.imagelength, page.imagewidth, *([channels] if channels > 1 else []))
         inverted = int(photometric) == WHITE_IS_ZERO
@@ -58,16 +69,24 @@ def read_tiff(data: bytes) -> tuple[Image.Image | Samples, int]:
             return Image.fromarray(255 - values if inverted else values), len(file.pages)
         values = values.astype(values.dtype.newbyteorder("="))
         stated = _stated(page.tags.get(S_MIN), page.tags.get(S_MAX))
-        return Samples(values, MODES[channels], stated, inverted), len(file.pages)
+        garbled = page.planarconfig == PLANES and values.dtype == np.uint16
+        return Samples(values, MODES[channels], stated, inverted, garbled=garbled), len(file.pages)
 
 
 def _require_bounded(page: Any, data: bytes) -> None:
     """Raise ValueError for compressed values that would take more memory than they should."""
+    if page.nbytes > MAX_BYTES:
+        raise SizeError(f"{page.nbytes} bytes of values are more than {MAX_BYTES}")
+    if page.compression not in {UNCOMPRESSED, *DEFLATE}:
+        raise ValueError(
+            f"a TIFF laid out like this is read uncompressed or deflated, not compressed as {page.compression!r}"
+        )
     if page.compression in DEFLATE:
+        left = 4 * page.nbytes + 65536  # tiles at the edges are larger than what is seen of them
         for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
             inflater = zlib.decompressobj()
-            inflater.decompress(data[start : start + size], 4 * page.nbytes + 65536)
-            if inflater.unconsumed_tail:
+            left -= len(inflater.decompress(data[start : start + size], left))
+            if inflater.unconsumed_tail or left <= 0:
                 raise ValueError("compressed values that are more than the image has pixels")
 
 

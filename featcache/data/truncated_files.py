@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from featcache.data.pillow_files import Loaded, load_image, open_image, raw_mode_of
+from featcache.data.pillow_files import Loaded, load_image, open_image, raw_mode_of, repeat_rows
 
 MAX_MISSING = 0.05  # of the pixels: with more, it is another picture
 
@@ -33,6 +33,7 @@ def read_truncated(data: bytes) -> tuple[Loaded, float] | None:
 
 
 def _jpeg(data: bytes) -> tuple[Loaded, float] | None:
+    data = data.rstrip(b"\xff")  # half a marker, which would make one of what follows
     restarts, complete = _scans(data)
     if not complete:
         return None  # whole passes over the picture are missing
@@ -100,11 +101,10 @@ def _by_rows(data: bytes) -> tuple[Loaded, float] | None:
     if share > MAX_MISSING:
         return None
     whole = np.flatnonzero(~missing.any(axis=1))
-    image = loaded.image
-    for row in np.flatnonzero(missing.any(axis=1)).tolist():
-        nearest = int(whole[np.abs(whole - row).argmin()])
-        image.paste(image.crop((0, nearest, image.width, nearest + 1)), (0, row))
-    return replace(loaded, image=image), share
+    broken = np.flatnonzero(missing.any(axis=1)).tolist()
+    repeats = tuple((row, int(whole[np.abs(whole - row).argmin()])) for row in broken)
+    repeat_rows(loaded.image, repeats)
+    return replace(loaded, repeats=repeats), share
 
 
 def _filled(data: bytes, value: int) -> tuple[Loaded, NDArray[np.bool_]] | None:

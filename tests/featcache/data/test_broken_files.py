@@ -12,7 +12,9 @@ import pytest
 from made_images import chunk, noise, png16, ramp, saved, with_chunk
 from PIL import Image, PngImagePlugin
 
+from featcache.data import image_files
 from featcache.data.image_files import UnreadableImageError, read_picture
+from featcache.records import Depth
 
 PICTURE = noise(160, 120)
 
@@ -184,3 +186,46 @@ def test_previews_of_a_camera_are_no_pages() -> None:
     buffer = io.BytesIO()
     PICTURE.save(buffer, "MPO", save_all=True, append_images=[PICTURE.resize((40, 30))])
     assert read_picture(buffer.getvalue()).pages == 1
+
+
+@pytest.mark.parametrize("further", [{}, {"progressive": True}], ids=["baseline", "progressive"])
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_jpeg_that_lacks_a_byte_or_two(further: dict[str, Any], cut: int) -> None:
+    whole = saved(PICTURE, "JPEG", **further)
+    pixels = read_repaired(whole[:-cut], "its end is missing")
+    assert np.array_equal(pixels[:-16], pixels_of(Image.open(io.BytesIO(whole)))[:-16])
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("stated", [False, True])
+def test_colours_of_12_bits_in_a_png_whose_end_is_missing(channels: int, stated: bool) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (64, 48, channels)).astype("<u2")
+    if channels != 3:
+        values[..., -1] = 65535
+    before = [chunk(b"sBIT", bytes([12] * channels))] if stated else []
+    whole = png16(values, *before)
+    depth = Depth(None if stated else "12")
+    picture = read_picture(whole[: int(len(whole) * 0.97)], depth)
+    assert picture.truncated
+    expected = pixels_of(read_picture(whole, depth).image)
+    found = pixels_of(picture.image)
+    same = int((found == expected).all(axis=(1, 2)).sum())
+    assert 0.95 * 64 <= same < 64
+    assert np.array_equal(found[-1], expected[same - 1])  # repeated
+
+
+def test_what_a_library_says_takes_one_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: bytes) -> None:
+        raise ValueError("one\n  two" + " more" * 100)
+
+    monkeypatch.setattr(image_files, "load_image", fail)
+    monkeypatch.setattr(image_files, "read_truncated", lambda _: None)
+    with pytest.raises(UnreadableImageError, match=r"^ValueError: one two more") as caught:
+        read_picture(saved(PICTURE, "PNG"))
+    assert len(str(caught.value)) < 180
+
+
+def test_a_broken_jpeg_xl_has_a_reason_of_its_own() -> None:
+    pytest.importorskip("pillow_jxl")
+    with pytest.raises(UnreadableImageError, match="ValueError: broken, or its end is missing"):
+        read_picture(saved(PICTURE, "JXL")[:-100])

@@ -163,7 +163,7 @@ def test_an_image_that_is_brighter_changes_the_decision_and_it_is_said(config: C
         manifest = load(options)
         assert manifest.depth == PLAIN_DEPTH
         assert "(in train/0/bright.png) are shown as 16 bits" in manifest.notices[0]
-        assert "before other images came they were shown as 12 bits" in manifest.notices[0]
+        assert "with other images there they were shown as 12 bits" in manifest.notices[0]
 
 
 # --- from files to features
@@ -193,3 +193,9 @@ def test_12_bit_images_from_files_to_predictions(
     assert loaded.transform.preprocessing.depth == Depth("12")
     deep, ordinary = ([image.path for image in one.manifest.of("test")] for one in (done, plain))
     assert torch.equal(loaded.predict(deep), loaded.predict(ordinary))
+
+
+def test_bits_of_whole_values_leave_floating_point_ones_up_to_1_alone(config: Config, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "x", tiff_of("<f4", 3, lambda v: v / 4095), 12, each=2)
+    assert load(options_of(config, folder, depth=12)).depth == PLAIN_DEPTH
+    assert load(options_of(config, folder, depth="minmax")).depth == Depth(floats="minmax")

@@ -163,6 +163,17 @@ def test_a_compressed_data_set_that_would_take_the_memory(monkeypatch: pytest.Mo
         decode_image(dicom(np.zeros((100, 100), "<u2"), DeflatedExplicitVRLittleEndian))
 
 
+def test_a_compressed_data_set_after_a_long_header_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featcache.data.dicom_files.MAX_INFLATED", 100)
+    data = dicom(TWELVE, DeflatedExplicitVRLittleEndian)
+    version = b"\x02\0\x01\0OB\0\0" + (8000).to_bytes(4, "little") + bytes(8000)
+    at = data.index(b"\x02\0\x01\0OB")
+    size = 8000 - 2 + int.from_bytes(data[140:144], "little")
+    long = data[:140] + size.to_bytes(4, "little") + version + data[at + 14 :]
+    with pytest.raises(UnreadableImageError, match="more than 100 bytes"):
+        decode_image(long)
+
+
 def test_limits_hold_before_anything_is_decoded() -> None:
     data = dicom(np.zeros((2, 2), np.uint8), Rows=60_000, Columns=60_000)
     with pytest.raises(UnreadableImageError, match="60000 x 60000 = 3600000000 pixels"):

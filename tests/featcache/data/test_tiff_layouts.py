@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import lzma
 import zlib
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from made_images import ramp, tiff
 
 from featcache.data import tiff_layouts
-from featcache.data.image_files import UnreadableImageError, decode_image, read_picture
+from featcache.data.depth_decision import ValueRange
+from featcache.data.image_files import UnreadableImageError, decode_image, read_picture, read_samples
 from featcache.records import Depth
 
 W, H = 16, 12
@@ -101,3 +105,34 @@ def test_a_size_that_is_no_number() -> None:
     data[12:14] = b"\x02\0"  # the type of the width: text
     with pytest.raises(UnreadableImageError):
         decode_image(bytes(data))
+
+
+@pytest.mark.parametrize("most", [4095, 65535])
+def test_planes_of_16_bits(most: int) -> None:
+    planes = np.stack([ramp(W, H, most), ramp(W, H, most // 2), ramp(W, H, most // 4)])
+    file = io.BytesIO()
+    tifffile.imwrite(file, planes, photometric="rgb", planarconfig="separate")
+    data = file.getvalue()
+    found = shown(data, Depth("12" if most == 4095 else None))
+    assert np.array_equal(found, np.moveaxis(planes, 0, -1).astype(int) * 255 // most)
+    samples = read_samples(data)
+    assert samples is not None and ValueRange.of(samples).changes  # rows of before do not serve
+
+
+def test_other_compressions_are_left_alone() -> None:
+    data = tiff(lzma.compress(bytes(W * H * 2)), (W, H), 16, further={**FLOAT, 259: (3, (34925,))})
+    with pytest.raises(UnreadableImageError, match="uncompressed or deflated"):
+        decode_image(data)
+
+
+def test_strips_together_are_bounded() -> None:
+    strip = zlib.compress(bytes(60_000))
+    further = {**FLOAT, 259: (3, (8,)), 278: (4, (1,)), 273: (4, (0,) * H), 279: (4, (len(strip),) * H)}
+    with pytest.raises(UnreadableImageError, match="more than the image has pixels"):
+        decode_image(tiff(strip, (W, H), 16, further=further))
+
+
+def test_values_of_too_many_bytes() -> None:
+    data = tiff(zlib.compress(bytes(100)), (13000, 13000), (64,) * 4, 2, further={339: (3, (3,) * 4), 259: (3, (8,))})
+    with pytest.raises(UnreadableImageError, match="bytes of values are more than"):
+        decode_image(data)
