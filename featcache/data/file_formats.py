@@ -82,8 +82,8 @@ def require_pydicom() -> None:
     """Raise MissingPackageError unless DICOM files can be read."""
     try:
         importlib.import_module("pydicom")
-    except ImportError:
-        raise MissingPackageError(missing_package("DICOM", "pydicom", "dicom")) from None
+    except ImportError as error:
+        raise MissingPackageError(missing_package("DICOM", "pydicom", "dicom", error)) from None
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what matters raises
 
 
@@ -93,8 +93,8 @@ def _register(module: str, kind: str, package: str) -> None:
             return
         try:
             plugin: Any = importlib.import_module(module)
-        except ImportError:
-            raise MissingPackageError(missing_package(kind, package, "images")) from None
+        except ImportError as error:
+            raise MissingPackageError(missing_package(kind, package, "images", error)) from None
         if module == "pillow_heif":
             plugin.register_heif_opener(decode_threads=1)  # images are decoded side by side already
         else:
@@ -103,6 +103,8 @@ def _register(module: str, kind: str, package: str) -> None:
         _registered.add(module)
 
 
-def missing_package(kind: str, package: str, extra: str) -> str:
-    """What to say where a `kind` of file needs a package that is not there."""
+def missing_package(kind: str, package: str, extra: str, error: ImportError) -> str:
+    """What to say where a `kind` of file needs a package that is not there, or whose import raised `error`."""
+    if package in _installed():
+        return f"{kind} needs the package {package}, which is installed and cannot be imported ({error})"
     return f"{kind} needs the package {package}, which is not installed: pip install 'featcache[{extra}]'"

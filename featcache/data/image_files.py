@@ -19,7 +19,7 @@ from featcache.data.pillow_files import Loaded, SizeError, load_image, open_imag
 from featcache.data.png_chunks import SIGNATURE, without_broken, without_descriptions
 from featcache.data.sample_range import NoRangeError, Samples, to_8_bit
 from featcache.data.tiff_layouts import is_garbled, is_tiff, read_tiff
-from featcache.data.truncated_files import read_truncated
+from featcache.data.truncated_files import MAX_MISSING, read_truncated
 from featcache.records import PLAIN_DEPTH, Depth
 
 TURNED = {  # EXIF's orientation -> what makes the picture upright
@@ -165,13 +165,19 @@ def _repaired(data: bytes) -> tuple[Loaded, str, bool] | None:
                 said.append(f"its {', '.join(dropped)} cannot be read: passed over")
                 with contextlib.suppress(Exception):
                     return load_image(data), "; ".join(said), False
+    found = None
     with contextlib.suppress(Exception):
         found = read_truncated(data)
-        if found is not None:
-            loaded, missing = found
-            said.append(f"its end is missing, and with it {missing:.1%} of its pixels")
-            return loaded, "; ".join(said), True
-    return None
+    if found is None:
+        return None
+    loaded, missing = found
+    if missing > MAX_MISSING:
+        raise UnreadableImageError(
+            f"its end is missing or damaged, and with it {missing:.0%} of its pixels, more than the {MAX_MISSING:.0%} "
+            "that are passed over"
+        )
+    said.append(f"its end is missing, and with it {missing:.1%} of its pixels")
+    return loaded, "; ".join(said), True
 
 
 def _samples(loaded: Loaded, depth: Depth) -> Samples | None:

@@ -21,6 +21,7 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GREY_OR_RGB = {0, 1, 2}  # of TIFF's PhotometricInterpretation
 MAX_BYTES = 8 * MAX_PIXELS  # of such values: 64 bits of grey, or 16 of four channels
 PLANAR, PLANES = 284, 2  # its PlanarConfiguration
+SAMPLE_FORMAT, SIGNED = 339, 2
 UNCOMPRESSED = 1  # of TIFF's Compression
 DEFLATE = {8, 32946}  # of its Compression
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -34,9 +35,12 @@ def is_tiff(data: bytes) -> bool:
 
 
 def is_garbled(image: Image.Image) -> bool:
-    """Whether Pillow opens a TIFF and would read its bytes for other values: colours of 16 bits, plane by plane."""
+    """Whether Pillow opens a TIFF and would read its bytes for other values: colours of 16 bits, plane by plane, and
+    grey of 8 bits with a sign."""
     tags: Any = getattr(image, "tag_v2", {})
     bits = tags.get(BITS_PER_SAMPLE, (1,))
+    if image.mode == "L" and tags.get(SAMPLE_FORMAT, (1,)) in {SIGNED, (SIGNED,)} and tuple(bits) == (8,):
+        return True
     planes = tags.get(PLANAR) == PLANES and len(bits) > 1 and max(bits) > 8
     return planes and ";16" not in raw_mode_of(image)  # where libtiff decompresses them they are right
 
@@ -48,8 +52,8 @@ def read_tiff(data: bytes) -> tuple[Image.Image | Samples, int]:
     """
     try:
         tifffile: Any = importlib.import_module("tifffile")
-    except ImportError:
-        raise MissingPackageError(missing_package("a TIFF laid out like this", "tifffile", "images")) from None
+    except ImportError as error:
+        raise MissingPackageError(missing_package("a TIFF laid out like this", "tifffile", "images", error)) from None
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters raises
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]

@@ -23,13 +23,12 @@ BY_ROWS = {"PNG", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA"}
 
 
 def read_truncated(data: bytes) -> tuple[Loaded, float] | None:
-    """The image with the share of its pixels that is missing; None where too much is, or its format tells nothing.
+    """The image with the share of its pixels that is missing; None where its format tells nothing.
 
     A JPEG's missing pixels are grey, as every viewer shows them; elsewhere rows that are not whole repeat the nearest
     one that is.
     """
-    found = _jpeg(data) if data.startswith(b"\xff\xd8") else _by_rows(data)
-    return found if found is not None and found[1] <= MAX_MISSING else None
+    return _jpeg(data) if data.startswith(b"\xff\xd8") else _by_rows(data)
 
 
 def _jpeg(data: bytes) -> tuple[Loaded, float] | None:
