@@ -30,6 +30,7 @@ HARMFUL_NAMES = frozenset(
     f"builtins.{name}"
     for name in ("eval", "exec", "execfile", "compile", "open", "file", "input", "__import__", "breakpoint")
 ) | {"io.open", "_io.open", "io.FileIO", "_io.FileIO"}
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6 begins so
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
@@ -227,6 +228,21 @@ def torch_reads_alone() -> bool:
     return os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "").lower() in {"1", "y", "yes", "true"}
 
 
+def _refuse_other_readers(file: Any) -> None:
+    """Raise for what `torch.load` would give to others than the reader above: a TorchScript archive, whose program
+    runs as it is loaded, and the tar archives of before 2017. Asked of torch's own view of the file, as Python's of
+    a zip archive may be another."""
+    head = file.read(len(LEGACY_MAGIC))
+    file.seek(0)
+    if head.startswith(b"PK"):
+        scripted = "constants.pkl" in torch._C.PyTorchFileReader(file).get_all_records()
+        file.seek(0)
+        if scripted:
+            raise HarmfulPickleError("a TorchScript program")
+    elif head != LEGACY_MAGIC:
+        raise pickle.UnpicklingError("it is no file of torch.save")
+
+
 def read_tensors(file: Any, left_out: set[str]) -> Any:
     """What `torch.save` wrote to the open `file`; adds to `left_out` what stands in it as `Inert`.
 
@@ -234,6 +250,7 @@ def read_tensors(file: Any, left_out: set[str]) -> Any:
     """
     if torch_reads_alone():
         return torch.load(file, map_location="cpu", weights_only=True)
+    _refuse_other_readers(file)
     # torch reads the storages; the pickle goes to the reader above, and never to Python's own.
     return torch.load(file, map_location="cpu", pickle_module=_Reader(left_out), weights_only=False, encoding="latin1")
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from featcache.backbones.checkpoint_file import read_checkpoint
-from featcache.backbones.inert_unpickling import Inert
+from featcache.backbones.inert_unpickling import HarmfulPickleError, Inert, read_tensors
 from featcache.errors import WeightsError
 
 LEGACY = {"_use_new_zipfile_serialization": False}
@@ -281,6 +281,21 @@ def test_torchscript_is_refused_with_the_line_that_takes_it_apart(
     monkeypatch.chdir(tmp_path)
     exec(str(caught.value).partition('python -c "')[2].partition('"')[0])
     assert_same(loaded(tmp_path / "script_state.pth"), small(1).state_dict())
+
+
+def test_a_torchscript_program_within_a_file_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = torchscript(tmp_path / "script.pt").read_bytes()
+    ran: list[Any] = []
+    monkeypatch.setattr(torch.jit, "load", lambda *args, **_: ran.append(args))
+    within = {"state_dict": Call(torch.storage._load_from_bytes, content)}
+    pickled = tmp_path / "evil.pkl"
+    pickled.write_bytes(pickle.dumps(within))
+    for path in (pickled, saved(within, tmp_path / "evil.pth")):
+        with pytest.raises(WeightsError, match="is not read: it names a TorchScript program, which would run code"):
+            loaded(path)
+    with pytest.raises(HarmfulPickleError):  # whatever else finds in the archive
+        read_tensors(io.BytesIO(content), set())
+    assert not ran
 
 
 OTHERS: dict[str, tuple[bytes, str]] = {
