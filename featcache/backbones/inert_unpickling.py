@@ -13,7 +13,6 @@ import io
 import os
 import pickle
 import re
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -80,6 +79,13 @@ class Inert:
 
     def add(self, item: Any) -> None:
         """A set's item, dropped."""
+
+
+class _Names(dict[Any, Any]):
+    """collections.OrderedDict: what is in it and none of its attributes, which could stand before its methods."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Nothing of it is kept."""
 
 
 class _Maker:
@@ -166,6 +172,11 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _bytes(content: Any = b"", encoding: str = "latin1") -> bytearray:
+    """Not a bare length, which would be so much memory."""
+    return bytearray(_encode(content, encoding) if isinstance(content, str) else bytes(content[:]))
+
+
 def _scalar(kind: Any, content: Any) -> Any:
     dtype = kind.of_numbers() if isinstance(kind, _ArrayType) else None
     return np.frombuffer(content, dtype)[0].item() if dtype is not None and isinstance(content, bytes) else None
@@ -173,10 +184,10 @@ def _scalar(kind: Any, content: Any) -> Any:
 
 _array = _Maker(lambda *_args: _Array())
 _KNOWN: dict[str, Any] = {
-    "collections.OrderedDict": OrderedDict,
+    "collections.OrderedDict": _Names,
     "builtins.set": set,
     "builtins.frozenset": frozenset,
-    "builtins.bytearray": bytearray,
+    "builtins.bytearray": _Maker(_bytes),
     "torch.Size": _Maker(lambda sides=(): tuple(sides)),
     "torch._utils._rebuild_tensor": _Maker(_tensor),
     "torch._utils._rebuild_tensor_v2": _Maker(_tensor),

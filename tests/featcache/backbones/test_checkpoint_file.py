@@ -209,6 +209,23 @@ def test_programs_by_hand_are_refused(tmp_path: Path, program: bytes, place: str
     assert dict(made) == {"a": 1} and collections.OrderedDict.clear
 
 
+@pytest.mark.parametrize("name", ["items", "keys", "__iter__"])
+def test_a_dicts_methods_stay_its_own(tmp_path: Path, name: str) -> None:
+    class Mapped:
+        def __reduce__(self) -> Any:
+            return collections.OrderedDict, (list(state_of(1).items()),), {name: argparse.Namespace()}
+
+    assert_same(loaded(saved(Mapped(), tmp_path / "a.pth")), state_of(1))
+
+
+def test_a_few_bytes_do_not_ask_for_all_memory(tmp_path: Path) -> None:
+    saved({"state_dict": state_of(1), "args": Call(bytearray, 1 << 50)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"a\.pth cannot be read.*TypeError"):
+        loaded(tmp_path / "a.pth")
+    content = {"state_dict": state_of(1), "args": [bytearray(b"ab"), bytearray()]}
+    assert read_checkpoint(saved(content, tmp_path / "b.pth")).content["args"] == [bytearray(b"ab"), bytearray()]
+
+
 def test_what_a_file_names_is_not_imported(tmp_path: Path) -> None:
     assert "antigravity" not in sys.modules
     path = tmp_path / "a.pkl"
