@@ -16,6 +16,14 @@ from featcache.errors import UnknownBackboneError
 from featcache.options import ModelOptions
 
 ELSEWHERE = {
+    "mae_vit_base": "vit_base_patch16_224.mae",
+    "dinov2_vitb14_reg4": "vit_base_patch14_reg4_dinov2.lvd142m",
+    "siglip-so400m": "vit_so400m_patch14_siglip_384.webli",
+    "BEiT": "beit_base_patch16_224.in22k_ft_in22k_in1k",
+    "BEiT-L": "beit_large_patch16_224.in22k_ft_in22k_in1k",
+    "beitv2": "beitv2_base_patch16_224.in1k_ft_in22k_in1k",
+    "ViT-S/16": "vit_small_patch16_224.augreg_in21k_ft_in1k",
+    "ViT-Ti/16": "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     "clip": "vit_base_patch32_clip_quickgelu_224.openai",
     "ViT-B/32": "vit_base_patch32_clip_quickgelu_224.openai",
     "ViT-B/16": "vit_base_patch16_clip_quickgelu_224.openai",
