@@ -11,7 +11,8 @@ from dataclasses import dataclass
 WORDS = {
     "t": "tiny", "ti": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge", "g": "giant", "bigg": "gigantic",
     "giant-opt": "giantopt", "vits16": "small", "vits16plus": "small_plus", "vitb16": "base", "vitl16": "large",
-    "vith16plus": "huge_plus", "vit7b16": "7b", "-reg": "_reg4", "-reg4": "_reg4", "with-registers-": "_reg4", "fullcc2.5b": "2pt5b",
+    "vith16plus": "huge_plus", "vit7b16": "7b", "-reg": "_reg4", "-reg4": "_reg4", "with-registers-": "_reg4",
+    "fullcc2.5b": "2pt5b",
 }  # fmt: skip
 
 
@@ -155,7 +156,9 @@ NAMES: tuple[OtherName, ...] = (
         "model.weights.",
     ),
     _other(r"dino-?v2", "vit_base_patch14_dinov2.lvd142m"),
-    _other(r"dinov2-vit(?P<size>[sblg])14(?P<registers>-reg4?)?(?:-lc)?", "vit_{size}_patch14{registers}_dinov2.lvd142m"),
+    _other(
+        r"dinov2-vit(?P<size>[sblg])14(?P<registers>-reg4?)?(?:-lc)?", "vit_{size}_patch14{registers}_dinov2.lvd142m"
+    ),
     _other(
         r"dinov2-(?P<registers>with-registers-)?(?P<size>small|base|large|giant)(?:-imagenet1k-1-layer)?",
         "vit_{size}_patch14{registers}_dinov2.lvd142m",

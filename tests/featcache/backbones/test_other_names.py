@@ -235,3 +235,8 @@ def test_what_the_catalogue_lacks_gives_the_nearest() -> None:
         UnknownBackboneError, match=r"no backbone is named like 'resnext50_32'\. Nearest: resnext50_32x4d"
     ):
         catalogue("resnext50_32")
+
+
+def test_a_dot_without_a_tag_is_no_name() -> None:
+    with pytest.raises(UnknownBackboneError, match=r"'resnet18\.' is no classifier .*'resnet18\.a1_in1k'"):
+        find_source("resnet18.")
