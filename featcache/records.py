@@ -132,6 +132,7 @@ class WeightsOrigin:
     label: str  # what the leaderboard shows: IMAGENET1K_V1, in1k (package), a file's name, random(0)
     location: str = ""  # the file
     fell_back: bool = False  # "if-available" found nothing: random weights stand in
+    doubts: tuple[str, ...] = ()  # of a file: what speaks against its being the network's, in words
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from featcache.atomic import write_text
 from featcache.backbones.backbone import Backbone
 from featcache.backbones.checkpoint_path import parts_of, split_key
 from featcache.backbones.configured_network import is_configured, read_network
-from featcache.backbones.factory import make_backbone
+from featcache.backbones.factory import make_backbone, say_doubts
 from featcache.backbones.libraries import LIBRARIES
 from featcache.backbones.source import Source
 from featcache.backbones.source_lookup import find_source
@@ -39,22 +40,17 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
     # Others' code may change without a version that is known here.
     if key in known and source.name in LIBRARIES:
         value = known[key]
-        return (
-            BackboneInfo(
-                Identity.from_dict(value["identity"]),
-                value["features"],
-                value["params"],
-                WeightsOrigin(**{**value["origin"], "fell_back": origin.fell_back}),
-            ),
-            None,
-        )
+        identity, recorded = Identity.from_dict(value["identity"]), value["origin"]
+        origin = WeightsOrigin(**{**recorded, "doubts": tuple(recorded["doubts"]), "fell_back": origin.fell_back})
+        say_doubts(identity, origin)
+        return BackboneInfo(identity, value["features"], value["params"], origin), None
     backbone = make_backbone(model, options.training.precision, options.cache.dtype, allow_custom=allow_custom)
     info = backbone.info
     value = {
         "identity": info.identity.as_dict(),
         "features": info.features,
         "params": info.params,
-        "origin": {"kind": info.origin.kind, "label": info.origin.label, "location": info.origin.location},
+        "origin": {n: v for n, v in asdict(info.origin).items() if n != "fell_back"},
     }
     write_text(memo, json.dumps({**_read_memo(memo), key: value}))
     return info, backbone
@@ -76,6 +72,7 @@ def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str
         "stored": [options.training.precision, options.cache.dtype],
         "versions": [__version__, torch.__version__, torchvision.__version__, timm.__version__, PIL.__version__],
         "identity": [*sorted(Identity.__dataclass_fields__), Identity.format_version],
+        "origin": sorted(WeightsOrigin.__dataclass_fields__),
     }
 
 

@@ -80,6 +80,8 @@ def _reason(error: Exception, kind: str) -> str:
         return "It says that it is larger than this machine's memory"
     if kind == "torch" and torch_reads_alone():
         return "PyTorch's own reader refuses it, and TORCH_FORCE_WEIGHTS_ONLY_LOAD is set, which allows no other"
+    if kind == "torch" and isinstance(error, AttributeError):
+        return "It holds numbers of a kind that is not read here, such as float8 or uint16, or is damaged"
     what = {"safetensors": "a .safetensors file", "torch": "a file of torch.save", "pickle": "a pickle"}[kind]
     return f"It begins as {what} and does not go on so: it is damaged ({type(error).__name__})"
 

@@ -7,13 +7,13 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from featcache.backbones.inert_unpickling import LEGACY_MAGIC
 from featcache.errors import WeightsError
 
 Format = Literal["safetensors", "torch", "pickle"]
 
 HEAD = 512  # bytes
 MAX_TABLE = 100_000_000  # bytes, as safetensors itself allows
-LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6 begins so
 
 KERAS = (
     "It is a Keras model. featcache reads PyTorch's weights: export them from there, or take timm's copy of the network"

@@ -20,9 +20,11 @@ from featcache.backbones.inert_unpickling import Inert, plain_tensors
 MAX_DEPTH = 4  # of state dicts within mappings
 NOT_WEIGHTS = frozenset({"optimizer", "optimizers", "optimizer_states", "optimizer_state_dict", "amp", "scaler"})
 # What of a checkpoint's copies of a network is the one to use: averaged weights, then a teacher, then any; those that
-# only follow another in contrastive training last. Words of the path to them.
+# only follow another in contrastive training last, with what Lightning keeps beside
+# its average (`current_model_state`). Words of the path to them.
 FIRST_WORDS = ({"ema", "averaged", "swa"}, {"teacher"})
-LAST_WORDS = {"k", "momentum", "target"}
+LAST_WORDS = {"k", "momentum", "target", "current"}
+WRAPPED = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 COUNTER = "num_batches_tracked"  # a batch norm's, which no forward pass in evaluation reads
 
 
@@ -58,7 +60,7 @@ class Candidate:
 def candidates(content: Any, own: Collection[str]) -> list[Candidate]:
     """Every state dict in `content`, with each prefix that leads to many of the names `own`, the one to use first."""
     found = []
-    for place, state in _state_dicts(content, ()):
+    for place, state in _state_dicts(content, (), set()):
         prefixes = _prefixes(state, own)
         most = max(prefixes.values(), default=0)
         found += [Candidate(place, p, state, n) for p, n in prefixes.items() if 2 * n > most]
@@ -69,7 +71,7 @@ def candidates(content: Any, own: Collection[str]) -> list[Candidate]:
 
 def largest(content: Any) -> dict[str, Tensor]:
     """The state dict with the most tensors in `content`, averaged weights before others; empty where there is none."""
-    found = [Candidate(place, "", state, len(state)) for place, state in _state_dicts(content, ())]
+    found = [Candidate(place, "", state, len(state)) for place, state in _state_dicts(content, (), set())]
     return min(found, key=lambda c: (-c.fitting, *_rank(c))).inside if found else {}
 
 
@@ -79,7 +81,10 @@ def _rank(candidate: Candidate) -> tuple[int, int, str]:
     return (first + 1 if words & LAST_WORDS else first), len(candidate.prefix), candidate.label
 
 
-def _state_dicts(content: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Tensor]]]:
+def _state_dicts(
+    content: Any, place: tuple[str, ...], seen: set[int]
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Tensor]]]:
+    """With the keys that lead to each. Those in `seen` are not entered again: a file can hold itself, many times."""
     if isinstance(content, Inert):
         content = {} if "_modules" in content.fields else content.fields  # a whole network's parts are no state dict
     if not isinstance(content, Mapping) or len(place) > MAX_DEPTH:
@@ -88,9 +93,12 @@ def _state_dicts(content: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[s
     tensors = {plain_name(k): v for k, v in values.items() if isinstance(v, Tensor)}
     if tensors:
         yield place, tensors
+    if id(content) in seen:
+        return
+    seen.add(id(content))
     for key, value in values.items():
         if key not in NOT_WEIGHTS and isinstance(value, Mapping | Inert):
-            yield from _state_dicts(value, (*place, key))
+            yield from _state_dicts(value, (*place, key), seen)
 
 
 def _prefixes(state: Mapping[str, Tensor], own: Collection[str]) -> Counter[str]:
@@ -110,6 +118,7 @@ def _prefixes(state: Mapping[str, Tensor], own: Collection[str]) -> Counter[str]
 
 
 def plain_name(key: str) -> str:
-    """A name as the libraries write it now: DenseNet's layers in the hub's files have one ("norm.1") that PyTorch has
-    not allowed since 0.4."""
+    """A name without what torch.compile and FSDP put before the parts that they wrap; and as the libraries write it
+    now: DenseNet's layers in the hub's files have one ("norm.1") that PyTorch has not allowed since 0.4."""
+    key = WRAPPED.sub("", key)
     return re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", key)

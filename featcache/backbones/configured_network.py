@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from torch import nn
 
@@ -20,7 +20,7 @@ from featcache.backbones.source import Published
 from featcache.backbones.weights import get_file
 from featcache.errors import UnknownBackboneError, WeightsError
 from featcache.options import CONFIGURED, FOLDER, HUB
-from featcache.records import digest
+from featcache.records import Preprocessing, digest
 
 # As timm prefers them.
 WEIGHTS_FILES = (
@@ -146,6 +146,7 @@ def _described(name: str, file: Path, architecture: str) -> ConfiguredNetwork:
     try:
         record, architecture, arguments = load_model_config_from_path(file.parent)
         timm.models.PretrainedCfg(**record)
+        _require_transform(record)
         record = {k: v for k, v in record.items() if k not in {"file", "source"}}
         return ConfiguredNetwork(name, file.parent, architecture, dict(arguments), record)
     except Exception as error:  # whatever timm stumbles over in a file that somebody wrote by hand
@@ -153,6 +154,22 @@ def _described(name: str, file: Path, architecture: str) -> ConfiguredNetwork:
             f"model.backbone: {name}: timm cannot use {file} ({type(error).__name__}: {error}). Expected the "
             "config.json that timm writes beside a model's weights (timm.models.save_for_hf)."
         ) from None
+
+
+def _require_transform(record: Mapping[str, Any]) -> None:
+    """Raise ValueError where a config's numbers are none: its transform would be noticed only by the first image."""
+    for key in ("mean", "std"):
+        value = record.get(key, (0.5, 0.5, 0.5))
+        if not isinstance(value, list | tuple) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):
+            raise ValueError(f"{key} is {value!r}, expected three numbers")
+    size, crop = record.get("input_size", (3, 224, 224)), record.get("crop_pct", 1.0)
+    if not isinstance(size, list | tuple) or len(size) != 3 or not all(isinstance(v, int) and v > 0 for v in size):
+        raise ValueError(f"input_size is {size!r}, expected channels, height and width")
+    if crop is not None and (not isinstance(crop, int | float) or not 0 < crop <= 2):
+        raise ValueError(f"crop_pct is {crop!r}, expected a number such as 0.875")
+    known = get_args(get_type_hints(Preprocessing)["interpolation"])
+    if record.get("interpolation", "bicubic") not in known:
+        raise ValueError(f"interpolation is {record['interpolation']!r}, expected one of {', '.join(known)}")
 
 
 def published_weights(name: str) -> list[Published]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from featcache.backbones.other_names import names_elsewhere
 from featcache.backbones.source import Published
 from featcache.errors import UnknownBackboneError, WorkError
 from featcache.plugins import load_entry
@@ -63,7 +65,7 @@ class Custom:
         if not self.allow:
             raise UnknownBackboneError(
                 f"model.backbone: {name!r} names code to import, which an options file may not do by itself. "
-                "Pass --allow-custom (in Python: allow_custom=True) if you trust it."
+                f"Pass --allow-custom (in Python: allow_custom=True) if you trust it.{_meant(name)}"
             )
         module, _, attribute = name.partition(":")
         try:
@@ -79,3 +81,9 @@ class Custom:
             raise UnknownBackboneError(f"model.backbone: {name!r} is no function that can be called without arguments.")
         function: Callable[[], Any] = value
         return function
+
+
+def _meant(name: str) -> str:
+    """For what is no function but a known network with a colon in its name, as in `ViT-B-32::openai`."""
+    found = next((known for part in re.split(":+", name) if part and (known := names_elsewhere(part))), None)
+    return f" If the network is meant, it is {found.names[0]!r}." if found is not None else ""

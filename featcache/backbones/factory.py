@@ -84,7 +84,8 @@ def make_backbone(options: ModelOptions, precision: str, dtype: str, *, allow_cu
     name = network_name(options.backbone)
     identity = Identity(name, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
     if beside is not None:
-        _say_doubts(trunk, identity, origin.label, beside)
+        origin = replace(origin, doubts=_doubts_of(trunk, identity, beside))
+    say_doubts(identity, origin)
     params = sum(p.numel() for p in trunk.parameters())
     return Backbone(trunk, BackboneInfo(identity, built.features, params, origin))
 
@@ -95,15 +96,23 @@ def _warn_of_stand_ins(backbones: Sequence[Backbone]) -> None:
             log.warning(STAND_IN, one.info.identity.backbone)
 
 
-_doubted: set[Identity] = set()  # whose weights were looked at in this process
+_doubts: dict[Identity, tuple[str, ...]] = {}  # that were looked for in this process, which takes a second
+_said: set[tuple[str, Identity]] = set()
 
 
-def _say_doubts(trunk: nn.Module, identity: Identity, label: str, beside: Mapping[str, Any]) -> None:
-    """Warn where a file's weights seem to mean something else than they load as; once."""
-    if identity not in _doubted:
-        _doubted.add(identity)
-        if found := doubts(trunk, identity.backbone, identity.preprocessing, beside):
-            log.warning("%s: are these weights of %s? It seems that %s", label, identity.backbone, "; ".join(found))
+def _doubts_of(trunk: nn.Module, identity: Identity, beside: Mapping[str, Any]) -> tuple[str, ...]:
+    if identity not in _doubts:
+        _doubts[identity] = tuple(doubts(trunk, identity.backbone, identity.preprocessing, beside))
+    return _doubts[identity]
+
+
+def say_doubts(identity: Identity, origin: WeightsOrigin) -> None:
+    """Warn where a file's weights seem to mean something else than they load as; once in a process."""
+    if origin.doubts and (origin.label, identity) not in _said:
+        _said.add((origin.label, identity))
+        log.warning(
+            "%s: are these weights of %s? It seems that %s", origin.label, identity.backbone, "; ".join(origin.doubts)
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import io
 import os
 import pickle
 import re
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -30,6 +29,7 @@ HARMFUL_NAMES = frozenset(
     f"builtins.{name}"
     for name in ("eval", "exec", "execfile", "compile", "open", "file", "input", "__import__", "breakpoint")
 ) | {"io.open", "_io.open", "io.FileIO", "_io.FileIO"}
+LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6 begins so
 PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
@@ -79,6 +79,13 @@ class Inert:
 
     def add(self, item: Any) -> None:
         """A set's item, dropped."""
+
+
+class _Names(dict[Any, Any]):
+    """collections.OrderedDict: what is in it and none of its attributes, which could stand before its methods."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Nothing of it is kept."""
 
 
 class _Maker:
@@ -165,6 +172,11 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _bytes(content: Any = b"", encoding: str = "latin1") -> bytearray:
+    """Not a bare length, which would be so much memory."""
+    return bytearray(_encode(content, encoding) if isinstance(content, str) else bytes(content[:]))
+
+
 def _scalar(kind: Any, content: Any) -> Any:
     dtype = kind.of_numbers() if isinstance(kind, _ArrayType) else None
     return np.frombuffer(content, dtype)[0].item() if dtype is not None and isinstance(content, bytes) else None
@@ -172,10 +184,10 @@ def _scalar(kind: Any, content: Any) -> Any:
 
 _array = _Maker(lambda *_args: _Array())
 _KNOWN: dict[str, Any] = {
-    "collections.OrderedDict": OrderedDict,
+    "collections.OrderedDict": _Names,
     "builtins.set": set,
     "builtins.frozenset": frozenset,
-    "builtins.bytearray": bytearray,
+    "builtins.bytearray": _Maker(_bytes),
     "torch.Size": _Maker(lambda sides=(): tuple(sides)),
     "torch._utils._rebuild_tensor": _Maker(_tensor),
     "torch._utils._rebuild_tensor_v2": _Maker(_tensor),
@@ -227,6 +239,21 @@ def torch_reads_alone() -> bool:
     return os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "").lower() in {"1", "y", "yes", "true"}
 
 
+def _refuse_other_readers(file: Any) -> None:
+    """Raise for what `torch.load` would give to others than the reader above: a TorchScript archive, whose program
+    runs as it is loaded, and the tar archives of before 2017. Asked of torch's own view of the file, as Python's of
+    a zip archive may be another."""
+    head = file.read(len(LEGACY_MAGIC))
+    file.seek(0)
+    if head.startswith(b"PK"):
+        scripted = "constants.pkl" in torch._C.PyTorchFileReader(file).get_all_records()
+        file.seek(0)
+        if scripted:
+            raise HarmfulPickleError("a TorchScript program")
+    elif head != LEGACY_MAGIC:
+        raise pickle.UnpicklingError("it is no file of torch.save")
+
+
 def read_tensors(file: Any, left_out: set[str]) -> Any:
     """What `torch.save` wrote to the open `file`; adds to `left_out` what stands in it as `Inert`.
 
@@ -234,6 +261,7 @@ def read_tensors(file: Any, left_out: set[str]) -> Any:
     """
     if torch_reads_alone():
         return torch.load(file, map_location="cpu", weights_only=True)
+    _refuse_other_readers(file)
     # torch reads the storages; the pickle goes to the reader above, and never to Python's own.
     return torch.load(file, map_location="cpu", pickle_module=_Reader(left_out), weights_only=False, encoding="latin1")
 

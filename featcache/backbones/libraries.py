@@ -95,10 +95,10 @@ class Timm:
 
         if is_configured(name):
             return True
-        architecture, _, tag = name.partition(".")
+        architecture, dot, _ = name.partition(".")
         if architecture in timm.models.get_deprecated_models():
             return False  # it goes by another name now
-        return bool(timm.is_model(architecture)) and (not tag or name in timm.list_pretrained(f"{architecture}.*"))
+        return bool(timm.is_model(architecture)) and (not dot or name in timm.list_pretrained(f"{architecture}.*"))
 
     def published(self, name: str) -> list[Published]:
         """The tags of its weights, the default first."""

@@ -89,7 +89,7 @@ def _unknown_tag(typed: str, asked: Sequence[Source]) -> str:
 def _in_another(found: Sequence[tuple[Source, str]]) -> str:
     """Of a name in a source that was not asked."""
     for source, name in found:
-        return f"{source.name} has {name!r}: set model.source to {source.name!r}, or leave it out."
+        return f"{source.name} has {name!r}: write it as '{source.name}/{name}', and leave model.source out."
     return ""
 
 

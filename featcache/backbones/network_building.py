@@ -53,9 +53,10 @@ def build_trunk(options: ModelOptions, source: Source, published: Published | No
         except Exception as error:
             _raise_for_size(options, source, error)
             if hub_file is not None:
+                own = published is not None and published.path is not None  # the user's: nothing brings it back
+                remedy = "Are they of this network?" if own else "Remove the file so that it is downloaded again."
                 raise WeightsError(
-                    f"{options.backbone}: the weights in {hub_file} cannot be loaded ({error}). Remove the file so "
-                    "that it is downloaded again."
+                    f"{options.backbone}: the weights in {hub_file} cannot be loaded ({error}). {remedy}"
                 ) from error
             raise WorkError(f"{options.backbone}: cannot be built: {error}.") from error
     network.eval()

@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 
 WORDS = {
-    "t": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge", "g": "giant", "bigg": "gigantic",
+    "t": "tiny", "ti": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge", "g": "giant", "bigg": "gigantic",
     "giant-opt": "giantopt", "vits16": "small", "vits16plus": "small_plus", "vitb16": "base", "vitl16": "large",
-    "vith16plus": "huge_plus", "vit7b16": "7b", "-reg": "_reg4", "with-registers-": "_reg4", "fullcc2.5b": "2pt5b",
+    "vith16plus": "huge_plus", "vit7b16": "7b", "-reg": "_reg4", "-reg4": "_reg4", "with-registers-": "_reg4",
+    "fullcc2.5b": "2pt5b",
 }  # fmt: skip
 
 
@@ -117,6 +118,7 @@ NAMES: tuple[OtherName, ...] = (
     _other(r"aimv2-(?P<size>large|huge|1b|3b)-patch14-(?P<side>\d+)", "aimv2_{size}_patch14_{side}.apple_pt"),
     # SigLIP and SigLIP 2.
     _other(r"siglip", "vit_base_patch16_siglip_224.webli"),
+    _other(r"siglip-so400m", "vit_so400m_patch14_siglip_384.webli"),
     _other(r"siglip-?2", "vit_base_patch16_siglip_224.v2_webli"),
     _other(
         r"siglip-(?P<size>base|large|so400m)-patch(?P<patch>14|16)-(?P<side>\d+)",
@@ -154,7 +156,9 @@ NAMES: tuple[OtherName, ...] = (
         "model.weights.",
     ),
     _other(r"dino-?v2", "vit_base_patch14_dinov2.lvd142m"),
-    _other(r"dinov2-vit(?P<size>[sblg])14(?P<registers>-reg)?(?:-lc)?", "vit_{size}_patch14{registers}_dinov2.lvd142m"),
+    _other(
+        r"dinov2-vit(?P<size>[sblg])14(?P<registers>-reg4?)?(?:-lc)?", "vit_{size}_patch14{registers}_dinov2.lvd142m"
+    ),
     _other(
         r"dinov2-(?P<registers>with-registers-)?(?P<size>small|base|large|giant)(?:-imagenet1k-1-layer)?",
         "vit_{size}_patch14{registers}_dinov2.lvd142m",
@@ -171,13 +175,18 @@ NAMES: tuple[OtherName, ...] = (
     # Masked image models.
     _other(r"mae", "vit_base_patch16_224.mae"),
     _other(r"mae-vit-(?P<size>base|large|huge)-patch(?P<patch>14|16)(?:-.*)?", "vit_{size}_patch{patch}_224.mae"),
+    _other(r"mae-vit-(?P<size>base|large|huge)", "vit_{size}_patch16_224.mae", "vit_{size}_patch14_224.mae"),
     _other(r"vit-mae-(?P<size>base|large|huge)", "vit_{size}_patch16_224.mae", "vit_{size}_patch14_224.mae"),
+    _other(r"beit", "beit_base_patch16_224.in22k_ft_in22k_in1k"),
+    _other(r"beit-(?P<size>b|l|base|large)(?:[/-]16)?", "beit_{size}_patch16_224.in22k_ft_in22k_in1k"),
+    _other(r"beit-?v?2", "beitv2_base_patch16_224.in1k_ft_in22k_in1k"),
     _other(r"beit-(?P<size>base|large)-patch16-(?P<side>\d+)", "beit_{size}_patch16_{side}.in22k_ft_in22k_in1k"),
     _other(r"beit-(?P<size>base|large)-patch16-224-pt22k-ft22k", "beit_{size}_patch16_224.in22k_ft_in22k"),
     _other(r"beit-?v?2-(?P<size>base|large)(?:-patch16-224)?", "beitv2_{size}_patch16_224.in1k_ft_in22k_in1k"),
     _other(r"hiera-(?P<size>tiny|small|base|base-plus|large|huge)-224-hf", "hiera_{size}_224.mae"),
     _other(r"hiera-(?P<size>tiny|small|base|base-plus|large|huge)-224-in1k-hf", "hiera_{size}_224.mae_in1k_ft_in1k"),
-    # Classifiers as the hub names them.
+    # Classifiers as their papers and the hub name them.
+    _other(r"vit-(?P<size>ti|s)[/-]?(?P<patch>16|32)", "vit_{size}_patch{patch}_224.augreg_in21k_ft_in1k"),
     _other(
         r"vit-(?P<size>base|large|huge)-patch(?P<patch>14|16|32)-(?P<side>224|384)",
         "vit_{size}_patch{patch}_{side}.orig_in21k_ft_in1k",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import threading
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -29,15 +31,19 @@ class MissingPackageError(Exception):
     """A package that reads this format is not installed; the message names it and the extra that brings it."""
 
 
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
 def _reader() -> str:
     """What decides whether a file can be read: it changes with every package that reads images."""
-    found = [f"pillow-{PIL.__version__}", f"rules-{RULES}"]
-    for package in ("pillow-heif", "pillow-jxl-plugin", "pydicom", "tifffile"):
-        try:
-            found.append(f"{package}-{version(package)}")
-        except PackageNotFoundError:
-            continue
-    return "+".join(found)
+    beside = installed(("pillow-heif", "pillow-jxl-plugin", "pydicom", "tifffile"))
+    return "+".join([f"pillow-{PIL.__version__}", f"rules-{RULES}", *(f"{p}-{v}" for p, v in beside.items())])
 
 
 READER = _reader()
@@ -105,6 +111,6 @@ def _register(module: str, kind: str, package: str) -> None:
 
 def missing_package(kind: str, package: str, extra: str, error: ImportError) -> str:
     """What to say where a `kind` of file needs a package that is not there, or whose import raised `error`."""
-    if package in _installed():
+    if installed((package,)):
         return f"{kind} needs the package {package}, which is installed and cannot be imported ({error})"
     return f"{kind} needs the package {package}, which is not installed: pip install 'featcache[{extra}]'"

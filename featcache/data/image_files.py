@@ -173,8 +173,8 @@ def _repaired(data: bytes) -> tuple[Loaded, str, bool] | None:
     loaded, missing = found
     if missing > MAX_MISSING:
         raise UnreadableImageError(
-            f"its end is missing or damaged, and with it {missing:.0%} of its pixels, more than the {MAX_MISSING:.0%} "
-            "that are passed over"
+            f"truncated or damaged: {missing:.0%} of its pixels are missing, more than the {MAX_MISSING:.0%} that are "
+            "passed over"
         )
     said.append(f"its end is missing, and with it {missing:.1%} of its pixels")
     return loaded, "; ".join(said), True

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from featcache.backbones.checkpoint_file import read_checkpoint
-from featcache.backbones.inert_unpickling import Inert
+from featcache.backbones.inert_unpickling import HarmfulPickleError, Inert, read_tensors
 from featcache.errors import WeightsError
 
 LEGACY = {"_use_new_zipfile_serialization": False}
@@ -209,6 +209,23 @@ def test_programs_by_hand_are_refused(tmp_path: Path, program: bytes, place: str
     assert dict(made) == {"a": 1} and collections.OrderedDict.clear
 
 
+@pytest.mark.parametrize("name", ["items", "keys", "__iter__"])
+def test_a_dicts_methods_stay_its_own(tmp_path: Path, name: str) -> None:
+    class Mapped:
+        def __reduce__(self) -> Any:
+            return collections.OrderedDict, (list(state_of(1).items()),), {name: argparse.Namespace()}
+
+    assert_same(loaded(saved(Mapped(), tmp_path / "a.pth")), state_of(1))
+
+
+def test_a_few_bytes_do_not_ask_for_all_memory(tmp_path: Path) -> None:
+    saved({"state_dict": state_of(1), "args": Call(bytearray, 1 << 50)}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"a\.pth cannot be read.*TypeError"):
+        loaded(tmp_path / "a.pth")
+    content = {"state_dict": state_of(1), "args": [bytearray(b"ab"), bytearray()]}
+    assert read_checkpoint(saved(content, tmp_path / "b.pth")).content["args"] == [bytearray(b"ab"), bytearray()]
+
+
 def test_what_a_file_names_is_not_imported(tmp_path: Path) -> None:
     assert "antigravity" not in sys.modules
     path = tmp_path / "a.pkl"
@@ -281,6 +298,21 @@ def test_torchscript_is_refused_with_the_line_that_takes_it_apart(
     monkeypatch.chdir(tmp_path)
     exec(str(caught.value).partition('python -c "')[2].partition('"')[0])
     assert_same(loaded(tmp_path / "script_state.pth"), small(1).state_dict())
+
+
+def test_a_torchscript_program_within_a_file_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = torchscript(tmp_path / "script.pt").read_bytes()
+    ran: list[Any] = []
+    monkeypatch.setattr(torch.jit, "load", lambda *args, **_: ran.append(args))
+    within = {"state_dict": Call(torch.storage._load_from_bytes, content)}
+    pickled = tmp_path / "evil.pkl"
+    pickled.write_bytes(pickle.dumps(within))
+    for path in (pickled, saved(within, tmp_path / "evil.pth")):
+        with pytest.raises(WeightsError, match="is not read: it names a TorchScript program, which would run code"):
+            loaded(path)
+    with pytest.raises(HarmfulPickleError):  # whatever else finds in the archive
+        read_tensors(io.BytesIO(content), set())
+    assert not ran
 
 
 OTHERS: dict[str, tuple[bytes, str]] = {

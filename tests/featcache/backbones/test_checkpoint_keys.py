@@ -63,6 +63,11 @@ LEFT: dict[str, Any] = {
         "dino_loss": {"center": torch.ones(1, 2)},
     },
     "DINOv2": {"teacher": before("backbone.", A) | {"dino_head.mlp.0.weight": torch.ones(2, 2)}},
+    "Lightning's WeightAveraging": {
+        "state_dict": before("model.", A),
+        "current_model_state": before("model.", B),
+        "averaging_state": {"n_averaged": torch.tensor(3)},
+    },
     "MoCo": {
         "arch": "resnet50",
         "state_dict": before("module.encoder_q.", A)
@@ -95,6 +100,7 @@ LEFT: dict[str, Any] = {
     "Lightning, averaged": {"state_dict": before("net.", B) | before("ema_net.", A)},
     "AveragedModel": AveragedModel(small(1)).state_dict(),
     "compiled in DataParallel": before("module._orig_mod.", A),
+    "parts compiled and sharded": {k.replace(".", "._orig_mod._fsdp_wrapped_module.", 1): v for k, v in A.items()},
     "a detector": {
         "model": before("backbone.body.", A) | {"backbone.fpn.inner.weight": torch.ones(2), "roi.b": torch.ones(1)}
     },
@@ -117,6 +123,12 @@ def test_what_a_training_script_leaves_is_read(tmp_path: Path, script: str) -> N
 def test_a_state_dict_is_found_in_its_place(tmp_path: Path, place: str, outer: str | None) -> None:
     content = {place: A, "epoch": 3}
     assert_same(loaded(saved(content if outer is None else {outer: content}, tmp_path / "a.pth")), A)
+
+
+def test_a_file_that_holds_itself_many_times_is_soon_read(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"model": A}
+    content |= {f"again{i}": content for i in range(200)}  # 200 ** 4 ways to the weights
+    assert_same(loaded(saved(content, tmp_path / "a.pth")), A)
 
 
 @pytest.mark.parametrize("inner", ["", *PREFIXES])
@@ -199,7 +211,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "also there: state_dict.module.encoder_k",
         "left out: queue, queue_ptr",
     ),
-    "compiled in DataParallel": ("read module._orig_mod",),
+    "compiled in DataParallel": ("read module",),
 }
 
 

@@ -159,6 +159,16 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[InputError], str]] = {
     ),
     "no such network": (lambda m: changed(m, architecture="resnet99"), UnknownBackboneError, "architecture 'resnet99'"),
     "no record": (lambda m: changed(m, pretrained_cfg={"hue": 1}), UnknownBackboneError, "timm cannot use .*hue"),
+    "no mean": (
+        lambda m: changed(m, pretrained_cfg__mean="x"),
+        UnknownBackboneError,
+        "mean is 'x', expected three numbers",
+    ),
+    "no interpolation": (
+        lambda m: changed(m, pretrained_cfg__interpolation="lanczosx"),
+        UnknownBackboneError,
+        "interpolation is 'lanczosx', expected one of nearest, bilinear",
+    ),
     "no weights": (lambda m: (m / "model.safetensors").unlink(), WeightsError, "holds a config.json and no weights"),
     "two weights": (
         lambda m: [(m / "model.safetensors").rename(m / "a.safetensors"), (m / "b.safetensors").touch()],
@@ -200,7 +210,7 @@ def test_the_catalogue_lists_a_folder(here: Path) -> None:
     saved(here / "m")
     (row,) = catalogue("local-dir:m")
     assert (row.source, row.features, row.input_size) == ("timm", 96, 160)
-    assert row.place.endswith("model.safetensors")
+    assert row.place.endswith("m/model.safetensors")
 
 
 # The hub

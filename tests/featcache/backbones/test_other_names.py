@@ -16,6 +16,14 @@ from featcache.errors import UnknownBackboneError
 from featcache.options import ModelOptions
 
 ELSEWHERE = {
+    "mae_vit_base": "vit_base_patch16_224.mae",
+    "dinov2_vitb14_reg4": "vit_base_patch14_reg4_dinov2.lvd142m",
+    "siglip-so400m": "vit_so400m_patch14_siglip_384.webli",
+    "BEiT": "beit_base_patch16_224.in22k_ft_in22k_in1k",
+    "BEiT-L": "beit_large_patch16_224.in22k_ft_in22k_in1k",
+    "beitv2": "beitv2_base_patch16_224.in1k_ft_in22k_in1k",
+    "ViT-S/16": "vit_small_patch16_224.augreg_in21k_ft_in1k",
+    "ViT-Ti/16": "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     "clip": "vit_base_patch32_clip_quickgelu_224.openai",
     "ViT-B/32": "vit_base_patch32_clip_quickgelu_224.openai",
     "ViT-B/16": "vit_base_patch16_clip_quickgelu_224.openai",
@@ -187,8 +195,12 @@ def test_dinos_resnet_comes_without_its_weights() -> None:
     [
         ("resnet18.a9_in1k", "auto", "timm has 'resnet18' with other weights: 'resnet18.a1_in1k'|'resnet18.a3_in1k'"),
         ("resnet18.IMAGENET1K_V1", "auto", "name 'resnet18', and 'IMAGENET1K_V1' as model.weights"),
-        ("torchvision/resnet18.a1_in1k", "auto", "timm has 'resnet18.a1_in1k': set model.source to 'timm'"),
-        ("vit_b_16", "timm", "torchvision has 'vit_b_16': set model.source to 'torchvision'"),
+        ("torchvision/resnet18.a1_in1k", "auto", "timm has 'resnet18.a1_in1k': write it as 'timm/resnet18.a1_in1k'"),
+        (
+            "vit_b_16",
+            "timm",
+            "torchvision has 'vit_b_16': write it as 'torchvision/vit_b_16', and leave model.source out",
+        ),
         ("ViT-B/32", "torchvision", "'vit_base_patch32_clip_quickgelu_224.openai' of another library"),
         ("myorg/mymodel", "auto", "write 'hf-hub:myorg/mymodel'"),
         ("swin", "auto", "Nearest: .*swin_t"),
@@ -227,3 +239,8 @@ def test_what_the_catalogue_lacks_gives_the_nearest() -> None:
         UnknownBackboneError, match=r"no backbone is named like 'resnext50_32'\. Nearest: resnext50_32x4d"
     ):
         catalogue("resnext50_32")
+
+
+def test_a_dot_without_a_tag_is_no_name() -> None:
+    with pytest.raises(UnknownBackboneError, match=r"'resnet18\.' is no classifier .*'resnet18\.a1_in1k'"):
+        find_source("resnet18.")

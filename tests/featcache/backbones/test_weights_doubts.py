@@ -35,7 +35,7 @@ HALF = Preprocessing(64, 64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 @pytest.fixture(autouse=True)
 def _not_yet_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory_file, "_doubted", set())
+    monkeypatch.setattr(factory_file, "_said", set())
 
 
 def trained_on(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
@@ -178,8 +178,10 @@ def test_nothing_is_asked_twice_nor_of_a_remembered_backbone(
     )  # fmt: skip
     describe_backbone(run)
     assert len(asked) == 1 and "a.pth: are these weights of test_resnet? It seems that something is odd" in caplog.text
-    monkeypatch.setattr(factory_file, "_doubted", set())  # another process
+    caplog.clear()
+    for name, empty in (("_doubts", {}), ("_said", set())):  # another process
+        monkeypatch.setattr(factory_file, name, empty)
     assert describe_backbone(run)[1] is None
-    assert len(asked) == 1
+    assert len(asked) == 1 and caplog.text.count("It seems that something is odd") == 1  # remembered, and said again
     load_backbone(run), load_backbone(run)
-    assert len(asked) == 2
+    assert len(asked) == 2 and caplog.text.count("It seems that something is odd") == 1

@@ -194,6 +194,7 @@ def test_without_pydicom_the_reason_names_the_extra(monkeypatch: pytest.MonkeyPa
         raise ImportError(name)
 
     monkeypatch.setattr(file_formats.importlib, "import_module", missing)
+    monkeypatch.setattr(file_formats, "installed", lambda packages: {})
     with pytest.raises(
         UnreadableImageError, match=r"pydicom, which is not installed: pip install 'featcache\[dicom\]'"
     ):

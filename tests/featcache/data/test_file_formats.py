@@ -111,6 +111,7 @@ def test_without_its_package_the_reason_names_the_extra(
 
     monkeypatch.setattr(file_formats, "_registered", set())
     monkeypatch.setattr(file_formats.importlib, "import_module", missing)
+    monkeypatch.setattr(file_formats, "installed", lambda packages: {})
     with pytest.raises(
         UnreadableImageError, match=rf"{package}, which is not installed: pip install 'featcache\[images\]'"
     ):

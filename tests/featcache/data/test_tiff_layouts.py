@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from made_images import ramp, tiff
 
-from featcache.data import tiff_layouts
+from featcache.data import file_formats, tiff_layouts
 from featcache.data.depth_decision import ValueRange
 from featcache.data.image_files import UnreadableImageError, decode_image, read_picture, read_samples
 from featcache.records import Depth
@@ -94,10 +94,23 @@ def test_without_tifffile_the_reason_names_the_extra(monkeypatch: pytest.MonkeyP
         raise ImportError(name)
 
     monkeypatch.setattr(tiff_layouts.importlib, "import_module", missing)
+    doubles = tiff(TWELVE.astype("<f8").tobytes(), (W, H), 64, further=FLOAT)
+    with pytest.raises(UnreadableImageError, match=r"tifffile, which is installed and cannot be imported \(tifffile\)"):
+        decode_image(doubles)
+    monkeypatch.setattr(file_formats, "installed", lambda packages: {})
     with pytest.raises(
         UnreadableImageError, match=r"tifffile, which is not installed: pip install 'featcache\[images\]'"
     ):
-        decode_image(tiff(TWELVE.astype("<f8").tobytes(), (W, H), 64, further=FLOAT))
+        decode_image(doubles)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_grey_bytes_with_a_sign(inverted: bool) -> None:
+    values = np.linspace(-100, 100, W * H).astype(np.int8).reshape(H, W)
+    data = tiff(values.tobytes(), (W, H), 8, photometric=0 if inverted else 1, further={339: (3, (2,))})
+    found = shown(data, Depth("minmax"))[:, :, 0]
+    expected = np.round((values.astype(float) + 100) * 255 / 200)
+    assert np.abs(found - (255 - expected if inverted else expected)).max() <= 1
 
 
 def test_a_size_that_is_no_number() -> None:
