@@ -134,6 +134,11 @@ class WeightsOrigin:
     fell_back: bool = False  # "if-available" found nothing: random weights stand in
     doubts: tuple[str, ...] = ()  # of a file: what speaks against its being the network's, in words
 
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> WeightsOrigin:
+        """The origin that was written as JSON values, by this version or an earlier one."""
+        return cls(**{**value, "doubts": tuple(value.get("doubts", ()))})
+
 
 @dataclass(frozen=True)
 class Identity:

@@ -41,7 +41,7 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
     if key in known and source.name in LIBRARIES:
         value = known[key]
         identity, recorded = Identity.from_dict(value["identity"]), value["origin"]
-        origin = WeightsOrigin(**{**recorded, "doubts": tuple(recorded["doubts"]), "fell_back": origin.fell_back})
+        origin = WeightsOrigin.from_dict({**recorded, "fell_back": origin.fell_back})
         say_doubts(identity, origin)
         return BackboneInfo(identity, value["features"], value["params"], origin), None
     backbone = make_backbone(model, options.training.precision, options.cache.dtype, allow_custom=allow_custom)

@@ -61,7 +61,7 @@ def start_file(file: h5py.File, info: BackboneInfo) -> None:
 def read_info(file: h5py.File) -> BackboneInfo:
     """What `start_file` was told of the backbone."""
     features = int(file["features"].shape[1]) if "features" in file else 0
-    origin = WeightsOrigin(**json.loads(file.attrs["origin"]))
+    origin = WeightsOrigin.from_dict(json.loads(file.attrs["origin"]))
     return BackboneInfo(
         Identity.from_dict(json.loads(file.attrs["identity"])), features, int(file.attrs["params"]), origin
     )

@@ -295,7 +295,7 @@ def forbid_building(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Backbone:
         raise AssertionError("built again")
 
-    monkeypatch.setattr("featcache.backbones.backbone_memo.load_backbone", refuse)
+    monkeypatch.setattr("featcache.backbones.backbone_memo.make_backbone", refuse)
 
 
 def test_a_backbone_is_described_without_building_it_twice(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
