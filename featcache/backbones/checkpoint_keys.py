@@ -90,7 +90,10 @@ def _state_dicts(
     if not isinstance(content, Mapping) or len(place) > MAX_DEPTH:
         return
     values = {str(k): plain_tensors(v) for k, v in content.items()}
-    tensors = {plain_name(k): v for k, v in values.items() if isinstance(v, Tensor)}
+    named = {k: v for k, v in values.items() if isinstance(v, Tensor)}
+    tensors = {plain_name(k): v for k, v in named.items()}
+    if len(tensors) < len(named):  # with and without a wrapper: two networks, and a prefix tells them apart
+        tensors = named
     if tensors:
         yield place, tensors
     if id(content) in seen:

@@ -7,6 +7,7 @@ read here, as tensors and nothing else: what a pickle may run is never run, whic
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,8 @@ def _require_transform(record: Mapping[str, Any]) -> None:
         value = record.get(key, (0.5, 0.5, 0.5))
         if not isinstance(value, list | tuple) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):
             raise ValueError(f"{key} is {value!r}, expected three numbers")
+        if not all(math.isfinite(v) and (v > 0 or key == "mean") for v in value):  # images are divided by std
+            raise ValueError(f"{key} is {value!r}, expected finite numbers{', above 0' if key == 'std' else ''}")
     size, crop = record.get("input_size", (3, 224, 224)), record.get("crop_pct", 1.0)
     if not isinstance(size, list | tuple) or len(size) != 3 or not all(isinstance(v, int) and v > 0 for v in size):
         raise ValueError(f"input_size is {size!r}, expected channels, height and width")

@@ -84,7 +84,7 @@ def make_backbone(options: ModelOptions, precision: str, dtype: str, *, allow_cu
     name = network_name(options.backbone)
     identity = Identity(name, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)
     if beside is not None:
-        origin = replace(origin, doubts=_doubts_of(trunk, identity, beside))
+        origin = replace(origin, doubts=_doubts_of(trunk, identity, origin.location, beside))
     say_doubts(identity, origin)
     params = sum(p.numel() for p in trunk.parameters())
     return Backbone(trunk, BackboneInfo(identity, built.features, params, origin))
@@ -96,14 +96,16 @@ def _warn_of_stand_ins(backbones: Sequence[Backbone]) -> None:
             log.warning(STAND_IN, one.info.identity.backbone)
 
 
-_doubts: dict[Identity, tuple[str, ...]] = {}  # that were looked for in this process, which takes a second
+# That were looked for in this process, which takes a second, of each file: another may hold the same tensors and note
+# another architecture.
+_doubts: dict[tuple[Identity, str], tuple[str, ...]] = {}
 _said: set[tuple[str, Identity]] = set()
 
 
-def _doubts_of(trunk: nn.Module, identity: Identity, beside: Mapping[str, Any]) -> tuple[str, ...]:
-    if identity not in _doubts:
-        _doubts[identity] = tuple(doubts(trunk, identity.backbone, identity.preprocessing, beside))
-    return _doubts[identity]
+def _doubts_of(trunk: nn.Module, identity: Identity, location: str, beside: Mapping[str, Any]) -> tuple[str, ...]:
+    if (identity, location) not in _doubts:
+        _doubts[identity, location] = tuple(doubts(trunk, identity.backbone, identity.preprocessing, beside))
+    return _doubts[identity, location]
 
 
 def say_doubts(identity: Identity, origin: WeightsOrigin) -> None:

@@ -180,6 +180,15 @@ def test_another_one_can_be_named(tmp_path: Path, case: str) -> None:
     assert_same(loaded(f"{saved(content, tmp_path / 'a.ckpt')}:{key}"), expected)
 
 
+def test_a_network_beside_its_compiled_self_is_not_mixed_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = saved({**before("_orig_mod.", B), **A}, tmp_path / "a.pth")
+    with caplog.at_level(logging.INFO, "featcache"):
+        assert_same(loaded(path), B)
+    assert "a.pth: read _orig_mod; left out: bn1 (5 tensors)" in caplog.text
+
+
 @pytest.mark.parametrize("key", ["studen", "student.x", "conv1", ""])
 def test_an_unknown_key_lists_those_that_are_there(tmp_path: Path, key: str) -> None:
     path = saved(LEFT["DINO"], tmp_path / "a.pth")

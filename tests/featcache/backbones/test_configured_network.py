@@ -164,6 +164,16 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[InputError], str]] = {
         UnknownBackboneError,
         "mean is 'x', expected three numbers",
     ),
+    "no deviation": (
+        lambda m: changed(m, pretrained_cfg__std=[0.5, 0.0, 0.5]),
+        UnknownBackboneError,
+        r"std is \[0\.5, 0\.0, 0\.5\], expected finite numbers, above 0",
+    ),
+    "a mean that is none": (
+        lambda m: changed(m, pretrained_cfg__mean=[float("nan"), 0, 0]),
+        UnknownBackboneError,
+        r"mean is \[nan, 0, 0\], expected finite numbers",
+    ),
     "no interpolation": (
         lambda m: changed(m, pretrained_cfg__interpolation="lanczosx"),
         UnknownBackboneError,

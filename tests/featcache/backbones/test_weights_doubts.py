@@ -145,6 +145,15 @@ def test_the_files_own_notes_are_compared(
     assert said == (expected if warns else "")
 
 
+def test_the_notes_of_one_file_are_not_those_of_another_with_its_tensors(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    plain, other = saved(state, tmp_path / "a.pth"), saved({"arch": "resnet34", "model": state}, tmp_path / "b.pth")
+    assert warnings_of(plain, "test_resnet", caplog) == ""
+    assert "the file notes resnet34" in warnings_of(other, "test_resnet", caplog)
+
+
 @pytest.fixture(scope="module")
 def tf_weights() -> dict[str, Tensor]:
     """Of tf_efficientnet_lite0, whose batch norms have seen images scaled and padded as it does."""
