@@ -31,9 +31,9 @@ def stand_ins_text(board: Leaderboard) -> str:
     alone = [name for name in board.fell_back if name not in joined]
     controls = any(row.control for row in board.rows)
     if not joined:
-        return (
-            "they stand in the control group" if controls else "this ranking says nothing about the pretrained networks"
-        )
+        many = len(board.fell_back) > 1
+        stand = "they stand in the control group" if many else "it stands in the control group"
+        return stand if controls else "this ranking says nothing about the pretrained networks"
     line = f"{listed(joined)} rank{'s' if len(joined) == 1 else ''} among pretrained ones, which "
     line += f"{'it is' if len(joined) == 1 else 'they are'} joined with"
     return f"{line}; the control group has {listed(alone)}" if alone and controls else line

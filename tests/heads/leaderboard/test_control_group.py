@@ -131,7 +131,8 @@ def test_a_tag_names_weights_and_not_a_network_and_sources_differ(tmp_path: Path
     ("runs", "expected"),
     [
         ({"a": "random(0)"}, "this ranking says nothing about the pretrained networks"),
-        ({"p": "W", "a": "random(0)"}, "they stand in the control group"),
+        ({"p": "W", "a": "random(0)"}, "it stands in the control group"),
+        ({"p": "W", "a": "random(0)", "b": "random(0)"}, "they stand in the control group"),
         ({"p": "W", "p+a": "W + random(0)"}, "p+a ranks among pretrained ones, which it is joined with"),
         (
             {"p": "W", "p+a": "W + random(0)", "a": "random(0)"},
