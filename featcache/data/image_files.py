@@ -18,6 +18,7 @@ from featcache.data.high_bits import FULL, colour_samples, grey_samples, has_hig
 from featcache.data.pillow_files import Loaded, SizeError, load_image, open_image
 from featcache.data.png_chunks import SIGNATURE, without_broken, without_descriptions
 from featcache.data.sample_range import NoRangeError, Samples, to_8_bit
+from featcache.data.tiff_layouts import SIGNATURES as TIFF_SIGNATURES
 from featcache.data.tiff_layouts import is_garbled, is_tiff, read_tiff
 from featcache.data.truncated_files import MAX_MISSING, read_truncated
 from featcache.records import PLAIN_DEPTH, Depth
@@ -150,6 +151,8 @@ def _load(data: bytes) -> tuple[Loaded, str, bool]:
     except Exception as error:  # the plugins raise whatever the format's parser meets
         found = _repaired(data)
         if found is None:
+            if isinstance(error, PIL.UnidentifiedImageError) and data.startswith(TIFF_SIGNATURES):
+                raise UnreadableImageError("a TIFF whose directory is not in it: cut short, or damaged") from None
             if isinstance(error, PIL.UnidentifiedImageError):
                 raise UnreadableImageError(f"not an image that Pillow knows ({len(data)} bytes)") from None
             raise
@@ -173,7 +176,7 @@ def _repaired(data: bytes) -> tuple[Loaded, str, bool] | None:
     loaded, missing = found
     if missing > MAX_MISSING:
         raise UnreadableImageError(
-            f"truncated or damaged: {missing:.0%} of its pixels are missing, more than the {MAX_MISSING:.0%} that are "
+            f"truncated or damaged: {missing:.1%} of its pixels are missing, more than the {MAX_MISSING:.0%} that are "
             "passed over"
         )
     said.append(f"its end is missing, and with it {missing:.1%} of its pixels")

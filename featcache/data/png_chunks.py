@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+END = b"IEND\xaeB`\x82"
 DESCRIBING = {b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf"}  # of no pixel; eXIf at most turns the picture
 
 
@@ -31,6 +32,14 @@ def significant_bits(data: bytes) -> int | None:
     return None
 
 
+def breaks_off(data: bytes) -> bool:
+    """Whether a PNG's end is missing and the rest is as it was written. Where the end is there, or a checksum is wrong,
+    bytes were changed, and from there on the pixels are other ones."""
+    found = [(kind, whole) for kind, _, whole in chunks(data)]
+    ended = data.endswith(END) or any(kind == b"IEND" for kind, _ in found)
+    return not ended and all(_sound(whole) for _, whole in found if _is_whole(whole))
+
+
 def without_broken(data: bytes) -> tuple[bytes, list[str]]:
     """The file without the optional chunks whose checksums are wrong, which every viewer passes over; their names."""
     return _without(data, lambda _, whole: not _sound(whole))
@@ -49,6 +58,10 @@ def _without(data: bytes, unwanted: Callable[[bytes, bytes], bool]) -> tuple[byt
         else:
             kept.append(whole)
     return b"".join(kept), sorted(set(dropped))
+
+
+def _is_whole(chunk: bytes) -> bool:
+    return len(chunk) == 12 + int.from_bytes(chunk[:4], "big")
 
 
 def _sound(whole: bytes) -> bool:

@@ -86,6 +86,8 @@ def _require_bounded(page: Any, data: bytes) -> None:
             f"a TIFF laid out like this is read uncompressed or deflated, not compressed as {page.compression!r}"
         )
     if page.compression in DEFLATE:
+        if len(page.dataoffsets) != len(page.databytecounts):
+            raise ValueError("damaged: its directory does not say where all of its values lie")
         left = 4 * page.nbytes + 65536  # tiles at the edges are larger than what is seen of them
         for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
             inflater = zlib.decompressobj()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from featcache.data.pillow_files import Loaded, load_image, open_image, raw_mode_of, repeat_rows
+from featcache.data.png_chunks import SIGNATURE, breaks_off
 
 MAX_MISSING = 0.05  # of the pixels: with more, it is another picture
 
@@ -23,11 +24,14 @@ BY_ROWS = {"PNG", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA"}
 
 
 def read_truncated(data: bytes) -> tuple[Loaded, float] | None:
-    """The image with the share of its pixels that is missing; None where its format tells nothing.
+    """The image with the share of its pixels that is missing; None where its format tells nothing, or a PNG was
+    changed and not cut.
 
     A JPEG's missing pixels are grey, as every viewer shows them; elsewhere rows that are not whole repeat the nearest
     one that is.
     """
+    if data.startswith(SIGNATURE) and not breaks_off(data):
+        return None
     return _jpeg(data) if data.startswith(b"\xff\xd8") else _by_rows(data)
 
 
@@ -98,7 +102,7 @@ def _by_rows(data: bytes) -> tuple[Loaded, float] | None:
     missing = untouched & second[1]
     share = float(missing.mean())
     if share > MAX_MISSING:
-        return None
+        return loaded, share  # too much for any row to stand in
     whole = np.flatnonzero(~missing.any(axis=1))
     broken = np.flatnonzero(missing.any(axis=1)).tolist()
     repeats = tuple((row, int(whole[np.abs(whole - row).argmin()])) for row in broken)

@@ -229,3 +229,28 @@ def test_a_broken_jpeg_xl_has_a_reason_of_its_own() -> None:
     pytest.importorskip("pillow_jxl")
     with pytest.raises(UnreadableImageError, match="ValueError: broken, or its end is missing"):
         read_picture(saved(PICTURE, "JXL")[:-100])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "TIFF", "GIF"])
+def test_how_much_is_missing_is_said_where_it_is_too_much(kind: str) -> None:
+    whole = saved(PICTURE, kind)
+    with pytest.raises(UnreadableImageError, match=r"\d\d\.\d% of its pixels are missing, more than the 5%") as caught:
+        read_picture(whole[: len(whole) * 7 // 10])
+    assert 25 <= float(str(caught.value).split(": ")[1].split("%")[0]) <= 40
+
+
+@pytest.mark.parametrize(("place", "cut"), [(0.2, 0), (0.6, 0), (0.98, 0), (0.2, 12), (0.6, 12), (0.6, 100)])
+def test_a_png_with_changed_pixels_is_bad_and_not_cut(place: float, cut: int) -> None:
+    whole = saved(PICTURE.resize((320, 240)), "PNG", compress_level=0)
+    assert whole.count(b"IDAT") > 2
+    changed = bytearray(whole[: len(whole) - cut])
+    changed[int(len(changed) * place)] ^= 1
+    with pytest.raises(UnreadableImageError):
+        read_picture(bytes(changed))
+
+
+@pytest.mark.parametrize("how", [{"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}])
+def test_a_tiff_without_its_directory_is_called_one(how: dict[str, str]) -> None:
+    whole = saved(PICTURE, "TIFF", **how)  # with the directory at its end
+    with pytest.raises(UnreadableImageError, match="a TIFF whose directory is not in it: cut short"):
+        read_picture(whole[: len(whole) * 9 // 10])
