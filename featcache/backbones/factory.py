@@ -67,8 +67,12 @@ def load_backbone(
     return backbone.to(place)
 
 
-def make_backbone(options: ModelOptions, precision: str, dtype: str, *, allow_custom: bool = False) -> Backbone:
-    """`load_backbone` on the CPU, for callers who say themselves where random weights stand in."""
+def make_backbone(
+    options: ModelOptions, precision: str, dtype: str, *, allow_custom: bool = False, settled: bool = True
+) -> Backbone:
+    """`load_backbone` on the CPU, for callers who say themselves where random weights stand in. Where only its costs
+    are asked for, random weights need not be `settled`, which takes deep networks a while.
+    """
     source = find_source(options.backbone, options.source, allow_custom)
     origin, published = resolve(options, source, options.backbone)
     hub_file = Path(origin.location) if origin.kind == "hub" else None
@@ -79,7 +83,7 @@ def make_backbone(options: ModelOptions, precision: str, dtype: str, *, allow_cu
         beside = load_file_into(built.named, built.whole - set(built.named.state_dict()), origin.location)
     if origin.kind == "package":
         put_package_weights(built.named, Path(origin.location))
-    if origin.kind == "random" and settle(trunk, preprocessing.input_size, options.weights_seed):
+    if origin.kind == "random" and settled and settle(trunk, preprocessing.input_size, options.weights_seed):
         origin = WeightsOrigin("random", f"random({options.weights_seed})+lsuv", fell_back=origin.fell_back)
     name = network_name(options.backbone)
     identity = Identity(name, source.name, tensor_digest(trunk), preprocessing, built.tap, precision, dtype)

@@ -15,7 +15,7 @@ from featcache.backbones import (
     find_source,
     first_trained_by_step,
     list_blocks,
-    load_backbone,
+    make_backbone,
     names_file,
     resolve_dims,
 )
@@ -84,8 +84,9 @@ def _estimate(options: Options, session: Session) -> CostEstimate:
     model = options.model
     if model.weights is None or not names_file(model.weights):  # a local file is loaded, to see that it fits
         model = model.model_copy(update={"pretrained": False, "weights": None})
-    backbone = load_backbone(model, precision=options.training.precision, device=place, allow_custom=allow_custom)
-    backbone = backbone.at_depth(manifest.depth)
+    precision, dtype = options.training.precision, options.cache.dtype
+    backbone = make_backbone(model, precision, dtype, allow_custom=allow_custom, settled=False)
+    backbone = backbone.at_depth(manifest.depth).to(place)
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, len(manifest.classes))
     distinct = {i.sha256 for i in manifest.images}
     training = {i.sha256 for i in manifest.images if i.split in options.data.training_splits}

@@ -22,14 +22,14 @@ def check(configs: Configs, shared: Shared) -> None:
         from featcache.app.many_configs import run_each
         from featcache.extraction import estimate_costs
 
-        def work(one: Options) -> tuple[list[CostEstimate], list[str]]:
+        def work(one: Options) -> None:
             estimates = estimate_costs(one, session)
-            return estimates, _end_to_end(one, estimates[0], session)
+            end_to_end = _end_to_end(one, estimates[0], session)
+            for estimate in estimates:  # said as it comes: of many large networks the last takes minutes
+                for line in [*_lines(estimate), *(f"  {line}" for line in [*end_to_end, *estimate.notices])]:
+                    typer.echo(line)
 
         outcome = run_each(options, work)
-    for estimate, end_to_end in [(one, lines) for estimates, lines in outcome.done for one in estimates]:
-        for line in [*_lines(estimate), *(f"  {line}" for line in [*end_to_end, *estimate.notices])]:
-            typer.echo(line)
     outcome.raise_if_failed()
 
 
