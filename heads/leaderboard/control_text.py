@@ -56,7 +56,7 @@ def _best_control(board: Leaderboard, best: Row, controls: Sequence[Row]) -> str
     behind = board.behind[first.run]["top1"]
     line = "The control with random weights" if len(controls) == 1 else f"The best of {len(controls)} controls with "
     line += f"{', ' if len(controls) == 1 else 'random weights, '}{first.backbone}, gets {first.val_top1:.3f}"
-    if behind.mean == best.pretraining_top1:
+    if first.backbone == best.backbone and behind.mean == best.pretraining_top1:
         return f"{line}."  # its own twin: said before
     line += ": "
     figure = _points(behind.mean, behind.low, behind.high)
@@ -65,7 +65,9 @@ def _best_control(board: Leaderboard, best: Row, controls: Sequence[Row]) -> str
     if behind.high < 0:
         ahead = _points(-behind.mean, -behind.high, -behind.low)
         return f"{line}{ahead} ahead of {best.backbone}: for these images these pretrained features are no help."
-    return f"{line}not told from {best.backbone} ({figure} behind), so these images hardly need pretraining."
+    return (
+        f"{line}not told from {best.backbone} ({figure} behind): these images do not show that they need pretraining."
+    )
 
 
 def _points(mean: float | None, low: float | None, high: float | None) -> str:
