@@ -9,12 +9,14 @@ from heads.runs.run import Run, cache_of, finished_runs, load_run_record, same_r
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
+from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes, val_outcomes, val_outcomes_of
 
 __all__ = [
     "Predictions",
     "Probe",
     "Result",
     "Run",
+    "ValOutcomes",
     "audit_runs",
     "cache_of",
     "exclude_of",
@@ -24,6 +26,7 @@ __all__ = [
     "load_probe",
     "load_run",
     "load_run_record",
+    "load_val_outcomes",
     "make_inputs",
     "make_result",
     "predict_test",
@@ -33,7 +36,10 @@ __all__ = [
     "results_folder",
     "run_folder",
     "same_run",
+    "save_val_outcomes",
     "unreadable_runs",
+    "val_outcomes",
+    "val_outcomes_of",
     "warn_of_leakage",
     "write_record",
     "write_run",

@@ -42,7 +42,7 @@ class Probe:
 
 def predict_val(features: Features, seeds: Sequence[Sequence[TrainedHead]], cached: CachedFeatures) -> Predictions:
     """Each validation image by the head that did not train on it: with folds all of train and val, `[seeds, N, C]`."""
-    every = np.unique(np.concatenate([f.val for f in features.folds]))
+    every = features.val_images
     logits = np.empty((len(seeds), len(every), cached.dims[-1]), np.float32)
     modules = [[_module(head, cached.dims, features.device) for head in folds] for folds in seeds]
     for block in features.blocks(0):
@@ -84,7 +84,7 @@ def save_predictions(file: Path, splits: Mapping[Split, Predictions], probe: Pro
 
 def load_predictions(file: Path, split: Split) -> Predictions:
     """What `save_predictions` wrote; raises OSError, KeyError or ValueError when it is not there or damaged."""
-    with _arrays(file) as arrays:
+    with arrays_of(file) as arrays:
         images = tuple(arrays[f"{split}_images"].tolist())
         return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images)
 
@@ -99,12 +99,12 @@ def predictions_of(folder: Path, split: Split) -> Predictions | None:
 
 def load_probe(file: Path) -> Probe:
     """What `save_predictions` wrote of the probe; raises OSError, KeyError or ValueError when it is not there."""
-    with _arrays(file) as arrays:
+    with arrays_of(file) as arrays:
         return Probe(arrays["probe_right"], tuple(arrays["probe_images"].tolist()))
 
 
 @contextmanager
-def _arrays(file: Path) -> Iterator[Any]:
+def arrays_of(file: Path) -> Iterator[Any]:
     """The arrays of an .npz file; a damaged one is a ValueError, whichever way it is damaged."""
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open

@@ -21,6 +21,7 @@ from heads.runs.leaked_images import leakage, leaks_of
 from heads.runs.predictions import Probe, save_predictions
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
+from heads.runs.val_outcomes import OUTCOMES_FILE, save_val_outcomes
 from heads.training import ImageOutcomes, confusion, per_class, summarise
 
 MODEL_FORMAT = 3  # of best_model.pth
@@ -37,6 +38,8 @@ def write_record(
     write_json(folder / "summary.json", _summary(options, cached, inputs, result))
     write_json(folder / "environment.json", _environment(device))
     save_predictions(folder / "predictions.npz", result.predictions, _probed(result))
+    if result.val_outcomes is not None:
+        save_val_outcomes(folder / OUTCOMES_FILE, result.val_outcomes)
     save_tensors(folder / "best_model.pth", _checkpoint(options, cached, result))
 
 

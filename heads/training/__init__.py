@@ -1,6 +1,7 @@
 """Heads trained on cached features: specifications in, weights and curves out; many at once, or one."""
 
 from heads.training.bootstrap import interval, resampled_means, summarise
+from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.features import Features, load_features
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
@@ -26,6 +27,7 @@ __all__ = [
     "METRICS",
     "TOP_K",
     "Draws",
+    "EpochOutcomes",
     "EpochRow",
     "Features",
     "HeadSpec",

@@ -80,6 +80,11 @@ class Features:
         runs = -(-len(self.labels) // RUN_IMAGES)
         return min(runs, max(1, int(-(-self.nbytes // self.limit_bytes))))
 
+    @cached_property
+    def val_images(self) -> Indices:
+        """Every image that some fold validates on, in order: what predictions on val are of."""
+        return np.unique(np.concatenate([f.val for f in self.folds]))
+
     def blocks(self, epoch: int) -> Iterator[Block]:
         """The pool, each image once. What shares a block is drawn anew for each epoch, the same for all heads."""
         if self.block_count == 1:
