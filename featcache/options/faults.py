@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from featcache.options.augmentation_options import AUGMENTATIONS, augmentation_name
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
+from featcache.options.head_options import HeadOptions
 from featcache.options.model_options import ModelOptions
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import Options
@@ -81,6 +82,7 @@ def _list_item_fields(place: Sequence[int | str]) -> list[str]:
 _SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelOptions,
     "data": DataOptions,
+    "head": HeadOptions,
     "training": TrainingOptions,
     "cache": CacheOptions,
     "profile": ProfileOptions,

@@ -31,7 +31,8 @@ def make_tuned_result(
         trainer.load(weights)
         tested.append(trainer.logits(source, len(test)).numpy())
         val.append(logits.numpy())
-        finished.head.state = {n.removeprefix("head."): t for n, t in weights.items() if n.startswith("head.")}
+        state = {n.removeprefix("head."): t for n, t in weights.items() if n.startswith("head.")}
+        finished.head.state = state if setup.fit is None else setup.fit.folded(state)
     dataset = setup.dataset
     predictions: dict[Split, Predictions] = {
         "val": Predictions(

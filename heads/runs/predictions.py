@@ -114,7 +114,7 @@ def arrays_of(file: Path) -> Iterator[Any]:
 
 
 def _module(head: TrainedHead, dims: Sequence[int], device: torch.device) -> torch.nn.Module:
-    module = build_head(dims, 0.0).to(device).eval()
+    module = build_head(dims, 0.0, head.normalise).to(device).eval()
     module.load_state_dict(head.state)
     return module
 

@@ -24,7 +24,7 @@ from heads.runs.run_files import epoch_columns, write_json, write_metrics
 from heads.runs.val_outcomes import OUTCOMES_FILE, save_val_outcomes
 from heads.training import ImageOutcomes, confusion, per_class, summarise
 
-MODEL_FORMAT = 3  # of best_model.pth
+MODEL_FORMAT = 4  # of best_model.pth; up to 3 nothing was normalised
 
 
 def write_record(
@@ -157,6 +157,7 @@ def _checkpoint(options: Options, cached: CachedFeatures, result: Result) -> dic
         "head": {n: t.cpu() for n, t in head.state.items()},
         "dims": list(cached.dims),
         "dropout": options.model.dropout,
+        "normalise": options.head.normalise,  # l2 and layernorm come before the weights; standard and scale are in them
         "classes": list(cached.manifest.classes),
         "identities": cached.identities(),
         "seed": head.seed,

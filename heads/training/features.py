@@ -17,6 +17,7 @@ from torch import Tensor
 from featcache.data import require_folds
 from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord
+from heads.training.feature_fit import Fit
 
 log = logging.getLogger("featcache")
 
@@ -68,6 +69,11 @@ class Features:
     classes: int
     device: torch.device
     limit_bytes: float = float("inf")
+
+    @cached_property
+    def fits(self) -> dict[tuple[str, int], Fit]:
+        """What is known of the training images of folds, by what it is for and the fold."""
+        return {}
 
     @property
     def nbytes(self) -> int:
