@@ -54,12 +54,12 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
 
 
 def warn_of_leakage(ranked: RankedResults) -> None:
-    """What leaked images do to the first run."""
+    """What leaked images and groups do to the first run."""
     from featcache.app.progress import consoles
-    from heads.runs import leakage_line
+    from heads.runs import leakage_lines
 
-    if line := leakage_line(ranked.first.summary["leakage"]):
-        name = ranked.first.summary["backbone"]
+    name = ranked.first.summary["backbone"]
+    for line in leakage_lines(ranked.first.summary).values():
         consoles()[1].print(f"warning: {name}: {line}", style="bold yellow", markup=False)
 
 

@@ -11,6 +11,7 @@ from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
 from featcache.options.faults import known_keys, nearest_key
 from featcache.options.head_options import HeadOptions, Normalise
+from featcache.options.group_options import GroupRule
 from featcache.options.json_files import read_json
 from featcache.options.json_schema import options_schema
 from featcache.options.known_names import OneOf, listed
@@ -40,6 +41,7 @@ __all__ = [
     "CacheOptions",
     "DataOptions",
     "HeadOptions",
+    "GroupRule",
     "ModelOptions",
     "Normalise",
     "OneOf",

@@ -1,7 +1,7 @@
 """Finished runs: their folders under results/, what they say of themselves, their predictions, their models."""
 
-from heads.runs.audited_runs import audit_runs, exclude_of
-from heads.runs.leaked_images import leakage, leakage_line, warn_of_leakage
+from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
+from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
 from heads.runs.loaded_run import load_run, normalisation_of
 from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
 from heads.runs.result import Result, make_result
@@ -21,8 +21,9 @@ __all__ = [
     "cache_of",
     "exclude_of",
     "finished_runs",
+    "groups_of",
     "leakage",
-    "leakage_line",
+    "leakage_lines",
     "load_probe",
     "load_run",
     "load_run_record",
