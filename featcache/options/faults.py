@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from featcache.options.augmentation_options import AUGMENTATIONS, augmentation_name
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
-from featcache.options.head_options import HeadOptions
 from featcache.options.group_options import GroupRule
+from featcache.options.head_options import HeadOptions
 from featcache.options.model_options import ModelOptions
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import Options

@@ -19,8 +19,8 @@ from featcache.data import require_folds
 from featcache.errors import DataError
 from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord
-from heads.training.feature_fit import Fit
 from featcache.relatives import family_names
+from heads.training.feature_fit import Fit
 
 log = logging.getLogger("featcache")
 
