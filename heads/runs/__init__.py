@@ -3,7 +3,16 @@
 from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
 from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
 from heads.runs.loaded_run import load_run, normalisation_of
-from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
+from heads.runs.predictions import (
+    Predictions,
+    Probe,
+    arrays_of,
+    load_probe,
+    predict_test,
+    predict_val,
+    predictions_of,
+    val_records,
+)
 from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
@@ -18,6 +27,7 @@ __all__ = [
     "Result",
     "Run",
     "ValOutcomes",
+    "arrays_of",
     "audit_runs",
     "cache_of",
     "exclude_of",
@@ -45,6 +55,7 @@ __all__ = [
     "unreadable_runs",
     "val_outcomes",
     "val_outcomes_of",
+    "val_records",
     "warn_of_leakage",
     "write_record",
     "write_run",

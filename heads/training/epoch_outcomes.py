@@ -15,6 +15,9 @@ from heads.training.metrics import find_metric
 
 TOPS = ("top1", "top3")
 
+# Of one head and epoch: who was right `[2, V]`, the selection metric `[V]` where it is another one, the losses `[V]`.
+Seen = tuple[NDArray[np.bool_], NDArray[np.float32] | None, NDArray[np.float32]]
+
 
 @dataclass
 class EpochOutcomes:
@@ -23,12 +26,16 @@ class EpochOutcomes:
     images: int  # V
     bits: list[NDArray[np.uint8]] = field(default_factory=list)  # of each epoch `[2, V / 8]`: top-1 and top-3
     values: list[NDArray[np.float32]] = field(default_factory=list)  # of each epoch `[V]`; see `selected`
+    loss: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # `[V]`, in the best epoch
 
-    def add(self, tops: NDArray[np.bool_], values: NDArray[np.float32] | None) -> None:
-        """Add an epoch: who was right `[2, V]`, and the selection metric `[V]` where it is another one."""
+    def add(self, seen: Seen, best: bool) -> None:
+        """Add an epoch, and whether it is the best so far."""
+        tops, values, loss = seen
         self.bits.append(np.packbits(tops, axis=-1))
         if values is not None:
             self.values.append(values)
+        if best:
+            self.loss = loss.copy()
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -56,21 +63,23 @@ class OutcomeBuffer:
         self._valued = {row for rows in self._rows.values() for row in rows}
         shape = (len(heads), self.width + 1) if self._sign else (0, 0)
         self._values = torch.zeros(shape, device=device)
+        self._loss = torch.zeros(len(heads), self.width + 1, device=device)
 
     def add(self, seats: Tensor, found: Mapping[str, Tensor]) -> None:
         """Take the metrics `[K, n]` of some images; `seats` `[K or 1, n]` are their places among their head's."""
         seats = seats.expand(len(self._tops), -1)
         tops = torch.stack([found[name].bool() for name in TOPS], dim=1)
         self._tops.scatter_(2, seats[:, None].expand_as(tops), tops)
+        self._loss.scatter_(1, seats, found["loss"].float())
         for name, rows in self._rows.items():
             here = torch.tensor(rows, device=seats.device)
             own = self._values[here].scatter(1, seats[here], self._sign[name] * found[name][here].float())
             self._values.index_copy_(0, here, own)
 
-    def take(self) -> list[tuple[NDArray[np.bool_], NDArray[np.float32] | None]]:
+    def take(self) -> list[Seen]:
         """Of each head what `EpochOutcomes.add` takes."""
-        tops, values = self._tops.cpu().numpy(), self._values.cpu().numpy()
+        tops, values, loss = (a.cpu().numpy() for a in (self._tops, self._values, self._loss))
         return [
-            (tops[k, :, :count], values[k, :count].copy() if k in self._valued else None)
+            (tops[k, :, :count], values[k, :count].copy() if k in self._valued else None, loss[k, :count])
             for k, count in enumerate(self._images)
         ]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featcache.extraction import Indices
 from heads.training.cuda_graph import CapturedStep
-from heads.training.epoch_outcomes import OutcomeBuffer
+from heads.training.epoch_outcomes import OutcomeBuffer, Seen
 from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack
@@ -140,7 +140,7 @@ class HeadGroup:
             table[k] = loss / train, right / train, on_val
         return table
 
-    def outcomes(self) -> dict[int, tuple[NDArray[np.bool_], NDArray[np.float32] | None]]:
+    def outcomes(self) -> dict[int, Seen]:
         """Of each running head what `EpochOutcomes.add` takes of this epoch; empty without `keep_outcomes`."""
         every = self._outcomes.take() if self._outcomes is not None else []
         return {k: one for k, one in zip(self._held, every, strict=False) if k in self.running}
