@@ -22,8 +22,9 @@ from heads.runs.leaked_images import group_leakage, leakage, leaks_of
 from heads.runs.predictions import Probe, save_predictions
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
+from heads.runs.split_figures import split_figures
 from heads.runs.val_outcomes import OUTCOMES_FILE, save_val_outcomes
-from heads.training import ImageOutcomes, confusion, per_class, summarise
+from heads.training import ImageOutcomes, confusion, per_class
 
 MODEL_FORMAT = 4  # of best_model.pth; up to 3 nothing was normalised
 
@@ -72,7 +73,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
     classes, splits = cached.manifest.classes, result.predictions
     figures: dict[str, Any] = {}
     for split, seen in result.outcomes.items():
-        figures[split] = {m: summarise(np.stack([o.values[m] for o in seen])) for m in seen[0].values}
+        figures[split] = split_figures(splits[split], seen)
     return {
         "experiment_name": options.experiment_name,
         "phase": 1 if result.network is None else 2,
