@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from featcache import __version__
 from featcache.atomic import save_tensors
@@ -22,7 +23,7 @@ from heads.runs.predictions import Probe, save_predictions
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
 from heads.runs.val_outcomes import OUTCOMES_FILE, save_val_outcomes
-from heads.training import ImageOutcomes, confusion, per_class, summarise
+from heads.training import ImageOutcomes, confusion, find_metric, per_class, summarise
 
 MODEL_FORMAT = 3  # of best_model.pth
 
@@ -67,7 +68,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
     classes, splits = cached.manifest.classes, result.predictions
     figures: dict[str, Any] = {}
     for split, seen in result.outcomes.items():
-        figures[split] = {m: summarise(np.stack([o.values[m] for o in seen])) for m in seen[0].values}
+        figures[split] = {m: _figure(m, [o.values[m] for o in seen]) for m in seen[0].values}
     return {
         "experiment_name": options.experiment_name,
         "phase": 1 if result.network is None else 2,
@@ -104,6 +105,13 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "head_seconds": result.seconds,
         "inputs": inputs,
     }
+
+
+def _figure(metric: str, values: list[NDArray[np.float64]]) -> dict[str, Any]:
+    """A metric's mean, spread and interval, which ends where the metric does."""
+    found = summarise(np.stack(values))
+    low, high = find_metric(metric).limits
+    return {**found, "ci95": [min(max(end, low), high) for end in found["ci95"]]}
 
 
 def _seed(result: Result, number: int) -> dict[str, Any]:
