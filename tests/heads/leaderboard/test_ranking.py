@@ -143,7 +143,7 @@ def test_the_csv_has_the_columns_of_the_design(tmp_path: Path) -> None:
     assert (row["params"], row["latency_p95_ms"], row["val_top1"]) == ("11", "3.0", "0.9")
     assert {row[name] for name in COLUMNS.split(",")[-31:-8]} == {
         ""
-    }  # of Phase 2, beside a control group, or not known then
+    }  # not known of this one
 
 
 def test_unfinished_and_foreign_folders_are_passed_over(tmp_path: Path) -> None:
