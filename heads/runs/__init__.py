@@ -1,8 +1,8 @@
 """Finished runs: their folders under results/, what they say of themselves, their predictions, their models."""
 
-from heads.runs.audited_runs import audit_runs, exclude_of
-from heads.runs.leaked_images import leakage, leakage_line, warn_of_leakage
-from heads.runs.loaded_run import load_run
+from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
+from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
+from heads.runs.loaded_run import load_run, normalisation_of
 from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
 from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, load_run_record, same_run, unreadable_runs
@@ -21,14 +21,16 @@ __all__ = [
     "cache_of",
     "exclude_of",
     "finished_runs",
+    "groups_of",
     "leakage",
-    "leakage_line",
+    "leakage_lines",
     "load_probe",
     "load_run",
     "load_run_record",
     "load_val_outcomes",
     "make_inputs",
     "make_result",
+    "normalisation_of",
     "predict_test",
     "predict_val",
     "predictions_of",

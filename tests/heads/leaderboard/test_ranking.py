@@ -141,9 +141,7 @@ def test_the_csv_has_the_columns_of_the_design(tmp_path: Path) -> None:
     assert file.read_text().splitlines()[0] == COLUMNS
     (row,) = csv.DictReader(file.read_text().splitlines())
     assert (row["params"], row["latency_p95_ms"], row["val_top1"]) == ("11", "3.0", "0.9")
-    assert {row[name] for name in COLUMNS.split(",")[-31:-8]} == {
-        ""
-    }  # not known of this one
+    assert {row[name] for name in COLUMNS.split(",")[-31:-8]} == {""}  # not known of this one
 
 
 def test_unfinished_and_foreign_folders_are_passed_over(tmp_path: Path) -> None:
