@@ -36,7 +36,7 @@ from heads.runs import (
     write_record,
     write_run,
 )
-from heads.training import TrainedHead, load_features, run_heads, train_heads
+from heads.training import TrainedHead, features_rms, load_features, run_heads, train_heads
 
 log = logging.getLogger("featcache")
 
@@ -92,7 +92,7 @@ def _train_heads(options: Options, cached: CachedFeatures, device: torch.device)
     separation = measure_separability(
         cached.manifest.of("train"), cached.identities(), partial(read_plain, cached), Path(options.cache.dir)
     )
-    return replace(result, separation=separation)
+    return replace(result, separation=separation, features_rms=features_rms(features))
 
 
 def _finite_seeds(options: Options, trained: Sequence[TrainedHead], folds: int) -> list[list[TrainedHead]]:

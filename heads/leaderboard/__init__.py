@@ -8,6 +8,7 @@ from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
 from heads.leaderboard.ranked_results import RankedResults, find_data, rank_results
 from heads.leaderboard.ranking import leaderboard
+from heads.leaderboard.recipe_notes import notes_lines, recipe_notes
 from heads.leaderboard.verdict_text import agreements, verdict
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "columns",
     "find_data",
     "leaderboard",
+    "notes_lines",
     "rank_results",
+    "recipe_notes",
     "shown",
     "stand_ins_text",
     "verdict",

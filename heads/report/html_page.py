@@ -130,6 +130,7 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
     ]
     if row.from_run:
         facts.append(("comes from run", row.from_run))
+    facts += [("recipe", line) for line in contents.recipe_notes.get(row.run, ())]
     return facts
 
 

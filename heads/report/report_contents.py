@@ -12,7 +12,7 @@ from featcache.audit import Audit, exact_leaks, find_audit
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
 from featcache.store import FeatureStore
-from heads.leaderboard import Agreement, Leaderboard, RankedResults, Row, agreements, verdict
+from heads.leaderboard import Agreement, Leaderboard, RankedResults, Row, agreements, recipe_notes, verdict
 from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_map
 from heads.report.run_details import Detail, detail
 from heads.report.sweep_results import Sweep, load_sweeps
@@ -31,6 +31,7 @@ class Contents:
     runs: Mapping[str, Run]  # by name, those on the board
     verdict: tuple[str, ...]
     agreements: tuple[Agreement, ...]
+    recipe_notes: Mapping[str, Sequence[str]]  # by run, of those that anything is to be said against
     details: Mapping[str, Detail]  # by run
     map_images: tuple[ImageRecord, ...]  # the points of every map
     maps: Mapping[str, FeatureMap]  # by the names of the stores
@@ -73,6 +74,7 @@ def collect(
         runs=here,
         verdict=tuple(verdict(ranked)),
         agreements=tuple(agreements(board.feature_maps)),
+        recipe_notes=recipe_notes(ranked),
         details=details,
         map_images=tuple(images),
         maps=maps,
