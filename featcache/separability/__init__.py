@@ -1,5 +1,6 @@
 """How well cached features separate the classes, by several measures that train no head."""
 
+from featcache.separability.alignment import FEWEST_ALIGNED, linear_cka, unit_gram
 from featcache.separability.grouping import Ints, deal
 from featcache.separability.log_evidence import logme
 from featcache.separability.measures import LabelledFeatures, Measure, measure, measures
@@ -9,6 +10,7 @@ from featcache.separability.ridge_probe import linear_probe
 from featcache.separability.spectrum import effective_rank, fisher_ratio, h_score
 
 __all__ = [
+    "FEWEST_ALIGNED",
     "Ints",
     "LabelledFeatures",
     "Measure",
@@ -19,10 +21,12 @@ __all__ = [
     "fisher_ratio",
     "h_score",
     "knn_accuracy",
+    "linear_cka",
     "linear_probe",
     "logme",
     "measure",
     "measure_separability",
     "measures",
     "silhouette",
+    "unit_gram",
 ]

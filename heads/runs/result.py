@@ -15,6 +15,7 @@ from featcache.options import Options
 from featcache.records import Split
 from featcache.separability import Separation
 from heads.runs.predictions import Predictions
+from heads.runs.val_outcomes import ValOutcomes
 from heads.training import ImageOutcomes, TrainedHead, find_metric, outcome, score
 
 
@@ -33,6 +34,7 @@ class Result:
     from_inputs: str | None = None  # a digest of what decided that run's result
     stages: list[dict[str, Any]] = field(default_factory=list)  # end to end: what trained from which epoch on
     features_rms: float | None = None  # of heads on cached features: root mean square of these
+    val_outcomes: ValOutcomes | None = None  # of heads on cached features: who was right on val after every epoch
     separation: Separation | None = None  # of heads on cached features: how separable these are
 
     @property

@@ -2,6 +2,7 @@
 
 from heads.training.bootstrap import interval, resampled_means, summarise
 from heads.training.curve_end import still_improving
+from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.feature_fit import Fit
 from heads.training.features import Features, load_features
 from heads.training.head_spec import HeadSpec, run_heads
@@ -30,6 +31,7 @@ __all__ = [
     "METRICS",
     "TOP_K",
     "Draws",
+    "EpochOutcomes",
     "EpochRow",
     "Features",
     "Fit",

@@ -17,6 +17,7 @@ from itertools import pairwise
 import torch
 
 from featcache.devices import exact
+from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.features import Features
 from heads.training.head_group import HeadGroup
 from heads.training.head_spec import HeadSpec
@@ -46,16 +47,22 @@ def train_heads(
     *,
     batch_size: int,
     keep_weights: bool = True,
+    keep_outcomes: bool = False,
     watch: Watch | None = None,
 ) -> list[TrainedHead]:
-    """Train every head and keep each one's best epoch on val; without `keep_weights` only their curves.
+    """Train every head and keep each one's best epoch on val; without `keep_weights` only their curves. With
+    `keep_outcomes`, also which validation images each had right after every epoch (`TrainedHead.outcomes`).
 
     A head whose loss is not finite stops alone, with the best weights it had; `state` is empty where it had none.
     """
     trained = [TrainedHead(h.seed, h.fold, normalise=h.normalise) for h in heads]
+    if keep_outcomes:
+        for one in trained:
+            one.outcomes = EpochOutcomes(len(features.folds[one.fold].val))
+    kept = {"keep_weights": keep_weights, "keep_outcomes": keep_outcomes}
     with _on(features.device), exact("float32", features.device):
         for groups, workers in _groups(features, heads, batch_size):
-            made = [(c, HeadGroup(features, [heads[m] for m in c], batch_size, keep_weights)) for c in groups]
+            made = [(c, HeadGroup(features, [heads[m] for m in c], batch_size, **kept)) for c in groups]
             blocks = NormalisedBlocks(features, heads[groups[0][0]])
             with _each(workers) as each:
                 _train(blocks, made, trained, watch, each)
@@ -153,6 +160,10 @@ def _train(
                     better.append(place)
                 if (watch is not None and watch(members[place], row)) or one.over(head.training):
                     stopped.append(place)
+            for place, seen in group.outcomes().items():
+                outcomes = trained[members[place]].outcomes
+                assert outcomes is not None
+                outcomes.add(*seen)
             group.keep_best(better)
             group.stop(stopped)
         epoch += 1

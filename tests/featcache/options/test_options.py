@@ -106,6 +106,7 @@ def test_defaults() -> None:
             "val_fraction": 0.15,
             "test_fraction": 0.15,
             "folds": None,
+            "groups": None,
         },
         "training": {
             "epochs": 50,
