@@ -37,7 +37,7 @@ from heads.runs import (
     write_record,
     write_run,
 )
-from heads.training import TrainedHead, load_features, run_heads, train_heads
+from heads.training import TrainedHead, features_rms, load_features, run_heads, train_heads
 
 log = logging.getLogger("featcache")
 
@@ -94,7 +94,8 @@ def _train_heads(options: Options, cached: CachedFeatures, device: torch.device)
     separation = measure_separability(
         cached.manifest.of("train"), cached.identities(), partial(read_plain, cached), Path(options.cache.dir)
     )
-    return replace(result, separation=separation, val_outcomes=outcomes)
+    scale = features_rms(features)
+    return replace(result, separation=separation, val_outcomes=outcomes, features_rms=scale)
 
 
 def _finite_seeds(options: Options, trained: Sequence[TrainedHead], folds: int) -> list[list[TrainedHead]]:

@@ -65,6 +65,15 @@ def warn_of_leakage(ranked: RankedResults) -> None:
         consoles()[1].print(f"warning: {name}: {line}", style="bold yellow", markup=False)
 
 
+def show_recipe_notes(ranked: RankedResults) -> None:
+    """What is to be said against the recipe of the runs; the ranking stands, and is read with it."""
+    from featcache.app.progress import consoles
+    from heads.leaderboard import notes_lines
+
+    for line in notes_lines(ranked):
+        consoles()[1].print(f"warning: {line}", style="bold yellow", markup=False)
+
+
 def audit_data(ranked: RankedResults, shared: Shared) -> None:
     """Look the data over by the best backbones, and say what matters; the ranking stands, whatever comes of it."""
     count = sum(ranked.first.summary["data"]["images"].values())

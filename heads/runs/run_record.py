@@ -20,6 +20,7 @@ from featcache.relatives import has_groups
 from featcache.store import provenance
 from heads.runs.leaked_images import group_leakage, leakage, leaks_of
 from heads.runs.predictions import Probe, save_predictions
+from heads.runs.recipe_doubts import recipe_doubts
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
 from heads.runs.split_figures import split_figures
@@ -85,6 +86,9 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "weights": cached.weights,
         "weights_fell_back": cached.fell_back,
         "features": cached.features,
+        "features_rms": result.features_rms,
+        "normalise": options.head.normalise,
+        "doubts": recipe_doubts(options, [head for folds in result.seeds for head in folds]),
         "classifier_dims": list(cached.dims),
         "best_epoch": result.head.best_epoch,
         "best_seed": result.head.seed,

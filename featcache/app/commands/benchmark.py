@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from featcache.app.commands.train import train_all
-from featcache.app.results import audit_data, show_leaderboard, write_page
+from featcache.app.results import audit_data, show_leaderboard, show_recipe_notes, write_page
 from featcache.app.shared_options import Configs, Shared, command
 
 
@@ -14,5 +14,6 @@ def benchmark(configs: Configs, shared: Shared) -> None:
     if outcome.done:
         ranked = show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"], shared.cache_dir)
         audit_data(ranked, shared)
+        show_recipe_notes(ranked)
         write_page(ranked, shared)
     outcome.raise_if_failed()
