@@ -1,9 +1,12 @@
 """How well cached features separate the classes, by several measures that train no head."""
 
+from featcache.separability.fisher_space import sfda
 from featcache.separability.grouping import Ints, deal
+from featcache.separability.intrinsic_dimension import intrinsic_dimension
 from featcache.separability.log_evidence import logme
 from featcache.separability.measures import LabelledFeatures, Measure, measure, measures
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
+from featcache.separability.pair_agreement import parc
 from featcache.separability.remembered import Separation, measure_separability
 from featcache.separability.ridge_probe import linear_probe
 from featcache.separability.spectrum import effective_rank, fisher_ratio, h_score
@@ -18,11 +21,14 @@ __all__ = [
     "effective_rank",
     "fisher_ratio",
     "h_score",
+    "intrinsic_dimension",
     "knn_accuracy",
     "linear_probe",
     "logme",
     "measure",
     "measure_separability",
     "measures",
+    "parc",
+    "sfda",
     "silhouette",
 ]
