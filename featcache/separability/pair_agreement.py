@@ -45,4 +45,5 @@ def _rows(features: NDArray[np.float32]) -> NDArray[np.float32]:
     x /= np.where(deviation > 0, deviation, 1)
     x -= x.mean(axis=1, keepdims=True)
     length = np.linalg.norm(x, axis=1, keepdims=True)
-    return (x / np.where(length > 0, length, 1)).astype(np.float32)
+    found: NDArray[np.float32] = (x / np.where(length > 0, length, 1)).astype(np.float32)
+    return found

@@ -1,4 +1,4 @@
-"""How well measures that train no head order feature maps as heads do: `bin/bench measures --data FOLDER --weights FILE`.
+"""How well measures that train no head order feature maps as heads do: `bin/bench measures --data FOLDER`.
 
 `--data` holds `weather4` and `bloodcells` as image folders, `--weights` are ImageNet weights of squeezenet1_0; without
 them only the boards made of scikit-learn's digits are ranked, by EfficientNet-Lite and random networks. The pretrained
@@ -106,9 +106,8 @@ def show_agreement(boards: Sequence[Board], scores: Sequence[Scores], judge: str
         behind = "{:+.2f} ({:+.2f} to {:+.2f})".format(*one.behind)
         each = " ".join(f"{tau:+.2f}" for tau in one.each)
         interval = f"{one.low:.2f} to {one.high:.2f}"
-        print(
-            f"{one.measure:<20} {one.tau:5.2f} {interval:>14} {one.weighted:8.2f}  {behind:>20} {one.regret:6.3f}  {each}"
-        )
+        mean = f"{one.measure:<20} {one.tau:5.2f} {interval:>14} {one.weighted:8.2f}"
+        print(f"{mean}  {behind:>20} {one.regret:6.3f}  {each}")
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def regret(scores: Vector, accuracy: Vector) -> float:
 
 
 def taus(scores: Vector, accuracy: Vector, *, weighted: bool = False) -> Vector:
-    """Kendall's tau-b along the last axis `[..., M]`, or the weighted tau of Vigna (WWW 2015) with hyperbolic weights."""
+    """Kendall's tau-b along the last axis `[..., M]`, or Vigna's weighted tau (WWW 2015) with hyperbolic weights."""
     s = np.sign(scores[..., :, None] - scores[..., None, :])
     a = np.sign(accuracy[..., :, None] - accuracy[..., None, :])
     if not weighted:

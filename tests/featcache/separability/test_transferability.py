@@ -1,4 +1,4 @@
-"""Measures from the literature on transferability: against their formulas by other means, and what they make of little."""
+"""Measures from the literature on transferability: against their formulas by other means; what little data gives."""
 
 from __future__ import annotations
 
