@@ -15,7 +15,7 @@ AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with th
 AUDIT_BACKBONES = 3  # of the leaderboard, that an audit of finished runs asks
 
 
-def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResults:
+def show_leaderboard(results_dir: Path, data: str | None = None, cache_dir: Path | None = None) -> RankedResults:
     """Write leaderboard.csv (of the data with the fingerprint `data`) and show it, with the verdict."""
     from featcache.app.progress import consoles
     from featcache.app.tables import leaderboard_table
@@ -25,7 +25,7 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
     out, err = consoles()
     for line in unreadable_runs(results_dir):
         err.print(f"warning: passed over: {line}", style="bold yellow", markup=False)
-    ranked = rank_results(results_dir, data)
+    ranked = rank_results(results_dir, data, cache_dir)
     board = ranked.board
     file = results_dir / "leaderboard.csv"
     write_leaderboard(board, file)
@@ -35,7 +35,9 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
     for line in [*verdict(ranked), *board.gains()]:
         out.print(line, markup=False, highlight=False)
     if any(board.tied(r) for r in board.rows):
-        out.print("= a tie: the 95% interval of the difference to the first of that rank, on val, holds 0")
+        out.print("= a tie: on val not told from the first of that rank, at 95% for all comparisons together")
+    if any("•" in board.rank_text(r) for r in board.rows):
+        out.print("• may be the best: at 95% the best feature map is among these")
     if any(row.control for row in board.rows):
         out.print("– the control group: random weights, not ranked among the others")
     out.print(f"{file}: {len(board.rows)} runs", markup=False)
@@ -54,12 +56,12 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
 
 
 def warn_of_leakage(ranked: RankedResults) -> None:
-    """What leaked images do to the first run."""
+    """What leaked images and groups do to the first run."""
     from featcache.app.progress import consoles
-    from heads.runs import leakage_line
+    from heads.runs import leakage_lines
 
-    if line := leakage_line(ranked.first.summary["leakage"]):
-        name = ranked.first.summary["backbone"]
+    name = ranked.first.summary["backbone"]
+    for line in leakage_lines(ranked.first.summary).values():
         consoles()[1].print(f"warning: {name}: {line}", style="bold yellow", markup=False)
 
 

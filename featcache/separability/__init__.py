@@ -1,5 +1,6 @@
 """How well cached features separate the classes, by several measures that train no head."""
 
+from featcache.separability.alignment import FEWEST_ALIGNED, linear_cka, unit_gram
 from featcache.separability.fisher_space import sfda
 from featcache.separability.grouping import Ints, deal
 from featcache.separability.intrinsic_dimension import intrinsic_dimension
@@ -12,6 +13,7 @@ from featcache.separability.ridge_probe import linear_probe
 from featcache.separability.spectrum import effective_rank, fisher_ratio, h_score
 
 __all__ = [
+    "FEWEST_ALIGNED",
     "Ints",
     "LabelledFeatures",
     "Measure",
@@ -23,6 +25,7 @@ __all__ = [
     "h_score",
     "intrinsic_dimension",
     "knn_accuracy",
+    "linear_cka",
     "linear_probe",
     "logme",
     "measure",
@@ -31,4 +34,5 @@ __all__ = [
     "parc",
     "sfda",
     "silhouette",
+    "unit_gram",
 ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from featcache.atomic import write_text
 from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord, digest
+from featcache.relatives import has_groups, relatives
 from featcache.separability.measures import MEASURES, LabelledFeatures, measures
 
 log = logging.getLogger("featcache")
@@ -42,17 +43,22 @@ def measure_separability(
     renaming a file changes nothing, and the folds of the linear probe are the same for every backbone.
 
     `identities` are those of the backbones, `read` gives their features `[N, F]`. What the built-in
-    ones gave before is read from `separability/` under `cache_dir`: it depends on the features, the labels and nothing
-    else.
+    ones gave before is read from `separability/` under `cache_dir`: it depends on the features, the labels, which
+    images are relatives, and nothing else.
     """
     images = sorted(_chosen(images), key=lambda i: (i.sha256, i.label, i.name))
     names = tuple(image.name for image in images)
-    key = digest([VERSION, list(identities), [[i.sha256, i.label] for i in images]])
+    groups = relatives(images) if has_groups(images) else None
+    seen: list[list[Any]] = [[i.sha256, i.label] for i in images]
+    if groups is not None:
+        seen = [[*one, group] for one, group in zip(seen, groups.tolist(), strict=True)]
+    key = digest([VERSION, list(identities), seen])
     memo = cache_dir / "separability" / f"{key[:16]}.json"
     known = _known(memo)
     missing = {name: one for name, one in measures().items() if name not in known["figures"]}
     if missing:
-        labelled = LabelledFeatures(read(images), np.array([i.label for i in images], dtype=np.int64))
+        labels = np.array([i.label for i in images], dtype=np.int64)
+        labelled = LabelledFeatures(read(images), labels, groups)
         figures = {"n": len(images), **known["figures"], **{name: one.of(labelled) for name, one in missing.items()}}
         right = labelled.probe_right if "linear_probe" in missing else _bits(known["right"])
         known = {"figures": figures, "right": None if right is None else "".join("01"[int(r)] for r in right)}

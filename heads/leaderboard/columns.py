@@ -23,7 +23,7 @@ class Row:
         int,
         Column(
             lambda r: r.rank,
-            "= marks ties: runs that the validation images cannot tell apart",
+            "= marks ties: runs that val cannot tell apart, all comparisons together; • what may be the best",
             "rank",
             "d",
             at=shown_at(0, 0, 0),
@@ -232,6 +232,28 @@ class Row:
     ]
     pretraining_top1_low: Annotated[float | None, Column(lambda r: r.pretraining("top1", "low"), f"lower {INTERVAL}")]
     pretraining_top1_high: Annotated[float | None, Column(lambda r: r.pretraining("top1", "high"), f"upper {INTERVAL}")]
+    may_be_best: Annotated[
+        str,
+        Column(
+            lambda r: "yes" if r.may_be_best else "",
+            "yes: at 95% the best of the feature maps is among these",
+        ),
+    ]
+    corrected_top1: Annotated[
+        float | None,
+        Column(
+            lambda r: r.corrected("mean"),
+            "of the best: val top-1 corrected for having been chosen",
+            "corrected",
+            ".3f",
+            beside=interval_template("corrected_top1"),
+            beside_title="[95%]",
+            at=shown_at(page=12),
+            minor=True,
+        ),
+    ]
+    corrected_top1_low: Annotated[float | None, Column(lambda r: r.corrected("low"), "lower end of its 95% interval")]
+    corrected_top1_high: Annotated[float | None, Column(lambda r: r.corrected("high"), "upper end of its 95% interval")]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:
