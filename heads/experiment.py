@@ -90,7 +90,11 @@ def _train_heads(options: Options, cached: CachedFeatures, device: torch.device)
     }
     result = make_result(options, seeds, predictions, seconds)
     separation = measure_separability(
-        cached.manifest.of("train"), cached.identities(), partial(read_plain, cached), Path(options.cache.dir)
+        cached.manifest.of("train"),
+        cached.identities(),
+        partial(read_plain, cached),
+        Path(options.cache.dir),
+        val=cached.manifest.of("val"),
     )
     return replace(result, separation=separation)
 

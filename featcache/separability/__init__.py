@@ -4,13 +4,16 @@ from featcache.separability.grouping import Ints, deal
 from featcache.separability.log_evidence import logme
 from featcache.separability.measures import LabelledFeatures, Measure, measure, measures
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
-from featcache.separability.remembered import Separation, measure_separability
+from featcache.separability.nested_logistic import LogisticProbe, logistic_probe, probe_logistic
+from featcache.separability.remembered import Answered, Separation, measure_separability
 from featcache.separability.ridge_probe import linear_probe
 from featcache.separability.spectrum import effective_rank, fisher_ratio, h_score
 
 __all__ = [
+    "Answered",
     "Ints",
     "LabelledFeatures",
+    "LogisticProbe",
     "Measure",
     "Separation",
     "centroid_accuracy",
@@ -20,9 +23,11 @@ __all__ = [
     "h_score",
     "knn_accuracy",
     "linear_probe",
+    "logistic_probe",
     "logme",
     "measure",
     "measure_separability",
     "measures",
+    "probe_logistic",
     "silhouette",
 ]

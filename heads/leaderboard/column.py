@@ -49,6 +49,11 @@ class PlacedRun:
         """What pretrained weights bring over random ones, in the same way."""
         return self._over(self.twin, metric, part)
 
+    def probed_on_val(self) -> float | None:
+        """The share of val that logistic regression gets right; None where the run is older, or of Phase 2."""
+        found = self.summary.get("logistic_probe")
+        return None if found is None else float(found["val"]["top1"]["mean"])
+
     def _over(self, other: ComparedRun | None, metric: str, part: str) -> float | None:
         if other is None:
             return None

@@ -232,6 +232,17 @@ class Row:
     ]
     pretraining_top1_low: Annotated[float | None, Column(lambda r: r.pretraining("top1", "low"), f"lower {INTERVAL}")]
     pretraining_top1_high: Annotated[float | None, Column(lambda r: r.pretraining("top1", "high"), f"upper {INTERVAL}")]
+    logistic_probe_val: Annotated[
+        float | None,
+        Column(
+            lambda r: r.probed_on_val(),
+            "logistic regression trained on all training images, its C chosen among them alone: the share of val right",
+            "logistic val",
+            ".3f",
+            at=shown_at(page=119, markdown=89),
+            minor=True,
+        ),
+    ]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:
