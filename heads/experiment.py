@@ -32,6 +32,7 @@ from heads.runs import (
     results_folder,
     run_folder,
     same_run,
+    val_outcomes,
     warn_of_leakage,
     write_record,
     write_run,
@@ -81,7 +82,7 @@ def _train_heads(options: Options, cached: CachedFeatures, device: torch.device)
     features = load_features(cached, device, folds=options.data.folds, limit_bytes=options.cache.max_features_gb * 1e9)
     begin = time.perf_counter()
     heads = run_heads(options, cached.dims, len(features.folds))
-    trained = train_heads(features, heads, batch_size=options.data.batch_size)
+    trained = train_heads(features, heads, batch_size=options.data.batch_size, keep_outcomes=True)
     seconds = time.perf_counter() - begin
     seeds = _finite_seeds(options, trained, len(features.folds))
     predictions: dict[Split, Predictions] = {
@@ -89,6 +90,7 @@ def _train_heads(options: Options, cached: CachedFeatures, device: torch.device)
         "test": predict_test(cached, [head for folds in seeds for head in folds], device),
     }
     result = make_result(options, seeds, predictions, seconds)
+    outcomes = val_outcomes(features, [seeds], predictions["val"].images)
     separation = measure_separability(
         cached.manifest.of("train"),
         cached.identities(),
@@ -96,7 +98,7 @@ def _train_heads(options: Options, cached: CachedFeatures, device: torch.device)
         Path(options.cache.dir),
         val=cached.manifest.of("val"),
     )
-    return replace(result, separation=separation)
+    return replace(result, separation=separation, val_outcomes=outcomes)
 
 
 def _finite_seeds(options: Options, trained: Sequence[TrainedHead], folds: int) -> list[list[TrainedHead]]:

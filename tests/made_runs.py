@@ -63,6 +63,7 @@ def save_run(
         "stores": [store or f"{backbone or name}-{weights}.h5"],
         "cache_dir": str(results / "cache"),
         "per_class": {"val": [{"class": "a", "recall": 1.0, "n": 50}, {"class": "b", "recall": 1.0, "n": 50}]},
+        "classes": ["a", "b", "c", "d"],
         "separability": {**dict.fromkeys(MEASURES), "n": len(EVERY), **measures} if measures else None,
     }
     performance = {

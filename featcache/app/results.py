@@ -15,7 +15,7 @@ AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with th
 AUDIT_BACKBONES = 3  # of the leaderboard, that an audit of finished runs asks
 
 
-def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResults:
+def show_leaderboard(results_dir: Path, data: str | None = None, cache_dir: Path | None = None) -> RankedResults:
     """Write leaderboard.csv (of the data with the fingerprint `data`) and show it, with the verdict."""
     from featcache.app.progress import consoles
     from featcache.app.tables import leaderboard_table
@@ -25,7 +25,7 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
     out, err = consoles()
     for line in unreadable_runs(results_dir):
         err.print(f"warning: passed over: {line}", style="bold yellow", markup=False)
-    ranked = rank_results(results_dir, data)
+    ranked = rank_results(results_dir, data, cache_dir)
     board = ranked.board
     file = results_dir / "leaderboard.csv"
     write_leaderboard(board, file)
@@ -54,12 +54,12 @@ def show_leaderboard(results_dir: Path, data: str | None = None) -> RankedResult
 
 
 def warn_of_leakage(ranked: RankedResults) -> None:
-    """What leaked images do to the first run."""
+    """What leaked images and groups do to the first run."""
     from featcache.app.progress import consoles
-    from heads.runs import leakage_line
+    from heads.runs import leakage_lines
 
-    if line := leakage_line(ranked.first.summary["leakage"]):
-        name = ranked.first.summary["backbone"]
+    name = ranked.first.summary["backbone"]
+    for line in leakage_lines(ranked.first.summary).values():
         consoles()[1].print(f"warning: {name}: {line}", style="bold yellow", markup=False)
 
 

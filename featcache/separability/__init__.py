@@ -1,5 +1,6 @@
 """How well cached features separate the classes, by several measures that train no head."""
 
+from featcache.separability.alignment import FEWEST_ALIGNED, linear_cka, unit_gram
 from featcache.separability.grouping import Ints, deal
 from featcache.separability.log_evidence import logme
 from featcache.separability.measures import LabelledFeatures, Measure, measure, measures
@@ -10,6 +11,7 @@ from featcache.separability.ridge_probe import linear_probe
 from featcache.separability.spectrum import effective_rank, fisher_ratio, h_score
 
 __all__ = [
+    "FEWEST_ALIGNED",
     "Answered",
     "Ints",
     "LabelledFeatures",
@@ -22,6 +24,7 @@ __all__ = [
     "fisher_ratio",
     "h_score",
     "knn_accuracy",
+    "linear_cka",
     "linear_probe",
     "logistic_probe",
     "logme",
@@ -30,4 +33,5 @@ __all__ = [
     "measures",
     "probe_logistic",
     "silhouette",
+    "unit_gram",
 ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from featcache.atomic import write_text
 from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord, digest
+from featcache.relatives import has_groups, relatives
 from featcache.separability.measures import MEASURES, LabelledFeatures, measures
 
 log = logging.getLogger("featcache")
@@ -56,18 +57,22 @@ def measure_separability(
     logistic probe of these answers as many.
 
     `identities` are those of the backbones, `read` gives their features `[N, F]`. What the built-in
-    ones gave before is read from `separability/` under `cache_dir`: it depends on the features, the labels and nothing
-    else.
+    ones gave before is read from `separability/` under `cache_dir`: it depends on the features, the labels, which
+    images are relatives, and nothing else.
     """
     images, val = _in_order(images), _in_order(val)
-    key = digest([VERSION, list(identities), [[i.sha256, i.label] for i in images]])
+    groups = relatives(images) if has_groups(images) else None
+    seen: list[list[Any]] = [[i.sha256, i.label] for i in images]
+    if groups is not None:
+        seen = [[*one, group] for one, group in zip(seen, groups.tolist(), strict=True)]
+    key = digest([VERSION, list(identities), seen])
     memo = cache_dir / "separability" / f"{key[:16]}.json"
     known = _known(memo)
     missing = {name: one for name, one in measures().items() if name not in known["figures"]}
     asked = digest([[i.sha256, i.label] for i in val])
     unanswered = len(val) > 0 and known["val"] != asked
     if missing or unanswered:
-        labelled = LabelledFeatures(read(images), _labels(images))
+        labelled = LabelledFeatures(read(images), _labels(images), groups)
         figures = {"n": len(images), **known["figures"], **{name: one.of(labelled) for name, one in missing.items()}}
         known = {**known, "figures": figures}
         if "linear_probe" in missing:

@@ -65,6 +65,7 @@ def plan_from_run(folder: Path, *, config: str | None, overrides: Sequence[str],
     document = read_json(Path(file))
     document["experiment_name"] = folder.resolve().name[: MAX_NAME - len(SUFFIX)] + SUFFIX
     document["model"] = own["model"]
+    document["head"] = {**own["head"], **_section(document, "head")}
     document["data"] = {**_section(document, "data"), **{key: own["data"][key] for key in OF_THE_IMAGES}}
     document["cache"] = {**own["cache"], **_section(document, "cache")}
     document["profile"] = own["profile"]  # so that latencies compare

@@ -3,11 +3,12 @@
 from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.column import Column
 from heads.leaderboard.columns import Row, columns, shown
-from heads.leaderboard.control_text import stand_ins_text
+from heads.leaderboard.control_text import name_of, stand_ins_text
 from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
 from heads.leaderboard.ranked_results import RankedResults, find_data, rank_results
 from heads.leaderboard.ranking import leaderboard
+from heads.leaderboard.redundancy_text import joins_text, redundancy_text, redundant_text, said_chance
 from heads.leaderboard.verdict_text import agreements, verdict
 
 __all__ = [
@@ -21,8 +22,13 @@ __all__ = [
     "choose",
     "columns",
     "find_data",
+    "joins_text",
     "leaderboard",
+    "name_of",
     "rank_results",
+    "redundancy_text",
+    "redundant_text",
+    "said_chance",
     "shown",
     "stand_ins_text",
     "verdict",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from featcache.errors import OptionsError, RunError
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 from heads.leaderboard.ranking import leaderboard
+from heads.redundancy import BackboneComparison, compare_backbones
 from heads.runs import Run, finished_runs
 
 
@@ -20,6 +22,7 @@ class RankedResults:
     results_dir: Path
     runs: Mapping[str, Run]  # every finished one, by name
     board: Leaderboard  # of those on one data set
+    cache_dir: Path | None = None  # where features are read from; None: where each run kept them
 
     def run(self, row: Row) -> Run:
         """The run that a row is of."""
@@ -30,6 +33,14 @@ class RankedResults:
         """The run on the first place."""
         return self.run(self.board.rows[0])
 
+    @cached_property
+    def comparison(self) -> BackboneComparison:
+        """What the feature maps have in common; reads features and answers the first time that it is asked for."""
+        maps, candidates = (
+            [self.run(row) for row in rows] for rows in (self.board.feature_maps, self.board.candidates)
+        )
+        return compare_backbones(maps, candidates, self.cache_dir)
+
     def best_runs(self, count: int) -> list[Run]:
         """The best run of each of the `count` best backbones."""
         best: dict[str, Run] = {}
@@ -38,16 +49,16 @@ class RankedResults:
         return list(best.values())[:count]
 
 
-def rank_results(results_dir: Path, data: str | None = None) -> RankedResults:
+def rank_results(results_dir: Path, data: str | None = None, cache_dir: Path | None = None) -> RankedResults:
     """Read the finished runs below `results_dir` and rank those on the data with the fingerprint `data` (default: that
-    of the run finished last).
+    of the run finished last). Features are read from `cache_dir`, by default from where each run kept them.
 
     Raises RunError where there is none.
     """
     runs = finished_runs(results_dir)
     if not runs:
         raise RunError(f"{results_dir}: holds no finished run. Run `featcache benchmark` or `featcache train` first.")
-    return RankedResults(results_dir, {run.folder.name: run for run in runs}, leaderboard(runs, data))
+    return RankedResults(results_dir, {run.folder.name: run for run in runs}, leaderboard(runs, data), cache_dir)
 
 
 def find_data(results_dir: Path, wanted: str) -> str:

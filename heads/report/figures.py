@@ -11,14 +11,22 @@ from functools import partial
 from typing import Literal, get_args
 
 from featcache.separability import Measure, measures
-from heads.report import charts_cost, charts_latency, charts_phase2, charts_run, charts_separability, charts_sweep
+from heads.report import (
+    charts_cost,
+    charts_latency,
+    charts_phase2,
+    charts_redundancy,
+    charts_run,
+    charts_separability,
+    charts_sweep,
+)
 from heads.report.report_contents import Contents
 from heads.report.sweep_results import Sweep
 from heads.report.vega_lite import Spec
 
-# The ids of the page's sections. That on separability is left out where nothing was measured, that on Phase 2 where no
-# run is of it: there a figure of theirs has nothing to draw either.
-Section = Literal["leaderboard", "latency", "separability", "cost", "phase2", "audit"]
+# The ids of the page's sections. That on separability is left out where nothing was measured, that on redundancy where
+# nothing was compared, that on Phase 2 where no run is of it: there a figure of theirs has nothing to draw either.
+Section = Literal["leaderboard", "latency", "separability", "redundancy", "cost", "phase2", "audit"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,13 @@ FIGURES: tuple[Figure, ...] = (
         heading="Top-1.",
         caption=charts_latency.top1_caption,
         make=charts_latency.top1,
+    ),
+    Figure(
+        name="alignment",
+        section="redundancy",
+        title="Linear CKA between feature maps",
+        caption=charts_redundancy.alignment_caption,
+        make=charts_redundancy.alignment,
     ),
     Figure(
         name="latency_split",

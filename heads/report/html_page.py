@@ -26,6 +26,7 @@ from heads.report.page_tables import (
     separability_rows,
 )
 from heads.report.provenance import provenance_of
+from heads.report.redundancy_tables import confused_rows, pair_rows, wrong_images
 from heads.report.report_contents import Contents
 from heads.report.run_details import Point
 
@@ -43,6 +44,8 @@ def render(contents: Contents, overview: Overview) -> str:
     sweeps = [(sweep, list(draw_sweep(sweep, number))) for number, sweep in enumerate(contents.sweeps)]
     every = [*(one for _, one in overview.drawn), *(one for _, drawn in sweeps for one in drawn)]
     findings = _findings(contents, images)
+    wrong = wrong_images(contents, _classes(contents))
+    images.numbers(one.name for one in wrong)
     data = {
         "figures": {
             **{one.name: one.spec for one in every},
@@ -68,6 +71,9 @@ def render(contents: Contents, overview: Overview) -> str:
         leakage=leakage_rows(contents),
         leaked_splits=leaked_splits(contents),
         separability=separability_rows(contents),
+        pairs=pair_rows(contents),
+        confused=confused_rows(contents, _classes(contents)),
+        wrong=wrong,
         figures=overview.sections,
         tuned=[row for row in contents.rows if row.phase == 2],
         sweeps=sweeps,

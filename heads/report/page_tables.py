@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featcache.separability import measures
-from heads.leaderboard import Agreement, Column, shown
+from heads.leaderboard import Agreement, Column, name_of, shown
 from heads.report.report_contents import Contents
 
 NOTHING = "–"  # where no image is left
@@ -136,3 +136,11 @@ def leakage_rows(contents: Contents) -> list[LeakedRow]:
 def _with_and_without(one: Mapping[str, Any]) -> tuple[str, str, str]:
     top1, top3 = (NOTHING if one[k] is None else f"{one[k]:.4f}" for k in ("top1_without", "top3_without"))
     return f"{one['top1']:.4f}", top1, f"{one['top3']:.4f}, {top3}"
+
+
+def map_names(contents: Contents) -> dict[str, str]:
+    """Of each feature map's run what it is called: its backbone, with its weights or its run where that is not enough;
+    random weights beside pretrained ones are named."""
+    maps = contents.board.feature_maps
+    found = {row.run: name_of(row, maps) for row in maps}
+    return {r.run: f"{r.backbone} (random)" if r.control and found[r.run] == r.backbone else found[r.run] for r in maps}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from featcache.audit import Audit, exact_leaks, find_audit
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
 from featcache.store import FeatureStore
-from heads.leaderboard import Agreement, Leaderboard, RankedResults, Row, agreements, verdict
+from heads.leaderboard import Agreement, Leaderboard, RankedResults, Row, agreements, joins_text, verdict
+from heads.redundancy import BackboneComparison
 from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_map
 from heads.report.run_details import Detail, detail
 from heads.report.sweep_results import Sweep, load_sweeps
@@ -31,6 +32,8 @@ class Contents:
     runs: Mapping[str, Run]  # by name, those on the board
     verdict: tuple[str, ...]
     agreements: tuple[Agreement, ...]
+    comparison: BackboneComparison  # of the feature maps with each other
+    joins: str  # whether any two of them are worth joining
     details: Mapping[str, Detail]  # by run
     map_images: tuple[ImageRecord, ...]  # the points of every map
     maps: Mapping[str, FeatureMap]  # by the names of the stores
@@ -54,6 +57,8 @@ def collect(
     progress: Progress = SILENT,
 ) -> Contents:
     """Read what is ranked; features from `cache_dir`, by default from where each run kept them."""
+    if cache_dir not in (None, ranked.cache_dir):
+        ranked = replace(ranked, cache_dir=cache_dir)
     board = ranked.board
     here = {row.run: ranked.run(row) for row in board.rows}
     details = {row.run: detail(here[row.run]) for row in board.rows}
@@ -73,6 +78,8 @@ def collect(
         runs=here,
         verdict=tuple(verdict(ranked)),
         agreements=tuple(agreements(board.feature_maps)),
+        comparison=ranked.comparison,
+        joins=joins_text(ranked),
         details=details,
         map_images=tuple(images),
         maps=maps,

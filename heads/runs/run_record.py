@@ -16,15 +16,17 @@ from featcache.devices import device_name
 from featcache.extraction import CachedFeatures
 from featcache.options import Options
 from featcache.records import Split, digest
+from featcache.relatives import has_groups
 from featcache.separability import Separation
 from featcache.store import provenance
-from heads.runs.leaked_images import leakage, leaks_of
+from heads.runs.leaked_images import group_leakage, leakage, leaks_of
 from heads.runs.predictions import Probe, ProbeName, save_predictions
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
+from heads.runs.val_outcomes import OUTCOMES_FILE, save_val_outcomes
 from heads.training import ImageOutcomes, confusion, per_class, summarise
 
-MODEL_FORMAT = 3  # of best_model.pth
+MODEL_FORMAT = 4  # of best_model.pth; up to 3 nothing was normalised
 
 
 def write_record(
@@ -38,15 +40,21 @@ def write_record(
     write_json(folder / "summary.json", _summary(options, cached, inputs, result))
     write_json(folder / "environment.json", _environment(device))
     save_predictions(folder / "predictions.npz", result.predictions, _probes(result.separation))
+    if result.val_outcomes is not None:
+        save_val_outcomes(folder / OUTCOMES_FILE, result.val_outcomes)
     save_tensors(folder / "best_model.pth", _checkpoint(options, cached, result))
 
 
 def make_inputs(options: Options, cached: CachedFeatures, device: str) -> dict[str, Any]:
     """What decides a run's result: equal inputs give equal runs."""
+    images = cached.manifest.images
+    # A table of groups may change while its name in the options stays.
+    grouped = {"groups": digest([[i.name, i.group] for i in images])} if has_groups(images) else {}
     return {
         "options": options.short,
         "identities": [digest(identity) for identity in cached.identities()],
         "data": cached.manifest.fingerprint,
+        **grouped,
         "device": device,
         "featcache": __version__,
         "torch": str(torch.__version__),  # else an object of torch's, which checkpoints do not load
@@ -100,6 +108,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "seeds": [_seed(result, number) for number in range(len(result.seeds))],
         "classes": list(classes),
         "leakage": leakage(splits, leaks_of(cached.manifest, options.data.folds)),
+        "group_leakage": group_leakage(cached.manifest, options.data.folds, splits),
         "separability": result.separation.figures if result.separation is not None else None,
         "logistic_probe": _logistic_probe(result.separation),
         "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
@@ -111,6 +120,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
             "bad": [asdict(b) for b in cached.bad],
             "views": options.data.view_count,
             "folds": options.data.folds,
+            "groups": len({i.group for i in cached.manifest.images if i.group is not None}) or None,
         },
         "stores": cached.stores,
         "cache_dir": str(cached.parts[0].store.path.parent.resolve()),
@@ -170,6 +180,7 @@ def _checkpoint(options: Options, cached: CachedFeatures, result: Result) -> dic
         "head": {n: t.cpu() for n, t in head.state.items()},
         "dims": list(cached.dims),
         "dropout": options.model.dropout,
+        "normalise": options.head.normalise,  # l2 and layernorm come before the weights; standard and scale are in them
         "classes": list(cached.manifest.classes),
         "identities": cached.identities(),
         "seed": head.seed,

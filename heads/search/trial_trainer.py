@@ -168,6 +168,7 @@ class TrialTrainer:
             update={
                 "model": options.model.model_copy(update={"classifier_dims": dims, "dropout": base.model.dropout}),
                 "data": options.data.model_copy(update={"batch_size": base.data.batch_size}),
+                "head": base.head,
                 "training": base.training.model_copy(update={"precision": options.training.precision}),
             }
         )

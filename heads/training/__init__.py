@@ -1,6 +1,8 @@
 """Heads trained on cached features: specifications in, weights and curves out; many at once, or one."""
 
 from heads.training.bootstrap import interval, resampled_means, summarise
+from heads.training.epoch_outcomes import EpochOutcomes
+from heads.training.feature_fit import Fit
 from heads.training.features import Features, load_features
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
@@ -16,6 +18,7 @@ from heads.training.metrics import (
     outcome,
     per_class,
 )
+from heads.training.normalisation import FITTED, fit_features
 from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.schedulers import rate_factor
@@ -23,11 +26,14 @@ from heads.training.stacked_training import train_heads
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
 
 __all__ = [
+    "FITTED",
     "METRICS",
     "TOP_K",
     "Draws",
+    "EpochOutcomes",
     "EpochRow",
     "Features",
+    "Fit",
     "HeadSpec",
     "ImageOutcomes",
     "Metric",
@@ -35,6 +41,7 @@ __all__ = [
     "confusion",
     "epoch_row",
     "find_metric",
+    "fit_features",
     "in_top_k",
     "initial_state",
     "interval",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from featcache.extraction import Indices
 from heads.training.cuda_graph import CapturedStep
+from heads.training.epoch_outcomes import OutcomeBuffer
 from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack
@@ -39,8 +40,17 @@ class _Batches:
 class HeadGroup:
     """Heads of equal widths on one device. A head that has stopped stays until enough others have, and harms none."""
 
-    def __init__(self, features: Features, heads: Sequence[HeadSpec], batch_size: int, keep_weights: bool) -> None:
+    def __init__(
+        self,
+        features: Features,
+        heads: Sequence[HeadSpec],
+        batch_size: int,
+        *,
+        keep_weights: bool = True,
+        keep_outcomes: bool = False,
+    ) -> None:
         self.heads = tuple(heads)
+        self._keep_outcomes = keep_outcomes
         self.running = list(range(len(heads)))  # places in `heads`
         self._features, self._device = features, features.device
         self._metrics = metrics()
@@ -95,7 +105,8 @@ class HeadGroup:
     @torch.inference_mode()
     def evaluate(self, block: Block) -> None:
         """Add a block's validation images to the epoch's figures."""
-        chosen = [self._local(block, f.val) for f in self._features.folds]
+        located = [self._located(block, f.val) for f in self._features.folds]
+        chosen = [places for places, _ in located]
         folds = [h.fold for h in self._current]
         folds = folds[:1] if len(set(folds)) == 1 else folds  # then all heads share one matrix of features
         longest = max(len(chosen[f]) for f in folds)
@@ -105,6 +116,7 @@ class HeadGroup:
         real = self._upload(np.stack([np.arange(longest) < len(chosen[f]) for f in folds]))
         rows = self._upload(block.first[places])
         labels = self._upload(self._features.labels[block.images][places])
+        seats = self._seats([located[f][1] for f in folds], longest)
         held = len(self._held)
         size = max(1, EVALUATION_FLOATS // (held * max(self._stack.dims)))
         for start in range(0, longest, size):
@@ -113,6 +125,8 @@ class HeadGroup:
             logits, y = self._stack.logits(x), labels[:, cut].expand(held, -1)
             found = [metric.values(logits, y) for metric in self._metrics.values()]
             self._sums[2:] += torch.stack([torch.where(real[:, cut], f.float(), 0.0).sum(dim=1) for f in found])
+            if self._outcomes is not None and seats is not None:
+                self._outcomes.add(seats[:, cut], dict(zip(self._metrics, found, strict=True)))
 
     def figures(self) -> dict[int, tuple[float, float, dict[str, float]]]:
         """Of each running head: train loss and top-1, every metric on val. An epoch's one wait for the device."""
@@ -125,6 +139,11 @@ class HeadGroup:
             on_val = {name: value / val for name, value in zip(self._metrics, seen, strict=True)}
             table[k] = loss / train, right / train, on_val
         return table
+
+    def outcomes(self) -> dict[int, tuple[NDArray[np.bool_], NDArray[np.float32] | None]]:
+        """Of each running head what `EpochOutcomes.add` takes of this epoch; empty without `keep_outcomes`."""
+        every = self._outcomes.take() if self._outcomes is not None else []
+        return {k: one for k, one in zip(self._held, every, strict=False) if k in self.running}
 
     def keep_best(self, places: Sequence[int]) -> None:
         """Keep the weights of these heads, whose epoch was their best so far."""
@@ -150,6 +169,8 @@ class HeadGroup:
         self._seeds = list(dict.fromkeys(h.seed for h in self._current))
         self._seed_of = torch.tensor([self._seeds.index(h.seed) for h in self._current], device=self._device)
         self._sums = torch.zeros(2 + len(self._metrics), len(places), device=self._device)
+        images = [len(f.val) for f in self._features.folds]
+        self._outcomes = OutcomeBuffer(self._current, images, self._device) if self._keep_outcomes else None
         smoothing = [h.training.label_smoothing for h in self._current]
         self._smoothing = self._column(smoothing) if any(smoothing) else None
         self._scale: Tensor | None = None
@@ -216,12 +237,26 @@ class HeadGroup:
 
     def _local(self, block: Block, images: Indices) -> Indices:
         """Where these images lie in a block; those that do not are left out."""
+        return self._located(block, images)[0]
+
+    def _located(self, block: Block, images: Indices) -> tuple[Indices, Indices]:
+        """Where those of these images that are in a block lie in it, and which of them they are."""
         if len(block.images) == len(self._features.labels):
-            return images
+            return images, np.arange(len(images))
         place = np.full(len(self._features.labels), -1)
         place[block.images] = np.arange(len(block.images))
         found = place[images]
-        return found[found >= 0]
+        here = np.flatnonzero(found >= 0)
+        return found[here], here
+
+    def _seats(self, which: Sequence[Indices], longest: int) -> Tensor | None:
+        """Where a block's outcomes go among those of each head's validation images, `[K or 1, longest]`."""
+        if self._outcomes is None:
+            return None
+        seats = np.full((len(which), longest), self._outcomes.width)
+        for row, own in zip(seats, which, strict=True):
+            row[: len(own)] = own
+        return self._upload(seats)
 
     def _upload(self, values: NDArray[np.generic]) -> Tensor:
         tensor = torch.from_numpy(values)

@@ -102,11 +102,11 @@ def outcome(logits: Tensor, labels: Tensor) -> ImageOutcomes:
 
 
 def per_class(y: NDArray[np.int64], predicted: NDArray[np.int64], classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Recall and number of images of each class."""
+    """Recall and number of images of each class; the recall of one without images is None."""
     recall = recall_score(y, predicted, labels=range(len(classes)), average=None, zero_division=0)
+    counts = np.bincount(y, minlength=len(classes)).tolist()
     return [
-        {"class": c, "recall": float(r), "n": int((y == i).sum())}
-        for i, (c, r) in enumerate(zip(classes, recall, strict=True))
+        {"class": c, "recall": float(r) if n else None, "n": n} for c, r, n in zip(classes, recall, counts, strict=True)
     ]
 
 

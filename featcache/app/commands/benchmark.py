@@ -12,7 +12,7 @@ def benchmark(configs: Configs, shared: Shared) -> None:
     """Phase 1 in one go: extract with every config, train its heads, rank them all."""
     outcome = train_all(shared.load(configs), shared, ranked_after=True)
     if outcome.done:
-        ranked = show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"])
+        ranked = show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"], shared.cache_dir)
         audit_data(ranked, shared)
         write_page(ranked, shared)
     outcome.raise_if_failed()

@@ -29,7 +29,7 @@ def report(
     from heads.leaderboard import find_data
 
     fingerprint = find_data(shared.results_dir, data) if data is not None else None
-    ranked = show_leaderboard(shared.results_dir, fingerprint)
+    ranked = show_leaderboard(shared.results_dir, fingerprint, shared.cache_dir)
     warn_of_leakage(ranked)
     file = write_page(ranked, shared, form)
     if open_:

@@ -51,9 +51,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each measuring looked at."""
     calls: list[int] = []
 
-    def counted(features: NDArray[np.float32], labels: NDArray[np.int64]) -> LabelledFeatures:
+    def counted(features: NDArray[np.float32], labels: NDArray[np.int64], groups: None) -> LabelledFeatures:
         calls.append(len(labels))
-        return LabelledFeatures(features, labels)
+        return LabelledFeatures(features, labels, groups)
 
     monkeypatch.setattr("featcache.separability.remembered.LabelledFeatures", counted)
     return calls
@@ -205,6 +205,26 @@ def test_another_network_is_measured_by_itself(train: Train, measured: list[int]
     runs = [train("one"), train("two", model={"backbone": "squeezenet1_1"}), train("both", model={"backbone": TWO})]
     assert measured == [48, 48, 48]
     assert len({json.dumps(says(run)) for run in runs}) == 3
+
+
+def test_relatives_do_not_speak_for_each_other_and_another_grouping_is_measured_again(
+    train: Train, measured: list[int], tmp_path: Path
+) -> None:
+    before = train("before")
+    table = tmp_path / "groups.csv"
+    found, images = stored(before)
+    made = {}
+    for number, per_group in enumerate((2, 4)):
+        groups = [n // per_group for n in range(len(images))]
+        rows = [f"{i.name},g{g}" for i, g in zip(images, groups, strict=True)]
+        table.write_text("\n".join(["path,group", *rows]) + "\n")
+        run = made[number] = train(f"grouped {number}", data={"groups": f"csv:{table}"})
+        labels = np.array([i.label for i in images])
+        assert says(run) == measure(found, labels, groups=np.array(groups))
+    assert says(made[0]) != says(before) != says(made[1])
+    table.write_text(table.read_text().replace(".png,g", ".png,renamed "))  # the same images together
+    assert says(train("renamed", data={"groups": f"csv:{table}"})) == says(made[1])
+    assert measured == [48] * 3
 
 
 def test_a_new_name_in_the_same_place_is_not_measured_again(train: Train, measured: list[int], digits: Path) -> None:
