@@ -232,6 +232,17 @@ class Row:
     ]
     pretraining_top1_low: Annotated[float | None, Column(lambda r: r.pretraining("top1", "low"), f"lower {INTERVAL}")]
     pretraining_top1_high: Annotated[float | None, Column(lambda r: r.pretraining("top1", "high"), f"upper {INTERVAL}")]
+    head: Annotated[
+        str,
+        Column(
+            lambda r: r.head,
+            "uniform: trained as the options say; tuned: by the best of several recipes for this feature map; empty in "
+            "Phase 2",
+            "head",
+            at=shown_at(15, 5, 15),
+            where_varied=True,
+        ),
+    ]
     logistic_probe_val: Annotated[
         float | None,
         Column(
@@ -276,5 +287,10 @@ def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
 def shown(place: Place, rows: Sequence[Row]) -> list[Column]:
     """The columns that have something to say of `rows` in a place, in the order there."""
     here = [column for column in columns() if place in column.at]
-    told = [column for column in here if any(row.value(column.name) is not None for row in rows)]
+    told = [column for column in here if _tells(column, [row.value(column.name) for row in rows])]
     return sorted(told, key=lambda column: column.at[place])
+
+
+def _tells(column: Column, values: Sequence[Value]) -> bool:
+    """Whether a column has something to say."""
+    return any(value is not None for value in values) and not (column.where_varied and len(set(values)) == 1)

@@ -110,6 +110,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "leakage": leakage(splits, leaks_of(cached.manifest, options.data.folds)),
         "group_leakage": group_leakage(cached.manifest, options.data.folds, splits),
         "separability": result.separation.figures if result.separation is not None else None,
+        "tuned": result.tuned,
         "logistic_probe": _logistic_probe(result.separation),
         "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
         "confusion": {s: confusion(splits[s].labels, result.predicted(s), len(classes)) for s in splits},
