@@ -22,6 +22,7 @@ from heads.training.metrics import (
 from heads.training.normalisation import FITTED, features_rms, fit_features
 from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
+from heads.training.recipes import Recipe, Score, recipe_score, recipes_of
 from heads.training.schedulers import rate_factor
 from heads.training.stacked_training import train_heads
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
@@ -38,6 +39,8 @@ __all__ = [
     "HeadSpec",
     "ImageOutcomes",
     "Metric",
+    "Recipe",
+    "Score",
     "TrainedHead",
     "confusion",
     "epoch_row",
@@ -51,6 +54,8 @@ __all__ = [
     "outcome",
     "per_class",
     "rate_factor",
+    "recipe_score",
+    "recipes_of",
     "run_heads",
     "scale",
     "score",
