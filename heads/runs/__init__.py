@@ -6,10 +6,11 @@ from heads.runs.loaded_run import load_run, normalisation_of
 from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
 from heads.runs.recipe_doubts import doubts_of
 from heads.runs.result import Result, make_result
-from heads.runs.run import Run, cache_of, finished_runs, load_run_record, same_run, unreadable_runs
+from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
+from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes, val_outcomes, val_outcomes_of
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "exclude_of",
     "finished_runs",
     "groups_of",
+    "is_tuned",
     "leakage",
     "leakage_lines",
     "load_probe",
@@ -41,6 +43,8 @@ __all__ = [
     "run_folder",
     "same_run",
     "save_val_outcomes",
+    "split_figures",
+    "split_scores",
     "unreadable_runs",
     "val_outcomes",
     "val_outcomes_of",
