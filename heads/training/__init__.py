@@ -1,6 +1,7 @@
 """Heads trained on cached features: specifications in, weights and curves out; many at once, or one."""
 
 from heads.training.bootstrap import interval, resampled_means, summarise
+from heads.training.class_weights import class_weights
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.feature_fit import Fit
 from heads.training.features import Features, load_features
@@ -38,6 +39,7 @@ __all__ = [
     "ImageOutcomes",
     "Metric",
     "TrainedHead",
+    "class_weights",
     "confusion",
     "epoch_row",
     "find_metric",
