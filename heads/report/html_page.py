@@ -141,6 +141,7 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
         facts.insert(2, ("validation, by class", told))
     if row.from_run:
         facts.append(("comes from run", row.from_run))
+    facts += [("recipe", line) for line in contents.recipe_notes.get(row.run, ())]
     return facts
 
 

@@ -4,11 +4,13 @@ from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
 from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
 from heads.runs.loaded_run import load_run, normalisation_of
 from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
+from heads.runs.recipe_doubts import doubts_of
 from heads.runs.result import Result, make_result
-from heads.runs.run import Run, cache_of, finished_runs, load_run_record, same_run, unreadable_runs
+from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
+from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes, val_outcomes, val_outcomes_of
 
 __all__ = [
@@ -19,9 +21,11 @@ __all__ = [
     "ValOutcomes",
     "audit_runs",
     "cache_of",
+    "doubts_of",
     "exclude_of",
     "finished_runs",
     "groups_of",
+    "is_tuned",
     "leakage",
     "leakage_lines",
     "load_probe",
@@ -39,6 +43,8 @@ __all__ = [
     "run_folder",
     "same_run",
     "save_val_outcomes",
+    "split_figures",
+    "split_scores",
     "unreadable_runs",
     "val_outcomes",
     "val_outcomes_of",

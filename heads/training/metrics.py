@@ -76,8 +76,14 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 _BUILT_IN = (
-    Metric("top1", "top-1", lambda x, y: in_top_k(x, y, 1), "share of images right"),
-    Metric("top3", "top-3", lambda x, y: in_top_k(x, y, TOP_K), "share of images with the label among the first three"),
+    Metric("top1", "top-1", lambda x, y: in_top_k(x, y, 1), "share of images right", limits=(0, 1)),
+    Metric(
+        "top3",
+        "top-3",
+        lambda x, y: in_top_k(x, y, TOP_K),
+        "share of images with the label among the first three",
+        limits=(0, 1),
+    ),
     Metric("loss", "loss", cross_entropies, "log loss (cross-entropy), in nats", larger_is_better=False),
     Metric(
         "balanced_accuracy",
