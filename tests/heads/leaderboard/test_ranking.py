@@ -26,7 +26,7 @@ COLUMNS = (
     "val_top1_low,val_top1_high,val_top3_low,val_top3_high,"
     "from_run,gain_top1,gain_top1_low,gain_top1_high,gain_top3,gain_top3_low,gain_top3_high,"
     "control,pretraining_top1,pretraining_top1_low,pretraining_top1_high,"
-    "linear_probe,knn_accuracy,centroid_accuracy,logme,h_score,fisher_ratio,silhouette,parc,sfda,effective_rank,"
+    "linear_probe,knn_accuracy,centroid_accuracy,logme,h_score,fisher_ratio,silhouette,parc,gbc,effective_rank,"
     "intrinsic_dimension"
 )
 
