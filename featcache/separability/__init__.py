@@ -7,15 +7,18 @@ from featcache.separability.intrinsic_dimension import intrinsic_dimension
 from featcache.separability.log_evidence import logme
 from featcache.separability.measures import LabelledFeatures, Measure, measure, measures
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
+from featcache.separability.nested_logistic import LogisticProbe, logistic_probe, probe_logistic
 from featcache.separability.pair_agreement import parc
-from featcache.separability.remembered import Separation, measure_separability
+from featcache.separability.remembered import Answered, Separation, measure_separability
 from featcache.separability.ridge_probe import linear_probe
 from featcache.separability.spectrum import effective_rank, fisher_ratio, h_score
 
 __all__ = [
     "FEWEST_ALIGNED",
+    "Answered",
     "Ints",
     "LabelledFeatures",
+    "LogisticProbe",
     "Measure",
     "Separation",
     "centroid_accuracy",
@@ -28,11 +31,13 @@ __all__ = [
     "knn_accuracy",
     "linear_cka",
     "linear_probe",
+    "logistic_probe",
     "logme",
     "measure",
     "measure_separability",
     "measures",
     "parc",
+    "probe_logistic",
     "silhouette",
     "unit_gram",
 ]

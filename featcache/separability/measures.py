@@ -17,6 +17,7 @@ from featcache.separability.grouping import together
 from featcache.separability.intrinsic_dimension import intrinsic_dimension
 from featcache.separability.log_evidence import logme
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
+from featcache.separability.nested_logistic import LogisticProbe, probe_logistic
 from featcache.separability.pair_agreement import parc
 from featcache.separability.ridge_probe import probe_right
 from featcache.separability.spectrum import Spectrum
@@ -55,6 +56,11 @@ class LabelledFeatures:
     def linear_probe(self) -> float | None:
         """The share of them."""
         return None if self.probe_right is None else float(self.probe_right.mean())
+
+    @cached_property
+    def logistic(self) -> LogisticProbe | None:
+        """What logistic regression makes of them; None where a probe has no meaning."""
+        return probe_logistic(self.features, self.labels, groups=self.units)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,14 @@ _BUILT_IN = (
         "linear probe of the training images' features, cross-validated: the share right, 0 to 1",
         heading="probe",
         source="penalty: Ledoit and Wolf 2004",
+    ),
+    Measure(
+        "logistic_probe",
+        "logistic probe",
+        lambda x: None if x.logistic is None else float(x.logistic.right.mean()),
+        "logistic regression of the same, its C searched by inner folds, cross-validated: the share right, 0 to 1",
+        heading="logistic",
+        source="Radford et al. 2021, A.3",
     ),
     Measure(
         "knn_accuracy",

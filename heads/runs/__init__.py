@@ -4,8 +4,9 @@ from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
 from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
 from heads.runs.loaded_run import load_run, normalisation_of
 from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
+from heads.runs.recipe_doubts import doubts_of
 from heads.runs.result import Result, make_result
-from heads.runs.run import Run, cache_of, finished_runs, load_run_record, same_run, unreadable_runs
+from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
@@ -20,9 +21,11 @@ __all__ = [
     "ValOutcomes",
     "audit_runs",
     "cache_of",
+    "doubts_of",
     "exclude_of",
     "finished_runs",
     "groups_of",
+    "is_tuned",
     "leakage",
     "leakage_lines",
     "load_probe",
