@@ -29,7 +29,7 @@ COLUMNS = (
     "may_be_best,corrected_top1,corrected_top1_low,corrected_top1_high,head,logistic_probe_val,"
     "val_balanced_accuracy,val_balanced_accuracy_low,val_balanced_accuracy_high,test_balanced_accuracy,"
     "val_macro_f1,val_macro_f1_low,val_macro_f1_high,test_macro_f1,val_auroc,val_auroc_low,val_auroc_high,test_auroc,"
-    "linear_probe,logistic_probe,knn_accuracy,centroid_accuracy,logme,h_score,fisher_ratio,silhouette,parc,sfda,"
+    "linear_probe,logistic_probe,knn_accuracy,centroid_accuracy,logme,h_score,fisher_ratio,silhouette,parc,gbc,"
     "effective_rank,intrinsic_dimension"
 )
 
