@@ -48,6 +48,7 @@ class ImageRecord:
     sha256: str  # of the file's bytes: the address of its row in every store
     label: int
     split: Split
+    group: str | None = None  # by data.groups: images of one group are never parted, and never speak for each other
 
 
 @dataclass(frozen=True)

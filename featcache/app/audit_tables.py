@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import rich.table
 from rich.console import Console
 from rich.text import Text
 
-from featcache.audit import Audit, ExactGroup, NearGroup, Table, Written, terminal_views
+from featcache.audit import Audit, ExactGroup, Grouped, NearGroup, Table, Written, group_count, terminal_views
 
 SHOWN = 10  # lines of each list; the audit's file has all
 
@@ -45,6 +46,12 @@ def print_clean_list(written: Written, other: str | None, console: Console) -> N
     if other is not None:
         use = f"then put it together with data.exclude ({other}): it names what is to go beside"
     _say(console, f"\n{written.file}: {said}. Look it over, {use}")
+
+
+def print_group_table(table: Sequence[Grouped], file: Path, console: Console) -> None:
+    """What the table of groups has, and how to use it."""
+    use = f"keep them together in splits that are cut and in folds: --set data.groups=csv:{file}"
+    _say(console, f"\n{file}: {group_count(table)} groups of images that show the same; look it over, then {use}")
 
 
 def _groups(groups: Sequence[ExactGroup] | Sequence[NearGroup], what: str) -> str:

@@ -31,6 +31,7 @@ from featcache.audit.near_groups import KNOWN, MIN_IMAGES, Seen, near_copies, sm
 from featcache.audit.outliers import FENCE, outlier_scores
 from featcache.audit.suspect_labels import confident_learning, probabilities
 from featcache.records import SILENT, SPLITS, BadImage, Manifest, Progress
+from featcache.relatives import relatives
 from featcache.separability import Ints
 
 LISTED = 40  # suspects, and outliers; more suspects where more are flagged
@@ -66,12 +67,13 @@ def audit(
         exact=exact,
         near=near,
         leaked=Leaked(tuple(sorted(found["val"])), tuple(sorted(found["test"]))),
-        suspects=_suspects(manifest, features, groups),
+        suspects=_suspects(manifest, features, relatives(manifest.images, groups.tolist())),
         outliers=_outliers(manifest, seen, first),
         balance=balance(manifest),
         quarantined=tuple(bad),
         warnings=(),
         further=further(Evidence(manifest, features, groups)),
+        groups={i.name: i.group for i in manifest.images if i.group is not None},
     )
     progress.end(f"{len(manifest.images)} images looked at by {len(features)} backbones")
     return parts.with_warnings(warnings(parts))

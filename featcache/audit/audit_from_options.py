@@ -95,6 +95,7 @@ def _data(options: Options) -> dict[str, object]:
         "depth": data.depth,
         "truncated": data.truncated,
         "exclude": data.exclude and str(resolved(data.exclude)),
+        "groups": data.groups and data.groups.said,
         "val_fraction": data.val_fraction,
         "test_fraction": data.test_fraction,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from featcache.records import BadImage, ImageRecord, Manifest, Split
@@ -141,6 +141,7 @@ class Audit:
     quarantined: tuple[BadImage, ...]
     warnings: tuple[str, ...]  # sentences for people, the most serious first
     further: tuple[Further, ...] = ()  # of findings.py that have no key of their own
+    groups: dict[str, str] = field(default_factory=dict)  # image -> group, by the data.groups that it was made with
 
     def lines(self, name: str) -> tuple[str, ...]:
         """What the finding `name` of `further` found."""
@@ -150,8 +151,9 @@ class Audit:
         """The audit as JSON values: all that a report needs."""
         value = asdict(self)
         value["balance"] = [count.as_dict() for count in self.balance]
-        if not self.further:
-            del value["further"]  # as it was before there were any
+        for key in ("further", "groups"):
+            if not value[key]:
+                del value[key]  # as it was before there were any
         plain: dict[str, Any] = json.loads(json.dumps({"format_version": FORMAT_VERSION, **value}, allow_nan=False))
         return plain
 
@@ -178,6 +180,7 @@ class Audit:
             quarantined=tuple(BadImage(**b) for b in value["quarantined"]),
             warnings=tuple(value["warnings"]),
             further=tuple(Further(o["name"], o["title"], tuple(o["lines"])) for o in value.get("further", ())),
+            groups=dict(value.get("groups", {})),
         )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.atomic import write_text
 from featcache.audit.clean_list_entries import Excluded
+from featcache.audit.list_target import ListTarget
 from featcache.data import names_listed
 from featcache.errors import OptionsError
 
@@ -31,24 +30,14 @@ class Written:
 def require_target(file: Path, data: Iterable[Path]) -> None:
     """Raise OptionsError unless a clean list may be written to `file`: a place outside of the folders `data` that can
     be written, with nothing there or a list of ours, which would be added to."""
-    target = _resolved(file)
-    for root in data:
-        if target.is_relative_to(root.resolve()):
-            raise OptionsError(
-                f"{OPTION} {file}: lies in the data folder {root}, where nothing is ever changed. Expected a place "
-                "outside of it: name another file."
-            )
+    place = _target(file)
     try:
-        if target.is_dir():
-            raise OptionsError(
-                f"{OPTION} {file}: is a folder. Expected a file to write the list to: name one, such as "
-                f"{file / 'clean.csv'}."
-            )
+        target = place.require_place(data)
         if target.exists():
             _text(target, file)
-        _probe(target)
+        place.probe()
     except OSError as error:
-        raise _unwritable(file, error.strerror) from None
+        raise place.unwritable(error.strerror) from None
 
 
 def write_clean_list(excluded: Iterable[Excluded], file: Path) -> Written:
@@ -57,7 +46,8 @@ def write_clean_list(excluded: Iterable[Excluded], file: Path) -> Written:
     Lines that are there stay as they are, and files that they name are not named again. New cells are quoted, so that
     any name survives. Raises OptionsError for a file that is no such list, or a place that cannot be written.
     """
-    target = _resolved(file)
+    place = _target(file)
+    target = place.resolved()
     try:
         before = _text(target, file) if target.exists() else HEADER + "\n"
         wanted = list(excluded)
@@ -68,19 +58,15 @@ def write_clean_list(excluded: Iterable[Excluded], file: Path) -> Written:
             [e.name, e.reason, e.sha256] for e in new
         )
         if new or not target.exists():
-            _probe(target)
+            place.probe()
             write_text(target, before + text.getvalue())
     except OSError as error:
-        raise _unwritable(file, error.strerror) from None
+        raise place.unwritable(error.strerror) from None
     return Written(file, len(new), len(there))
 
 
-def _resolved(file: Path) -> Path:
-    """The file that is meant, so that a link stays one."""
-    try:
-        return file.resolve()
-    except RuntimeError as error:  # links in a loop
-        raise _unwritable(file, str(error)) from None
+def _target(file: Path) -> ListTarget:
+    return ListTarget(OPTION, file, "clean.csv")
 
 
 def _text(target: Path, file: Path) -> str:
@@ -120,18 +106,3 @@ def _whole(target: Path, file: Path) -> str:
 
 def _names(text: str, known: set[str]) -> list[str]:
     return names_listed(io.StringIO(text.removeprefix("\ufeff"), newline=""), known)
-
-
-def _probe(target: Path) -> None:
-    """Raise OSError where `target` could not be written; nothing is left behind."""
-    place = next(folder for folder in target.parents if folder.exists())
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(None, "the file is read-only")
-    with tempfile.TemporaryFile(dir=place):  # says more than permissions, which root and odd file systems pass over
-        pass
-
-
-def _unwritable(file: Path, reason: str | None) -> OptionsError:
-    return OptionsError(
-        f"{OPTION} {file}: cannot be written ({reason}). Expected a file in a folder that can be written: name another."
-    )

@@ -14,7 +14,7 @@ from featcache.backbones.factory import (
     rebuild_backbone,
 )
 from featcache.backbones.freezing import first_trained_by_step, set_model_freeze, train_from
-from featcache.backbones.model_with_head import Model, build_head, resolve_dims
+from featcache.backbones.model_with_head import IMAGE_NORMALISATIONS, Model, build_head, put_in_front, resolve_dims
 from featcache.backbones.module_tensors import put_weights
 from featcache.backbones.name_catalogue import catalogue
 from featcache.backbones.network_blocks import Block, blocks
@@ -23,6 +23,7 @@ from featcache.backbones.source_lookup import find_source, sources
 from featcache.backbones.weights import describe
 
 __all__ = [
+    "IMAGE_NORMALISATIONS",
     "STAND_IN",
     "Backbone",
     "Block",
@@ -43,6 +44,7 @@ __all__ = [
     "load_parts",
     "make_backbone",
     "names_file",
+    "put_in_front",
     "put_weights",
     "rebuild_backbone",
     "resolve_dims",

@@ -189,7 +189,8 @@ def load_model(
     allow_custom: bool = False,
 ) -> Model:
     """Images `[N, 3, S, S]` -> logits `[N, C]`: the backbone with a fresh `classifier_dims` head, seeded by
-    `training.seed`. `classes` is needed where `classifier_dims` ends in "auto".
+    `training.seed`. `classes` is needed where `classifier_dims` ends in "auto". What `head.normalise` says of l2 or
+    layernorm is in front of the head; standard and scale are fitted on images, so they come with `load_run` only.
 
     Accepts an Options, a plain dict or the path of an options file. Warns where random weights stand in for pretrained
     ones. Raises OptionsError, UnknownBackboneError, WeightsError, InputSizeError.
@@ -207,5 +208,5 @@ def load_model(
     dims = resolve_dims(run.model.classifier_dims, run.model.backbone, backbone.features, classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(run.training.seed)
-        head = build_head(dims, run.model.dropout)
+        head = build_head(dims, run.model.dropout, run.head.normalise)
     return Model(backbone, head).to(place)

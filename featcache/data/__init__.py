@@ -8,6 +8,7 @@ from featcache.data.demo_digits import DEMO_DIGITS
 from featcache.data.exclude_list import names_listed
 from featcache.data.file_formats import READER
 from featcache.data.image_files import UnreadableImageError, decode_image
+from featcache.data.image_groups import group_images
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.repaired_list import list_repaired, look_for_truncated
@@ -28,6 +29,7 @@ __all__ = [
     "UnreadFileError",
     "UnreadableImageError",
     "decode_image",
+    "group_images",
     "list_repaired",
     "load_manifest",
     "look_for_truncated",

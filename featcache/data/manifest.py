@@ -11,6 +11,7 @@ from featcache.data.demo_digits import DEMO_DIGITS, materialise
 from featcache.data.depth_decision import decide_depth
 from featcache.data.exclude_list import exclude
 from featcache.data.image_folder import name_below, printable, read_image_folder, unreadable
+from featcache.data.image_groups import group_images, groups_said, straddling_said
 from featcache.data.split_cutting import cut_missing_splits, require_folds
 from featcache.errors import DataError
 from featcache.options import DataOptions
@@ -42,9 +43,6 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
     depth, said = decide_depth(manifest.images, memo, options)
     manifest = replace(manifest, depth=depth, notices=(*said, *manifest.notices))
     memo.save()
-    if options.folds is not None:
-        pool = [i for i in manifest.images if i.split in options.training_splits]
-        require_folds(pool, manifest.classes, options.folds)
     return manifest, memo
 
 
@@ -60,8 +58,13 @@ def scan(root: Path, options: DataOptions, memo: HashMemo) -> Manifest:
         ImageRecord(path, name_below(path, root), sha256, label, split)
         for (split, label, path), sha256 in zip(folder.files, hashes, strict=True)
     ]
+    images, strangers = group_images(images, options.groups)  # first: a table may name what is left out
     images, left_out = exclude(images, classes, root, options.exclude)
     images, cut = cut_missing_splits(images, folder.splits, classes, options)
     images.sort(key=lambda i: (SPLITS.index(i.split), i.label, i.name))
-    notices = (*left_out, *cut, *folder.notices())
+    grouped = [*strangers, *groups_said(images, options.groups), *straddling_said(images, options.folds)]
+    if options.folds is not None:
+        pool = [i for i in images if i.split in options.training_splits]
+        cut += require_folds(pool, classes, options.folds)
+    notices = (*left_out, *grouped, *cut, *folder.notices())
     return Manifest(root.name or "data", root, classes, tuple(images), notices, folder.ignored)

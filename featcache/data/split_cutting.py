@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from featcache.errors import DataError
 from featcache.options import DataOptions
-from featcache.records import ImageRecord, Split, digest
+from featcache.records import SPLITS, ImageRecord, Split, digest
+from featcache.relatives import family_names, has_groups
+
+MOST = 0.5  # of a class's images in one family: such a one stays in train, lest the class be learned from the rest
 
 
 def cut_missing_splits(
@@ -14,52 +19,130 @@ def cut_missing_splits(
 ) -> tuple[list[ImageRecord], list[str]]:
     """`images` with val and test cut from train where the folder has neither among `present`, and notices of it.
 
-    Each image goes where its content hash says, so adding images moves none and copies stay together; a class that
-    would get none gives the image with the lowest hash.
+    Each family (copies of one content, a group) goes where its name's hash says, so adding images moves none and
+    relatives stay together; a class that would get none gives the family with the lowest hash. One that has too few
+    families for every split is in train, then in val: the notices say so.
     """
     # Test is cut from what val leaves, and both are fractions of the whole.
     left = 1.0 if "val" in present else 1 - options.val_fraction
     fractions: dict[Split, float] = {"val": options.val_fraction, "test": options.test_fraction / left}
+    before = [i for i in images if i.split == "train"]
     notices: list[str] = []
     for split in ("val", "test"):
         if split in present:
             continue
-        moved: set[tuple[int, str]] = set()
-        for label, name in enumerate(classes):
-            here = sorted(
-                {_draw(i.sha256, split): i.sha256 for i in images if i.split == "train" and i.label == label}.items()
-            )
-            if len(here) < 2:
-                raise DataError(
-                    f"the class {name!r} has too few distinct images in train to cut {split} from it. "
-                    f"Add images, or make a {split} folder."
-                )
-            chosen = [sha for u, sha in here if u < fractions[split]] or [here[0][1]]
-            if len(chosen) == len(here):
-                chosen = chosen[:-1]
-            moved |= {(label, sha) for sha in chosen}
-        images = [
-            ImageRecord(i.path, i.name, i.sha256, i.label, split)
-            if i.split == "train" and (i.label, i.sha256) in moved
-            else i
-            for i in images
-        ]
-        count = sum(i.split == split for i in images)
-        notices.append(f"no {split} split in the folder: {count} images cut from train by content hash")
-    return images, notices
-
-
-def _draw(sha256: str, split: str) -> float:
-    """A number in [0, 1) that depends on the content and the split alone."""
-    return int(digest([split, sha256])[:13], 16) / 16**13
-
-
-def require_folds(images: Sequence[ImageRecord], classes: Sequence[str], folds: int) -> None:
-    """Raise DataError unless every fold can have an image of each class; copies of one file are one image."""
-    for label, name in enumerate(classes):
-        distinct = len({i.sha256 for i in images if i.label == label})
-        if distinct < folds:
+        families = dict(zip([i.path for i in before], family_names(before), strict=True))
+        train = [i for i in images if i.split == "train"]
+        moved = _drawn([(families[i.path], i.label) for i in train], split, fractions[split])
+        if not moved:
             raise DataError(
-                f"data.folds: {folds} folds need at least {folds} different images of each class in train and val "
-                f"together, and {name!r} has {distinct}. Take fewer folds."
+                f"every class has too few {_units(before)} in train to cut {split} from it. "
+                f"Add images, or make a {split} folder."
             )
+        images = [replace(i, split=split) if i.split == "train" and families[i.path] in moved else i for i in images]
+        count = sum(i.split == split for i in images)
+        by = f"group ({len(moved)} of {len(set(families.values()))})" if has_groups(before) else "content hash"
+        notices.append(f"no {split} split in the folder: {count} images cut from train by {by}")
+    return images, notices + _rare_said(images, before, present, classes)
+
+
+def _drawn(train: Sequence[tuple[str, int]], split: Split, fraction: float) -> set[str]:
+    """Which families go to `split`, of the images in train as (family, label)."""
+    pool = _Pool.of(train)
+    draws = {family: _draw(family, split) for family in pool.labels}
+    order: dict[int, list[str]] = defaultdict(list)  # the families of each class
+    for family in sorted(draws, key=lambda f: (draws[f], f)):
+        for label in pool.labels[family]:
+            order[label].append(family)
+    chosen = {f for f, draw in draws.items() if draw < fraction and f not in pool.large}
+    for here in order.values():
+        if chosen.issuperset(here):  # train keeps one of each class
+            chosen.remove(here[-1])
+    for label in sorted(order, key=lambda k: (len(order[k]), k)):  # the class with the least choice first
+        if chosen.isdisjoint(order[label]):
+            free = [f for f in order[label] if pool.may_go(f, chosen)]
+            chosen |= set([f for f in free if f not in pool.large][:1] or free[:1])
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The families of the images in train."""
+
+    labels: dict[str, set[int]]  # of each
+    families: dict[int, int]  # how many have images of a class
+    large: frozenset[str]  # those with most of a class's images
+
+    @classmethod
+    def of(cls, train: Sequence[tuple[str, int]]) -> _Pool:
+        labels: dict[str, set[int]] = defaultdict(set)
+        for family, label in train:
+            labels[family].add(label)
+        total = Counter(label for _, label in train)
+        large = {family for (family, label), n in Counter(train).items() if n > MOST * total[label]}
+        return cls(labels, Counter(k for own in labels.values() for k in own), frozenset(large))
+
+    def may_go(self, family: str, chosen: set[str]) -> bool:
+        """Whether train keeps one of each class when `family` goes the way of those that are `chosen`."""
+        gone = Counter(label for f in chosen for label in self.labels[f])
+        return all(self.families[label] - gone[label] > 1 for label in self.labels[family])
+
+
+def _draw(family: str, split: str) -> float:
+    """A number in [0, 1) that depends on the family's name and the split alone."""
+    return int(digest([split, family])[:13], 16) / 16**13
+
+
+def _rare_said(
+    images: Sequence[ImageRecord], before: Sequence[ImageRecord], present: Collection[Split], classes: Sequence[str]
+) -> list[str]:
+    """One line on the classes that not every split has an image of: which, where they are, and what that means."""
+    families: dict[int, set[str]] = defaultdict(set)
+    for image, family in zip(before, family_names(before), strict=True):
+        families[image.label].add(family)
+    there = {(i.split, i.label) for i in images}
+    parts, without = [], set()
+    for label, name in enumerate(classes):
+        here = [s for s in SPLITS if (s, label) in there]
+        lacking = [s for s in SPLITS if s not in here and s not in present]
+        if lacking:
+            without |= set(lacking)
+            parts.append(f"{name!r} has {len(families[label])} and is in {' and '.join(here)} only")
+    if not parts:
+        return []
+    splits = " and ".join(s for s in SPLITS if s in without)
+    return [
+        f"too few {_units(before)} for every split: {'; '.join(parts)}. Figures of {splits} leave such classes out, "
+        "where they have no image"
+    ]
+
+
+def _units(images: Sequence[ImageRecord]) -> str:
+    return "groups" if has_groups(images) else "distinct images"
+
+
+def require_folds(images: Sequence[ImageRecord], classes: Sequence[str], folds: int) -> list[str]:
+    """What the user should know of classes that have an image in some of the folds only; relatives are one image.
+
+    Raises DataError unless some class has an image for every fold.
+    """
+    families: dict[int, set[str]] = defaultdict(set)
+    for image, family in zip(images, family_names(images), strict=True):
+        families[image.label].add(family)
+    most = max(map(len, families.values()), default=0)
+    if most < folds:
+        raise DataError(
+            f"data.folds: {folds} folds need at least {folds} {_units(images)} of some class in train and val "
+            f"together, and no class has more than {most}. Take fewer folds."
+        )
+    rare = [(classes[label], len(own)) for label, own in sorted(families.items()) if len(own) < folds]
+    if not rare:
+        return []
+    parts = [f"{name!r} ({n})" for name, n in rare]
+    line = (
+        f"data.folds: {folds} folds are more than the {_units(images)} of {', '.join(parts)}: in the other folds' "
+        "validation images there is none of the class"
+    )
+    if single := [repr(name) for name, n in rare if n == 1]:
+        line += f"; {' and '.join(single)} is judged by a head that never saw it"
+    return [line]

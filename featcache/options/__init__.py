@@ -10,6 +10,8 @@ from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_nam
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
 from featcache.options.faults import known_keys, nearest_key
+from featcache.options.group_options import GroupRule
+from featcache.options.head_options import HeadOptions, Normalise
 from featcache.options.json_files import read_json
 from featcache.options.json_schema import options_schema
 from featcache.options.known_names import OneOf, listed
@@ -38,7 +40,10 @@ __all__ = [
     "AugmentationSpec",
     "CacheOptions",
     "DataOptions",
+    "GroupRule",
+    "HeadOptions",
     "ModelOptions",
+    "Normalise",
     "OneOf",
     "Options",
     "ProfileOptions",

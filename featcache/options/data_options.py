@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from featcache.options.augmentation_options import Augmentation
+from featcache.options.group_options import Groups
 from featcache.options.option_types import Count, Fraction, Section
 
 
@@ -40,6 +41,9 @@ class DataOptions(Section):
     folds: Annotated[int, Field(ge=2, le=100)] | None = None
     """Cross-validate: cut train and val together into so many folds, stratified by class, and train a head on each
     choice of all but one."""
+    groups: Groups | None = None
+    """Images that are never parted by splits or folds, such as those of a patient, a video or a product: a folder level
+    ("folder:1"), a regular expression on the path ("pattern:REGEX") or a column of a CSV ("csv:FILE:COLUMN")."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DataOptions:

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from featcache.options.augmentation_options import AUGMENTATIONS, augmentation_name
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
+from featcache.options.group_options import GroupRule
+from featcache.options.head_options import HeadOptions
 from featcache.options.model_options import ModelOptions
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import Options
@@ -71,7 +73,10 @@ def _nearest(section: str, last: str, item_fields: list[str]) -> str:
 
 
 def _list_item_fields(place: Sequence[int | str]) -> list[str]:
-    """The keys of an object in a list (an augmentation, a step of the schedule); empty for a section."""
+    """The keys of an object in a list (an augmentation, a step of the schedule), or of the rule of groups; empty for a
+    section."""
+    if "groups" in place:
+        return list(GroupRule.model_fields)
     if "augmentations" in place:
         named = [c for c in AUGMENTATIONS if augmentation_name(c) == place[-1]] if isinstance(place[-1], str) else []
         return [n for c in named for n in c.model_fields]
@@ -81,6 +86,7 @@ def _list_item_fields(place: Sequence[int | str]) -> list[str]:
 _SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelOptions,
     "data": DataOptions,
+    "head": HeadOptions,
     "training": TrainingOptions,
     "cache": CacheOptions,
     "profile": ProfileOptions,
@@ -88,5 +94,5 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def _field_names() -> set[str]:
-    sections: tuple[type[BaseModel], ...] = (Options, *_SECTIONS.values(), UnfreezeStep, *AUGMENTATIONS)
+    sections: tuple[type[BaseModel], ...] = (Options, *_SECTIONS.values(), UnfreezeStep, GroupRule, *AUGMENTATIONS)
     return {n for c in sections for n in c.model_fields}

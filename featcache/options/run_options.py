@@ -1,4 +1,4 @@
-"""All options of one run: the five sections under the name of the experiment."""
+"""All options of one run: the sections under the name of the experiment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from featcache.errors import OptionsError
 from featcache.options.cache_options import CacheOptions
 from featcache.options.data_options import DataOptions
+from featcache.options.head_options import HeadOptions
 from featcache.options.model_options import ModelOptions
 from featcache.options.option_types import Section, plain_name
 from featcache.options.profile_options import ProfileOptions
@@ -25,6 +26,7 @@ class Options(Section):
     """Name of the folder under results/."""
     model: ModelOptions
     data: DataOptions
+    head: HeadOptions = HeadOptions()
     training: TrainingOptions = TrainingOptions()
     cache: CacheOptions = CacheOptions()
     profile: ProfileOptions = ProfileOptions()
@@ -66,9 +68,11 @@ class Options(Section):
         """Eight hex digits that tell options apart (name, workers, the cache's place and disk limit do not count, nor
         does what came later while it is at its default: finished runs keep theirs)."""
         value = self.as_dict()
-        for key in ("depth", "truncated"):
+        for key in ("depth", "truncated", "groups"):
             if value["data"][key] == DataOptions.model_fields[key].default:
                 del value["data"][key]
+        if self.head == HeadOptions():
+            del value["head"]
         del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"], value["data"]["workers"]
         return digest(value)[:8]
 

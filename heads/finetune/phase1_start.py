@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from featcache.backbones import Backbone, resolve_dims
+from featcache.backbones import IMAGE_NORMALISATIONS, Backbone, resolve_dims
 from featcache.data import load_manifest
 from featcache.errors import DataError, RunError, WeightsError
 from featcache.options import Options
 from featcache.records import digest
-from heads.runs import Run, load_run_record
+from heads.runs import Run, load_run_record, normalisation_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def _head_of(folder: Path, options: Options, backbone: Backbone, classes: tuple[
     try:
         checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
         head, dims, (identity,) = checkpoint["head"], tuple(checkpoint["dims"]), checkpoint["identities"]
+        normalise = normalisation_of(checkpoint)
     except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
         raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
     here = backbone.info.identity
@@ -93,5 +94,10 @@ def _head_of(folder: Path, options: Options, backbone: Backbone, classes: tuple[
         raise RunError(
             f"{folder}: its head has the widths {list(dims)}, and model.classifier_dims says {list(wanted)}. Make the "
             "two equal."
+        )
+    if normalise != options.head.normalise and {normalise, options.head.normalise} & set(IMAGE_NORMALISATIONS):
+        raise RunError(
+            f"{folder}: its head was trained behind head.normalise {normalise}, and here it is "
+            f"{options.head.normalise}. Make the two equal, or begin with a fresh head."
         )
     return dict(head)

@@ -16,6 +16,7 @@ from heads.finetune.distributed import Processes
 from heads.finetune.evaluation import MicroBatches
 from heads.finetune.training_images import TrainingImages
 from heads.finetune.unfreezing import Schedule
+from heads.training import Fit
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RunSetup:
     session: Session
     processes: Processes
     micro_batches: MicroBatches
+    fit: Fit | None = None  # of the features before any training, where head.normalise asks for one
     plain: bool = False  # keep nothing: every epoch runs the whole network
 
     @property

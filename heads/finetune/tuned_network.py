@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from featcache.backbones import Backbone, Block, blocks, build_head, load_parts, put_weights
+from featcache.backbones import Backbone, Block, blocks, build_head, load_parts, put_in_front, put_weights
 from featcache.extraction import CachedFeatures
 from featcache.options import Options
 from featcache.session import Session
@@ -19,7 +19,7 @@ from heads.finetune.run_setup import RunSetup
 from heads.finetune.seed_trainer import Trainer
 from heads.finetune.training_images import make_training_images
 from heads.finetune.unfreezing import Schedule, make_schedule
-from heads.training import initial_state
+from heads.training import FITTED, Fit, fit_features, initial_state, load_features
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,18 @@ def make_setup(
     dataset = make_training_images(extraction)
     size = min(options.data.batch_size, len(dataset.train))
     micro_batches = MicroBatches(size, options.model.backbone, session.device, them.count)
-    return RunSetup(options, extraction, dataset, network.blocks, network.schedule, session, them, micro_batches, plain)
+    fit = _fit(options, cached, session.device)
+    return RunSetup(
+        options, extraction, dataset, network.blocks, network.schedule, session, them, micro_batches, fit, plain
+    )
+
+
+def _fit(options: Options, cached: CachedFeatures, device: torch.device) -> Fit | None:
+    """On the frozen network's features, as for heads on them: what the features become in training moves no mean."""
+    if options.head.normalise not in FITTED:
+        return None
+    features = load_features(cached, device, folds=None, limit_bytes=options.cache.max_features_gb * 1e9)
+    return fit_features(features, options.head.normalise, 0)
 
 
 def prepare(backbone: Backbone, setup: RunSetup) -> None:
@@ -57,14 +68,26 @@ def prepare(backbone: Backbone, setup: RunSetup) -> None:
     if setup.processes.count > 1:
         backbone.network = share_batch_norms(backbone.network, setup.device, setup.processes)
     backbone.to(setup.device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
-    require_parity(backbone, _fresh_head(setup, None, setup.training.seed_list[0]), setup)
+    # Of features as they are: over a small spread, what float16 rounds off them would look like another network's.
+    require_parity(
+        backbone, _plain_head(setup, initial_state(setup.extraction.dims, setup.training.seed_list[0])), setup
+    )
+
+
+def _plain_head(setup: RunSetup, state: dict[str, Tensor]) -> nn.Sequential:
+    head = build_head(setup.extraction.dims, setup.options.model.dropout, setup.options.head.normalise)
+    head.load_state_dict(state)
+    return head.to(setup.device)
 
 
 def _fresh_head(setup: RunSetup, start: Phase1Start | None, seed: int) -> nn.Sequential:
-    dims = setup.extraction.dims
-    head = build_head(dims, setup.options.model.dropout)
-    head.load_state_dict(start.head if start is not None and start.head is not None else initial_state(dims, seed))
-    return head.to(setup.device)
+    """What training begins with; what is fitted stays in front of it until it is kept, so that rates mean the same."""
+    fit = setup.fit
+    state = start.head if start is not None and start.head is not None else None
+    if fit is None:
+        return _plain_head(setup, initial_state(setup.extraction.dims, seed) if state is None else state)
+    state = initial_state(setup.extraction.dims, seed) if state is None else fit.unfolded(state)
+    return put_in_front(_plain_head(setup, state), fit.module(setup.device))
 
 
 def make_trainer(setup: RunSetup, network: Network, start: Phase1Start | None, seed: int) -> Trainer:

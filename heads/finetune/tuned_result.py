@@ -31,13 +31,12 @@ def make_tuned_result(
         trainer.load(weights)
         tested.append(trainer.logits(source, len(test)).numpy())
         val.append(logits.numpy())
-        finished.head.state = {n.removeprefix("head."): t for n, t in weights.items() if n.startswith("head.")}
+        state = {n.removeprefix("head."): t for n, t in weights.items() if n.startswith("head.")}
+        finished.head.state = state if setup.fit is None else setup.fit.folded(state)
     dataset = setup.dataset
     predictions: dict[Split, Predictions] = {
-        "val": Predictions(
-            np.stack(val), dataset.labels[dataset.val], tuple(dataset.images[i].name for i in dataset.val)
-        ),
-        "test": Predictions(np.stack(tested), np.array([i.label for i in test], np.int64), tuple(i.name for i in test)),
+        "val": Predictions.of(np.stack(val), [dataset.images[i] for i in dataset.val]),
+        "test": Predictions.of(np.stack(tested), test),
     }
     heads = [f.head for f in position.finished]
     seconds = sum(row.seconds for head in heads for row in head.curve)

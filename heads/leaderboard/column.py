@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from featcache.statistics import Corrected
 from heads.leaderboard.compared_run import ComparedRun
+from heads.runs import is_tuned
 
 Value = str | int | float | None
 INTERVAL = "end of the 95% interval over seeds and images"
@@ -22,6 +24,8 @@ class PlacedRun:
     start: ComparedRun | None  # of Phase 2: the run that it came from, where that is among those compared
     control: bool = False  # whether it stands in the control group: random weights beside pretrained ones
     twin: ComparedRun | None = None  # of a pretrained one: the control of the same network
+    may_be_best: bool = False  # of Phase 1: whether it may be the best of them
+    best: Mapping[str, Corrected] = field(default_factory=dict)  # of the best of them: its corrected figures by metric
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -49,12 +53,28 @@ class PlacedRun:
         """What pretrained weights bring over random ones, in the same way."""
         return self._over(self.twin, metric, part)
 
+    @property
+    def head(self) -> str:
+        """`uniform`: by the recipe that the options say; `tuned`: by the best for this feature map; "" in Phase 2."""
+        if self.summary["phase"] != 1:
+            return ""
+        return "tuned" if is_tuned(self.one.run) else "uniform"
+
+    def probed_on_val(self) -> float | None:
+        """The share of val that logistic regression gets right; None where the run is older, or of Phase 2."""
+        found = self.summary.get("logistic_probe")
+        return None if found is None else float(found["val"]["top1"]["mean"])
+
     def _over(self, other: ComparedRun | None, metric: str, part: str) -> float | None:
         if other is None:
             return None
-        if part == "mean":
-            return self.one.mean(metric) - other.mean(metric)
-        return self.one.lead(other, metric)[part == "high"]
+        difference = self.one.difference(other, metric)
+        return {"mean": difference.mean, "low": difference.low, "high": difference.high}[part]
+
+    def corrected(self, part: str) -> float | None:
+        """Top-1 of the best Phase 1 run corrected for having been chosen, or an end of its interval; None of others."""
+        found = self.best.get("top1")
+        return None if found is None else {"mean": found.mean, "low": found.low, "high": found.high}[part]
 
 
 class Values(Protocol):
@@ -82,6 +102,7 @@ class Column:
     bare: frozenset[Place] = frozenset()  # where it is shown without what stands behind it
     small_first: bool = False  # whether sorting begins with the smallest
     minor: bool = False  # paper and narrow screens have no room for it
+    where_varied: bool = False  # shown only where not all rows say the same
     gives_way: bool = False  # on a terminal, where there are gains to show
     name: str = ""  # in leaderboard.csv: the field of Row that it is declared at
 

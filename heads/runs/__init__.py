@@ -1,31 +1,40 @@
 """Finished runs: their folders under results/, what they say of themselves, their predictions, their models."""
 
-from heads.runs.audited_runs import audit_runs, exclude_of
-from heads.runs.leaked_images import leakage, leakage_line, warn_of_leakage
-from heads.runs.loaded_run import load_run
+from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
+from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
+from heads.runs.loaded_run import load_run, normalisation_of
 from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
+from heads.runs.recipe_doubts import doubts_of
 from heads.runs.result import Result, make_result
-from heads.runs.run import Run, cache_of, finished_runs, load_run_record, same_run, unreadable_runs
+from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
+from heads.runs.split_figures import split_figures, split_scores
+from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes, val_outcomes, val_outcomes_of
 
 __all__ = [
     "Predictions",
     "Probe",
     "Result",
     "Run",
+    "ValOutcomes",
     "audit_runs",
     "cache_of",
+    "doubts_of",
     "exclude_of",
     "finished_runs",
+    "groups_of",
+    "is_tuned",
     "leakage",
-    "leakage_line",
+    "leakage_lines",
     "load_probe",
     "load_run",
     "load_run_record",
+    "load_val_outcomes",
     "make_inputs",
     "make_result",
+    "normalisation_of",
     "predict_test",
     "predict_val",
     "predictions_of",
@@ -33,7 +42,12 @@ __all__ = [
     "results_folder",
     "run_folder",
     "same_run",
+    "save_val_outcomes",
+    "split_figures",
+    "split_scores",
     "unreadable_runs",
+    "val_outcomes",
+    "val_outcomes_of",
     "warn_of_leakage",
     "write_record",
     "write_run",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from featcache import __version__
 from featcache.audit import Audit, audit_stores, find_audit, is_complete
-from featcache.data import quarantined
+from featcache.data import group_images, quarantined
+from featcache.options import DataOptions, GroupRule
 from featcache.records import Progress
 from featcache.store import FeatureStore
 from heads.runs.run import Run, cache_of
@@ -19,11 +21,13 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
     them). An audit below the results folder `reuse` that is by the same ones, and looked for all that is looked
     for today, is given back.
 
-    Raises StoreError where a store is missing or damaged.
+    Raises StoreError where a store is missing or damaged, DataError where the table that data.groups names is.
     """
     paths = list(dict.fromkeys(path for run in runs for path in _stores(run, cache_dir)))
     fingerprint = str(runs[0].summary["data"]["fingerprint"])
     manifest = FeatureStore.at(paths[0]).dataset(fingerprint)
+    images, _ = group_images(manifest.images, groups_of(runs[0]))
+    manifest = replace(manifest, images=tuple(images))
     bad = quarantined(manifest, paths[0].parent)
     known = find_audit(reuse, fingerprint) if reuse is not None else None
     if (
@@ -31,6 +35,7 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
         and is_complete(known)
         and (known.featcache, known.quarantined) == (__version__, bad)
         and [b.store for b in known.backbones] == [path.name for path in paths]
+        and known.groups == {i.name: i.group for i in images if i.group is not None}
     ):
         return known
     return audit_stores(paths, manifest, bad, progress)
@@ -38,11 +43,22 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
 
 def exclude_of(run: Run) -> str | None:
     """The run's data.exclude; None where there is none, or the run does not say."""
+    data = _data_options(run)
+    return data.exclude if data is not None else None
+
+
+def groups_of(run: Run) -> GroupRule | None:
+    """The run's data.groups; None where there is none, or the run does not say."""
+    data = _data_options(run)
+    return data.groups if data is not None else None
+
+
+def _data_options(run: Run) -> DataOptions | None:
     try:
-        exclude = json.loads((run.folder / "options.json").read_text(encoding="utf-8"))["data"]["exclude"]
+        data = json.loads((run.folder / "options.json").read_text(encoding="utf-8"))["data"]
+        return DataOptions.model_validate_json(json.dumps(data))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return str(exclude) if exclude is not None else None
 
 
 def _stores(run: Run, cache_dir: Path | None) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Val and test images whose copy was there in training: who they are, and accuracies with and without them."""
+"""Val and test images whose copy or relative was there in training: who they are, and accuracies with and without."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from featcache.audit import exact_leaks
+from featcache.audit import exact_leaks, leaks
 from featcache.records import Manifest, Split
+from featcache.relatives import has_groups, relatives, shown
 from heads.runs.predictions import Predictions
 from heads.runs.run import Run
 from heads.training import TOP_K, in_top_k
@@ -20,6 +21,26 @@ log = logging.getLogger("featcache")
 
 def leakage_line(leakage: Mapping[str, Mapping[str, Any]]) -> str:
     """How many images of each split leaked, and what they do to its accuracy; "" where there are none."""
+    if not (parts := _with_and_without(leakage)):
+        return ""
+    return (
+        f"leaked, with an exact copy where they were trained on or chosen by: {parts}. `featcache audit` looks closer "
+        "and lists what to leave out"
+    )
+
+
+def group_leakage_line(leakage: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """The same of images whose group was there; "" where there are none, or no groups were given."""
+    if leakage is None or not (parts := _with_and_without(leakage)):
+        return ""
+    example = next((f", such as {one['example']}" for one in leakage.values() if one["example"]), "")
+    return (
+        f"of a group (data.groups) that was trained on or chosen by: {parts}{example}. Move whole groups to "
+        "one split, or have val and test cut from train by leaving their folders out"
+    )
+
+
+def _with_and_without(leakage: Mapping[str, Mapping[str, Any]]) -> str:
     parts = []
     for split, one in leakage.items():
         if one["leaked"]:
@@ -28,18 +49,20 @@ def leakage_line(leakage: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{one['leaked']} of {one['leaked'] + one['n_without']} {split} images (top-1 {one['top1']:.4f} with "
                 f"them, {without} without)"
             )
-    if not parts:
-        return ""
-    return (
-        f"leaked, with an exact copy where they were trained on or chosen by: {', '.join(parts)}. `featcache audit` "
-        "looks closer and lists what to leave out"
-    )
+    return ", ".join(parts)
+
+
+def leakage_lines(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What is to be said of a run's leaked images and leaked groups; only what there is."""
+    groups = summary.get("group_leakage")  # earlier versions knew none
+    lines = {"leaked images": leakage_line(summary["leakage"]), "leaked groups": group_leakage_line(groups)}
+    return {what: line for what, line in lines.items() if line}
 
 
 def warn_of_leakage(run: Run) -> None:
     """Say so, where a run was judged by images that it had seen. A command of many runs says it of the first."""
-    if line := leakage_line(run.summary["leakage"]):
-        once = f"leaked images of the data {run.summary['data']['fingerprint']}"
+    for what, line in leakage_lines(run.summary).items():
+        once = f"{what} of the data {run.summary['data']['fingerprint']}"
         log.warning("%s: %s", run.summary["backbone"], line, extra={"once": once})
 
 
@@ -48,8 +71,31 @@ def leaks_of(manifest: Manifest, folds: int | None) -> dict[Split, frozenset[str
 
     Folds keep copies together, so that no image of the pool is judged by a head that saw its copy.
     """
-    leaks = exact_leaks(manifest)
-    return {**leaks, "val": frozenset()} if folds else leaks
+    found = exact_leaks(manifest)
+    return {**found, "val": frozenset()} if folds else found
+
+
+def group_leakage(
+    manifest: Manifest, folds: int | None, splits: Mapping[Split, Predictions]
+) -> dict[str, dict[str, Any]] | None:
+    """`leakage` by images whose relatives (`data.groups`, and equal contents) are in a split trained on or chosen by.
+
+    With it the number of their `groups`, and one of them as an `example`. None where no image has a group.
+    """
+    if not has_groups(manifest.images):
+        return None
+    numbers = relatives(manifest.images).tolist()
+    leaked = leaks(manifest, numbers)
+    if folds:  # they keep relatives together
+        leaked["val"] = frozenset()
+    found = leakage(splits, leaked)
+    for split in splits:
+        one = found[split]
+        inside = [(i, n) for i, n in zip(manifest.images, numbers, strict=True) if i.name in leaked[split]]
+        one["groups"] = len({n for _, n in inside})
+        # A copy may be of no group itself, and so is no good example.
+        one["example"] = next((f"{i.name} of {shown(i.group)}" for i, _ in inside if i.group is not None), "")
+    return found
 
 
 def leakage(splits: Mapping[Split, Predictions], leaks: Mapping[Split, frozenset[str]]) -> dict[str, dict[str, Any]]:

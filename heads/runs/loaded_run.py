@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from featcache.backbones import Backbone, JoinedBackbone, Model, build_head, loa
 from featcache.data import EvalTransform
 from featcache.devices import pick_device
 from featcache.errors import RunError, WeightsError
-from featcache.options import Options, load_options
+from featcache.options import Normalise, Options, load_options
 from featcache.records import Identity, digest
+
+FIRST_NORMALISED = 4  # the first format of best_model.pth that says head.normalise
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def load_run(folder: str | Path, *, device: str | None = None, allow_custom: boo
     options = load_options(folder / "options.json")
     try:
         checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
-        head = build_head(checkpoint["dims"], checkpoint["dropout"])
+        head = build_head(checkpoint["dims"], checkpoint["dropout"], normalisation_of(checkpoint))
         head.load_state_dict(checkpoint["head"])
         tuned_weights = checkpoint["network"]
     except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
@@ -75,6 +77,14 @@ def load_run(folder: str | Path, *, device: str | None = None, allow_custom: boo
                 f"{known['weights'][:8]}, now {identity.weights[:8]}). Bring the weights back, or train again."
             )
     return _loaded(parts, head, checkpoint, options, device)
+
+
+def normalisation_of(checkpoint: Mapping[str, Any]) -> Normalise:
+    """What a checkpoint's head was trained behind; raises KeyError where it is none of ours."""
+    if checkpoint["format_version"] < FIRST_NORMALISED:
+        return "none"
+    normalise: Normalise = checkpoint["normalise"]
+    return normalise
 
 
 def _loaded(

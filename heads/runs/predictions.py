@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from featcache.backbones import build_head
 from featcache.devices import exact
 from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord, Split
+from featcache.relatives import has_groups, relatives
 from heads.training import Features, TrainedHead
 
 PIECE = 4096  # test images read at once
@@ -25,16 +26,37 @@ PIECE = 4096  # test images read at once
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits float32 `[H, N, C]` of H heads on a split, labels `[N]`, and the images' names."""
+    """Logits float32 `[H, N, C]` of H heads on a split, labels `[N]`, and the images' names.
+
+    `groups` `[N]` is the same number for images that are not independent of each other (equal contents, and those of
+    one of `data.groups`); None where no image has a group.
+    """
 
     logits: NDArray[np.float32]
     labels: Indices
     images: tuple[str, ...]
+    groups: Indices | None = None
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """A name for each image `[N]`, the same for those that are not independent of each other."""
+        return self.images if self.groups is None else tuple(self.images[first] for first in self.groups)
+
+    @classmethod
+    def of(cls, logits: NDArray[np.float32], images: Sequence[ImageRecord]) -> Predictions:
+        """Those of logits `[H, N, C]` on these images."""
+        labels = np.array([i.label for i in images], dtype=np.int64)
+        groups = relatives(images) if has_groups(images) else None
+        return cls(logits, labels, tuple(i.name for i in images), groups)
+
+
+# `probe`: the linear one, on training images out of fold; the logistic one there, and on val by all training images.
+ProbeName = Literal["probe", "logistic_probe", "logistic_probe_val"]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Which training images a linear probe got right `[n]`, each without having seen it, and their names."""
+    """Which images a probe got right `[n]`, each without having seen it, and their names."""
 
     right: NDArray[np.bool_]
     images: tuple[str, ...]
@@ -42,7 +64,7 @@ class Probe:
 
 def predict_val(features: Features, seeds: Sequence[Sequence[TrainedHead]], cached: CachedFeatures) -> Predictions:
     """Each validation image by the head that did not train on it: with folds all of train and val, `[seeds, N, C]`."""
-    every = np.unique(np.concatenate([f.val for f in features.folds]))
+    every = features.val_images
     logits = np.empty((len(seeds), len(every), cached.dims[-1]), np.float32)
     modules = [[_module(head, cached.dims, features.device) for head in folds] for folds in seeds]
     for block in features.blocks(0):
@@ -51,7 +73,8 @@ def predict_val(features: Features, seeds: Sequence[Sequence[TrainedHead]], cach
             x = block.x[torch.from_numpy(block.first[here]).to(features.device)]
             for seed, folds in enumerate(modules):
                 logits[seed, np.searchsorted(every, block.images[here])] = _run(folds[number], x)
-    return Predictions(logits, features.labels[every], _names(cached, ("train", "val"), every))
+    pool = [i for i in cached.manifest.images if i.split in ("train", "val")]
+    return Predictions.of(logits, [pool[i] for i in every])
 
 
 def predict_test(cached: CachedFeatures, heads: Sequence[TrainedHead], device: torch.device) -> Predictions:
@@ -64,12 +87,14 @@ def predict_test(cached: CachedFeatures, heads: Sequence[TrainedHead], device: t
     for start in range(0, len(images), PIECE):
         x = torch.from_numpy(rows.read(every[start : start + PIECE])).to(device)
         pieces.append(np.stack([_run(module, x) for module in modules]))
-    labels = np.array([i.label for i in images], dtype=np.int64)
-    return Predictions(np.concatenate(pieces, axis=1), labels, _names(cached, ("test",), every))
+    return Predictions.of(np.concatenate(pieces, axis=1), images)
 
 
-def save_predictions(file: Path, splits: Mapping[Split, Predictions], probe: Probe | None = None) -> None:
-    """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images`; `probe_right`, `probe_images`."""
+def save_predictions(
+    file: Path, splits: Mapping[Split, Predictions], probes: Mapping[ProbeName, Probe] | None = None
+) -> None:
+    """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images`, `<split>_groups` where there are any;
+    `<probe>_right`, `<probe>_images`."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for split, seen in splits.items():
         arrays |= {
@@ -77,16 +102,19 @@ def save_predictions(file: Path, splits: Mapping[Split, Predictions], probe: Pro
             f"{split}_labels": seen.labels,
             f"{split}_images": np.array(seen.images),
         }
-    if probe is not None:
-        arrays |= {"probe_right": probe.right, "probe_images": np.array(probe.images)}
+        if seen.groups is not None:
+            arrays[f"{split}_groups"] = seen.groups
+    for name, probe in (probes or {}).items():
+        arrays |= {f"{name}_right": probe.right, f"{name}_images": np.array(probe.images)}
     np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
 
 
 def load_predictions(file: Path, split: Split) -> Predictions:
     """What `save_predictions` wrote; raises OSError, KeyError or ValueError when it is not there or damaged."""
-    with _arrays(file) as arrays:
+    with arrays_of(file) as arrays:
         images = tuple(arrays[f"{split}_images"].tolist())
-        return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images)
+        groups = arrays.get(f"{split}_groups")
+        return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images, groups)
 
 
 def predictions_of(folder: Path, split: Split) -> Predictions | None:
@@ -97,14 +125,14 @@ def predictions_of(folder: Path, split: Split) -> Predictions | None:
         return None
 
 
-def load_probe(file: Path) -> Probe:
-    """What `save_predictions` wrote of the probe; raises OSError, KeyError or ValueError when it is not there."""
-    with _arrays(file) as arrays:
-        return Probe(arrays["probe_right"], tuple(arrays["probe_images"].tolist()))
+def load_probe(file: Path, name: ProbeName = "probe") -> Probe:
+    """What `save_predictions` wrote of a probe; raises OSError, KeyError or ValueError when it is not there."""
+    with arrays_of(file) as arrays:
+        return Probe(arrays[f"{name}_right"], tuple(arrays[f"{name}_images"].tolist()))
 
 
 @contextmanager
-def _arrays(file: Path) -> Iterator[Any]:
+def arrays_of(file: Path) -> Iterator[Any]:
     """The arrays of an .npz file; a damaged one is a ValueError, whichever way it is damaged."""
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
@@ -114,7 +142,7 @@ def _arrays(file: Path) -> Iterator[Any]:
 
 
 def _module(head: TrainedHead, dims: Sequence[int], device: torch.device) -> torch.nn.Module:
-    module = build_head(dims, 0.0).to(device).eval()
+    module = build_head(dims, 0.0, head.normalise).to(device).eval()
     module.load_state_dict(head.state)
     return module
 
@@ -123,8 +151,3 @@ def _run(module: torch.nn.Module, x: torch.Tensor) -> NDArray[np.float32]:
     with torch.inference_mode(), exact("float32", x.device):
         logits: NDArray[np.float32] = module(x).cpu().numpy()
     return logits
-
-
-def _names(cached: CachedFeatures, splits: Sequence[str], chosen: Indices) -> tuple[str, ...]:
-    images: list[ImageRecord] = [i for i in cached.manifest.images if i.split in splits]
-    return tuple(images[i].name for i in chosen)

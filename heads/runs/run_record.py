@@ -16,14 +16,20 @@ from featcache.devices import device_name
 from featcache.extraction import CachedFeatures
 from featcache.options import Options
 from featcache.records import Split, digest
+from featcache.relatives import has_groups
+from featcache.separability import Separation
+from featcache.statistics import Scores
 from featcache.store import provenance
-from heads.runs.leaked_images import leakage, leaks_of
-from heads.runs.predictions import Probe, save_predictions
+from heads.runs.leaked_images import group_leakage, leakage, leaks_of
+from heads.runs.predictions import Probe, ProbeName, save_predictions
+from heads.runs.recipe_doubts import recipe_doubts
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
+from heads.runs.split_figures import split_figures
+from heads.runs.val_outcomes import OUTCOMES_FILE, save_val_outcomes
 from heads.training import ImageOutcomes, confusion, per_class, summarise
 
-MODEL_FORMAT = 3  # of best_model.pth
+MODEL_FORMAT = 4  # of best_model.pth; up to 3 nothing was normalised
 
 
 def write_record(
@@ -36,35 +42,56 @@ def write_record(
     write_json(folder / "performance.json", _performance(cached, result))
     write_json(folder / "summary.json", _summary(options, cached, inputs, result))
     write_json(folder / "environment.json", _environment(device))
-    save_predictions(folder / "predictions.npz", result.predictions, _probed(result))
+    save_predictions(folder / "predictions.npz", result.predictions, _probes(result.separation))
+    if result.val_outcomes is not None:
+        save_val_outcomes(folder / OUTCOMES_FILE, result.val_outcomes)
     save_tensors(folder / "best_model.pth", _checkpoint(options, cached, result))
 
 
 def make_inputs(options: Options, cached: CachedFeatures, device: str) -> dict[str, Any]:
     """What decides a run's result: equal inputs give equal runs."""
+    images = cached.manifest.images
+    # A table of groups may change while its name in the options stays.
+    grouped = {"groups": digest([[i.name, i.group] for i in images])} if has_groups(images) else {}
     return {
         "options": options.short,
         "identities": [digest(identity) for identity in cached.identities()],
         "data": cached.manifest.fingerprint,
+        **grouped,
         "device": device,
         "featcache": __version__,
         "torch": str(torch.__version__),  # else an object of torch's, which checkpoints do not load
     }
 
 
-def _probed(result: Result) -> Probe | None:
-    """What the linear probe on the run's features got right."""
-    separation = result.separation
-    if separation is None or separation.right is None:
+def _probes(separation: Separation | None) -> dict[ProbeName, Probe]:
+    """What probes on the run's features got right."""
+    if separation is None:
+        return {}
+    found: dict[ProbeName, Probe] = {}
+    if separation.right is not None:
+        found["probe"] = Probe(separation.right, separation.images)
+    if separation.logistic is not None:
+        found["logistic_probe"] = Probe(separation.logistic.right, separation.logistic.images)
+    if separation.logistic_val is not None:
+        found["logistic_probe_val"] = Probe(separation.logistic_val.right, separation.logistic_val.images)
+    return found
+
+
+def _logistic_probe(separation: Separation | None) -> dict[str, Any] | None:
+    """The second judge on val: logistic regression on all training images, its C chosen among them alone."""
+    if separation is None or separation.logistic_val is None:
         return None
-    return Probe(separation.right, separation.images)
+    answered = separation.logistic_val
+    scores = Scores(answered.right[None].astype(np.float64), answered.images)
+    return {"c": separation.c, "images": len(separation.images), "val": {"top1": summarise(scores)}}
 
 
 def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], result: Result) -> dict[str, Any]:
     classes, splits = cached.manifest.classes, result.predictions
     figures: dict[str, Any] = {}
     for split, seen in result.outcomes.items():
-        figures[split] = {m: summarise(np.stack([o.values[m] for o in seen])) for m in seen[0].values}
+        figures[split] = split_figures(splits[split], seen)
     return {
         "experiment_name": options.experiment_name,
         "phase": 1 if result.network is None else 2,
@@ -76,6 +103,9 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "weights": cached.weights,
         "weights_fell_back": cached.fell_back,
         "features": cached.features,
+        "features_rms": result.features_rms,
+        "normalise": options.head.normalise,
+        "doubts": recipe_doubts(options, [head for folds in result.seeds for head in folds]),
         "classifier_dims": list(cached.dims),
         "best_epoch": result.head.best_epoch,
         "best_seed": result.head.seed,
@@ -85,7 +115,10 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "seeds": [_seed(result, number) for number in range(len(result.seeds))],
         "classes": list(classes),
         "leakage": leakage(splits, leaks_of(cached.manifest, options.data.folds)),
+        "group_leakage": group_leakage(cached.manifest, options.data.folds, splits),
         "separability": result.separation.figures if result.separation is not None else None,
+        "tuned": result.tuned,
+        "logistic_probe": _logistic_probe(result.separation),
         "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
         "confusion": {s: confusion(splits[s].labels, result.predicted(s), len(classes)) for s in splits},
         "data": {
@@ -95,6 +128,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
             "bad": [asdict(b) for b in cached.bad],
             "views": options.data.view_count,
             "folds": options.data.folds,
+            "groups": len({i.group for i in cached.manifest.images if i.group is not None}) or None,
         },
         "stores": cached.stores,
         "cache_dir": str(cached.parts[0].store.path.parent.resolve()),
@@ -154,6 +188,7 @@ def _checkpoint(options: Options, cached: CachedFeatures, result: Result) -> dic
         "head": {n: t.cpu() for n, t in head.state.items()},
         "dims": list(cached.dims),
         "dropout": options.model.dropout,
+        "normalise": options.head.normalise,  # l2 and layernorm come before the weights; standard and scale are in them
         "classes": list(cached.manifest.classes),
         "identities": cached.identities(),
         "seed": head.seed,

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import OptionsError, RunError
 from featcache.extraction import CachedFeatures
-from featcache.options import Options
+from featcache.options import HeadOptions, Options
 from featcache.records import digest
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import find_sampler
@@ -196,4 +196,6 @@ def _identity(sweep: SweepOptions, space: Space, base: Options, data: str) -> Se
     distributions = {k: optuna.distributions.distribution_to_json(d) for k, d in space.distributions.items()}
     options = base.model_dump(mode="json", exclude={"experiment_name": True, "cache": True, "profile": True})
     del options["data"]["workers"]
+    if base.head == HeadOptions():  # as it was before there was the section
+        del options["head"]
     return [distributions, space.grid, options, list(sweep.objectives), sweep.sampler, sweep.seed, data]

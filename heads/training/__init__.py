@@ -1,7 +1,10 @@
 """Heads trained on cached features: specifications in, weights and curves out; many at once, or one."""
 
-from heads.training.bootstrap import interval, resampled_means, summarise
+from heads.training.curve_end import still_improving
+from heads.training.epoch_outcomes import EpochOutcomes
+from heads.training.feature_fit import Fit
 from heads.training.features import Features, load_features
+from heads.training.figure_summary import summarise
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
 from heads.training.metrics import (
@@ -16,37 +19,47 @@ from heads.training.metrics import (
     outcome,
     per_class,
 )
+from heads.training.normalisation import FITTED, features_rms, fit_features
 from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
+from heads.training.recipes import Recipe, Score, recipe_score, recipes_of
 from heads.training.schedulers import rate_factor
 from heads.training.stacked_training import train_heads
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
 
 __all__ = [
+    "FITTED",
     "METRICS",
     "TOP_K",
     "Draws",
+    "EpochOutcomes",
     "EpochRow",
     "Features",
+    "Fit",
     "HeadSpec",
     "ImageOutcomes",
     "Metric",
+    "Recipe",
+    "Score",
     "TrainedHead",
     "confusion",
     "epoch_row",
+    "features_rms",
     "find_metric",
+    "fit_features",
     "in_top_k",
     "initial_state",
-    "interval",
     "load_features",
     "metrics",
     "outcome",
     "per_class",
     "rate_factor",
-    "resampled_means",
+    "recipe_score",
+    "recipes_of",
     "run_heads",
     "scale",
     "score",
+    "still_improving",
     "summarise",
     "threshold",
     "torch_optimiser",

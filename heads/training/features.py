@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +16,11 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
 from featcache.data import require_folds
+from featcache.errors import DataError
 from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord
+from featcache.relatives import family_names
+from heads.training.feature_fit import Fit
 
 log = logging.getLogger("featcache")
 
@@ -69,6 +73,11 @@ class Features:
     device: torch.device
     limit_bytes: float = float("inf")
 
+    @cached_property
+    def fits(self) -> dict[tuple[str, int], Fit]:
+        """What is known of the training images of folds, by what it is for and the fold."""
+        return {}
+
     @property
     def nbytes(self) -> int:
         """Bytes of all features as float32."""
@@ -79,6 +88,11 @@ class Features:
         """Blocks in an epoch."""
         runs = -(-len(self.labels) // RUN_IMAGES)
         return min(runs, max(1, int(-(-self.nbytes // self.limit_bytes))))
+
+    @cached_property
+    def val_images(self) -> Indices:
+        """Every image that some fold validates on, in order: what predictions on val are of."""
+        return np.unique(np.concatenate([f.val for f in self.folds]))
 
     def blocks(self, epoch: int) -> Iterator[Block]:
         """The pool, each image once. What shares a block is drawn anew for each epoch, the same for all heads."""
@@ -104,7 +118,7 @@ def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | 
     """Training and validation images of an extraction, or of several whose features lie side by side.
 
     Without `folds` there is one: train against val. With it both are pooled and cut into so many, stratified by class,
-    equal files together. Test images are no part of it.
+    equal files and those of a group together. Test images are no part of it.
     """
     manifest = cached.manifest
     train, val = manifest.of("train"), manifest.of("val")
@@ -134,9 +148,16 @@ def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | 
 
 def _cut(images: Sequence[ImageRecord], labels: Indices, folds: int, classes: Sequence[str]) -> tuple[Fold, ...]:
     require_folds(images, classes, folds)  # again: files that cannot be read are no longer among them
-    contents = [i.sha256 for i in images]
-    if len(set(contents)) < len(contents):  # a copy in the other fold would give the answer away
-        cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(labels, labels, contents)
-    else:
-        cut = StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels)
+    families = family_names(images)
+    with warnings.catch_warnings():  # of classes with fewer images than folds: `require_folds` says so in our words
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        if len(set(families)) < len(families):  # a relative in the other fold would give the answer away
+            cut = list(StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(labels, labels, families))
+        else:
+            cut = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels))
+    if not all(len(val) for _, val in cut):
+        raise DataError(
+            f"data.folds: {len(set(families))} groups of very different sizes cannot be dealt to {folds} folds so that "
+            "each has images. Take fewer folds."
+        )
     return tuple(Fold(np.sort(train), np.sort(val)) for train, val in cut)

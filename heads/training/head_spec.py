@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featcache.options import Options, TrainingOptions
+from featcache.options import Normalise, Options, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,12 @@ class HeadSpec:
     seed: int
     dropout: float = 0.0
     fold: int = 0  # of the features' folds
+    normalise: Normalise = "none"  # what is done to the features in front of it
 
 
 def run_heads(options: Options, dims: tuple[int, ...], folds: int) -> list[HeadSpec]:
     """The heads of a run: for each seed one, or one for each fold."""
-    training, dropout = options.training, options.model.dropout
-    return [HeadSpec(dims, training, seed, dropout, fold) for seed in training.seed_list for fold in range(folds)]
+    training, dropout, normalise = options.training, options.model.dropout, options.head.normalise
+    return [
+        HeadSpec(dims, training, seed, dropout, fold, normalise) for seed in training.seed_list for fold in range(folds)
+    ]

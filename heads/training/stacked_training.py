@@ -17,9 +17,11 @@ from itertools import pairwise
 import torch
 
 from featcache.devices import exact
+from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.features import Features
 from heads.training.head_group import HeadGroup
 from heads.training.head_spec import HeadSpec
+from heads.training.normalisation import FITTED, NormalisedBlocks
 from heads.training.schedulers import rate_factor
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row
 
@@ -45,29 +47,41 @@ def train_heads(
     *,
     batch_size: int,
     keep_weights: bool = True,
+    keep_outcomes: bool = False,
+    also: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> list[TrainedHead]:
-    """Train every head and keep each one's best epoch on val; without `keep_weights` only their curves.
+    """Train every head and keep each one's best epoch on val; without `keep_weights` only their curves. With
+    `keep_outcomes`, also which validation images each had right after every epoch (`TrainedHead.outcomes`). `also`
+    names metrics of the whole split that every epoch is to have beside the one that chooses it.
 
     A head whose loss is not finite stops alone, with the best weights it had; `state` is empty where it had none.
     """
-    trained = [TrainedHead(h.seed, h.fold) for h in heads]
+    trained = [TrainedHead(h.seed, h.fold, normalise=h.normalise) for h in heads]
+    if keep_outcomes:
+        for one in trained:
+            one.outcomes = EpochOutcomes(len(features.folds[one.fold].val))
+    make = partial(HeadGroup, features, batch_size=batch_size, keep_weights=keep_weights, keep_outcomes=keep_outcomes)
     with _on(features.device), exact("float32", features.device):
         for groups, workers in _groups(features, heads, batch_size):
-            made = [(c, HeadGroup(features, [heads[m] for m in c], batch_size, keep_weights)) for c in groups]
+            made = [(c, make([heads[m] for m in c], also=also)) for c in groups]
+            blocks = NormalisedBlocks(features, heads[groups[0][0]])
             with _each(workers) as each:
-                _train(features, made, trained, watch, each)
+                _train(blocks, made, trained, watch, each)
             if keep_weights:
-                _take_best(made, trained)
+                _take_best(made, trained, blocks)
             del made  # before the next ones are: together they may not fit the memory
     return trained
 
 
-def _take_best(groups: Sequence[tuple[list[int], HeadGroup]], trained: Sequence[TrainedHead]) -> None:
+def _take_best(
+    groups: Sequence[tuple[list[int], HeadGroup]], trained: Sequence[TrainedHead], blocks: NormalisedBlocks
+) -> None:
     for members, group in groups:
         for place, index in enumerate(members):
             if trained[index].best_epoch >= 0:
                 trained[index].state = group.best_state(place)
+                blocks.keep(trained[index])
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:
@@ -92,13 +106,14 @@ def _each(workers: int) -> Iterator[Each]:
 def _groups(features: Features, heads: Sequence[HeadSpec], batch_size: int) -> Iterator[tuple[list[list[int]], int]]:
     """Heads that are trained side by side, by index, in the groups that share matrix products; and in how many threads
     the groups are worked on."""
-    alike: dict[tuple[tuple[int, ...], int], list[int]] = {}
+    alike: dict[tuple[tuple[int, ...], int, tuple[str, int]], list[int]] = {}
     for index, head in enumerate(heads):
         # Folds differ by an image or so: as long as that makes no further step, they share a group.
         steps = -(-len(features.folds[head.fold].train) // batch_size) if features.block_count == 1 else head.fold
-        alike.setdefault((head.dims, steps), []).append(index)
+        given = head.normalise, head.fold if head.normalise in FITTED else 0  # the features that it trains on
+        alike.setdefault((head.dims, steps, given), []).append(index)
     threads = torch.get_num_threads() if features.device.type == "cpu" else 1
-    for (dims, _), members in alike.items():
+    for (dims, *_), members in alike.items():
         every, together = _limits(features.device, sum(a * b + b for a, b in pairwise(dims)))
         for start in range(0, len(members), every):
             side_by_side = members[start : min(start + every, len(members))]
@@ -118,7 +133,7 @@ def _limits(device: torch.device, parameters: int) -> tuple[int, int]:
 
 
 def _train(
-    features: Features,
+    blocks: NormalisedBlocks,
     groups: Sequence[tuple[list[int], HeadGroup]],
     trained: Sequence[TrainedHead],
     watch: Watch | None,
@@ -131,9 +146,9 @@ def _train(
         live = [group for _, group in running]
         for group in live:
             group.begin(epoch)
-        for block in features.blocks(epoch):
+        for block in blocks(epoch):
             each(partial(HeadGroup.train, block=block), live)
-        for block in features.blocks(epoch):
+        for block in blocks(epoch):
             each(partial(HeadGroup.evaluate, block=block), live)
         figures = [group.figures() for group in live]
         seconds = time.perf_counter() - begin
@@ -147,6 +162,10 @@ def _train(
                     better.append(place)
                 if (watch is not None and watch(members[place], row)) or one.over(head.training):
                     stopped.append(place)
+            for place, seen in group.outcomes().items():
+                outcomes = trained[members[place]].outcomes
+                assert outcomes is not None
+                outcomes.add(*seen)
             group.keep_best(better)
             group.stop(stopped)
         epoch += 1

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from featcache.options import TrainingOptions
+from featcache.options import Normalise, TrainingOptions
+from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.metrics import find_metric
 
 
@@ -50,7 +51,7 @@ def epoch_row(
 
 @dataclass
 class TrainedHead:
-    """One head after training: its best epoch's weights and its curve."""
+    """One head after training: its best epoch's weights, for features as they are stored, and its curve."""
 
     seed: int
     fold: int = 0
@@ -58,6 +59,8 @@ class TrainedHead:
     state: dict[str, Tensor] = field(default_factory=dict)
     curve: list[EpochRow] = field(default_factory=list)
     diverged: int | None = None  # the epoch whose loss was not finite, after which it was left alone
+    outcomes: EpochOutcomes | None = None  # image by image and epoch by epoch on val, where they were asked for
+    normalise: Normalise = "none"  # l2 and layernorm come before its weights; standard and scale are in them
 
     @property
     def best(self) -> EpochRow:

@@ -29,6 +29,7 @@ FILES = {
     "summary.json",
     "best_model.pth",
     "predictions.npz",
+    "val_outcomes.npz",
     "environment.json",
     "log.txt",
 }

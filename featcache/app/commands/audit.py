@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +13,10 @@ from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError, OutputError, RunError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from featcache.audit import Audit
-    from featcache.options import Options
+    from featcache.options import GroupRule, Options
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,18 @@ class _Output:
     results_dir: Path
     clean: Path | None
     with_suspects: bool
+    groups: Path | None
     exclude: str | None  # data.exclude of what is looked at
+
+    def require(self, data: list[Path], given: GroupRule | None) -> None:
+        """Raise OptionsError where a list could not be written; `data` are the folders of what is looked at, `given` is
+        its data.groups."""
+        from featcache.audit import require_groups_target, require_target
+
+        if self.clean is not None:
+            require_target(self.clean, data)
+        if self.groups is not None:
+            require_groups_target(self.groups, data, given)
 
 
 @command("set_", "device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
@@ -43,13 +56,17 @@ def audit(
     with_suspects: Annotated[
         bool, typer.Option("--with-suspects", help="With --write-clean: leave out flagged labels too.")
     ] = False,
+    write_groups: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write copies and near copies as groups, for data.groups to keep together."),
+    ] = None,
 ) -> None:
     """Find copies, leaks between splits, suspect labels, outliers and unreadable files; no image is changed."""
     if with_suspects and write_clean is None:
         raise OptionsError("audit: --with-suspects goes with --write-clean FILE, which is not there.")
     if not configs and (shared.set_ or shared.device is not None):
         raise OptionsError("audit: --set and --device go with CONFIG, which is not there: finished runs are read.")
-    to = partial(_Output, shared.results_dir, write_clean, with_suspects)
+    to = partial(_Output, shared.results_dir, write_clean, with_suspects, write_groups)
     if configs:
         from featcache.audit import plain_options
 
@@ -62,11 +79,10 @@ def audit(
 def _audit_options(options: list[Options], shared: Shared, output: _Output) -> None:
     """Audit by what could be extracted; the backbones that failed are named at the end."""
     from featcache.app.many_configs import run_each
-    from featcache.audit import audit_views, data_folder, require_target, view_data
+    from featcache.audit import audit_views, data_folder, view_data
 
     with shared.working() as session:
-        if output.clean is not None:
-            require_target(output.clean, [data_folder(options[0])])
+        output.require([data_folder(options[0])], options[0].data.groups)
         with session.sharing_images(options) as sharing:
             outcome = run_each(options, partial(view_data, session=sharing), session.progress)
         if outcome.done:
@@ -77,9 +93,8 @@ def _audit_options(options: list[Options], shared: Shared, output: _Output) -> N
 def _audit_results(shared: Shared, output: _Output) -> None:
     """Audit the data of finished runs by their best backbones."""
     from featcache.app.results import AUDIT_BACKBONES
-    from featcache.audit import require_target
     from heads.leaderboard import rank_results
-    from heads.runs import audit_runs, exclude_of
+    from heads.runs import audit_runs, exclude_of, groups_of
 
     with shared.telling() as progress:
         try:
@@ -89,10 +104,9 @@ def _audit_results(shared: Shared, output: _Output) -> None:
                 f"{shared.results_dir}: holds no finished run whose features could be looked at. Name options files "
                 "(CONFIG...), or the folder with --results-dir."
             ) from None
-        if output.clean is not None:
-            require_target(output.clean, [Path(run.summary["data"]["path"]) for run in runs])
+        output.require([Path(run.summary["data"]["path"]) for run in runs], groups_of(runs[0]))
         found = audit_runs(runs, shared.cache_dir, progress)
-        _show(found, _Output(output.results_dir, output.clean, output.with_suspects, exclude_of(runs[0])))
+        _show(found, replace(output, exclude=exclude_of(runs[0])))
 
 
 def _show(found: Audit, output: _Output) -> None:
@@ -115,6 +129,8 @@ def _show(found: Audit, output: _Output) -> None:
             "changed.",
             markup=False,
         )
+    if output.groups is not None:
+        _write_groups(found, output.groups, out)
     file = audit_file(found, output.results_dir)
     try:
         write_audit(found, file)
@@ -123,3 +139,12 @@ def _show(found: Audit, output: _Output) -> None:
             f"{file}: the audit cannot be written ({error.strerror}). Choose another folder with --results-dir."
         ) from None
     out.print(f"\n{file}: the whole audit", markup=False)
+
+
+def _write_groups(found: Audit, file: Path, out: Console) -> None:
+    from featcache.app.audit_tables import print_group_table
+    from featcache.audit import group_table, write_group_table
+
+    table = group_table(found)
+    write_group_table(table, file)
+    print_group_table(table, file, out)

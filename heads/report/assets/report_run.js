@@ -112,7 +112,7 @@
   // Of many classes: the pairs most often confused, and each class, the worst first.
   function pairTables(pairs, classes, split) {
     const box = make("div", null, { class: "beside" });
-    const worst = classes.slice().sort((a, b) => a.recall - b.recall || b.n - a.n);
+    const worst = classes.filter((c) => c.n).sort((a, b) => a.recall - b.recall || b.n - a.n);
     box.append(
       tableOf("Recall of each class, lowest first. " + split, "confusion recall", ["class", "n", "recall"],
         worst.map((c) => [c.class, c.n, c.n ? c.recall.toFixed(3) : ""])),

@@ -164,13 +164,39 @@ def test_a_small_class_still_gets_one_image_in_each_split(tmp_path: Path) -> Non
         assert sorted(i.label for i in manifest.of(split)) == [0, 1]
 
 
-def test_a_class_too_small_to_cut(tmp_path: Path) -> None:
-    root = fill(tmp_path / "d", {"cat": 20, "dog": 1})
-    for copy in range(5):
+@pytest.mark.parametrize(
+    ("few", "where"),
+    [(1, {"train"}), (2, {"train", "val"}), (3, {"train", "val", "test"}), (4, {"train", "val", "test"})],
+)
+def test_a_class_with_few_images_goes_as_far_as_it_reaches(tmp_path: Path, few: int, where: set[str]) -> None:
+    root = fill(tmp_path / "d", {"cat": 20, "dog": few})
+    for copy in range(5):  # which are no more images
         (root / "dog" / f"copy {copy}.png").write_bytes((root / "dog" / "000.png").read_bytes())
-    message = refusal(root)
-    assert "'dog'" in message
-    assert "too few distinct images" in message
+    manifest = load(root)
+    assert {i.split for i in manifest.images if i.label == 1} == where
+    assert {i.split for i in manifest.images if i.label == 0} == {"train", "val", "test"}
+    said = [n for n in manifest.notices if "too few distinct images for every split" in n]
+    assert len(said) == (few < 3)
+    if said:
+        assert f"'dog' has {few} and is in {' and '.join(s for s in ('train', 'val') if s in where)} only" in said[0]
+        assert f"Figures of {'val and test' if few == 1 else 'test'} leave such classes out" in said[0]
+
+
+@pytest.mark.parametrize(("few", "split"), [(1, "val"), (2, "test")])
+def test_a_split_that_would_have_no_image_is_not_cut(tmp_path: Path, few: int, split: str) -> None:
+    message = refusal(fill(tmp_path / "d", {"cat": few, "dog": few}))
+    assert f"too few distinct images in train to cut {split}" in message
+
+
+def test_folds_say_which_classes_have_fewer_images(tmp_path: Path) -> None:
+    root = fill(tmp_path / "d", {"ant": 30, "bee": 30, "cat": 3, "dog": 1})
+    (root / "cat" / "copy.png").write_bytes((root / "cat" / "000.png").read_bytes())
+    (line,) = [n for n in load(root, folds=5).notices if "data.folds" in n]
+    assert "5 folds are more than the distinct images of 'cat' (2), 'dog' (1)" in line  # one of three is for test
+    assert "'dog' is judged by a head that never saw it" in line
+    assert not any("data.folds" in n for n in load(root, tmp_path / "cache").notices)
+    with pytest.raises(DataError, match="90 folds need at least 90 distinct images of some class"):
+        load(root, folds=90)
 
 
 def test_classes_are_sorted_and_labels_follow(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_defaults() -> None:
             "val_fraction": 0.15,
             "test_fraction": 0.15,
             "folds": None,
+            "groups": None,
         },
         "training": {
             "epochs": 50,
@@ -140,6 +141,7 @@ def test_defaults() -> None:
             "max_features_gb": 8.0,
             "max_trunk_gb": 32.0,
         },
+        "head": {"normalise": "none"},
         "profile": {"iterations": 100, "warmup": 10, "batch_sizes": [1], "precisions": []},
     }
 
@@ -648,7 +650,8 @@ def test_a_folder_is_no_options_file(tmp_path: Path) -> None:
 
 def test_what_came_later_tells_options_apart_only_where_it_is_not_its_default() -> None:
     before = options()
-    assert options(data={"depth": "auto", "truncated": "read"}).short == before.short
+    assert options(data={"depth": "auto", "truncated": "read"}, head={"normalise": "none"}).short == before.short
+    assert options(head={"normalise": "l2"}).short != before.short
     assert len({o.short for o in (before, options(data={"depth": 12}), options(data={"truncated": "quarantine"}))}) == 3
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from featcache.errors import DiskFullError
 from featcache.extraction.one_backbone import extract
@@ -50,9 +51,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each measuring looked at."""
     calls: list[int] = []
 
-    def counted(features: NDArray[np.float32], labels: NDArray[np.int64]) -> LabelledFeatures:
+    def counted(features: NDArray[np.float32], labels: NDArray[np.int64], groups: None) -> LabelledFeatures:
         calls.append(len(labels))
-        return LabelledFeatures(features, labels)
+        return LabelledFeatures(features, labels, groups)
 
     monkeypatch.setattr("featcache.separability.remembered.LabelledFeatures", counted)
     return calls
@@ -141,6 +142,34 @@ def test_files_that_could_not_be_read_have_no_part_in_it(train: Train, digits: P
     assert says(run)["n"] == 48
 
 
+def test_logistic_regression_on_the_training_images_answers_val(train: Train) -> None:
+    run = train()
+    assert probed_on_val(run) == answers(run)
+    right = load_probe(run.folder / "predictions.npz", "logistic_probe").right
+    assert right.mean() == says(run)["logistic_probe"]
+    (row,) = leaderboard([run]).rows
+    assert row.logistic_probe_val == run.summary["logistic_probe"]["val"]["top1"]["mean"] > 0.3
+
+
+def probed_on_val(run: Run) -> dict[str, bool]:
+    """By image what the run says of it."""
+    probe = load_probe(run.folder / "predictions.npz", "logistic_probe_val")
+    assert probe.right.mean() == run.summary["logistic_probe"]["val"]["top1"]["mean"]
+    return dict(zip(probe.images, probe.right.tolist(), strict=True))
+
+
+def answers(run: Run) -> dict[str, bool]:
+    """The same from the stored features, at the C that the run says, by scikit-learn."""
+    (part,) = (extract(part, allow_custom=True) for part in parse_options(options_of(run)).parts)
+    sides = [(images := part.manifest.of(s), part.store.read([i.sha256 for i in images])) for s in ("train", "val")]
+    (train, x), (val, tested) = sides
+    mean = x.mean(axis=0, dtype=np.float64)
+    scale = np.sqrt(((x - mean) ** 2).sum(axis=1).mean())
+    model = LogisticRegression(C=run.summary["logistic_probe"]["c"], tol=1e-8, max_iter=20_000)
+    found = model.fit((x - mean) / scale, [i.label for i in train]).predict((tested - mean) / scale)
+    return {image.name: bool(image.label == label) for image, label in zip(val, found, strict=True)}
+
+
 # What was measured before
 
 
@@ -178,6 +207,26 @@ def test_another_network_is_measured_by_itself(train: Train, measured: list[int]
     assert len({json.dumps(says(run)) for run in runs}) == 3
 
 
+def test_relatives_do_not_speak_for_each_other_and_another_grouping_is_measured_again(
+    train: Train, measured: list[int], tmp_path: Path
+) -> None:
+    before = train("before")
+    table = tmp_path / "groups.csv"
+    found, images = stored(before)
+    made = {}
+    for number, per_group in enumerate((2, 4)):
+        groups = [n // per_group for n in range(len(images))]
+        rows = [f"{i.name},g{g}" for i, g in zip(images, groups, strict=True)]
+        table.write_text("\n".join(["path,group", *rows]) + "\n")
+        run = made[number] = train(f"grouped {number}", data={"groups": f"csv:{table}"})
+        labels = np.array([i.label for i in images])
+        assert says(run) == measure(found, labels, groups=np.array(groups))
+    assert says(made[0]) != says(before) != says(made[1])
+    table.write_text(table.read_text().replace(".png,g", ".png,renamed "))  # the same images together
+    assert says(train("renamed", data={"groups": f"csv:{table}"})) == says(made[1])
+    assert measured == [48] * 3
+
+
 def test_a_new_name_in_the_same_place_is_not_measured_again(train: Train, measured: list[int], digits: Path) -> None:
     train("before")
     (digits / "train" / "digit 0" / "000.png").rename(digits / "train" / "digit 0" / "000 renamed.png")
@@ -186,6 +235,22 @@ def test_a_new_name_in_the_same_place_is_not_measured_again(train: Train, measur
     names = load_probe(after.folder / "predictions.npz").images  # pairs with runs that are on the names of today
     assert names == tuple(i.name for i in stored(after)[1])
     assert "train/digit 0/000 renamed.png" in names
+
+
+def test_a_memory_from_before_a_measure_is_completed(train: Train, tmp_path: Path) -> None:
+    first = train("first")
+    (memo,) = (tmp_path / "cache" / "separability").iterdir()
+    told = json.loads(memo.read_text())
+    del told["figures"]["logistic_probe"], told["logistic"], told["val"]
+    memo.write_text(json.dumps({**told, "figures": {**told["figures"], "logme": 5.0}}))
+    assert says(train("second")) == {**says(first), "logme": 5.0}  # what was measured is not measured again
+
+
+def test_other_validation_images_are_answered_anew(train: Train, digits: Path) -> None:
+    train("before")
+    (digits / "val" / "digit 0" / "000.png").unlink()
+    after = train("after")
+    assert probed_on_val(after) == answers(after)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +265,19 @@ def test_a_damaged_memory_is_measured_again(train: Train, measured: list[int], t
     assert says(train("second")) == says(first)
     assert measured == [48, 48]
     assert memo.read_bytes() == whole  # mended
+
+
+def test_a_measure_that_was_not_there_yet_is_added_to_the_memory_and_the_others_are_kept(
+    train: Train, tmp_path: Path
+) -> None:
+    first = says(train("first"))
+    (memo,) = (tmp_path / "cache" / "separability").iterdir()
+    known = json.loads(memo.read_text())
+    del known["figures"]["parc"], known["figures"]["intrinsic_dimension"]
+    known["figures"]["logme"] = 123.0  # as no measuring would find it
+    memo.write_text(json.dumps(known))
+    assert says(train("second")) == {**first, "logme": 123.0}
+    assert json.loads(memo.read_text())["figures"] == {**first, "logme": 123.0}
 
 
 def test_a_full_disk_costs_the_memory_not_the_run(

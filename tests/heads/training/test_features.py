@@ -30,13 +30,19 @@ CPU = torch.device("cpu")
 CLASSES = ("ant", "bee", "cat")
 
 
-def pool(labels: Sequence[int], contents: Sequence[str] | None = None, *, folds: int | None) -> Features:
+def pool(
+    labels: Sequence[int],
+    contents: Sequence[str] | None = None,
+    *,
+    folds: int | None,
+    groups: Sequence[str | None] | None = None,
+) -> Features:
     """Images that were never extracted: the last quarter is val, and one more is for testing."""
     contents = contents or [f"content {i}" for i in range(len(labels))]
     cut = 3 * len(labels) // 4
     images = [
-        ImageRecord(Path(f"{i}.png"), f"{i}.png", sha, label, "train" if i < cut else "val")
-        for i, (label, sha) in enumerate(zip(labels, contents, strict=True))
+        ImageRecord(Path(f"{i}.png"), f"{i}.png", sha, label, "train" if i < cut else "val", group)
+        for i, (label, sha, group) in enumerate(zip(labels, contents, groups or [None] * len(labels), strict=True))
     ]
     images.append(ImageRecord(Path("t.png"), "t.png", "only for testing", 0, "test"))
     manifest = Manifest("insects", Path(), CLASSES, tuple(images))
@@ -85,18 +91,37 @@ def test_equal_files_are_never_on_both_sides_of_a_fold() -> None:
         assert np.bincount(np.array(labels)[fold.val]).min() >= 4  # of 16 / 3
 
 
-@pytest.mark.parametrize(("copies", "folds"), [(3, 3), (4, 4)])
-def test_copies_of_one_image_are_too_few_for_the_folds(copies: int, folds: int) -> None:
-    contents = [f"content {i}" for i in range(20)] + ["a copy"] * copies
-    with pytest.raises(DataError, match="'cat'"):
-        pool([0, 1] * 10 + [2] * copies, contents, folds=folds)
+@pytest.mark.parametrize("copies", [1, 4])
+@pytest.mark.parametrize("few", [1, 2, 4])
+def test_a_class_with_fewer_images_than_folds_is_in_as_many_of_them(few: int, copies: int) -> None:
+    contents = [f"content {i}" for i in range(20)] + [f"cat {i}" for i in range(few)] * copies
+    labels = np.array([0, 1] * 10 + [2] * few * copies)
+    features = pool(labels.tolist(), contents, folds=5)
+    assert sum((labels[fold.val] == 2).any() for fold in features.folds) == few
+    assert all((labels[fold.train] == 2).any() for fold in features.folds) == (few > 1)
+    assert sorted(np.concatenate([f.val for f in features.folds])) == list(range(len(labels)))
 
 
-@pytest.mark.parametrize(("count", "folds"), [(2, 3), (4, 5)])
-def test_too_few_images_of_a_class_for_the_folds(count: int, folds: int) -> None:
-    with pytest.raises(DataError, match=rf"data\.folds: {folds} folds need .*'cat' has {count}"):
-        pool([0, 1] * 10 + [2] * count, folds=folds)
-    pool([0, 1] * 10 + [2] * folds, folds=folds)
+def test_too_few_images_of_every_class_for_the_folds() -> None:
+    with pytest.raises(DataError, match=r"data\.folds: 5 folds need .* no class has more than 4\. Take fewer folds"):
+        pool([0, 1, 2] * 4, folds=5)
+    pool([0, 1, 2] * 4, folds=4)
+
+
+def test_groups_and_copies_across_them_are_never_on_both_sides_of_a_fold() -> None:
+    rng = np.random.default_rng(0)
+    groups = [f"patient {g}" if g < 40 else None for g in rng.integers(0, 45, 200)]
+    contents = [f"content {i}" for i in range(200)]
+    contents[150:] = contents[:50]  # copies link patients
+    labels = [int(g.removeprefix("patient ")) % 3 if g is not None else 0 for g in groups]
+    features = pool(labels, contents, folds=3, groups=groups)
+    assert sorted(np.concatenate([f.val for f in features.folds])) == list(range(200))
+    for fold in features.folds:
+        for kind in (groups, contents):
+            assert not {kind[i] for i in fold.train} & {kind[i] for i in fold.val} - {None}
+        assert min(np.bincount(np.array(labels)[fold.val], minlength=3)) > 0
+    without = pool(labels, folds=3).folds[0]
+    assert {groups[i] for i in without.train} & {groups[i] for i in without.val} - {None}  # else it shows nothing
 
 
 # Blocks

@@ -490,9 +490,9 @@ def test_heads_that_train_one_group_after_the_other_are_not_in_memory_together(m
     most = 0
 
     class Counted(HeadGroup):
-        def __init__(self, *arguments: Any) -> None:
+        def __init__(self, *arguments: Any, **keywords: Any) -> None:
             nonlocal most
-            super().__init__(*arguments)
+            super().__init__(*arguments, **keywords)
             alive.add(self)
             most = max(most, len(alive))
 

@@ -1,0 +1,48 @@
+"""Honest limits of one figure: never a width of zero, whatever the sample."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, t
+
+from featcache.statistics.scores import Scores, pooled_seed_variance
+
+CONFIDENCE = 0.95
+Z95 = float(norm.ppf(0.5 + CONFIDENCE / 2))
+
+
+def wilson(share: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """The score interval (Wilson 1927) of a share of `n` images; sound near 0 and 1: 50 of 50 right give [0.929, 1]."""
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(max(0.0, share * (1 - share)) / n + (z / (2 * n)) ** 2)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def effective_images(share: float, variance: float, images: int) -> float:
+    """How many independent images would make a share as sure as it is (Korn and Graubard 1998): seeds that agree add
+    little, groups take away. All right or all wrong has no spread, and counts as the images that it is."""
+    if variance <= 0 or not 0 < share < 1:
+        return float(images)
+    return share * (1 - share) / variance
+
+
+def figure_interval(scores: Scores) -> tuple[float, float]:
+    """The 95% interval of a run's figure over seeds and images.
+
+    Of a figure between 0 and 1 that of Wilson with the effective number of images, else Student's t. With one seed it
+    is of the images' luck alone.
+    """
+    images = len(set(scores.units))
+    variance = scores.image_variance + pooled_seed_variance([scores]) / scores.seeds
+    if scores.bounded:
+        return wilson(scores.mean, effective_images(scores.mean, variance, images))
+    half = student(Z95, images) * math.sqrt(variance)
+    return scores.mean - half, scores.mean + half
+
+
+def student(z: float | NDArray[np.float64], images: int) -> float:
+    """The quantile of Student's t for so many images that is as rare as `z` of the normal distribution."""
+    return float(t.isf(norm.sf(z), max(1, images - 1)))

@@ -1,0 +1,125 @@
+"""Which validation images a run's heads had right after every epoch: kept in val_outcomes.npz, read back.
+
+With it the choice of the epoch (and of the recipe, where several were tried) can be made again within a resample of
+the images, so that a figure can be corrected for having been chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.runs.predictions import arrays_of
+from heads.training import EpochOutcomes, Features, TrainedHead
+
+OUTCOMES_FILE = "val_outcomes.npz"
+
+Bits = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class ValOutcomes:
+    """N validation images by T recipes (1 unless tuned), S seeds and F folds (1 without) over E epochs, the longest.
+
+    What lies behind a head's last epoch is False, 0 or NaN, and must never be chosen.
+    """
+
+    images: tuple[str, ...]  # N names, in the order of predictions.npz' val
+    fold: NDArray[np.int64]  # [N]: the fold whose head answered the image, the one that did not train on it
+    top1: Bits  # [T, S, E, N]
+    top3: Bits  # [T, S, E, N]
+    loss: NDArray[np.float64]  # [T, S, F, E]: mean loss on val, nats
+    epochs: NDArray[np.int64]  # [T, S, F]: how many can be chosen; one whose loss was not finite cannot
+    chosen: NDArray[np.int64]  # [T, S, F]: each head's best epoch
+    best: int = 0  # the recipe that was kept
+    selected: NDArray[np.float32] | None = None  # [T, S, E, N]: the selection metric, larger better; None: top-1, top-3
+
+
+def val_outcomes(
+    features: Features, recipes: Sequence[Sequence[Sequence[TrainedHead]]], images: Sequence[str], best: int = 0
+) -> ValOutcomes:
+    """The outcomes of heads `[recipe][seed][fold]` that were trained with `keep_outcomes` on `features`; `images` are
+    the names of its validation images, in the order of `features.val_images`."""
+    every = features.val_images
+    seats = [np.searchsorted(every, fold.val) for fold in features.folds]
+    fold_of = np.zeros(len(every), np.int64)
+    for number, own in enumerate(seats):
+        fold_of[own] = number
+    epochs = _table(recipes, lambda h: len(h.curve) - (h.diverged is not None))
+    longest = max(len(h.curve) for seeds in recipes for folds in seeds for h in folds)
+    shape = (*epochs.shape[:2], longest, len(every))
+    tops, loss = np.zeros((2, *shape), np.bool_), np.full((*epochs.shape, longest), np.nan)
+    selected = np.zeros(shape, np.float32) if _kept(recipes[0][0][0]).selected is not None else None
+    for t, s, f in np.ndindex(epochs.shape):
+        head = recipes[t][s][f]
+        kept, last = _kept(head), len(head.curve)
+        loss[t, s, f, :last] = [row.val_loss for row in head.curve]
+        tops[:, t, s, :last, seats[f]] = kept.right.transpose(2, 0, 1)
+        if selected is not None and (values := kept.selected) is not None:
+            selected[t, s, :last, seats[f]] = values.T
+    chosen = _table(recipes, lambda h: h.best_epoch)
+    return ValOutcomes(tuple(images), fold_of, tops[0], tops[1], loss, epochs, chosen, best, selected)
+
+
+def save_val_outcomes(file: Path, outcomes: ValOutcomes) -> None:
+    """`val_outcomes.npz`: the fields by their names, bits packed along N; `selected` only where there is one."""
+    arrays = {
+        "images": np.array(outcomes.images),
+        "fold": outcomes.fold,
+        "top1": np.packbits(outcomes.top1, axis=-1),
+        "top3": np.packbits(outcomes.top3, axis=-1),
+        "loss": outcomes.loss,
+        "epochs": outcomes.epochs,
+        "chosen": outcomes.chosen,
+        "best": np.array(outcomes.best, np.int64),
+    }
+    if outcomes.selected is not None:
+        arrays["selected"] = outcomes.selected
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
+
+
+def load_val_outcomes(file: Path) -> ValOutcomes:
+    """What `save_val_outcomes` wrote; raises OSError, KeyError or ValueError when it is not there or damaged."""
+    with arrays_of(file) as arrays:
+        images = tuple(arrays["images"].tolist())
+        found = ValOutcomes(
+            images,
+            arrays["fold"],
+            _unpacked(arrays["top1"], len(images)),
+            _unpacked(arrays["top3"], len(images)),
+            arrays["loss"],
+            arrays["epochs"],
+            arrays["chosen"],
+            int(arrays["best"]),
+            arrays["selected"] if "selected" in arrays.files else None,
+        )
+    expected = (*found.epochs.shape[:2], found.loss.shape[-1], len(images))
+    if found.top1.shape != expected or found.top3.shape != expected or len(found.fold) != len(images):
+        raise ValueError(f"{file}: is damaged (outcomes {list(found.top1.shape)}, expected {list(expected)})")
+    return found
+
+
+def val_outcomes_of(folder: Path) -> ValOutcomes | None:
+    """Those of the run in `folder`; None where they are not there, as in older and end-to-end runs, or damaged."""
+    try:
+        return load_val_outcomes(folder / OUTCOMES_FILE)
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _unpacked(bits: NDArray[np.uint8], images: int) -> Bits:
+    return np.unpackbits(bits, axis=-1, count=images).view(np.bool_)
+
+
+def _kept(head: TrainedHead) -> EpochOutcomes:
+    assert head.outcomes is not None, "train with keep_outcomes"
+    return head.outcomes
+
+
+def _table(recipes: Sequence[Sequence[Sequence[TrainedHead]]], of: Callable[[TrainedHead], int]) -> NDArray[np.int64]:
+    """`[T, S, F]` of a number of each head."""
+    return np.array([[[of(h) for h in folds] for folds in seeds] for seeds in recipes], np.int64)
