@@ -12,7 +12,7 @@ import torch
 
 from featcache.separability.measures import MEASURES
 from heads.runs.predictions import Predictions, Probe, save_predictions
-from heads.training.bootstrap import summarise
+from heads.runs.split_figures import split_figures
 from heads.training.metrics import TOP_K, outcome
 
 CLASSES = 4
@@ -50,7 +50,7 @@ def save_run(
         logits[head, list(right), 0] = CLASSES
     val = Predictions(logits, np.zeros(len(EVERY), np.int64), tuple(f"val/{i}.png" for i in EVERY))
     outcomes = [outcome(torch.from_numpy(one), torch.from_numpy(val.labels)) for one in logits]
-    figures = {m: summarise(np.stack([o.values[m] for o in outcomes])) for m in ("top1", "top3", "loss")}
+    figures = split_figures(val, outcomes)
     probed = None
     if probe is not None:
         probed = Probe(np.isin(EVERY, list(probe)), tuple(f"train/{i}.png" for i in EVERY))

@@ -19,7 +19,7 @@ from featcache.records import BackboneInfo, Identity, ImageRecord, Manifest, Pre
 from featcache.store import FeatureStore
 from heads.runs.predictions import Predictions, save_predictions
 from heads.runs.run_files import METRIC_COLUMNS
-from heads.training.bootstrap import summarise
+from heads.runs.split_figures import split_figures
 from heads.training.metrics import confusion, outcome, per_class
 
 CLASSES = ("glioma", "meningioma", "no tumour", "pituitary")
@@ -116,7 +116,7 @@ def figures(seen: Predictions) -> dict[str, Any]:
     """A split's accuracies and loss."""
     labels = torch.from_numpy(seen.labels)
     outcomes = [outcome(torch.from_numpy(logits), labels) for logits in seen.logits]
-    return {metric: summarise(np.stack([o.values[metric] for o in outcomes])) for metric in ("top1", "top3", "loss")}
+    return split_figures(seen, outcomes)
 
 
 def latency(mean: float, rng: np.random.Generator) -> dict[str, Any]:

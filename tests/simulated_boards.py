@@ -1,4 +1,4 @@
-"""Leaderboards with a known truth: networks that are equally good, or of which one is better, with correlated errors."""
+"""Leaderboards with a known truth: networks as good as each other, or one better, with correlated errors."""
 
 from __future__ import annotations
 

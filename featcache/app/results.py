@@ -41,7 +41,9 @@ def show_leaderboard(
     for line in [*verdict(ranked), *board.gains()]:
         out.print(line, markup=False, highlight=False)
     if any(board.tied(r) for r in board.rows):
-        out.print("= a tie: the 95% interval of the difference to the first of that rank, on val, holds 0")
+        out.print("= a tie: on val not told from the first of that rank, at 95% for all comparisons together")
+    if any("•" in board.rank_text(r) for r in board.rows):
+        out.print("• may be the best: at 95% the best feature map is among these")
     if any(row.control for row in board.rows):
         out.print("– the control group: random weights, not ranked among the others")
     out.print(f"{file}: {len(board.rows)} runs", markup=False)

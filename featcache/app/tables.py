@@ -38,8 +38,8 @@ def leaderboard_table(board: Leaderboard) -> Table:
 
 
 def _ranked(board: Leaderboard, row: Row) -> str:
-    tied = "" if board.rank_text(row).endswith("=") else " "  # figures stand below each other
-    return f"{'*' if row in board.top else ' '}{board.rank_text(row)}{tied}"
+    rank, mark, dot = board.rank_text(row).partition("=")  # figures stand below each other
+    return f"{'*' if row in board.top else ' '}{rank}{mark or ' '}{dot or ' '}"
 
 
 def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:

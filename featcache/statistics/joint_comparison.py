@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from featcache.statistics.intervals import CONFIDENCE, student
+from featcache.statistics.sample_size import images_needed
 from featcache.statistics.scores import Scores, Values, pooled_seed_variance
 
 DRAWS = 10_000  # of the joint distribution: the critical value moves by about 1% between seeds
@@ -25,10 +26,10 @@ class JointComparison:
     """K runs compared in one or several metrics, larger better: `scores[metric][k]`.
 
     The statistic is the largest studentised difference over all pairs and metrics (Tukey's range; max-type as in Romano
-    and Wolf 2005). Its distribution is that of the joint multiplier bootstrap (Chernozhukov, Chetverikov and Kato 2013):
-    each draw weighs the units anew, the same for all runs, which given the data is exactly a normal distribution with
-    their joint covariance, so that it is drawn from that; quantiles are widened to Student's t. Seeds are drawn for each
-    run alone, with their pooled variance.
+    and Wolf 2005). Its distribution is that of the joint multiplier bootstrap (Chernozhukov, Chetverikov and Kato
+    2013): each draw weighs the units anew, the same for all runs, which given the data is exactly a normal
+    distribution with their joint covariance, so that it is drawn from that; quantiles are widened to Student's t. Seeds
+    are drawn for each run alone, with their pooled variance.
     """
 
     def __init__(self, scores: Mapping[str, Sequence[Scores]]) -> None:
@@ -71,6 +72,14 @@ class JointComparison:
         """
         return self._limits(metric, one, other, self.critical)
 
+    def images_to_tell(self, metric: str, one: int, other: int) -> int:
+        """How many more images would show the difference that was seen, in 80% of the cases; 0 where none can be said
+        (`images_needed`)."""
+        apart = self._influence[metric][one] - self._influence[metric][other]
+        seeds = float(self._seeds[metric][[one, other]].sum())
+        mean = self.difference(metric, one, other)
+        return max(0, images_needed(mean, float(apart @ apart), seeds, self.units, self.critical) - self.units)
+
     def _limits(self, metric: str, one: int, other: int, critical: float) -> tuple[float, float]:
         mean = self.difference(metric, one, other)
         half = critical * self.standard_error(metric, one, other)
@@ -84,8 +93,9 @@ class JointComparison:
         tail = (1 - CONFIDENCE) / 2
         if self.runs < 2:
             return student(_normal(tail), self.units)
-        if self._drawn is None:
-            return student(_normal(tail / (len(self.metrics) * self.runs * (self.runs - 1) / 2)), self.units)
+        pairs = len(self.metrics) * self.runs * (self.runs - 1) // 2
+        if self._drawn is None or pairs == 1:
+            return student(_normal(tail / pairs), self.units)
         return student(float(np.quantile(self._drawn.max(axis=1), CONFIDENCE)), self.units)
 
     def may_be_best(self, order: Sequence[str] = ()) -> NDArray[np.bool_]:

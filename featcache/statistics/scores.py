@@ -69,4 +69,5 @@ def pooled_seed_variance(scores: Sequence[Scores]) -> float:
     known = [(s.seed_variance, s.seeds - 1) for s in scores if s.seed_variance is not None]
     if not known:
         return 0.0
-    return max(0.0, sum(v * weight for v, weight in known) / sum(weight for _, weight in known))
+    total = float(sum(variance * weight for variance, weight in known))
+    return max(0.0, total / sum(weight for _, weight in known))

@@ -78,9 +78,9 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     others are among `also`.
 
     Repeated cross-validation of the whole choice (Varma and Simon 2006; Tsamardinos et al. 2018): the mean over
-    REPEATS cuts of the images into PARTS of what the run that is chosen without a part gets in that part. The interval is
-    Wilson's (of figures outside 0 to 1: the normal one), wider by how much more such an estimate varies than a figure
-    nobody chose: that is computed for normal figures with these runs' covariance.
+    REPEATS cuts of the images into PARTS of what the run that is chosen without a part gets in that part. The interval
+    is Wilson's (of figures outside 0 to 1: the normal one), wider by how much more such an estimate varies than a
+    figure that nobody chose: that is computed for normal figures with these runs' covariance.
     """
     units = sorted({unit for one in contenders for unit in one.kept.units})
     held = _parts(len(units))
@@ -112,7 +112,7 @@ class _Judged:
 
 
 def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _Judged:
-    recipes, seeds = one.values.shape[:2]
+    recipes = len(one.values)
     train, out = (~held).astype(np.float32), held.astype(np.float32)
     by = one.values if one.chosen_by is None else one.chosen_by
     every = [by, one.values, *(one.also[m] for m in metrics[1:])]
@@ -192,8 +192,8 @@ def _interval(mean: float, kept: Sequence[Scores], wider: float) -> tuple[float,
 def selection_spread(kept: Sequence[Scores]) -> float:
     """By how much the corrected figure of the best of K runs varies more than the figure of a run that nobody chose.
 
-    In WORLDS worlds around the figures, shrunk towards their mean as their own noise demands (James and Stein 1961), the
-    best is chosen and corrected: of normal figures, cross-validation is the coupled bootstrap (Oliveira, Lei and
+    In WORLDS worlds around the figures, shrunk towards their mean as their own noise demands (James and Stein 1961),
+    the best is chosen and corrected: of normal figures, cross-validation is the coupled bootstrap (Oliveira, Lei and
     Tibshirani 2021), which adds noise of 1 / (PARTS - 1) of their variance before the choice and takes it off after.
     """
     runs = len(kept)

@@ -9,11 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featcache.atomic import write_text
+from featcache.statistics import Corrected
 from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_run import Difference
 
 TOP = 3
 CONTROL = "–"  # where others have a rank
+MAY_BE_BEST = "•"  # behind the rank
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The first feature map that is not told from the best."""
+
+    run: str
+    metric: str
+    behind: float
+    images: int  # more validation images that would tell the two apart; 0 where no number can be said
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,10 @@ class Leaderboard:
     # Of Phase 1 runs by name, how far they are behind the best one: in val top-1 and top-3, and in the linear probe.
     behind: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
     stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each run: where its features lie
+    # Of the first Phase 1 run by metric: its figure on val as found, and corrected for having been chosen.
+    best: Mapping[str, Corrected] = field(default_factory=dict)
+    rival: Rival | None = None
+    order: tuple[str, ...] = ("top3", "top1")  # the metrics that it is ranked by
 
     @property
     def candidates(self) -> tuple[Row, ...]:
@@ -62,8 +78,11 @@ class Leaderboard:
         return sum(r.rank == row.rank for r in self.rows) > 1
 
     def rank_text(self, row: Row) -> str:
-        """A rank as people see it: an equals sign marks ties, and controls have none."""
-        return CONTROL if row.control else f"{row.rank}{'=' if self.tied(row) else ''}"
+        """A rank as people see it: an equals sign marks ties, a dot what may be the best; controls have none."""
+        if row.control:
+            return CONTROL
+        dot = MAY_BE_BEST if row.may_be_best and self.tied(row) else ""
+        return f"{row.rank}{'=' if self.tied(row) else ''}{dot}"
 
     def gains(self) -> list[str]:
         """A line for each Phase 2 run beside the run that it came from."""

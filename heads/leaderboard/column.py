@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from featcache.statistics import Corrected
 from heads.leaderboard.compared_run import ComparedRun
 from heads.runs import is_tuned
 
@@ -23,6 +24,8 @@ class PlacedRun:
     start: ComparedRun | None  # of Phase 2: the run that it came from, where that is among those compared
     control: bool = False  # whether it stands in the control group: random weights beside pretrained ones
     twin: ComparedRun | None = None  # of a pretrained one: the control of the same network
+    may_be_best: bool = False  # of Phase 1: whether it may be the best of them
+    best: Mapping[str, Corrected] = field(default_factory=dict)  # of the best of them: its corrected figures by metric
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -65,9 +68,13 @@ class PlacedRun:
     def _over(self, other: ComparedRun | None, metric: str, part: str) -> float | None:
         if other is None:
             return None
-        if part == "mean":
-            return self.one.mean(metric) - other.mean(metric)
-        return self.one.lead(other, metric)[part == "high"]
+        difference = self.one.difference(other, metric)
+        return {"mean": difference.mean, "low": difference.low, "high": difference.high}[part]
+
+    def corrected(self, part: str) -> float | None:
+        """Top-1 of the best Phase 1 run corrected for having been chosen, or an end of its interval; None of others."""
+        found = self.best.get("top1")
+        return None if found is None else {"mean": found.mean, "low": found.low, "high": found.high}[part]
 
 
 class Values(Protocol):
@@ -103,6 +110,10 @@ class Column:
         """What stands above it."""
         full = self.beside_title and place not in self.bare
         return f"{self.title} {self.beside_title}" if full else self.title
+
+    def tells(self, values: Sequence[Value]) -> bool:
+        """Whether it has something to say of rows with these values."""
+        return any(value is not None for value in values) and not (self.where_varied and len(set(values)) == 1)
 
     def text(self, row: Values, place: Place) -> str:
         """What it says of a row; "" where that is not known."""

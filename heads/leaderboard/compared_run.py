@@ -1,4 +1,4 @@
-"""Two finished runs compared: their paired difference with its 95% interval, and when that counts as a tie."""
+"""A finished run beside others: what it gave image by image, and its difference to one other with its interval."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from featcache.records import digest
-from heads.runs import Predictions, Probe, Run, load_probe, predictions_of
-from heads.training import interval, outcome, resampled_means
+from featcache.statistics import JointComparison, Scores
+from heads.runs import Predictions, Probe, Run, load_probe, predictions_of, split_scores
+from heads.training import ImageOutcomes, find_metric, outcome
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more accurate one run is than another, with the 95% interval; paired where both saw the same images."""
+    """How much more accurate one run is than another, with the limits that the statement holds within at 95%; paired
+    where both saw the same images."""
 
     mean: float
     low: float
@@ -37,9 +38,13 @@ class ComparedRun:
     run: Run
 
     @property
-    def order(self) -> tuple[float, float, str]:
-        """What sorts runs of equal top-3."""
-        return -self.mean("top1"), self.mean("loss"), self.run.folder.name
+    def name(self) -> str:
+        """That of its folder."""
+        return self.run.folder.name
+
+    def order(self, metric: str) -> tuple[float, float, float, str]:
+        """What sorts runs whose difference in the first metric is not told: by `metric`, top-1, the lower loss."""
+        return -self.goodness(metric), -self.mean("top1"), self.mean("loss"), self.name
 
     @property
     def from_run(self) -> str:
@@ -51,7 +56,7 @@ class ComparedRun:
         one = others.get(self.from_run)
         if one is None or digest(one.run.summary.get("inputs")) != self.run.summary["from_inputs"]:
             return None
-        mine, theirs = self._predictions, one._predictions
+        mine, theirs = self.predictions, one.predictions
         other = mine is not None and theirs is not None and mine.images != theirs.images  # it was cross-validated
         return None if other else one
 
@@ -59,34 +64,25 @@ class ComparedRun:
         """Of val, over seeds and images."""
         return float(self.run.summary["val"][metric]["mean"])
 
-    def tied(self, other: ComparedRun) -> bool:
-        """Whether two runs cannot be told apart, neither by top-3 nor by top-1."""
-        return self.same(other, "top3") and self.same(other, "top1")
+    def goodness(self, metric: str) -> float:
+        """The same, larger better: a loss counts less than nothing."""
+        mean = self.mean(metric)
+        return mean if find_metric(metric).larger_is_better else -mean
 
-    def same(self, other: ComparedRun, metric: str) -> bool:
-        """Whether the 95% interval of the difference in a metric holds 0."""
-        if self.mean(metric) == other.mean(metric):
-            return True
-        low, high = self.lead(other, metric)
-        return low <= 0 <= high
+    def scores(self, metric: str) -> Scores:
+        """What its seeds gave on val image by image, larger better.
 
-    def lead(self, other: ComparedRun, metric: str) -> tuple[float, float]:
-        """The 95% interval of the difference in a metric, this run less the other.
-
-        The difference is paired: both answered the same images. Where they did not (one was cross-validated), the
-        intervals are taken as independent.
+        Where its predictions are not there, images are made up that have its mean and spread, and that no other run
+        answered: its differences are then those of independent samples.
         """
-        mine, theirs = self._predictions, other._predictions
-        if mine is not None and theirs is not None and mine.images == theirs.images:
-            return interval(self._resampled[metric] - other._resampled[metric])
-        difference = self.mean(metric) - other.mean(metric)
-        ends = [c.run.summary["val"][metric]["ci95"] for c in (self, other)]
-        half = math.hypot(*((high - low) / 2 for low, high in ends))
-        return difference - half, difference + half
+        seen = self.predictions
+        return self._made_up(metric) if seen is None else split_scores(seen, self.outcomes, metric)
 
     def difference(self, other: ComparedRun, metric: str) -> Difference:
-        """This run less the other in a metric of val."""
-        return Difference(self.mean(metric) - other.mean(metric), *self.lead(other, metric))
+        """This run less the other in a metric of val (of a loss: by how much it is lower): a comparison that was not
+        chosen among several."""
+        compared = JointComparison({metric: [self.scores(metric), other.scores(metric)]})
+        return Difference(self.goodness(metric) - other.goodness(metric), *compared.interval(metric, 0, 1))
 
     @property
     def probed(self) -> float:
@@ -94,15 +90,10 @@ class ComparedRun:
         assert self.probe is not None
         return float(self.probe.right.mean())
 
-    def probe_difference(self, other: ComparedRun) -> Difference | None:
-        """This run less the other in the linear probe; paired by image. None where they looked at other images."""
+    def probe_scores(self) -> Scores:
+        """What the linear probe got right, image by image."""
         assert self.probe is not None
-        assert other.probe is not None
-        mine, theirs = np.argsort(self.probe.images), np.argsort(other.probe.images)
-        if [self.probe.images[i] for i in mine] != [other.probe.images[i] for i in theirs]:
-            return None
-        apart = self.probe.right[mine].astype(np.float64) - other.probe.right[theirs]
-        return Difference(self.probed - other.probed, *interval(resampled_means(apart[None])))
+        return Scores(self.probe.right[None].astype(np.float64), self.probe.images)
 
     @cached_property
     def probe(self) -> Probe | None:
@@ -113,18 +104,26 @@ class ComparedRun:
             return None
 
     @cached_property
-    def _predictions(self) -> Predictions | None:
+    def predictions(self) -> Predictions | None:
+        """Its heads' logits on val; None where they are not there."""
         return predictions_of(self.run.folder, "val")
 
     @cached_property
-    def _resampled(self) -> dict[str, NDArray[np.float64]]:
-        """The bootstrap of top-1 and top-3; its seeds' draws are the run's own."""
-        seen = self._predictions
+    def outcomes(self) -> list[ImageOutcomes]:
+        """Every metric image by image, of each seed."""
+        seen = self.predictions
         assert seen is not None
         labels = torch.from_numpy(seen.labels)
-        outcomes = [outcome(torch.from_numpy(logits), labels) for logits in seen.logits]
-        stream = int(digest(self.run.folder.name)[:8], 16)
-        return {m: resampled_means(np.stack([o.values[m] for o in outcomes]), stream) for m in ("top1", "top3")}
+        return [outcome(torch.from_numpy(logits), labels) for logits in seen.logits]
+
+    def _made_up(self, metric: str) -> Scores:
+        sign = 1.0 if find_metric(metric).larger_is_better else -1.0
+        figures = self.run.summary["val"][metric]
+        low, high = figures["ci95"]
+        n = max(2, int(figures["n"]))
+        spread = (high - low) / 2 / 1.96 * math.sqrt(n)
+        values = figures["mean"] + spread * np.where(np.arange(n) % 2, 1.0, -1.0) * (np.arange(n) < n - n % 2)
+        return Scores(sign * values[None], tuple(f"{self.name}/{i}" for i in range(n)), bounded=False)
 
 
 def fingerprint_of(run: Run) -> str:

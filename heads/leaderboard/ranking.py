@@ -2,69 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.board import Leaderboard, Rival
+from heads.leaderboard.chosen_best import correct_best
 from heads.leaderboard.column import PlacedRun
 from heads.leaderboard.columns import columns, make_row
 from heads.leaderboard.compared_run import ComparedRun, Difference, fingerprint_of
 from heads.leaderboard.control_group import control_group, twin_of
+from heads.leaderboard.probe_comparison import behind_in_probe
+from heads.leaderboard.run_comparison import RunComparison
 from heads.runs import Run
 
+ORDER = ("top3", "top1")
 
-def leaderboard(runs: Sequence[Run], data: str | None = None) -> Leaderboard:
+
+def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | None = None) -> Leaderboard:
     """Rank `runs` on the data with the fingerprint `data` (default: that of the run finished last).
 
-    Order: val top-3, then top-1, then the lower loss. With few classes top-3 is nearly flat, so a difference in top-3
-    within its own 95% interval is a tie that top-1 breaks, not luck that outranks it. Where pretrained weights are
-    among them, the runs on random weights come after all others, as a control group.
+    Order: val top-3, then top-1, then the lower loss; or `rank_by` another metric, then top-1 and loss. With few
+    classes top-3 is nearly flat, so a difference in top-3 that is not told from luck is a tie that top-1 breaks, not
+    luck that outranks it. Leads, ties and ranks hold jointly at 95% (`featcache.statistics.JointComparison`). Where
+    pretrained weights are among them, the runs on random weights come after all others, as a control group.
     """
     if not runs:
         return Leaderboard((), (), ())
     if data is None:
         data = fingerprint_of(max(runs, key=lambda r: (r.folder / "summary.json").stat().st_mtime_ns))
-    compared = [ComparedRun(r) for r in runs if fingerprint_of(r) == data]
-    controls = control_group(compared)
-    groups = [[c for c in compared if (c.run.folder.name in controls) == control] for control in (False, True)]
-    compared = [one for group in groups for one in _ordered(group)]
-    ranks: list[int] = []
-    for place, one in enumerate(compared):
-        begins = place == len(groups[0])  # the control group
-        tied = ranks and not begins and one.tied(compared[ranks[-1] - 1])
-        ranks.append(ranks[-1] if tied else place + 1)
-    here = {one.run.folder.name: one for one in compared}
-    every = columns()
-    placed = [
-        PlacedRun(rank, one, one.start(here), one.run.folder.name in controls, twin_of(one, compared, controls))
-        for rank, one in zip(ranks, compared, strict=True)
-    ]
-    rows = tuple(make_row(one, every) for one in placed)
+    order = ORDER if rank_by in (None, ORDER[0]) else (str(rank_by),)
+    here = [ComparedRun(r) for r in runs if fingerprint_of(r) == data]
+    controls = control_group(here)
+    groups = [[c for c in here if (c.name in controls) == control] for control in (False, True)]
+    comparisons = [RunComparison(group, order) for group in groups]
+    ordered = [comparison.ordered() for comparison in comparisons]
+    ranks = comparisons[0].ranks(ordered[0])
+    ranks += [len(ranks) + rank for rank in comparisons[1].ranks(ordered[1])]
+    every = [*ordered[0], *ordered[1]]
     left_out = tuple(r.folder.name for r in runs if fingerprint_of(r) != data)
-    fell_back = dict.fromkeys(c.run.summary["backbone"] for c in compared if c.run.summary["weights_fell_back"])
-    behind = _behind([c for c in compared if c.run.summary["phase"] == 1], controls)
-    stores = {name: tuple(one.run.summary["stores"]) for name, one in here.items()}
-    return Leaderboard(rows, left_out, tuple(fell_back), behind, stores)
+    fell_back = dict.fromkeys(c.run.summary["backbone"] for c in every if c.run.summary["weights_fell_back"])
+    maps = [one for one in ordered[0] if one.run.summary["phase"] == 1]
+    among_maps = comparisons[0] if len(maps) == len(ordered[0]) else RunComparison(maps, order)
+    best = correct_best(maps, among_maps)
+    may = among_maps.may_be_best()
+    phase1 = [*maps, *(one for one in ordered[1] if one.run.summary["phase"] == 1)]
+    named = {one.name: one for one in every}
+    placed = [
+        PlacedRun(
+            rank,
+            one,
+            one.start(named),
+            one.name in controls,
+            twin_of(one, every, controls),
+            one.name in may,
+            best if maps and one is maps[0] else {},
+        )
+        for rank, one in zip(ranks, every, strict=True)
+    ]
+    return Leaderboard(
+        tuple(make_row(one, columns()) for one in placed),
+        left_out,
+        tuple(fell_back),
+        _behind(phase1, among_maps),
+        {name: tuple(one.run.summary["stores"]) for name, one in named.items()},
+        best,
+        _rival(maps, among_maps),
+        order,
+    )
 
 
-def _behind(phase1: Sequence[ComparedRun], controls: frozenset[str]) -> dict[str, dict[str, Difference]]:
-    """How far each is behind the first of them, and in the linear probe behind the candidate that is best in that."""
+def _behind(phase1: Sequence[ComparedRun], among_maps: RunComparison) -> dict[str, dict[str, Difference]]:
+    """How far each is behind the first of them: of candidates jointly for all of these, of controls jointly for the
+    first and all controls; and in the linear probe behind the one that is best in that."""
     found: dict[str, dict[str, Difference]] = {}
-    probed = [c for c in phase1 if c.probe is not None and c.run.folder.name not in controls]
-    best = max(probed, key=lambda c: c.probed, default=None)
+    maps = set(among_maps.runs)
+    controls = [one for one in phase1 if one not in maps]
+    metrics = dict.fromkeys([*among_maps.order, *ORDER])
+    candidates = RunComparison([*among_maps.runs], [*metrics]) if set(metrics) - set(among_maps.order) else among_maps
+    with_controls = RunComparison([phase1[0], *controls], [*metrics]) if controls else None
     for one in phase1:
-        found[one.run.folder.name] = {m: phase1[0].difference(one, m) for m in ("top1", "top3")}
-        probed_apart = best.probe_difference(one) if best is not None and one.probe is not None else None
-        if probed_apart is not None:
-            found[one.run.folder.name]["linear_probe"] = probed_apart
+        comparison = candidates if with_controls is None or one in maps else with_controls
+        found[one.name] = {m: comparison.difference(phase1[0], one, m) for m in metrics}
+    for name, difference in behind_in_probe(phase1, maps).items():
+        found[name]["linear_probe"] = difference
     return found
 
 
-def _ordered(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
-    """Best first: the runs that tie with the best top-3 go by top-1 and loss, then those that tie with the next."""
-    rest = sorted(runs, key=lambda c: (-c.mean("top3"), *c.order))
-    ordered: list[ComparedRun] = []
-    while rest:
-        group = [c for c in rest if c.same(rest[0], "top3")]
-        rest = [c for c in rest if c not in group]
-        ordered += sorted(group, key=lambda c: c.order)
-    return ordered
+def _rival(maps: Sequence[ComparedRun], among_maps: RunComparison) -> Rival | None:
+    """The first feature map that is not told from the best, and how many more images would tell the two apart."""
+    best: Mapping[str, tuple[str, ...]] = {one.name: tuple(one.run.summary["stores"]) for one in maps}
+    rivals = [one for one in maps[1:] if best[one.name] != best[maps[0].name] and among_maps.tied(maps[0], one)]
+    if not rivals:
+        return None
+    metric = among_maps.order[-1]
+    apart = among_maps.difference(maps[0], rivals[0], metric).mean
+    return Rival(rivals[0].name, metric, apart, among_maps.images_to_tell(maps[0], rivals[0], metric))

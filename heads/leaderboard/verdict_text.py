@@ -7,19 +7,21 @@ from collections.abc import Mapping, Sequence
 
 from featcache.separability import measures
 from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.chance_text import chance_text
 from heads.leaderboard.columns import Row
 from heads.leaderboard.compared_run import Difference
 from heads.leaderboard.control_text import controls_text, listed, name_of, names_of
 from heads.leaderboard.measure_agreement import Agreement, agreement
 from heads.leaderboard.ranked_results import RankedResults
 from heads.runs import Run
-from heads.training import METRICS
+from heads.training import find_metric
 
 
 def verdict(ranked: RankedResults) -> list[str]:
     """Sentences about the leaderboard's feature maps, the most important first. Empty without any.
 
-    What two runs differ by counts where the 95% interval of their difference does not hold 0; else they are tied. A
+    What two runs differ by counts where the interval of their difference, which holds jointly for all of them at 95%,
+    does not hold 0; else they are tied. The accuracy that is quoted is that on test, which had no part in any choice. A
     control group on random weights is no part of the ranking: what it shows is said after it.
     """
     board, runs = ranked.board, ranked.runs
@@ -28,7 +30,8 @@ def verdict(ranked: RankedResults) -> list[str]:
         return []
     several = len(rows) > 1
     best = runs[rows[0].run]
-    said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), *controls_text(board), _by_probe(board, rows)]
+    said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), *chance_text(board, rows)]
+    said += [*controls_text(board), _by_probe(board, rows)]
     said.append(_by_latency(board, rows, runs))
     return [line for line in [*said, _trust(board.feature_maps) if several else ""] if line]
 
@@ -42,20 +45,27 @@ def agreements(rows: Sequence[Row]) -> list[Agreement]:
 
 def _by_heads(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) -> str:
     best, rest = rows[0], rows[1:]
+    right = f"its heads get {_quoted(runs[best.run])} images right"
     n = runs[best.run].summary["val"]["top1"]["n"]
-    right = f"its heads get {best.val_top1:.3f} [{best.val_top1_low:.3f}, {best.val_top1_high:.3f}] of {n} validation"
     kind = "pretrained feature map" if board.controls else "feature map"
     if not rest:
-        return f"{best.backbone} is the only {kind} here: {right} images right (top-3 {best.val_top3:.3f})."
+        return f"{best.backbone} is the only {kind} here: {right} (top-3 {best.test_top3:.3f})."
     among = f"{len(rows)} pretrained ones" if board.controls else f"{len(rows)}"
-    line = f"{name_of(best, rows)} gives the most separable feature map of {among}: {right} images right (top-3 "
-    line += f"{best.val_top3:.3f})"
+    line = f"{name_of(best, rows)} gives the most separable feature map of {among}: {right} (top-3 "
+    line += f"{best.test_top3:.3f})"
     tied = _tied(board, rest)
     if tied:
         line += f", tied with {names_of(tied, rows)}"
     if len(tied) == len(rest):
-        return f"{line}; {n} images cannot tell {'the other' if len(rest) == 1 else 'any of them'} from it."
+        return f"{line}; {n} validation images cannot tell {'the other' if len(rest) == 1 else 'any of them'} from it."
     return line + _lead(board, rest, rows) + "."
+
+
+def _quoted(run: Run) -> str:
+    """Top-1 on test with its interval, and of how many images."""
+    top1 = run.summary["test"]["top1"]
+    low, high = top1["ci95"]
+    return f"{top1['mean']:.3f} [{low:.3f}, {high:.3f}] of {top1['n']} test"
 
 
 def _by_chance(best: Row, run: Run) -> str:
@@ -71,9 +81,9 @@ def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
     """By how much the best is ahead of the first that it is ahead of; "" where it is ahead of none."""
     for row in rest:
         behind = board.behind[row.run]
-        metric = next((m for m in ("top3", "top1") if behind[m].low > 0), None)
+        metric = next((m for m in board.order if behind[m].low > 0), None)
         if metric is not None:
-            line = f"; ahead of {name_of(row, rows)} by {_said(behind[metric])} in {METRICS[metric].title}"
+            line = f"; ahead of {name_of(row, rows)} by {_said(behind[metric])} in {find_metric(metric).title}"
             top1 = behind["top1"]
             if top1.high < 0:
                 line += f", though behind it by {-top1.mean:.3f} [{-top1.high:.3f}, {-top1.low:.3f}] in top-1"
@@ -82,8 +92,8 @@ def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
 
 
 def _tied(board: Leaderboard, rest: Sequence[Row]) -> list[Row]:
-    """The rows that neither top-1 nor top-3 tells from the first."""
-    return [row for row in rest if all(board.behind[row.run][metric].tied for metric in ("top1", "top3"))]
+    """The rows that no metric of the ranking tells from the first."""
+    return [row for row in rest if all(board.behind[row.run][metric].tied for metric in board.order)]
 
 
 def _by_probe(board: Leaderboard, rows: Sequence[Row]) -> str:

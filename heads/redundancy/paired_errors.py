@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.statistics import Scores, figure_interval
 from heads.redundancy.answers import Answers
-from heads.training import interval, resampled_means
 
 FLIPS = 4999  # of signs, in the test
 BLOCK = 500  # of them at once
@@ -104,7 +104,7 @@ def _pair(answers: Answers, averaged: dict[str, Floats], pair: tuple[str, str], 
     own = [_reseeded(right) for right in rights]
     better = _better(averaged, one, other)
     alone = float(averaged[better].mean())
-    low, high = interval(resampled_means(gain[None]))
+    low, high = figure_interval(Scores(gain[None], answers.images, bounded=False))
     return PairedErrors(
         one=one,
         other=other,

@@ -22,6 +22,7 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
         "",
         f"{len(summary['classes'])} classes; {images['train']} training, {images['val']} validation and "
         f"{images['test']} test images; {len(contents.rows)} runs. Accuracies are fractions, intervals 95%; = a tie"
+        f"{'; • may be the best' if any('•' in board.rank_text(row) for row in contents.rows) else ''}"
         f"{'; – the control group, on random weights' if any(row.control for row in contents.rows) else ''}.",
         "",
         _row([column.heading("markdown") for column in columns]),

@@ -9,6 +9,7 @@ from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_reco
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
+from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes, val_outcomes, val_outcomes_of
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "run_folder",
     "same_run",
     "save_val_outcomes",
+    "split_figures",
+    "split_scores",
     "unreadable_runs",
     "val_outcomes",
     "val_outcomes_of",

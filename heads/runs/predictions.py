@@ -37,6 +37,11 @@ class Predictions:
     images: tuple[str, ...]
     groups: Indices | None = None
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """A name for each image `[N]`, the same for those that are not independent of each other."""
+        return self.images if self.groups is None else tuple(self.images[first] for first in self.groups)
+
     @classmethod
     def of(cls, logits: NDArray[np.float32], images: Sequence[ImageRecord]) -> Predictions:
         """Those of logits `[H, N, C]` on these images."""

@@ -18,11 +18,13 @@ from featcache.options import Options
 from featcache.records import Split, digest
 from featcache.relatives import has_groups
 from featcache.separability import Separation
+from featcache.statistics import Scores
 from featcache.store import provenance
 from heads.runs.leaked_images import group_leakage, leakage, leaks_of
 from heads.runs.predictions import Probe, ProbeName, save_predictions
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
+from heads.runs.split_figures import split_figures
 from heads.runs.val_outcomes import OUTCOMES_FILE, save_val_outcomes
 from heads.training import ImageOutcomes, confusion, per_class, summarise
 
@@ -75,19 +77,22 @@ def _probes(separation: Separation | None) -> dict[ProbeName, Probe]:
     return found
 
 
-def _logistic_probe(separation: Separation | None) -> dict[str, Any] | None:
+def _logistic_probe(result: Result) -> dict[str, Any] | None:
     """The second judge on val: logistic regression on all training images, its C chosen among them alone."""
+    separation = result.separation
     if separation is None or separation.logistic_val is None:
         return None
-    right = separation.logistic_val.right.astype(np.float64)
-    return {"c": separation.c, "images": len(separation.images), "val": {"top1": summarise(right[None])}}
+    seen, answered = result.predictions["val"], separation.logistic_val
+    unit_of = dict(zip(seen.images, seen.units, strict=True))
+    scores = Scores(answered.right[None].astype(np.float64), tuple(unit_of[name] for name in answered.images))
+    return {"c": separation.c, "images": len(separation.images), "val": {"top1": summarise(scores)}}
 
 
 def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], result: Result) -> dict[str, Any]:
     classes, splits = cached.manifest.classes, result.predictions
     figures: dict[str, Any] = {}
     for split, seen in result.outcomes.items():
-        figures[split] = {m: summarise(np.stack([o.values[m] for o in seen])) for m in seen[0].values}
+        figures[split] = split_figures(splits[split], seen)
     return {
         "experiment_name": options.experiment_name,
         "phase": 1 if result.network is None else 2,
@@ -111,7 +116,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "group_leakage": group_leakage(cached.manifest, options.data.folds, splits),
         "separability": result.separation.figures if result.separation is not None else None,
         "tuned": result.tuned,
-        "logistic_probe": _logistic_probe(result.separation),
+        "logistic_probe": _logistic_probe(result),
         "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
         "confusion": {s: confusion(splits[s].labels, result.predicted(s), len(classes)) for s in splits},
         "data": {

@@ -1,9 +1,9 @@
 """Heads trained on cached features: specifications in, weights and curves out; many at once, or one."""
 
-from heads.training.bootstrap import interval, resampled_means, summarise
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.feature_fit import Fit
 from heads.training.features import Features, load_features
+from heads.training.figure_summary import summarise
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
 from heads.training.metrics import (
@@ -47,7 +47,6 @@ __all__ = [
     "fit_features",
     "in_top_k",
     "initial_state",
-    "interval",
     "load_features",
     "metrics",
     "outcome",
@@ -55,7 +54,6 @@ __all__ = [
     "rate_factor",
     "recipe_score",
     "recipes_of",
-    "resampled_means",
     "run_heads",
     "scale",
     "score",

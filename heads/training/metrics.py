@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ class Metric:
     of: Callable[[Tensor, Tensor], Tensor]  # logits [.., C] and labels [..], on any device, to a value each [..]
     meaning: str  # a line: what it says, in which unit
     larger_is_better: bool = True
+    limits: tuple[float, float] = (-math.inf, math.inf)  # that its interval does not pass
 
     def values(self, logits: Tensor, labels: Tensor) -> Tensor:
         """What `of` gives; raises PluginError where a package's metric fails or gives something else."""
@@ -65,8 +67,14 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 _BUILT_IN = (
-    Metric("top1", "top-1", lambda x, y: in_top_k(x, y, 1), "share of images right"),
-    Metric("top3", "top-3", lambda x, y: in_top_k(x, y, TOP_K), "share of images with the label among the first three"),
+    Metric("top1", "top-1", lambda x, y: in_top_k(x, y, 1), "share of images right", limits=(0.0, 1.0)),
+    Metric(
+        "top3",
+        "top-3",
+        lambda x, y: in_top_k(x, y, TOP_K),
+        "share of images with the label among the first three",
+        limits=(0.0, 1.0),
+    ),
     Metric("loss", "loss", cross_entropies, "cross-entropy, in nats", larger_is_better=False),
 )
 METRICS = {one.name: one for one in _BUILT_IN}

@@ -25,8 +25,10 @@ COLUMNS = (
     "latency_p95_ms,macs,params,images_per_second,head_seconds,phase,run,"
     "val_top1_low,val_top1_high,val_top3_low,val_top3_high,"
     "from_run,gain_top1,gain_top1_low,gain_top1_high,gain_top3,gain_top3_low,gain_top3_high,"
-    "control,pretraining_top1,pretraining_top1_low,pretraining_top1_high,head,logistic_probe_val,"
-    "linear_probe,logistic_probe,knn_accuracy,centroid_accuracy,logme,h_score,fisher_ratio,silhouette,effective_rank"
+    "control,pretraining_top1,pretraining_top1_low,pretraining_top1_high,"
+    "may_be_best,corrected_top1,corrected_top1_low,corrected_top1_high,head,"
+    "logistic_probe_val,linear_probe,logistic_probe,knn_accuracy,centroid_accuracy,logme,h_score,fisher_ratio,silhouette,"
+    "effective_rank"
 )
 
 

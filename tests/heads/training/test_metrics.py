@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from heads.training.bootstrap import summarise
 from sklearn.metrics import top_k_accuracy_score
 
-from heads.training.bootstrap import summarise
 from heads.training.metrics import confusion, in_top_k, outcome, per_class
 
 

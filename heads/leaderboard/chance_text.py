@@ -1,0 +1,73 @@
+"""What the answer owes to chance, in words: the winner corrected, what may be the best, what would settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.columns import Row
+from heads.leaderboard.control_text import listed, name_of
+from heads.training import find_metric
+
+NAMED = 12  # backbones that a sentence names, at most
+
+
+def chance_text(board: Leaderboard, rows: Sequence[Row]) -> list[str]:
+    """Sentences about the first of the feature maps `rows`, best first; those that have nothing to say are left out."""
+    return [line for line in (corrected_text(board), best_set_text(rows), images_text(board, rows)) if line]
+
+
+def corrected_text(board: Leaderboard) -> str:
+    """The winner's figure on val as found, and corrected for having been chosen."""
+    top1 = board.best.get("top1")
+    if top1 is None:
+        return ""
+    epochs = top1.choices // max(1, top1.among)
+    among = [f"{top1.among} runs"] if top1.among > 1 else []
+    among += [f"{epochs} epochs{' each' if among else ''}"] if epochs > 1 else []
+    if not among:
+        return ""
+    return (
+        f"On validation, where it was chosen, it gets {top1.found:.3f} as found; corrected for having been chosen "
+        f"among {' of '.join(among)}, {top1.mean:.3f} [{top1.low:.3f}, {top1.high:.3f}]."
+    )
+
+
+def best_set_text(rows: Sequence[Row]) -> str:
+    """Which feature maps may be the best."""
+    if len(rows) < 2:
+        return ""
+    may = [row for row in rows if row.may_be_best]
+    if len(may) == len(rows):
+        return f"At 95%, any of the {len(rows)} may be the best."
+    if len(may) == 1:
+        return f"At 95%, {name_of(may[0], rows)} is the best of them."
+    names = [name_of(row, rows) for row in may[:NAMED]]
+    names += [f"{len(may) - NAMED} more"] if len(may) > NAMED else []
+    return f"At 95%, the best is among these {len(may)}: {listed(names)}."
+
+
+def images_text(board: Leaderboard, rows: Sequence[Row]) -> str:
+    """How many more images would tell the best from the next that it is not told from."""
+    rival = board.rival
+    if rival is None:
+        return ""
+    other = next((row for row in board.rows if row.run == rival.run), None)
+    if other is None:
+        return ""
+    pair = listed([name_of(rows[0], rows), name_of(other, rows)])
+    title = find_metric(rival.metric).title
+    if rival.images:
+        more = rounded(rival.images)
+        return (
+            f"To tell {pair} apart, {abs(rival.behind):.3f} from each other in {title}, about {more:,} more validation "
+            "images would be needed."
+        )
+    return f"No number of validation images is in sight that would tell {pair} apart in {title}."
+
+
+def rounded(images: int) -> int:
+    """To one digit, or to two where it begins with 1: it is no more exact than the difference that was seen."""
+    digits = len(str(images)) - (2 if str(images).startswith("1") else 1)
+    unit = int(10 ** max(0, digits))
+    return -(-images // unit) * unit

@@ -1,0 +1,32 @@
+"""Feature maps compared by their linear probes on the training images, beside the comparison of their heads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from featcache.statistics import JointComparison
+from heads.leaderboard.compared_run import ComparedRun, Difference
+
+
+def behind_in_probe(runs: Sequence[ComparedRun], candidates: Collection[ComparedRun]) -> dict[str, Difference]:
+    """Of runs by name, how far each is behind the candidate that is best in the linear probe; the limits hold jointly
+    at 95% for all of them. Those that looked at other images are not compared."""
+    probed = [one for one in runs if one.probe is not None]
+    best = max((one for one in probed if one in candidates), key=lambda c: c.probed, default=None)
+    if best is None:
+        return {}
+    images = _images(best)
+    alike = [one for one in probed if _images(one) == images]
+    joint = JointComparison({"linear_probe": [one.probe_scores() for one in alike]})
+    first = alike.index(best)
+    return {
+        one.name: Difference(
+            joint.difference("linear_probe", first, place), *joint.interval("linear_probe", first, place)
+        )
+        for place, one in enumerate(alike)
+    }
+
+
+def _images(one: ComparedRun) -> list[str]:
+    assert one.probe is not None
+    return sorted(one.probe.images)

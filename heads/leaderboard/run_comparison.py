@@ -1,0 +1,67 @@
+"""Runs compared with each other at once, so that all that is said of leads and ties holds jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from featcache.statistics import JointComparison
+from heads.leaderboard.compared_run import ComparedRun, Difference
+
+
+class RunComparison:
+    """Some runs in the metrics that they are ranked by, the most important first."""
+
+    def __init__(self, runs: Sequence[ComparedRun], order: Sequence[str]) -> None:
+        self.runs, self.order = tuple(runs), tuple(order)
+        self._place = {one.name: number for number, one in enumerate(runs)}
+        self._joint = JointComparison({m: [one.scores(m) for one in runs] for m in order}) if runs else None
+
+    def difference(self, one: ComparedRun, other: ComparedRun, metric: str) -> Difference:
+        """One less another, with the limits that hold jointly for all of these runs."""
+        joint, places = self._of(one, other)
+        return Difference(joint.difference(metric, *places), *joint.interval(metric, *places))
+
+    def same(self, one: ComparedRun, other: ComparedRun, metric: str) -> bool:
+        """Whether neither is shown to be ahead of the other in a metric."""
+        return one is other or self.difference(one, other, metric).tied
+
+    def tied(self, one: ComparedRun, other: ComparedRun) -> bool:
+        """Whether no metric tells two runs apart."""
+        return all(self.same(one, other, metric) for metric in self.order)
+
+    def ordered(self) -> list[ComparedRun]:
+        """Best first: the runs that tie with the best in the first metric go by the next ones, then those that tie with
+        the best of the rest."""
+        first, then = self.order[0], self.order[-1]
+        rest = sorted(self.runs, key=lambda c: (-c.goodness(first), *c.order(then)))
+        found: list[ComparedRun] = []
+        while rest:
+            group = [c for c in rest if self.same(c, rest[0], first)]
+            rest = [c for c in rest if c not in group]
+            found += sorted(group, key=lambda c: c.order(then))
+        return found
+
+    def ranks(self, ordered: Sequence[ComparedRun]) -> list[int]:
+        """The rank of each, from 1: that of the one before where the two that begin with it are tied."""
+        found: list[int] = []
+        for place, one in enumerate(ordered):
+            tied = found and self.tied(one, ordered[found[-1] - 1])
+            found.append(found[-1] if tied else place + 1)
+        return found
+
+    def may_be_best(self) -> frozenset[str]:
+        """The names of those that may be the best: at 95% the best is among them."""
+        if self._joint is None:
+            return frozenset()
+        may = self._joint.may_be_best(self.order)
+        return frozenset(one.name for one, here in zip(self.runs, may, strict=True) if here)
+
+    def images_to_tell(self, one: ComparedRun, other: ComparedRun, metric: str) -> int:
+        """How many more validation images would tell two apart, if they differ as much as seen; 0 where no number can
+        be said."""
+        joint, places = self._of(one, other)
+        return joint.images_to_tell(metric, *places)
+
+    def _of(self, one: ComparedRun, other: ComparedRun) -> tuple[JointComparison, tuple[int, int]]:
+        assert self._joint is not None
+        return self._joint, (self._place[one.name], self._place[other.name])
