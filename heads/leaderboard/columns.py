@@ -281,12 +281,8 @@ def columns() -> tuple[Column, ...]:
     # The loss breaks ties, and is no column.
     added = [metric for metric in metrics().values() if metric.name != "loss" and f"val_{metric.name}" not in hints]
     further = [column for metric in added for column in columns_of_metric(metric)]
-    return (
-        *own,
-        *further,
-        SECOND_JUDGE,
-        *(column_of_measure(place, one) for place, one in enumerate(measures().values())),
-    )
+    measured = [column_of_measure(place, one) for place, one in enumerate(measures().values())]
+    return (*own, *further, SECOND_JUDGE, *measured)
 
 
 def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
