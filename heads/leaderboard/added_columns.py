@@ -8,6 +8,16 @@ from featcache.separability import Measure
 from heads.leaderboard.column import INTERVAL, Column, PlacedRun, interval_template, shown_at
 from heads.training import Metric
 
+SECOND_JUDGE = Column(
+    lambda r: r.probed_on_val(),
+    "logistic regression trained on all training images, its C chosen among them alone: the share of val right",
+    "logistic val",
+    ".3f",
+    at=shown_at(page=119, markdown=89),
+    minor=True,
+    name="logistic_probe_val",
+)
+
 
 def columns_of_metric(metric: Metric) -> list[Column]:
     """The columns of a metric that Row does not have: on val with its interval, and on test. Of a whole split they

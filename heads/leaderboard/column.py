@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -110,6 +110,10 @@ class Column:
         """What stands above it."""
         full = self.beside_title and place not in self.bare
         return f"{self.title} {self.beside_title}" if full else self.title
+
+    def tells(self, values: Sequence[Value]) -> bool:
+        """Whether it has something to say of rows with these values."""
+        return any(value is not None for value in values) and not (self.where_varied and len(set(values)) == 1)
 
     def text(self, row: Values, place: Place) -> str:
         """What it says of a row; "" where that is not known."""

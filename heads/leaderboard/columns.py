@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, get_type_hints
 
 from featcache.separability import measures
-from heads.leaderboard.added_columns import column_of_measure, columns_of_metric
+from heads.leaderboard.added_columns import SECOND_JUDGE, column_of_measure, columns_of_metric
 from heads.leaderboard.column import INTERVAL, Column, Place, PlacedRun, Value, interval_template, shown_at
 from heads.training import metrics
 
@@ -234,10 +234,7 @@ class Row:
     pretraining_top1_high: Annotated[float | None, Column(lambda r: r.pretraining("top1", "high"), f"upper {INTERVAL}")]
     may_be_best: Annotated[
         str,
-        Column(
-            lambda r: "yes" if r.may_be_best else "",
-            "yes: at 95% the best of the feature maps is among these",
-        ),
+        Column(lambda r: "yes" if r.may_be_best else "", "yes: at 95% the best of the feature maps is among these"),
     ]
     corrected_top1: Annotated[
         float | None,
@@ -258,22 +255,10 @@ class Row:
         str,
         Column(
             lambda r: r.head,
-            "uniform: trained as the options say; tuned: by the best of several recipes for this feature map; empty in "
-            "Phase 2",
+            "uniform: trained as the options say; tuned: by the best of several recipes for this feature map",
             "head",
             at=shown_at(15, 5, 15),
             where_varied=True,
-        ),
-    ]
-    logistic_probe_val: Annotated[
-        float | None,
-        Column(
-            lambda r: r.probed_on_val(),
-            "logistic regression trained on all training images, its C chosen among them alone: the share of val right",
-            "logistic val",
-            ".3f",
-            at=shown_at(page=119, markdown=89),
-            minor=True,
         ),
     ]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
@@ -296,7 +281,8 @@ def columns() -> tuple[Column, ...]:
     # The loss breaks ties, and is no column.
     added = [metric for metric in metrics().values() if metric.name != "loss" and f"val_{metric.name}" not in hints]
     further = [column for metric in added for column in columns_of_metric(metric)]
-    return (*own, *further, *(column_of_measure(place, one) for place, one in enumerate(measures().values())))
+    measured = [column_of_measure(place, one) for place, one in enumerate(measures().values())]
+    return (*own, *further, SECOND_JUDGE, *measured)
 
 
 def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
@@ -309,10 +295,5 @@ def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
 def shown(place: Place, rows: Sequence[Row]) -> list[Column]:
     """The columns that have something to say of `rows` in a place, in the order there."""
     here = [column for column in columns() if place in column.at]
-    told = [column for column in here if _tells(column, [row.value(column.name) for row in rows])]
+    told = [column for column in here if column.tells([row.value(column.name) for row in rows])]
     return sorted(told, key=lambda column: column.at[place])
-
-
-def _tells(column: Column, values: Sequence[Value]) -> bool:
-    """Whether a column has something to say."""
-    return any(value is not None for value in values) and not (column.where_varied and len(set(values)) == 1)

@@ -12,7 +12,7 @@ from heads.training.trained_head import TrainedHead, score
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 DECAYS = (0.01,)
-NORMALISATIONS: tuple[Normalise, ...] = ("none", "standard", "l2")
+NORMALISATIONS: tuple[Normalise, ...] = ("none", "standard", "layernorm")
 
 Score = tuple[float, ...]
 
