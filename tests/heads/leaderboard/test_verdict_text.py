@@ -70,7 +70,7 @@ def test_a_clear_winner(tmp_path: Path) -> None:
     save_run(tmp_path, "best", range(95), probe=range(95))
     save_run(tmp_path, "next", range(70), probe=range(60))
     save_run(tmp_path, "last", range(50), probe=range(30))
-    heads, probe, latency, _ = lines(tmp_path)
+    heads, probe, latency, *_ = lines(tmp_path)
     assert heads.startswith("best gives the most separable feature map of 3: its heads get 0.950 [")
     assert "(top-3 1.000)" in heads
     assert ahead_of(heads) == ("next", 0.25)
@@ -113,7 +113,7 @@ def test_some_tied_and_the_fastest_of_these_is_named(tmp_path: Path) -> None:
     save_run(tmp_path, "b", range(1, 90), latency_ms=4)
     save_run(tmp_path, "c", range(2, 90), latency_ms=3)
     save_run(tmp_path, "d", range(60), latency_ms=1)  # faster, but not as good
-    heads, latency, _ = lines(tmp_path)
+    heads, latency, *_ = lines(tmp_path)
     assert tied_with(heads) == {"b", "c"}
     assert ahead_of(heads) == ("d", 0.3)
     assert "cannot tell" not in heads
@@ -141,7 +141,7 @@ def test_a_backbone_with_two_weights_is_named_with_them(tmp_path: Path) -> None:
     save_run(tmp_path, "one", range(90), backbone="r", weights="V1", probe=range(70))
     save_run(tmp_path, "two", range(60), backbone="r", weights="V2", probe=range(90))
     save_run(tmp_path, "three", range(40), backbone="s", weights="V2", probe=range(90))
-    heads, probe, latency, _ = lines(tmp_path)
+    heads, probe, latency, *_ = lines(tmp_path)
     assert heads.startswith("r (V1) gives")
     assert ahead_of(heads) == ("r (V2)", 0.3)
     assert "puts r (V2) first" in probe
