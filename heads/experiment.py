@@ -37,7 +37,7 @@ from heads.runs import (
     write_record,
     write_run,
 )
-from heads.training import Features, TrainedHead, load_features, run_heads, train_heads
+from heads.training import Features, TrainedHead, features_rms, load_features, run_heads, train_heads
 
 log = logging.getLogger("featcache")
 
@@ -109,7 +109,8 @@ def heads_result(
         Path(options.cache.dir),
         val=cached.manifest.of("val"),
     )
-    return replace(result, separation=separation, val_outcomes=outcomes)
+    scale = features_rms(features)
+    return replace(result, separation=separation, val_outcomes=outcomes, features_rms=scale)
 
 
 def seeds_of(options: Options, trained: Sequence[TrainedHead], folds: int) -> list[list[TrainedHead]]:

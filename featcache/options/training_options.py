@@ -11,7 +11,7 @@ from featcache.options.option_types import Count, Fraction, NonNegative, Positiv
 from featcache.plugins import plugin_names
 
 METRIC_PLUGINS = "featcache.metrics"  # the entry points by which packages bring metrics of their own
-BUILT_IN_METRICS = ("val_top1", "val_top3", "val_loss")
+BUILT_IN_METRICS = ("val_top1", "val_top3", "val_loss", "val_balanced_accuracy", "val_macro_f1", "val_auroc")
 
 
 def selection_metrics() -> tuple[str, ...]:
@@ -67,7 +67,8 @@ class TrainingOptions(Section):
     patience: Count | None = None
     """Stop after this many epochs without a better epoch; null: never."""
     selection_metric: SelectionMetric = "val_top1"
-    """Chooses the best epoch; ties go to top-1, then to the lower validation loss, then to the earlier epoch."""
+    """Chooses the best epoch; val_loss is log loss, in nats. Ties go to top-1, then to the lower loss, then to the
+    earlier epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     seeds: (
         Annotated[int, Field(ge=1, le=10_000)]

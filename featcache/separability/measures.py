@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from featcache.errors import PluginError
 from featcache.plugins import package_code, with_plugins
+from featcache.separability.fisher_space import sfda
 from featcache.separability.grouping import together
+from featcache.separability.intrinsic_dimension import intrinsic_dimension
 from featcache.separability.log_evidence import logme
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
 from featcache.separability.nested_logistic import LogisticProbe, probe_logistic
+from featcache.separability.pair_agreement import parc
 from featcache.separability.ridge_probe import probe_right
 from featcache.separability.spectrum import Spectrum
 
@@ -153,12 +156,34 @@ _BUILT_IN = (
         source="Rousseeuw 1987",
     ),
     Measure(
+        "parc",
+        "PARC",
+        lambda x: parc(x.features, x.labels, groups=x.units),
+        "rank correlation of distance and difference in class over all pairs of images, -1 to 1",
+        source="Bolya et al., NeurIPS 2021",
+    ),
+    Measure(
+        "sfda",
+        "SFDA",
+        lambda x: sfda(x.features, x.labels),
+        "probability of the own class by discriminant analysis of images moved towards the other classes, 0 to 1",
+        source="Shao et al., ECCV 2022",
+    ),
+    Measure(
         "effective_rank",
         "effective rank",
         lambda x: x.spectrum.effective_rank(),
         "directions that the features vary along, whatever the labels; 0 to min(n - 1, F)",
         judges=False,
         source="Roy and Vetterli 2007",
+    ),
+    Measure(
+        "intrinsic_dimension",
+        "intrinsic dimension",
+        lambda x: intrinsic_dimension(x.features),
+        "coordinates that it takes to tell the images apart, whatever the labels, by TwoNN; above 0",
+        judges=False,
+        source="Facco et al. 2017",
     ),
 )
 MEASURES = {one.name: one for one in _BUILT_IN}

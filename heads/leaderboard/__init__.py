@@ -8,6 +8,7 @@ from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
 from heads.leaderboard.ranked_results import Heads, RankedResults, find_data, rank_results
 from heads.leaderboard.ranking import leaderboard
+from heads.leaderboard.recipe_notes import notes_lines, recipe_notes
 from heads.leaderboard.redundancy_text import joins_text, redundancy_text, redundant_text, said_chance
 from heads.leaderboard.verdict_text import agreements, verdict
 
@@ -26,7 +27,9 @@ __all__ = [
     "joins_text",
     "leaderboard",
     "name_of",
+    "notes_lines",
     "rank_results",
+    "recipe_notes",
     "redundancy_text",
     "redundant_text",
     "said_chance",

@@ -53,14 +53,18 @@ class RankedResults:
 
 
 def rank_results(
-    results_dir: Path, data: str | None = None, cache_dir: Path | None = None, heads: Heads = "all"
+    results_dir: Path,
+    data: str | None = None,
+    cache_dir: Path | None = None,
+    heads: Heads = "all",
+    rank_by: str | None = None,
 ) -> RankedResults:
     """Read the finished runs below `results_dir` and rank those on the data with the fingerprint `data` (default: that
     of the run finished last). Features are read from `cache_dir`, by default from where each run kept them. With
     `heads` of the Phase 1 runs only those whose head is trained as their options say (`uniform`), or by the recipe that
-    was found for their feature map (`tuned`).
+    was found for their feature map (`tuned`). `rank_by` a metric of val instead of top-3 and top-1.
 
-    Raises RunError where there is none.
+    Raises RunError where there is none, OptionsError where `rank_by` is no metric.
     """
     runs = finished_runs(results_dir)
     if not runs:
@@ -69,7 +73,8 @@ def rank_results(
     if not ranked:
         how = "`featcache benchmark --tuned`" if heads == "tuned" else "`featcache benchmark`"
         raise RunError(f"{results_dir}: holds no finished run with a {heads} head. Run {how} first.")
-    return RankedResults(results_dir, {run.folder.name: run for run in runs}, leaderboard(ranked, data), cache_dir)
+    board = leaderboard(ranked, data, rank_by)
+    return RankedResults(results_dir, {run.folder.name: run for run in runs}, board, cache_dir)
 
 
 def _wanted(run: Run, heads: Heads) -> bool:

@@ -4,6 +4,7 @@ from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
 from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
 from heads.runs.loaded_run import load_run, normalisation_of
 from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
+from heads.runs.recipe_doubts import doubts_of
 from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
@@ -20,6 +21,7 @@ __all__ = [
     "ValOutcomes",
     "audit_runs",
     "cache_of",
+    "doubts_of",
     "exclude_of",
     "finished_runs",
     "groups_of",

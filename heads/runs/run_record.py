@@ -22,6 +22,7 @@ from featcache.statistics import Scores
 from featcache.store import provenance
 from heads.runs.leaked_images import group_leakage, leakage, leaks_of
 from heads.runs.predictions import Probe, ProbeName, save_predictions
+from heads.runs.recipe_doubts import recipe_doubts
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
 from heads.runs.split_figures import split_figures
@@ -77,14 +78,12 @@ def _probes(separation: Separation | None) -> dict[ProbeName, Probe]:
     return found
 
 
-def _logistic_probe(result: Result) -> dict[str, Any] | None:
+def _logistic_probe(separation: Separation | None) -> dict[str, Any] | None:
     """The second judge on val: logistic regression on all training images, its C chosen among them alone."""
-    separation = result.separation
     if separation is None or separation.logistic_val is None:
         return None
-    seen, answered = result.predictions["val"], separation.logistic_val
-    unit_of = dict(zip(seen.images, seen.units, strict=True))
-    scores = Scores(answered.right[None].astype(np.float64), tuple(unit_of[name] for name in answered.images))
+    answered = separation.logistic_val
+    scores = Scores(answered.right[None].astype(np.float64), answered.images)
     return {"c": separation.c, "images": len(separation.images), "val": {"top1": summarise(scores)}}
 
 
@@ -104,6 +103,9 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "weights": cached.weights,
         "weights_fell_back": cached.fell_back,
         "features": cached.features,
+        "features_rms": result.features_rms,
+        "normalise": options.head.normalise,
+        "doubts": recipe_doubts(options, [head for folds in result.seeds for head in folds]),
         "classifier_dims": list(cached.dims),
         "best_epoch": result.head.best_epoch,
         "best_seed": result.head.seed,
@@ -116,7 +118,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "group_leakage": group_leakage(cached.manifest, options.data.folds, splits),
         "separability": result.separation.figures if result.separation is not None else None,
         "tuned": result.tuned,
-        "logistic_probe": _logistic_probe(result),
+        "logistic_probe": _logistic_probe(result.separation),
         "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
         "confusion": {s: confusion(splits[s].labels, result.predicted(s), len(classes)) for s in splits},
         "data": {

@@ -1,5 +1,6 @@
 """Heads trained on cached features: specifications in, weights and curves out; many at once, or one."""
 
+from heads.training.curve_end import still_improving
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.feature_fit import Fit
 from heads.training.features import Features, load_features
@@ -18,7 +19,7 @@ from heads.training.metrics import (
     outcome,
     per_class,
 )
-from heads.training.normalisation import FITTED, fit_features
+from heads.training.normalisation import FITTED, features_rms, fit_features
 from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.recipes import Recipe, Score, recipe_score, recipes_of
@@ -43,6 +44,7 @@ __all__ = [
     "TrainedHead",
     "confusion",
     "epoch_row",
+    "features_rms",
     "find_metric",
     "fit_features",
     "in_top_k",
@@ -57,6 +59,7 @@ __all__ = [
     "run_heads",
     "scale",
     "score",
+    "still_improving",
     "summarise",
     "threshold",
     "torch_optimiser",

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from featcache.extraction import Indices
 from heads.training.cuda_graph import CapturedStep
-from heads.training.epoch_outcomes import OutcomeBuffer
 from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack
-from heads.training.metrics import metrics
+from heads.training.metrics import image_metrics
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.stack_optimiser import StackOptimiser
+from heads.training.val_buffer import ValBuffer, whole_metrics
 
 EVALUATION_FLOATS = 1 << 25  # features and hidden values of an evaluation, held at once
 
@@ -48,12 +48,14 @@ class HeadGroup:
         *,
         keep_weights: bool = True,
         keep_outcomes: bool = False,
+        also: Sequence[str] = (),
     ) -> None:
         self.heads = tuple(heads)
         self._keep_outcomes = keep_outcomes
+        self._also = tuple(also)  # metrics of the whole split, beside those that choose epochs
         self.running = list(range(len(heads)))  # places in `heads`
         self._features, self._device = features, features.device
-        self._metrics = metrics()
+        self._metrics = image_metrics()
         self._batch = min(batch_size, max(len(fold.train) for fold in features.folds))
         self._stack = HeadStack(heads[0].dims, [h.seed for h in heads], features.device)
         self._updates = StackOptimiser(self._stack, [h.training for h in heads])
@@ -125,24 +127,25 @@ class HeadGroup:
             logits, y = self._stack.logits(x), labels[:, cut].expand(held, -1)
             found = [metric.values(logits, y) for metric in self._metrics.values()]
             self._sums[2:] += torch.stack([torch.where(real[:, cut], f.float(), 0.0).sum(dim=1) for f in found])
-            if self._outcomes is not None and seats is not None:
-                self._outcomes.add(seats[:, cut], dict(zip(self._metrics, found, strict=True)))
+            if self._buffer is not None and seats is not None:
+                self._buffer.add(seats[:, cut], logits, dict(zip(self._metrics, found, strict=True)))
 
     def figures(self) -> dict[int, tuple[float, float, dict[str, float]]]:
         """Of each running head: train loss and top-1, every metric on val. An epoch's one wait for the device."""
         table: dict[int, tuple[float, float, dict[str, float]]] = {}
         sums = self._sums.T.tolist()
+        whole = self._buffer.whole() if self._buffer is not None else [{} for _ in self._held]
         for k in self.running:
             row = self._held.index(k)
             train, val = int(self._seen[row]), len(self._features.folds[self.heads[k].fold].val)
             loss, right, *seen = sums[row]
             on_val = {name: value / val for name, value in zip(self._metrics, seen, strict=True)}
-            table[k] = loss / train, right / train, on_val
+            table[k] = loss / train, right / train, {**on_val, **whole[row]}
         return table
 
     def outcomes(self) -> dict[int, tuple[NDArray[np.bool_], NDArray[np.float32] | None]]:
         """Of each running head what `EpochOutcomes.add` takes of this epoch; empty without `keep_outcomes`."""
-        every = self._outcomes.take() if self._outcomes is not None else []
+        every = self._buffer.outcomes() if self._buffer is not None and self._keep_outcomes else []
         return {k: one for k, one in zip(self._held, every, strict=False) if k in self.running}
 
     def keep_best(self, places: Sequence[int]) -> None:
@@ -169,8 +172,11 @@ class HeadGroup:
         self._seeds = list(dict.fromkeys(h.seed for h in self._current))
         self._seed_of = torch.tensor([self._seeds.index(h.seed) for h in self._current], device=self._device)
         self._sums = torch.zeros(2 + len(self._metrics), len(places), device=self._device)
-        images = [len(f.val) for f in self._features.folds]
-        self._outcomes = OutcomeBuffer(self._current, images, self._device) if self._keep_outcomes else None
+        asked = self._keep_outcomes or self._also or any(whole_metrics(h) for h in self._current)
+        self._buffer = None
+        if asked:
+            keep = self._keep_outcomes
+            self._buffer = ValBuffer(self._features, self._current, keep_outcomes=keep, also=self._also)
         smoothing = [h.training.label_smoothing for h in self._current]
         self._smoothing = self._column(smoothing) if any(smoothing) else None
         self._scale: Tensor | None = None
@@ -251,9 +257,9 @@ class HeadGroup:
 
     def _seats(self, which: Sequence[Indices], longest: int) -> Tensor | None:
         """Where a block's outcomes go among those of each head's validation images, `[K or 1, longest]`."""
-        if self._outcomes is None:
+        if self._buffer is None:
             return None
-        seats = np.full((len(which), longest), self._outcomes.width)
+        seats = np.full((len(which), longest), self._buffer.width)
         for row, own in zip(seats, which, strict=True):
             row[: len(own)] = own
         return self._upload(seats)

@@ -267,6 +267,19 @@ def test_a_damaged_memory_is_measured_again(train: Train, measured: list[int], t
     assert memo.read_bytes() == whole  # mended
 
 
+def test_a_measure_that_was_not_there_yet_is_added_to_the_memory_and_the_others_are_kept(
+    train: Train, tmp_path: Path
+) -> None:
+    first = says(train("first"))
+    (memo,) = (tmp_path / "cache" / "separability").iterdir()
+    known = json.loads(memo.read_text())
+    del known["figures"]["parc"], known["figures"]["intrinsic_dimension"]
+    known["figures"]["logme"] = 123.0  # as no measuring would find it
+    memo.write_text(json.dumps(known))
+    assert says(train("second")) == {**first, "logme": 123.0}
+    assert json.loads(memo.read_text())["figures"] == {**first, "logme": 123.0}
+
+
 def test_a_full_disk_costs_the_memory_not_the_run(
     train: Train, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

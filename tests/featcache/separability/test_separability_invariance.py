@@ -16,7 +16,7 @@ from featcache.separability.grouping import deal, together
 from featcache.separability.ridge_probe import FOLDS, SEED, probe_right
 
 QUICK = settings(deadline=None, max_examples=20, derandomize=True)
-NOT_ROTATED = {"linear_probe"}  # each feature is standardised
+NOT_ROTATED = {"linear_probe", "parc"}  # each feature is standardised
 
 Case = tuple[NDArray[np.float32], NDArray[np.int64], np.random.Generator]
 
