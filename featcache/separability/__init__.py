@@ -1,7 +1,7 @@
 """How well cached features separate the classes, by several measures that train no head."""
 
 from featcache.separability.alignment import FEWEST_ALIGNED, linear_cka, unit_gram
-from featcache.separability.fisher_space import sfda
+from featcache.separability.class_overlap import gbc
 from featcache.separability.grouping import Ints, deal
 from featcache.separability.intrinsic_dimension import intrinsic_dimension
 from featcache.separability.log_evidence import logme
@@ -25,6 +25,7 @@ __all__ = [
     "deal",
     "effective_rank",
     "fisher_ratio",
+    "gbc",
     "h_score",
     "intrinsic_dimension",
     "knn_accuracy",
@@ -37,7 +38,6 @@ __all__ = [
     "measures",
     "parc",
     "probe_logistic",
-    "sfda",
     "silhouette",
     "unit_gram",
 ]

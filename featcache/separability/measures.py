@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from featcache.errors import PluginError
 from featcache.plugins import package_code, with_plugins
-from featcache.separability.fisher_space import sfda
+from featcache.separability.class_overlap import gbc
 from featcache.separability.grouping import together
 from featcache.separability.intrinsic_dimension import intrinsic_dimension
 from featcache.separability.log_evidence import logme
@@ -163,11 +163,11 @@ _BUILT_IN = (
         source="Bolya et al., NeurIPS 2021",
     ),
     Measure(
-        "sfda",
-        "SFDA",
-        lambda x: sfda(x.features, x.labels),
-        "probability of the own class by discriminant analysis of images moved towards the other classes, 0 to 1",
-        source="Shao et al., ECCV 2022",
+        "gbc",
+        "GBC",
+        lambda x: gbc(x.features, x.labels),
+        "how little the classes overlap as Gaussians, in nats: minus the log of their Bhattacharyya coefficients' sum",
+        source="Pandy et al., CVPR 2022",
     ),
     Measure(
         "effective_rank",

@@ -275,14 +275,14 @@ class Row:
 
 
 def columns() -> tuple[Column, ...]:
-    """Every column in the order of leaderboard.csv: Row's own, the second judge, further metrics, then the measures."""
+    """Every column in the order of leaderboard.csv: Row's own, then further metrics, then the measures."""
     hints = get_type_hints(Row, include_extras=True)
     own = [replace(hint.__metadata__[0], name=name) for name, hint in hints.items() if name != "more"]
     # The loss breaks ties, and is no column.
     added = [metric for metric in metrics().values() if metric.name != "loss" and f"val_{metric.name}" not in hints]
     further = [column for metric in added for column in columns_of_metric(metric)]
     measured = [column_of_measure(place, one) for place, one in enumerate(measures().values())]
-    return (*own, SECOND_JUDGE, *further, *measured)
+    return (*own, *further, SECOND_JUDGE, *measured)
 
 
 def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:

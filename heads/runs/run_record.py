@@ -78,12 +78,14 @@ def _probes(separation: Separation | None) -> dict[ProbeName, Probe]:
     return found
 
 
-def _logistic_probe(separation: Separation | None) -> dict[str, Any] | None:
+def _logistic_probe(result: Result) -> dict[str, Any] | None:
     """The second judge on val: logistic regression on all training images, its C chosen among them alone."""
+    separation = result.separation
     if separation is None or separation.logistic_val is None:
         return None
-    answered = separation.logistic_val
-    scores = Scores(answered.right[None].astype(np.float64), answered.images)
+    seen, answered = result.predictions["val"], separation.logistic_val
+    unit_of = dict(zip(seen.images, seen.units, strict=True))
+    scores = Scores(answered.right[None].astype(np.float64), tuple(unit_of[name] for name in answered.images))
     return {"c": separation.c, "images": len(separation.images), "val": {"top1": summarise(scores)}}
 
 
@@ -118,7 +120,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "group_leakage": group_leakage(cached.manifest, options.data.folds, splits),
         "separability": result.separation.figures if result.separation is not None else None,
         "tuned": result.tuned,
-        "logistic_probe": _logistic_probe(result.separation),
+        "logistic_probe": _logistic_probe(result),
         "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
         "confusion": {s: confusion(splits[s].labels, result.predicted(s), len(classes)) for s in splits},
         "data": {

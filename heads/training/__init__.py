@@ -1,5 +1,6 @@
 """Heads trained on cached features: specifications in, weights and curves out; many at once, or one."""
 
+from heads.training.class_weights import class_weights
 from heads.training.curve_end import still_improving
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.feature_fit import Fit
@@ -42,6 +43,7 @@ __all__ = [
     "Recipe",
     "Score",
     "TrainedHead",
+    "class_weights",
     "confusion",
     "epoch_row",
     "features_rms",

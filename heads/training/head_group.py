@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcache.extraction import Indices
+from heads.training.class_weights import Shares, StackWeights
 from heads.training.cuda_graph import CapturedStep
 from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
@@ -35,6 +36,7 @@ class _Batches:
     labels: Indices
     share: NDArray[np.float32]  # of an image in its batch's mean; 0 for what only fills the last batch up
     images: Indices  # [K]: how many are real
+    weighted: Shares | None = None  # where classes weigh differently
 
 
 class HeadGroup:
@@ -90,6 +92,11 @@ class HeadGroup:
             return
         target, share = self._target(batches), self._upload(batches.share)[:, None]
         pull = (target * share).neg_()
+        if (weighted := batches.weighted) is not None:
+            share, pulled, counted = (
+                self._upload(a)[:, None] for a in (weighted.softmax, weighted.target, weighted.loss)
+            )
+            pull, target = (target * pulled).neg_(), target * counted
         seen: list[Tensor] = []
         at_once = self._batch * self._steps_at_once
         for begin in range(0, length, at_once):
@@ -179,6 +186,10 @@ class HeadGroup:
             self._buffer = ValBuffer(self._features, self._current, keep_outcomes=keep, also=self._also)
         smoothing = [h.training.label_smoothing for h in self._current]
         self._smoothing = self._column(smoothing) if any(smoothing) else None
+        self._weights: StackWeights | None = None
+        if any(h.training.class_weights is not None for h in self._current):
+            self._weights = StackWeights(self._features, self._current)
+            self._class_weights = torch.from_numpy(self._weights.of_classes).float().to(self._device)[..., None]
         self._scale: Tensor | None = None
         self._threshold: Tensor | None = None
         if self._units and any(h.dropout for h in self._current):
@@ -207,6 +218,8 @@ class HeadGroup:
         target = torch.zeros(len(labels), classes, labels.shape[-1], device=self._device).scatter_(1, labels, 1.0)
         if self._smoothing is not None:
             target = target.mul_(1 - self._smoothing).add_(self._smoothing / classes)
+        if self._weights is not None:
+            target = target.mul_(self._class_weights)
         return target.mul_(self._upload(batches.share > 0)[:, None])
 
     def _keep(self, draws: dict[int, Draws], steps: int) -> Tensor:
@@ -223,23 +236,27 @@ class HeadGroup:
         return every.to(torch.float32).ge_(self._threshold[..., None]).mul_(self._scale[..., None])
 
     def _batches(self, block: Block) -> _Batches:
-        known: dict[tuple[int, int], tuple[Indices, Indices]] = {}
+        known: dict[tuple[int, int, bool], tuple[Indices, Indices]] = {}
         for head in self._current:
-            if (head.seed, head.fold) not in known:
+            key = (head.seed, head.fold, head.training.balanced_draws)
+            if key not in known:
                 draws = Draws(head.seed, self._epoch, block.number)  # its own: each fold begins the stream anew
                 local = self._local(block, self._features.folds[head.fold].train)
-                local = local[draws.order(len(local))]
+                own = self._features.labels[block.images[local]]
+                local = local[draws.balanced(own) if key[2] else draws.order(len(local))]
                 rows = block.first[local]
                 if len(local) and (views := int(self._features.views[block.images[local[0]]])) > 1:
                     rows = rows + draws.views(len(local), views)
-                known[head.seed, head.fold] = rows, self._features.labels[block.images[local]]
-        every = [known[h.seed, h.fold] for h in self._current]
+                known[key] = rows, self._features.labels[block.images[local]]
+        every = [known[h.seed, h.fold, h.training.balanced_draws] for h in self._current]
         images = np.array([len(rows) for rows, _ in every])
         length = -(-int(images.max()) // self._batch) * self._batch
         size = np.clip(images[:, None] - np.arange(0, length, self._batch), 1, self._batch)  # of each batch
         share = np.where(np.arange(length) < images[:, None], 1 / np.repeat(size, self._batch, axis=1), 0)
+        share = share.astype(np.float32)
         rows, labels = (np.stack([np.pad(e[i], (0, length - len(e[i]))) for e in every]) for i in (0, 1))
-        return _Batches(rows, labels, share.astype(np.float32), images)
+        weighted = self._weights.shares(labels, share, self._batch) if self._weights is not None else None
+        return _Batches(rows, labels, share, images, weighted)
 
     def _local(self, block: Block, images: Indices) -> Indices:
         """Where these images lie in a block; those that do not are left out."""

@@ -18,6 +18,7 @@ from featcache.separability import (
     centroid_accuracy,
     effective_rank,
     fisher_ratio,
+    gbc,
     h_score,
     intrinsic_dimension,
     knn_accuracy,
@@ -25,7 +26,6 @@ from featcache.separability import (
     logme,
     measure,
     parc,
-    sfda,
     silhouette,
 )
 
@@ -51,7 +51,7 @@ def main() -> None:
             fisher_ratio,
             silhouette,
             parc,
-            sfda,
+            gbc,
         )
     }
     each["effective_rank"] = partial(effective_rank, x)

@@ -106,5 +106,5 @@ def test_every_measure_stays_in_its_range(case: Case, scale: float, offset: floa
     assert 1 <= known(found["effective_rank"]) <= min(n - 1, width) + 1e-6
     assert np.isfinite(known(found["logme"]))
     assert -1 <= known(found["parc"]) <= 1
-    assert 0 <= known(found["sfda"]) <= 1
+    assert known(found["gbc"]) >= -np.log(classes * (classes - 1))  # where all classes are the same
     assert known(found["intrinsic_dimension"]) > 0

@@ -41,7 +41,7 @@ def test_features_of_another_scale_are_told(tmp_path: Path, scale: float, said: 
     assert list(found) == ([] if said is None else ["odd"])
     if said is not None:
         assert said in found["odd"][0]
-        assert 'head.normalise to "standard"' in found["odd"][0]
+        assert 'head.normalise to "scale"' in found["odd"][0]
 
 
 def test_features_that_are_normalised_are_of_one_scale(tmp_path: Path) -> None:

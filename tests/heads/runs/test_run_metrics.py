@@ -104,7 +104,7 @@ def test_a_sweep_follows_one(config: Config, uneven: Path, tmp_path: Path) -> No
     sweep = SweepOptions.model_validate(
         {
             "base": "x.json",
-            "space": {"training.learning_rate": [1e-5, 3e-3], "training.epochs": [4]},
+            "space": {"training.class_weights": [None, "balanced"], "training.balanced_draws": [False, True]},
             "sampler": "grid",
             "objective": "val_balanced_accuracy",
         }
