@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from featcache.records import ImageRecord
 
+LONG = 40  # characters of a group's name
+
 
 def joined(*kinds: Sequence[Hashable | None]) -> NDArray[np.int64]:
     """For each of N items the number of the first that it is linked to, directly or by way of others `[N]`.
@@ -53,3 +55,8 @@ def family_names(images: Sequence[ImageRecord]) -> list[str]:
 def has_groups(images: Sequence[ImageRecord]) -> bool:
     """Whether any image has a group."""
     return any(i.group is not None for i in images)
+
+
+def shown(group: str) -> str:
+    """A group's name in a message, in quotes: a long one, such as a content hash, by its beginning."""
+    return repr(group if len(group) <= LONG else f"{group[:12]}..")

@@ -37,7 +37,7 @@ from heads.runs import (
     write_record,
     write_run,
 )
-from heads.training import TrainedHead, load_features, run_heads, train_heads
+from heads.training import Features, TrainedHead, features_rms, load_features, run_heads, train_heads
 
 log = logging.getLogger("featcache")
 
@@ -81,23 +81,39 @@ def _train_heads(options: Options, cached: CachedFeatures, device: torch.device)
     """What the heads of a run come to on its cached features, and how separable these are."""
     features = load_features(cached, device, folds=options.data.folds, limit_bytes=options.cache.max_features_gb * 1e9)
     begin = time.perf_counter()
-    heads = run_heads(options, cached.dims, len(features.folds))
-    trained = train_heads(features, heads, batch_size=options.data.batch_size, keep_outcomes=True)
+    trained = train_options(options, cached, features)
     seconds = time.perf_counter() - begin
-    seeds = _finite_seeds(options, trained, len(features.folds))
+    return heads_result(options, cached, features, seeds_of(options, trained, len(features.folds)), seconds)
+
+
+def train_options(options: Options, cached: CachedFeatures, features: Features) -> list[TrainedHead]:
+    """Every head of a run: each seed, each fold."""
+    heads = run_heads(options, cached.dims, len(features.folds))
+    return train_heads(features, heads, batch_size=options.data.batch_size, keep_outcomes=True)
+
+
+def heads_result(
+    options: Options, cached: CachedFeatures, features: Features, seeds: list[list[TrainedHead]], seconds: float
+) -> Result:
+    """What trained heads `[seed][fold]` come to on val and test, and how separable their features are."""
     predictions: dict[Split, Predictions] = {
         "val": predict_val(features, seeds, cached),
-        "test": predict_test(cached, [head for folds in seeds for head in folds], device),
+        "test": predict_test(cached, [head for folds in seeds for head in folds], features.device),
     }
     result = make_result(options, seeds, predictions, seconds)
     outcomes = val_outcomes(features, [seeds], predictions["val"].images)
     separation = measure_separability(
-        cached.manifest.of("train"), cached.identities(), partial(read_plain, cached), Path(options.cache.dir)
+        cached.manifest.of("train"),
+        cached.identities(),
+        partial(read_plain, cached),
+        Path(options.cache.dir),
+        val=cached.manifest.of("val"),
     )
-    return replace(result, separation=separation, val_outcomes=outcomes)
+    scale = features_rms(features)
+    return replace(result, separation=separation, val_outcomes=outcomes, features_rms=scale)
 
 
-def _finite_seeds(options: Options, trained: Sequence[TrainedHead], folds: int) -> list[list[TrainedHead]]:
+def seeds_of(options: Options, trained: Sequence[TrainedHead], folds: int) -> list[list[TrainedHead]]:
     """The heads by seed, without the seeds that have none to show for a fold."""
     for head in trained:
         if head.diverged is not None:

@@ -73,5 +73,5 @@ def save_run(
     }
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "performance.json").write_text(json.dumps(performance))
-    save_predictions(folder / "predictions.npz", {"val": val}, probed)
+    save_predictions(folder / "predictions.npz", {"val": val}, {"probe": probed} if probed is not None else {})
     return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,11 +11,28 @@ if TYPE_CHECKING:
     from featcache.app.shared_options import Shared
     from heads.leaderboard import RankedResults
 
+Heads = Annotated[
+    Literal["all", "uniform", "tuned"],
+    typer.Option(help="Rank every run, or of Phase 1 those with the uniform head, or with the best head each (tuned)."),
+]
+RankBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="METRIC",
+        help="Rank by a metric of val, such as balanced_accuracy, instead of top-3, then top-1, then loss.",
+    ),
+]
 AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with their square, 30 s for 10,000
 AUDIT_BACKBONES = 3  # of the leaderboard, that an audit of finished runs asks
 
 
-def show_leaderboard(results_dir: Path, data: str | None = None, cache_dir: Path | None = None) -> RankedResults:
+def show_leaderboard(
+    results_dir: Path,
+    data: str | None = None,
+    cache_dir: Path | None = None,
+    heads: Heads = "all",
+    rank_by: str | None = None,
+) -> RankedResults:
     """Write leaderboard.csv (of the data with the fingerprint `data`) and show it, with the verdict."""
     from featcache.app.progress import consoles
     from featcache.app.tables import leaderboard_table
@@ -25,7 +42,7 @@ def show_leaderboard(results_dir: Path, data: str | None = None, cache_dir: Path
     out, err = consoles()
     for line in unreadable_runs(results_dir):
         err.print(f"warning: passed over: {line}", style="bold yellow", markup=False)
-    ranked = rank_results(results_dir, data, cache_dir)
+    ranked = rank_results(results_dir, data, cache_dir, heads, rank_by)
     board = ranked.board
     file = results_dir / "leaderboard.csv"
     write_leaderboard(board, file)
@@ -63,6 +80,15 @@ def warn_of_leakage(ranked: RankedResults) -> None:
     name = ranked.first.summary["backbone"]
     for line in leakage_lines(ranked.first.summary).values():
         consoles()[1].print(f"warning: {name}: {line}", style="bold yellow", markup=False)
+
+
+def show_recipe_notes(ranked: RankedResults) -> None:
+    """What is to be said against the recipe of the runs; the ranking stands, and is read with it."""
+    from featcache.app.progress import consoles
+    from heads.leaderboard import notes_lines
+
+    for line in notes_lines(ranked):
+        consoles()[1].print(f"warning: {line}", style="bold yellow", markup=False)
 
 
 def audit_data(ranked: RankedResults, shared: Shared) -> None:

@@ -88,13 +88,14 @@ def confident_learning(p: Matrix, labels: Ints) -> LabelIssues:
     Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels", section 3: the
     threshold of a class is its mean probability over the images that carry its label; an image counts in the confident
     joint as the likeliest of the classes whose thresholds it reaches; those off the diagonal are flagged and ranked by
-    normalised margin, the label's probability less the largest other.
+    normalised margin, the label's probability less the largest other. As in the authors' cleanlab, what is less likely
+    than the label does not speak against it: a class of one or two images has a threshold near 0, which all reach.
     """
     every, classes = np.arange(len(labels)), p.shape[1]
     counts = np.bincount(labels, minlength=classes)
     sums = np.bincount(labels, weights=p[every, labels], minlength=classes)
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
-    reached = np.where(p >= thresholds, p, -1.0)
+    reached = np.where((p >= thresholds) & (p >= p[every, labels][:, None]), p, -1.0)
     confident = reached.argmax(axis=1)
     flagged = (reached.max(axis=1) >= 0) & (confident != labels)
     others = p.copy()

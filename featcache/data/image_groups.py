@@ -13,6 +13,7 @@ from featcache.data.image_folder import SPLIT_NAMES
 from featcache.errors import DataError
 from featcache.options import GroupRule
 from featcache.records import SPLITS, ImageRecord
+from featcache.relatives import shown
 
 
 def group_images(images: Sequence[ImageRecord], rule: GroupRule | None) -> tuple[list[ImageRecord], list[str]]:
@@ -32,8 +33,8 @@ def group_images(images: Sequence[ImageRecord], rule: GroupRule | None) -> tuple
     grouped = [replace(i, group=found.get(i.name)) for i in images]
     if len(found) == len(images) and len(set(found.values())) == 1:
         raise DataError(
-            f"data.groups ({rule.said}) gives all {len(images)} images the same group, {found[names[0]]!r}, so that "
-            f"nothing could be set apart. {_expected(rule)}"
+            f"data.groups ({rule.said}) gives all {len(images)} images the same group, {shown(found[names[0]])}, so "
+            f"that nothing could be set apart. {_expected(rule)}"
         )
     return grouped, said
 
@@ -46,7 +47,8 @@ def groups_said(images: Sequence[ImageRecord], rule: GroupRule | None) -> list[s
     alone = len(images) - sizes.total()
     line = f"data.groups ({rule.said}): {sizes.total()} images in {_counted(len(sizes), 'group')}"
     if sizes:
-        line += f" of {min(sizes.values())} to {max(sizes.values())}"
+        least, most = min(sizes.values()), max(sizes.values())
+        line += f" of {least} to {most}" if most > least else f" of {most}"
     classes: dict[str | None, set[int]] = defaultdict(set)
     for image in images:
         classes[image.group].add(image.label)
@@ -74,7 +76,7 @@ def straddling_said(images: Sequence[ImageRecord], folds: int | None) -> list[st
     counts = ", ".join(f"{inside[split]} {split}" for split in SPLITS if inside[split])
     return [
         f"{_counted(len(across), 'group')} of {len(groups)} (images: {counts}) in more than one split of the folder, "
-        f"such as {name!r} with {own[0].name} and {other.name}: figures of splits that share groups are too good"
+        f"such as {shown(name)} with {own[0].name} and {other.name}: figures of splits that share groups are too good"
     ]
 
 

@@ -21,7 +21,7 @@ from featcache.backbones import (
 )
 from featcache.data import Decoder, Task, load_manifest
 from featcache.extraction.inference import Inference
-from featcache.options import Options, as_options
+from featcache.options import Options, as_options, require_class_names
 from featcache.records import SPLITS, Manifest
 from featcache.session import Session
 
@@ -79,6 +79,7 @@ def _estimate(options: Options, session: Session) -> CostEstimate:
     """What the run of one backbone would take."""
     allow_custom, place = session.allow_custom, session.device
     manifest, _ = load_manifest(options.data, options.cache.dir)
+    require_class_names(options.training.class_weights, manifest.classes)
     source = find_source(options.model.backbone, options.model.source, allow_custom)
     weights = describe(options.model, source, options.model.backbone)
     model = options.model

@@ -14,7 +14,7 @@ from featcache.errors import OptionsError
 from featcache.extraction.measured_profile import known_profile, measure_profile, profile_key, warn_if_busy
 from featcache.extraction.row_extraction import extract_rows
 from featcache.extraction.store_fill import StoreFill
-from featcache.options import Options, as_options
+from featcache.options import Options, as_options, require_class_names
 from featcache.records import SILENT, BackboneInfo, BadImage, Manifest, Profile, Progress
 from featcache.session import Session
 from featcache.store import FeatureStore, why_new
@@ -67,6 +67,7 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
     manifest, memo = load_manifest(options.data, options.cache.dir)
     for notice in manifest.notices:
         log.info("%s: %s", manifest.name, notice)
+    require_class_names(options.training.class_weights, manifest.classes)
     info, backbone = describe_backbone(options, allow_custom=session.allow_custom)
     info, backbone = info.at_depth(manifest.depth), backbone and backbone.at_depth(manifest.depth)
     name = info.identity.backbone

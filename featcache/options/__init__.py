@@ -8,6 +8,7 @@ from featcache.options import augmentation_options
 from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_names, take_apart
 from featcache.options.cache_options import CacheOptions
+from featcache.options.class_weight_options import require_class_names
 from featcache.options.data_options import DataOptions
 from featcache.options.faults import known_keys, nearest_key
 from featcache.options.group_options import GroupRule
@@ -64,6 +65,7 @@ __all__ = [
     "plain_name",
     "put",
     "read_json",
+    "require_class_names",
     "require_frozen",
     "shipped_config",
     "source_names",

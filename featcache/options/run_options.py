@@ -71,6 +71,9 @@ class Options(Section):
         for key in ("depth", "truncated", "groups"):
             if value["data"][key] == DataOptions.model_fields[key].default:
                 del value["data"][key]
+        for key in ("class_weights", "balanced_draws"):
+            if value["training"][key] == TrainingOptions.model_fields[key].default:
+                del value["training"][key]
         if self.head == HeadOptions():
             del value["head"]
         del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"], value["data"]["workers"]

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from featcache.options.class_weight_options import ClassWeights
 from featcache.options.known_names import OneOf
 from featcache.options.option_types import Count, Fraction, NonNegative, Positive, Precision, Section
 from featcache.plugins import plugin_names
 
 METRIC_PLUGINS = "featcache.metrics"  # the entry points by which packages bring metrics of their own
-BUILT_IN_METRICS = ("val_top1", "val_top3", "val_loss")
+BUILT_IN_METRICS = ("val_top1", "val_top3", "val_loss", "val_balanced_accuracy", "val_macro_f1", "val_auroc")
 
 
 def selection_metrics() -> tuple[str, ...]:
@@ -62,12 +63,19 @@ class TrainingOptions(Section):
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs in which the learning rate rises to its full value before the scheduler takes over."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: ClassWeights | None = None
+    """What an image of each class counts in the loss: "balanced" (so that all classes count alike), or a number for
+    classes by name (others 1). A batch's mean is over the weights, as PyTorch's; figures on val and test are not
+    weighted."""
+    balanced_draws: bool = False
+    """An epoch draws equally many images of each class, with replacement, and as many in all as there are."""
     precision: Precision = "float32"
     """Of the backbone's passes (autocast; float16 trains with scaled losses); heads train in float32."""
     patience: Count | None = None
     """Stop after this many epochs without a better epoch; null: never."""
     selection_metric: SelectionMetric = "val_top1"
-    """Chooses the best epoch; ties go to top-1, then to the lower validation loss, then to the earlier epoch."""
+    """Chooses the best epoch; val_loss is log loss, in nats. Ties go to top-1, then to the lower loss, then to the
+    earlier epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 42
     seeds: (
         Annotated[int, Field(ge=1, le=10_000)]

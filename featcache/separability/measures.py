@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 
 from featcache.errors import PluginError
 from featcache.plugins import package_code, with_plugins
+from featcache.separability.class_overlap import gbc
 from featcache.separability.grouping import together
+from featcache.separability.intrinsic_dimension import intrinsic_dimension
 from featcache.separability.log_evidence import logme
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
+from featcache.separability.nested_logistic import LogisticProbe, probe_logistic
+from featcache.separability.pair_agreement import parc
 from featcache.separability.ridge_probe import probe_right
 from featcache.separability.spectrum import Spectrum
 
@@ -52,6 +56,11 @@ class LabelledFeatures:
     def linear_probe(self) -> float | None:
         """The share of them."""
         return None if self.probe_right is None else float(self.probe_right.mean())
+
+    @cached_property
+    def logistic(self) -> LogisticProbe | None:
+        """What logistic regression makes of them; None where a probe has no meaning."""
+        return probe_logistic(self.features, self.labels, groups=self.units)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,14 @@ _BUILT_IN = (
         "linear probe of the training images' features, cross-validated: the share right, 0 to 1",
         heading="probe",
         source="penalty: Ledoit and Wolf 2004",
+    ),
+    Measure(
+        "logistic_probe",
+        "logistic probe",
+        lambda x: None if x.logistic is None else float(x.logistic.right.mean()),
+        "logistic regression of the same, its C searched by inner folds, cross-validated: the share right, 0 to 1",
+        heading="logistic",
+        source="Radford et al. 2021, A.3",
     ),
     Measure(
         "knn_accuracy",
@@ -139,12 +156,34 @@ _BUILT_IN = (
         source="Rousseeuw 1987",
     ),
     Measure(
+        "parc",
+        "PARC",
+        lambda x: parc(x.features, x.labels, groups=x.units),
+        "rank correlation of distance and difference in class over all pairs of images, -1 to 1",
+        source="Bolya et al., NeurIPS 2021",
+    ),
+    Measure(
+        "gbc",
+        "GBC",
+        lambda x: gbc(x.features, x.labels),
+        "how little the classes overlap as Gaussians, in nats: minus the log of their Bhattacharyya coefficients' sum",
+        source="Pandy et al., CVPR 2022",
+    ),
+    Measure(
         "effective_rank",
         "effective rank",
         lambda x: x.spectrum.effective_rank(),
         "directions that the features vary along, whatever the labels; 0 to min(n - 1, F)",
         judges=False,
         source="Roy and Vetterli 2007",
+    ),
+    Measure(
+        "intrinsic_dimension",
+        "intrinsic dimension",
+        lambda x: intrinsic_dimension(x.features),
+        "coordinates that it takes to tell the images apart, whatever the labels, by TwoNN; above 0",
+        judges=False,
+        source="Facco et al. 2017",
     ),
 )
 MEASURES = {one.name: one for one in _BUILT_IN}

@@ -96,7 +96,7 @@ class JointComparison:
         pairs = len(self.metrics) * self.runs * (self.runs - 1) // 2
         if self._drawn is None or pairs == 1:
             return student(_normal(tail / pairs), self.units)
-        return student(float(np.quantile(self._drawn.max(axis=1), CONFIDENCE)), self.units)
+        return student(max(_normal(tail), float(np.quantile(self._drawn.max(axis=1), CONFIDENCE))), self.units)
 
     def may_be_best(self, order: Sequence[str] = ()) -> NDArray[np.bool_]:
         """Which runs `[K]` may be the best: the best is among them at 95%.
@@ -127,7 +127,7 @@ class JointComparison:
             z = _normal(tail / (len(self.metrics) * max(1, self.runs - 1)))
             return np.full(self.runs, student(z, self.units))
         quantiles = np.quantile(self._drawn, 1 - tail, axis=0)
-        return np.array([student(float(q), self.units) for q in quantiles])
+        return np.array([student(max(_normal(tail), float(q)), self.units) for q in quantiles])
 
     @cached_property
     def _influence(self) -> dict[str, Values]:

@@ -61,7 +61,7 @@ class Scores:
         rest = self.values - by_seed[:, None] - by_image + self.mean
         between = images * float(by_seed.var(ddof=1))
         within = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
-        return (between - within) / images
+        return float((between - within) / images)
 
 
 def pooled_seed_variance(scores: Sequence[Scores]) -> float:

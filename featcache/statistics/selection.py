@@ -65,7 +65,7 @@ class Corrected:
     low: float
     high: float
     among: int  # runs
-    choices: int  # runs x recipes x epochs
+    choices: tuple[int, ...]  # of each run: recipes x epochs
 
     @property
     def added(self) -> float:
@@ -90,7 +90,7 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     splits = np.arange(len(held))
     counts = np.stack([j.count for j in judged])[chosen, splits]
     wider = selection_spread([one.kept for one in contenders])
-    choices = sum(one.values.shape[0] * one.values.shape[2] for one in contenders)
+    choices = tuple(one.values.shape[0] * one.values.shape[2] for one in contenders)
     found = {}
     for number, metric in enumerate(metrics):
         sums = np.stack([j.held[number] for j in judged])[chosen, splits]

@@ -161,7 +161,7 @@ class Trainer:
         """One pass over the training images; mean loss and top-1 as seen in training."""
         setup, dataset, updates = self.setup, self.setup.dataset, self._updates
         draws = Draws(self.seed, epoch)
-        order = dataset.train[draws.order(len(dataset.train))]
+        order = dataset.train[self._order(draws)]
         views = self._views(draws, order, epoch)
         updates.begin(setup.schedule.rates(epoch))
         places = self._batches(len(order))
@@ -175,7 +175,8 @@ class Trainer:
             y = self._labels[torch.from_numpy(batches[step].images).to(setup.device)]
             keep = dropout(draws, setup.options.model.dropout, self._units, updates.batch, mine - whole[0])
             keep = keep if keep is None else keep.to(setup.device)
-            share = BatchShare(x, y, keep, weight, len(whole))
+            mass = updates.mass(dataset.labels[order[whole]])
+            share = BatchShare(x, y, keep, weight, len(whole), mass)
             sums.append(torch.stack(updates.step(self._model, share)))
             if self._average is not None:
                 self._average.update(self._live)
@@ -184,6 +185,12 @@ class Trainer:
         seen = torch.stack(sums).double().sum(dim=0).cpu()
         loss, right = (setup.processes.total(seen) / len(order)).tolist()
         return loss, right
+
+    def _order(self, draws: Draws) -> Indices:
+        dataset = self.setup.dataset
+        if self.setup.training.balanced_draws:
+            return draws.balanced(dataset.labels[dataset.train])
+        return draws.order(len(dataset.train))
 
     def _batches(self, images: int) -> list[Indices]:
         """The places in an epoch's order that each batch takes."""
@@ -204,7 +211,7 @@ class Trainer:
         features; once everything trains each epoch has views that no epoch had."""
         count = self.setup.extraction.views
         if not self._kept_views:
-            return np.full(len(order), count + epoch)
+            return count + epoch + self.setup.training.epochs * _repeats(order)
         return draws.views(len(order), count) if count > 1 else np.zeros(len(order), np.int64)
 
     def _look(self, sums: Sequence[Tensor], epoch: int, step: int, steps: int) -> None:
@@ -250,6 +257,17 @@ class Trainer:
     def _averaged(self) -> AbstractContextManager[None]:
         """The weights that are judged."""
         return self._average.in_place_of(self._live) if self._average is not None else nullcontext()
+
+
+def _repeats(images: Indices) -> Indices:
+    """How often each image was there before, in an order that may have one several times."""
+    by_image = np.argsort(images, kind="stable")
+    ordered = images[by_image]
+    begin = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    counted = np.arange(len(images)) - np.repeat(begin, np.diff(np.r_[begin, len(images)]))
+    found = np.empty_like(counted)
+    found[by_image] = counted
+    return found
 
 
 def _owner(name: str) -> str:

@@ -17,8 +17,9 @@ from torchvision.transforms import v2
 from featcache.data import normalise
 from featcache.devices import out_of_memory
 from featcache.errors import WorkError
+from featcache.extraction import Indices
 from heads.finetune.run_setup import RunSetup
-from heads.training import torch_optimiser
+from heads.training import class_weights, torch_optimiser
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class BatchShare:
     keep: Tensor | None  # [units, n]; None where nothing is dropped
     weight: float  # that each of these images counts
     total: int
+    mass: float  # that the sum of the whole batch's losses is divided by: its images, or what they weigh
 
 
 class OptimiserStep:
@@ -38,6 +40,11 @@ class OptimiserStep:
 
     def __init__(self, setup: RunSetup, groups: Sequence[Sequence[nn.Parameter]]) -> None:
         self._setup = setup
+        train = setup.dataset.labels[setup.dataset.train]
+        self._weights = class_weights(setup.training, setup.extraction.manifest.classes, train)
+        self._of_classes = None
+        if self._weights is not None:
+            self._of_classes = torch.from_numpy(self._weights).to(setup.device, torch.float32)
         self._groups = groups
         self._optimizer = torch_optimiser(setup.training, groups)
         self._scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.training.precision == "float16")
@@ -47,6 +54,13 @@ class OptimiserStep:
         """Set the learning rate of each group."""
         for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+    def mass(self, labels: Indices) -> float:
+        """What the summed losses of a batch with these labels are divided by, as `torch.nn.CrossEntropyLoss(weight=..)`
+        has it: the labels' weights, and where labels are mixed the number of images."""
+        if self._weights is None or self._setup.mixes:
+            return float(len(labels))
+        return float(self._weights[labels].sum())
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes."""
@@ -81,18 +95,24 @@ class OptimiserStep:
         """Fill the gradients, piece by piece, of the mean over the whole batch in all processes."""
         self._optimizer.zero_grad(set_to_none=True)
         training, processes = self._setup.training, self._setup.processes.count
-        x, y, keep, weight, total = share.x, share.y, share.keep, share.weight, share.total
-        parts = np.array_split(np.arange(len(x)), self._pieces(total))
+        x, y, keep, weight = share.x, share.y, share.keep, share.weight
+        parts = np.array_split(np.arange(len(x)), self._pieces(share.total))
         loss_sum, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
         for number, part in enumerate(parts):
             cut = slice(int(part[0]), int(part[-1]) + 1)
             with _unsynced(model, more=number + 1 < len(parts)):
                 inputs, target = self._mixed(x[cut], y[cut])
                 logits = model(inputs, keep if keep is None else keep[:, cut])
-                loss = cross_entropy(logits, target, reduction="sum", label_smoothing=training.label_smoothing) * weight
-                self._scaler.scale(loss * processes / total).backward()
+                loss = cross_entropy(
+                    logits,
+                    target,
+                    self._of_classes,
+                    reduction="sum",
+                    label_smoothing=training.label_smoothing,
+                )
+                self._scaler.scale(loss * weight * processes / share.mass).backward()
             with torch.no_grad():
-                loss_sum += loss.detach()
+                loss_sum += loss.detach() * weight * (share.total / share.mass)
                 right += (logits.argmax(dim=1) == y[cut]).sum() * weight
         return loss_sum, right
 

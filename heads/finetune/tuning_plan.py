@@ -37,6 +37,7 @@ def plan_top(
     config: str | None,
     overrides: Sequence[str],
     keep_heads: bool,
+    rank_by: str | None = None,
 ) -> list[TuningPlan]:
     """The `count` best Phase 1 runs of the leaderboard, to be trained as `config` says (default: configs/phase2.json).
 
@@ -48,7 +49,7 @@ def plan_top(
             f"--top {count}: {results_dir} holds no finished Phase 1 run to choose from. Run `featcache benchmark "
             "CONFIG...` first, or name its folder with --results-dir."
         )
-    chosen = choose(leaderboard(runs), count, by)
+    chosen = choose(leaderboard(runs, rank_by=rank_by), count, by)
     return [
         plan_from_run(results_dir / row.run, config=config, overrides=overrides, keep_head=keep_heads) for row in chosen
     ]

@@ -7,8 +7,9 @@ from heads.leaderboard.columns import Row, columns, shown
 from heads.leaderboard.control_text import name_of, stand_ins_text
 from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
-from heads.leaderboard.ranked_results import RankedResults, find_data, rank_results
+from heads.leaderboard.ranked_results import Heads, RankedResults, find_data, rank_results
 from heads.leaderboard.ranking import leaderboard
+from heads.leaderboard.recipe_notes import notes_lines, recipe_notes
 from heads.leaderboard.redundancy_text import joins_text, redundancy_text, redundant_text, said_chance
 from heads.leaderboard.verdict_text import agreements, verdict
 
@@ -16,6 +17,7 @@ __all__ = [
     "Agreement",
     "Column",
     "Criterion",
+    "Heads",
     "Leaderboard",
     "RankedResults",
     "Row",
@@ -27,7 +29,9 @@ __all__ = [
     "joins_text",
     "leaderboard",
     "name_of",
+    "notes_lines",
     "rank_results",
+    "recipe_notes",
     "redundancy_text",
     "redundant_text",
     "said_chance",

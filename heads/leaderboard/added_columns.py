@@ -8,9 +8,20 @@ from featcache.separability import Measure
 from heads.leaderboard.column import INTERVAL, Column, PlacedRun, interval_template, shown_at
 from heads.training import Metric
 
+SECOND_JUDGE = Column(
+    lambda r: r.probed_on_val(),
+    "logistic regression trained on all training images, its C chosen among them alone: the share of val right",
+    "logistic val",
+    ".3f",
+    at=shown_at(page=119, markdown=89),
+    minor=True,
+    name="logistic_probe_val",
+)
+
 
 def columns_of_metric(metric: Metric) -> list[Column]:
-    """The columns of a metric that a package brings: on val with its interval, and on test."""
+    """The columns of a metric that Row does not have: on val with its interval, and on test. Of a whole split they
+    stand on the page alone, where there is room."""
     name = f"val_{metric.name}"
     val = Column(
         partial(_figure, "val", metric.name, "mean"),
@@ -19,8 +30,9 @@ def columns_of_metric(metric: Metric) -> list[Column]:
         ".3f",
         beside=interval_template(name),
         beside_title="[95%]",
-        at=shown_at(65, 25, 45),
+        at=shown_at(page=74) if metric.whole else shown_at(65, 25, 45),
         bare=frozenset({"terminal", "markdown"}),
+        minor=metric.whole,
         name=name,
     )
     ends = [

@@ -12,6 +12,7 @@ from featcache.atomic import write_text
 from featcache.statistics import Corrected
 from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_run import Difference
+from heads.training import find_metric
 
 TOP = 3
 CONTROL = "–"  # where others have a rank
@@ -83,6 +84,12 @@ class Leaderboard:
             return CONTROL
         dot = MAY_BE_BEST if row.may_be_best and self.tied(row) else ""
         return f"{row.rank}{'=' if self.tied(row) else ''}{dot}"
+
+    @property
+    def order_text(self) -> str:
+        """By which metrics of val it is ranked: "top-3, then top-1, then loss"."""
+        names = dict.fromkeys([*self.order, "top1", "loss"])
+        return ", then ".join(find_metric(name).title for name in names)
 
     def gains(self) -> list[str]:
         """A line for each Phase 2 run beside the run that it came from."""

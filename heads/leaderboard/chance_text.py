@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 from heads.leaderboard.control_text import listed, name_of
@@ -22,15 +23,27 @@ def corrected_text(board: Leaderboard) -> str:
     top1 = board.best.get("top1")
     if top1 is None:
         return ""
-    epochs = top1.choices // max(1, top1.among)
-    among = [f"{top1.among} runs"] if top1.among > 1 else []
-    among += [f"{epochs} epochs{' each' if among else ''}"] if epochs > 1 else []
+    among = chosen_among(top1, "runs")
     if not among:
         return ""
     return (
         f"On validation, where it was chosen, it gets {top1.found:.3f} as found; corrected for having been chosen "
-        f"among {' of '.join(among)}, {top1.mean:.3f} [{top1.low:.3f}, {top1.high:.3f}]."
+        f"among {among}, {top1.mean:.3f} [{top1.low:.3f}, {top1.high:.3f}]."
     )
+
+
+def chosen_among(corrected: Corrected, what: str) -> str:
+    """What the best was chosen among: runs, and of each its epochs, or recipes and epochs; "" where there was nothing
+    to choose."""
+    total, each = sum(corrected.choices), set(corrected.choices)
+    if total == 1:
+        return ""
+    if corrected.among == 1:
+        return f"{total:,} epochs"
+    if len(each) > 1:
+        return f"{corrected.among} {what} with {total:,} recipes and epochs in all"
+    (epochs,) = each
+    return f"{corrected.among} {what}" + (f" of {epochs} epochs each" if epochs > 1 else "")
 
 
 def best_set_text(rows: Sequence[Row]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from featcache.statistics import Corrected
 from heads.leaderboard.compared_run import ComparedRun
+from heads.runs import is_tuned
 
 Value = str | int | float | None
 INTERVAL = "end of the 95% interval over seeds and images"
@@ -52,6 +53,18 @@ class PlacedRun:
         """What pretrained weights bring over random ones, in the same way."""
         return self._over(self.twin, metric, part)
 
+    @property
+    def head(self) -> str:
+        """`uniform`: by the recipe that the options say; `tuned`: by the best for this feature map; "" in Phase 2."""
+        if self.summary["phase"] != 1:
+            return ""
+        return "tuned" if is_tuned(self.one.run) else "uniform"
+
+    def probed_on_val(self) -> float | None:
+        """The share of val that logistic regression gets right; None where the run is older, or of Phase 2."""
+        found = self.summary.get("logistic_probe")
+        return None if found is None else float(found["val"]["top1"]["mean"])
+
     def _over(self, other: ComparedRun | None, metric: str, part: str) -> float | None:
         if other is None:
             return None
@@ -89,6 +102,7 @@ class Column:
     bare: frozenset[Place] = frozenset()  # where it is shown without what stands behind it
     small_first: bool = False  # whether sorting begins with the smallest
     minor: bool = False  # paper and narrow screens have no room for it
+    where_varied: bool = False  # shown only where not all rows say the same
     gives_way: bool = False  # on a terminal, where there are gains to show
     name: str = ""  # in leaderboard.csv: the field of Row that it is declared at
 
@@ -96,6 +110,10 @@ class Column:
         """What stands above it."""
         full = self.beside_title and place not in self.bare
         return f"{self.title} {self.beside_title}" if full else self.title
+
+    def tells(self, values: Sequence[Value]) -> bool:
+        """Whether it has something to say of rows with these values."""
+        return any(value is not None for value in values) and not (self.where_varied and len(set(values)) == 1)
 
     def text(self, row: Values, place: Place) -> str:
         """What it says of a row; "" where that is not known."""

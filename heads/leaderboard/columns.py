@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, get_type_hints
 
 from featcache.separability import measures
-from heads.leaderboard.added_columns import column_of_measure, columns_of_metric
+from heads.leaderboard.added_columns import SECOND_JUDGE, column_of_measure, columns_of_metric
 from heads.leaderboard.column import INTERVAL, Column, Place, PlacedRun, Value, interval_template, shown_at
 from heads.training import metrics
 
@@ -234,10 +234,7 @@ class Row:
     pretraining_top1_high: Annotated[float | None, Column(lambda r: r.pretraining("top1", "high"), f"upper {INTERVAL}")]
     may_be_best: Annotated[
         str,
-        Column(
-            lambda r: "yes" if r.may_be_best else "",
-            "yes: at 95% the best of the feature maps is among these",
-        ),
+        Column(lambda r: "yes" if r.may_be_best else "", "yes: at 95% the best of the feature maps is among these"),
     ]
     corrected_top1: Annotated[
         float | None,
@@ -254,6 +251,16 @@ class Row:
     ]
     corrected_top1_low: Annotated[float | None, Column(lambda r: r.corrected("low"), "lower end of its 95% interval")]
     corrected_top1_high: Annotated[float | None, Column(lambda r: r.corrected("high"), "upper end of its 95% interval")]
+    head: Annotated[
+        str,
+        Column(
+            lambda r: r.head,
+            "uniform: trained as the options say; tuned: by the best of several recipes for this feature map",
+            "head",
+            at=shown_at(15, 5, 15),
+            where_varied=True,
+        ),
+    ]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:
@@ -274,7 +281,8 @@ def columns() -> tuple[Column, ...]:
     # The loss breaks ties, and is no column.
     added = [metric for metric in metrics().values() if metric.name != "loss" and f"val_{metric.name}" not in hints]
     further = [column for metric in added for column in columns_of_metric(metric)]
-    return (*own, *further, *(column_of_measure(place, one) for place, one in enumerate(measures().values())))
+    measured = [column_of_measure(place, one) for place, one in enumerate(measures().values())]
+    return (*own, *further, SECOND_JUDGE, *measured)
 
 
 def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
@@ -287,5 +295,5 @@ def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
 def shown(place: Place, rows: Sequence[Row]) -> list[Column]:
     """The columns that have something to say of `rows` in a place, in the order there."""
     here = [column for column in columns() if place in column.at]
-    told = [column for column in here if any(row.value(column.name) is not None for row in rows)]
+    told = [column for column in here if column.tells([row.value(column.name) for row in rows])]
     return sorted(told, key=lambda column: column.at[place])

@@ -20,9 +20,9 @@ def behind_in_probe(runs: Sequence[ComparedRun], candidates: Collection[Compared
     joint = JointComparison({"linear_probe": [one.probe_scores() for one in alike]})
     first = alike.index(best)
     return {
-        one.name: Difference(
-            joint.difference("linear_probe", first, place), *joint.interval("linear_probe", first, place)
-        )
+        one.name: Difference(0, 0, 0)
+        if one is best
+        else Difference(joint.difference("linear_probe", first, place), *joint.interval("linear_probe", first, place))
         for place, one in enumerate(alike)
     }
 

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from featcache.errors import OptionsError, RunError
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 from heads.leaderboard.ranking import leaderboard
 from heads.redundancy import BackboneComparison, compare_backbones
-from heads.runs import Run, finished_runs
+from heads.runs import Run, finished_runs, is_tuned
+
+Heads = Literal["all", "uniform", "tuned"]
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,33 @@ class RankedResults:
         return list(best.values())[:count]
 
 
-def rank_results(results_dir: Path, data: str | None = None, cache_dir: Path | None = None) -> RankedResults:
+def rank_results(
+    results_dir: Path,
+    data: str | None = None,
+    cache_dir: Path | None = None,
+    heads: Heads = "all",
+    rank_by: str | None = None,
+) -> RankedResults:
     """Read the finished runs below `results_dir` and rank those on the data with the fingerprint `data` (default: that
-    of the run finished last). Features are read from `cache_dir`, by default from where each run kept them.
+    of the run finished last). Features are read from `cache_dir`, by default from where each run kept them. With
+    `heads` of the Phase 1 runs only those whose head is trained as their options say (`uniform`), or by the recipe that
+    was found for their feature map (`tuned`). `rank_by` a metric of val instead of top-3 and top-1.
 
-    Raises RunError where there is none.
+    Raises RunError where there is none, OptionsError where `rank_by` is no metric.
     """
     runs = finished_runs(results_dir)
     if not runs:
         raise RunError(f"{results_dir}: holds no finished run. Run `featcache benchmark` or `featcache train` first.")
-    return RankedResults(results_dir, {run.folder.name: run for run in runs}, leaderboard(runs, data), cache_dir)
+    ranked = [run for run in runs if _wanted(run, heads)]
+    if not ranked:
+        how = "`featcache benchmark --tuned`" if heads == "tuned" else "`featcache benchmark`"
+        raise RunError(f"{results_dir}: holds no finished run with a {heads} head. Run {how} first.")
+    board = leaderboard(ranked, data, rank_by)
+    return RankedResults(results_dir, {run.folder.name: run for run in runs}, board, cache_dir)
+
+
+def _wanted(run: Run, heads: Heads) -> bool:
+    return heads == "all" or run.summary["phase"] != 1 or is_tuned(run) == (heads == "tuned")
 
 
 def find_data(results_dir: Path, wanted: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from featcache.errors import OptionsError, RunError
+from featcache.options import listed
 from heads.leaderboard.board import Leaderboard, Rival
 from heads.leaderboard.chosen_best import correct_best
 from heads.leaderboard.column import PlacedRun
@@ -13,6 +15,7 @@ from heads.leaderboard.control_group import control_group, twin_of
 from heads.leaderboard.probe_comparison import behind_in_probe
 from heads.leaderboard.run_comparison import RunComparison
 from heads.runs import Run
+from heads.training import metrics
 
 ORDER = ("top3", "top1")
 
@@ -23,14 +26,15 @@ def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | Non
     Order: val top-3, then top-1, then the lower loss; or `rank_by` another metric, then top-1 and loss. With few
     classes top-3 is nearly flat, so a difference in top-3 that is not told from luck is a tie that top-1 breaks, not
     luck that outranks it. Leads, ties and ranks hold jointly at 95% (`featcache.statistics.JointComparison`). Where
-    pretrained weights are among them, the runs on random weights come after all others, as a control group.
+    pretrained weights are among them, the runs on random weights come after all others, as a control group. Raises
+    OptionsError where `rank_by` is no metric, RunError where a run was made before there was this metric.
     """
     if not runs:
         return Leaderboard((), (), ())
     if data is None:
         data = fingerprint_of(max(runs, key=lambda r: (r.folder / "summary.json").stat().st_mtime_ns))
-    order = ORDER if rank_by in (None, ORDER[0]) else (str(rank_by),)
     here = [ComparedRun(r) for r in runs if fingerprint_of(r) == data]
+    order = ORDER if rank_by is None else _order(rank_by, here)
     controls = control_group(here)
     groups = [[c for c in here if (c.name in controls) == control] for control in (False, True)]
     comparisons = [RunComparison(group, order) for group in groups]
@@ -68,6 +72,20 @@ def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | Non
         _rival(maps, among_maps),
         order,
     )
+
+
+def _order(rank_by: str, runs: Sequence[ComparedRun]) -> tuple[str, ...]:
+    """The metrics to rank by, where one is asked for."""
+    name = rank_by.removeprefix("val_")
+    if name not in metrics():
+        raise OptionsError(f"--rank-by {rank_by}: is no metric. Expected {listed(list(metrics()))}.")
+    lacking = [one.name for one in runs if name not in one.run.summary["val"]]
+    if lacking:
+        raise RunError(
+            f"--rank-by {rank_by}: {len(lacking)} of {len(runs)} runs do not have this metric, such as {lacking[0]}. "
+            "Train them again with --fresh, or rank by another."
+        )
+    return ORDER if name == ORDER[0] else (name,)
 
 
 def _behind(phase1: Sequence[ComparedRun], among_maps: RunComparison) -> dict[str, dict[str, Difference]]:

@@ -18,6 +18,8 @@ class RunComparison:
 
     def difference(self, one: ComparedRun, other: ComparedRun, metric: str) -> Difference:
         """One less another, with the limits that hold jointly for all of these runs."""
+        if one is other:
+            return Difference(0, 0, 0)
         joint, places = self._of(one, other)
         return Difference(joint.difference(metric, *places), *joint.interval(metric, *places))
 

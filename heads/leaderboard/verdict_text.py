@@ -13,6 +13,7 @@ from heads.leaderboard.compared_run import Difference
 from heads.leaderboard.control_text import controls_text, listed, name_of, names_of
 from heads.leaderboard.measure_agreement import Agreement, agreement
 from heads.leaderboard.ranked_results import RankedResults
+from heads.leaderboard.redundancy_text import redundancy_text
 from heads.runs import Run
 from heads.training import find_metric
 
@@ -32,7 +33,7 @@ def verdict(ranked: RankedResults) -> list[str]:
     best = runs[rows[0].run]
     said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), *chance_text(board, rows)]
     said += [*controls_text(board), _by_probe(board, rows)]
-    said.append(_by_latency(board, rows, runs))
+    said += [_by_latency(board, rows, runs), *redundancy_text(ranked)]
     return [line for line in [*said, _trust(board.feature_maps) if several else ""] if line]
 
 

@@ -41,7 +41,7 @@ def alignment(contents: Contents) -> Spec | None:
         "scale": {"domain": [0, 1], "clamp": True, "range": OPACITY},
         "legend": None,
     }
-    tip = tips(one="feature map", other="and", cka="linear CKA")
+    tip = tips(one="backbone", other="and", cka="linear CKA")
     return chart(
         f"Linear CKA of {len(shown)} feature maps with each other, alike ones side by side",
         cells,

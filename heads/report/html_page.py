@@ -34,6 +34,7 @@ HERE = Path(__file__).parent / "assets"
 SCRIPTS = ("report_base.js", "report_board.js", "report_run.js")  # each takes from those before
 MATRIX = 20  # classes: of more a confusion matrix is no longer read, and the pairs most often confused are listed
 PAIRS = 20  # of them, at most
+WHOLE = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}  # of the run's facts
 LINES = 4  # that the labels of unfreezing are spread over
 
 
@@ -134,8 +135,13 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
         ("seeds", f"{len(run.summary['seeds'])}"),
         ("images", ", ".join(f"{n} {split}" for split, n in data["images"].items())),
     ]
+    further = [(words, row.value(f"val_{m}")) for m, words in WHOLE.items()]
+    told = ", ".join(f"{words} {value:.4f}" for words, value in further if isinstance(value, float))
+    if told:
+        facts.insert(2, ("validation, by class", told))
     if row.from_run:
         facts.append(("comes from run", row.from_run))
+    facts += [("recipe", line) for line in contents.recipe_notes.get(row.run, ())]
     return facts
 
 

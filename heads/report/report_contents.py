@@ -12,7 +12,16 @@ from featcache.audit import Audit, exact_leaks, find_audit
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
 from featcache.store import FeatureStore
-from heads.leaderboard import Agreement, Leaderboard, RankedResults, Row, agreements, joins_text, verdict
+from heads.leaderboard import (
+    Agreement,
+    Leaderboard,
+    RankedResults,
+    Row,
+    agreements,
+    joins_text,
+    recipe_notes,
+    verdict,
+)
 from heads.redundancy import BackboneComparison
 from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_map
 from heads.report.run_details import Detail, detail
@@ -32,6 +41,7 @@ class Contents:
     runs: Mapping[str, Run]  # by name, those on the board
     verdict: tuple[str, ...]
     agreements: tuple[Agreement, ...]
+    recipe_notes: Mapping[str, Sequence[str]]  # by run, of those that anything is to be said against
     comparison: BackboneComparison  # of the feature maps with each other
     joins: str  # whether any two of them are worth joining
     details: Mapping[str, Detail]  # by run
@@ -78,6 +88,7 @@ def collect(
         runs=here,
         verdict=tuple(verdict(ranked)),
         agreements=tuple(agreements(board.feature_maps)),
+        recipe_notes=recipe_notes(ranked),
         comparison=ranked.comparison,
         joins=joins_text(ranked),
         details=details,

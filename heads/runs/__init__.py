@@ -13,8 +13,9 @@ from heads.runs.predictions import (
     predictions_of,
     val_records,
 )
+from heads.runs.recipe_doubts import doubts_of
 from heads.runs.result import Result, make_result
-from heads.runs.run import Run, cache_of, finished_runs, load_run_record, same_run, unreadable_runs
+from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
@@ -30,9 +31,11 @@ __all__ = [
     "arrays_of",
     "audit_runs",
     "cache_of",
+    "doubts_of",
     "exclude_of",
     "finished_runs",
     "groups_of",
+    "is_tuned",
     "leakage",
     "leakage_lines",
     "load_probe",

@@ -11,7 +11,7 @@ import torch
 
 from featcache.audit import exact_leaks, leaks
 from featcache.records import Manifest, Split
-from featcache.relatives import has_groups, relatives
+from featcache.relatives import has_groups, relatives, shown
 from heads.runs.predictions import Predictions
 from heads.runs.run import Run
 from heads.training import TOP_K, in_top_k
@@ -33,9 +33,9 @@ def group_leakage_line(leakage: Mapping[str, Mapping[str, Any]] | None) -> str:
     """The same of images whose group was there; "" where there are none, or no groups were given."""
     if leakage is None or not (parts := _with_and_without(leakage)):
         return ""
-    example = next(f"{one['example']}" for one in leakage.values() if one["leaked"])
+    example = next((f", such as {one['example']}" for one in leakage.values() if one["example"]), "")
     return (
-        f"of a group (data.groups) that was trained on or chosen by: {parts}, such as {example}. Move whole groups to "
+        f"of a group (data.groups) that was trained on or chosen by: {parts}{example}. Move whole groups to "
         "one split, or have val and test cut from train by leaving their folders out"
     )
 
@@ -92,9 +92,9 @@ def group_leakage(
     for split in splits:
         one = found[split]
         inside = [(i, n) for i, n in zip(manifest.images, numbers, strict=True) if i.name in leaked[split]]
-        image = next((i for i, _ in inside if i.group is not None), inside[0][0] if inside else None)
         one["groups"] = len({n for _, n in inside})
-        one["example"] = "" if image is None else f"{image.name} of {image.group!r}"
+        # A copy may be of no group itself, and so is no good example.
+        one["example"] = next((f"{i.name} of {shown(i.group)}" for i, _ in inside if i.group is not None), "")
     return found
 
 

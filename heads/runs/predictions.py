@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -50,9 +50,13 @@ class Predictions:
         return cls(logits, labels, tuple(i.name for i in images), groups)
 
 
+# `probe`: the linear one, on training images out of fold; the logistic one there, and on val by all training images.
+ProbeName = Literal["probe", "logistic_probe", "logistic_probe_val"]
+
+
 @dataclass(frozen=True)
 class Probe:
-    """Which training images a linear probe got right `[n]`, each without having seen it, and their names."""
+    """Which images a probe got right `[n]`, each without having seen it, and their names."""
 
     right: NDArray[np.bool_]
     images: tuple[str, ...]
@@ -91,9 +95,11 @@ def predict_test(cached: CachedFeatures, heads: Sequence[TrainedHead], device: t
     return Predictions.of(np.concatenate(pieces, axis=1), images)
 
 
-def save_predictions(file: Path, splits: Mapping[Split, Predictions], probe: Probe | None = None) -> None:
+def save_predictions(
+    file: Path, splits: Mapping[Split, Predictions], probes: Mapping[ProbeName, Probe] | None = None
+) -> None:
     """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images`, `<split>_groups` where there are any;
-    `probe_right`, `probe_images`."""
+    `<probe>_right`, `<probe>_images`."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for split, seen in splits.items():
         arrays |= {
@@ -103,8 +109,8 @@ def save_predictions(file: Path, splits: Mapping[Split, Predictions], probe: Pro
         }
         if seen.groups is not None:
             arrays[f"{split}_groups"] = seen.groups
-    if probe is not None:
-        arrays |= {"probe_right": probe.right, "probe_images": np.array(probe.images)}
+    for name, probe in (probes or {}).items():
+        arrays |= {f"{name}_right": probe.right, f"{name}_images": np.array(probe.images)}
     np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
 
 
@@ -124,10 +130,10 @@ def predictions_of(folder: Path, split: Split) -> Predictions | None:
         return None
 
 
-def load_probe(file: Path) -> Probe:
-    """What `save_predictions` wrote of the probe; raises OSError, KeyError or ValueError when it is not there."""
+def load_probe(file: Path, name: ProbeName = "probe") -> Probe:
+    """What `save_predictions` wrote of a probe; raises OSError, KeyError or ValueError when it is not there."""
     with arrays_of(file) as arrays:
-        return Probe(arrays["probe_right"], tuple(arrays["probe_images"].tolist()))
+        return Probe(arrays[f"{name}_right"], tuple(arrays[f"{name}_images"].tolist()))
 
 
 @contextmanager

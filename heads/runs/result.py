@@ -33,7 +33,9 @@ class Result:
     from_run: str | None = None  # the run of heads on cached features that this one began from
     from_inputs: str | None = None  # a digest of what decided that run's result
     stages: list[dict[str, Any]] = field(default_factory=list)  # end to end: what trained from which epoch on
+    features_rms: float | None = None  # of heads on cached features: root mean square of these
     val_outcomes: ValOutcomes | None = None  # of heads on cached features: who was right on val after every epoch
+    tuned: dict[str, Any] | None = None  # where its recipe was found among several: what was tried
     separation: Separation | None = None  # of heads on cached features: how separable these are
 
     @property

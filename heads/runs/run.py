@@ -91,6 +91,11 @@ def same_run(folder: Path, inputs: dict[str, Any]) -> Run | None:
     return Run(run.folder, run.summary, run.performance, reused=True)
 
 
+def is_tuned(run: Run) -> bool:
+    """Whether its head's recipe was found among several for its feature map (`benchmark --tuned`)."""
+    return bool(run.summary.get("tuned"))
+
+
 def finished_runs(results_dir: Path) -> list[Run]:
     """Every finished run below `results_dir`, in name order."""
     runs = []

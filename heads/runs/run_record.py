@@ -17,14 +17,17 @@ from featcache.extraction import CachedFeatures
 from featcache.options import Options
 from featcache.records import Split, digest
 from featcache.relatives import has_groups
+from featcache.separability import Separation
+from featcache.statistics import Scores
 from featcache.store import provenance
 from heads.runs.leaked_images import group_leakage, leakage, leaks_of
-from heads.runs.predictions import Probe, save_predictions
+from heads.runs.predictions import Probe, ProbeName, save_predictions
+from heads.runs.recipe_doubts import recipe_doubts
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
 from heads.runs.split_figures import split_figures
 from heads.runs.val_outcomes import OUTCOMES_FILE, save_val_outcomes
-from heads.training import ImageOutcomes, confusion, per_class
+from heads.training import ImageOutcomes, confusion, per_class, summarise
 
 MODEL_FORMAT = 4  # of best_model.pth; up to 3 nothing was normalised
 
@@ -39,7 +42,7 @@ def write_record(
     write_json(folder / "performance.json", _performance(cached, result))
     write_json(folder / "summary.json", _summary(options, cached, inputs, result))
     write_json(folder / "environment.json", _environment(device))
-    save_predictions(folder / "predictions.npz", result.predictions, _probed(result))
+    save_predictions(folder / "predictions.npz", result.predictions, _probes(result.separation))
     if result.val_outcomes is not None:
         save_val_outcomes(folder / OUTCOMES_FILE, result.val_outcomes)
     save_tensors(folder / "best_model.pth", _checkpoint(options, cached, result))
@@ -61,12 +64,29 @@ def make_inputs(options: Options, cached: CachedFeatures, device: str) -> dict[s
     }
 
 
-def _probed(result: Result) -> Probe | None:
-    """What the linear probe on the run's features got right."""
+def _probes(separation: Separation | None) -> dict[ProbeName, Probe]:
+    """What probes on the run's features got right."""
+    if separation is None:
+        return {}
+    found: dict[ProbeName, Probe] = {}
+    if separation.right is not None:
+        found["probe"] = Probe(separation.right, separation.images)
+    if separation.logistic is not None:
+        found["logistic_probe"] = Probe(separation.logistic.right, separation.logistic.images)
+    if separation.logistic_val is not None:
+        found["logistic_probe_val"] = Probe(separation.logistic_val.right, separation.logistic_val.images)
+    return found
+
+
+def _logistic_probe(result: Result) -> dict[str, Any] | None:
+    """The second judge on val: logistic regression on all training images, its C chosen among them alone."""
     separation = result.separation
-    if separation is None or separation.right is None:
+    if separation is None or separation.logistic_val is None:
         return None
-    return Probe(separation.right, separation.images)
+    seen, answered = result.predictions["val"], separation.logistic_val
+    unit_of = dict(zip(seen.images, seen.units, strict=True))
+    scores = Scores(answered.right[None].astype(np.float64), tuple(unit_of[name] for name in answered.images))
+    return {"c": separation.c, "images": len(separation.images), "val": {"top1": summarise(scores)}}
 
 
 def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], result: Result) -> dict[str, Any]:
@@ -85,6 +105,9 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "weights": cached.weights,
         "weights_fell_back": cached.fell_back,
         "features": cached.features,
+        "features_rms": result.features_rms,
+        "normalise": options.head.normalise,
+        "doubts": recipe_doubts(options, [head for folds in result.seeds for head in folds]),
         "classifier_dims": list(cached.dims),
         "best_epoch": result.head.best_epoch,
         "best_seed": result.head.seed,
@@ -96,6 +119,8 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "leakage": leakage(splits, leaks_of(cached.manifest, options.data.folds)),
         "group_leakage": group_leakage(cached.manifest, options.data.folds, splits),
         "separability": result.separation.figures if result.separation is not None else None,
+        "tuned": result.tuned,
+        "logistic_probe": _logistic_probe(result),
         "per_class": {s: per_class(splits[s].labels, result.predicted(s), classes) for s in splits},
         "confusion": {s: confusion(splits[s].labels, result.predicted(s), len(classes)) for s in splits},
         "data": {

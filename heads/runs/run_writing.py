@@ -15,6 +15,7 @@ from featcache.atomic import make_folder, sync
 from featcache.errors import InputError
 from featcache.options import Options
 from heads.runs.leaked_images import warn_of_leakage
+from heads.runs.recipe_doubts import warn_of_recipe
 from heads.runs.run import Run, load_run_record
 
 log = logging.getLogger("featcache")
@@ -76,6 +77,7 @@ def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None])
         write(partial)
         seen = load_run_record(partial)
         warn_of_leakage(seen)
+        warn_of_recipe(seen)
         log.info(
             "%s: val top-1 %.4f, best epoch %d -> %s",
             seen.summary["backbone"],

@@ -61,6 +61,8 @@ def judge_best(objectives: Sequence[str], trials: Sequence[FrozenTrial], best: F
     if len(objectives) > 1:
         return ChosenTrial(len(complete), reason="several objectives have no single best")
     (objective,) = objectives
+    if OBJECTIVES[objective].whole is not None:
+        return ChosenTrial(len(complete), reason=f"{objective} is of all images together, and has no part without some")
     order = _COMPARED[objective] if objective in _COMPARED else ()  # noqa: SIM401  costs have none
     leading = _leading(complete, OBJECTIVES[objective].maximise) if order else [best]
     found = [(t, read(t.number)) for t in leading]

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import OptionsError, RunError
 from featcache.extraction import CachedFeatures
-from featcache.options import HeadOptions, Options
+from featcache.options import HeadOptions, Options, TrainingOptions
 from featcache.records import digest
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import find_sampler
@@ -199,4 +199,7 @@ def _identity(sweep: SweepOptions, space: Space, base: Options, data: str) -> Se
     del options["data"]["workers"]
     if base.head == HeadOptions():  # as it was before there was the section
         del options["head"]
+    for key in ("class_weights", "balanced_draws"):  # likewise
+        if options["training"][key] == TrainingOptions.model_fields[key].default:
+            del options["training"][key]
     return [distributions, space.grid, options, list(sweep.objectives), sweep.sampler, sweep.seed, data]

@@ -20,6 +20,7 @@ from featcache.options import parse_options, require_frozen
 from featcache.session import Session, SessionKeywords
 from heads.search.chosen_trial import judge_best
 from heads.search.extraction_ahead import extract_ahead
+from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SamplerSetup, find_sampler, make_sampler
 from heads.search.search_space import Space, make_space
 from heads.search.study import SweepStudy, remove_study
@@ -67,7 +68,8 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
             done, wanted = study.count(), _trial_count(sweep, space)
             setup = SamplerSetup(space.distributions, space.start(options), sweep.batch, sweep.seed, finished=done)
             study.use(make_sampler(sweep.sampler, setup))
-        trainer = TrialTrainer(options, study.claim, session)
+        judged = [whole for o in sweep.objectives if (whole := OBJECTIVES[o].whole) is not None]
+        trainer = TrialTrainer(options, study.claim, session, judged)
         if done:
             log.info("%s: goes on after %d finished trials", sweep.name, done)
         if done < wanted:

@@ -30,6 +30,10 @@ class Figures:
     macs: int
     params: int
     outcomes: int  # validation images x heads: what the fractions are of
+    # Of a whole split: with folds the mean of the folds' own; None unless an objective or the choice of epochs asks.
+    val_balanced_accuracy: float | None = None
+    val_macro_f1: float | None = None
+    val_auroc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,17 @@ def figures(heads: Sequence[HeadFigures], cost: Costs) -> Figures:
         macs=cost.macs,
         params=cost.params,
         outcomes=total,
+        val_balanced_accuracy=_whole(heads, "balanced_accuracy"),
+        val_macro_f1=_whole(heads, "macro_f1"),
+        val_auroc=_whole(heads, "auroc"),
     )
+
+
+def _whole(heads: Sequence[HeadFigures], metric: str) -> float | None:
+    """A metric of the whole split; folds count by their images. None where a head was not judged by it."""
+    if not all(metric in h.epoch.more for h in heads):
+        return None
+    return float(sum(h.epoch.more[metric] * h.images for h in heads) / sum(h.images for h in heads))
 
 
 def _weights(dims: Sequence[int]) -> int:

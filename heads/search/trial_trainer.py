@@ -53,8 +53,10 @@ class TrialTrainer:
         base: Options,
         claim: Callable[[Options, CachedFeatures], None],
         session: Session,
+        also: Sequence[str] = (),
     ) -> None:
-        self._base, self._claim, self._session = base, claim, session
+        """`also`: the metrics of the whole split that trials are judged by."""
+        self._base, self._claim, self._session, self._also = base, claim, session, tuple(also)
         self._stages: dict[str, _Stage | FeatcacheError] = {}
         self.extract_seconds = 0.0
         self.train_seconds = 0.0
@@ -147,7 +149,7 @@ class TrialTrainer:
             owners += [place] * len(own)
         watcher = _Watcher(stage, heads, owners, results, report)
         kept = {"keep_weights": False, "keep_outcomes": True}
-        trained = train_heads(stage.features, heads, batch_size=batch_size, watch=watcher, **kept)
+        trained = train_heads(stage.features, heads, batch_size=batch_size, also=self._also, watch=watcher, **kept)
         for place in dict.fromkeys(owners):
             mine = [t for t, owner in zip(trained, owners, strict=True) if owner == place]
             self._settle(results[place], stage, mine, trials[place])

@@ -1,5 +1,7 @@
 """Heads trained on cached features: specifications in, weights and curves out; many at once, or one."""
 
+from heads.training.class_weights import class_weights
+from heads.training.curve_end import still_improving
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.feature_fit import Fit
 from heads.training.features import Features, load_features
@@ -18,9 +20,10 @@ from heads.training.metrics import (
     outcome,
     per_class,
 )
-from heads.training.normalisation import FITTED, fit_features
+from heads.training.normalisation import FITTED, features_rms, fit_features
 from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
+from heads.training.recipes import Recipe, Score, recipe_score, recipes_of
 from heads.training.schedulers import rate_factor
 from heads.training.stacked_training import train_heads
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
@@ -37,9 +40,13 @@ __all__ = [
     "HeadSpec",
     "ImageOutcomes",
     "Metric",
+    "Recipe",
+    "Score",
     "TrainedHead",
+    "class_weights",
     "confusion",
     "epoch_row",
+    "features_rms",
     "find_metric",
     "fit_features",
     "in_top_k",
@@ -49,9 +56,12 @@ __all__ = [
     "outcome",
     "per_class",
     "rate_factor",
+    "recipe_score",
+    "recipes_of",
     "run_heads",
     "scale",
     "score",
+    "still_improving",
     "summarise",
     "threshold",
     "torch_optimiser",

@@ -1,19 +1,11 @@
-"""Which validation images a head had right after every epoch: gathered on the device, kept as bits on the host."""
+"""Which validation images a head had right after every epoch: bits, epoch by epoch, on the host."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-from heads.training.head_spec import HeadSpec
-from heads.training.metrics import find_metric
-
-TOPS = ("top1", "top3")
 
 # Of one head and epoch: who was right `[2, V]`, the selection metric `[V]` where it is another one, the losses `[V]`.
 Seen = tuple[NDArray[np.bool_], NDArray[np.float32] | None, NDArray[np.float32]]
@@ -47,39 +39,3 @@ class EpochOutcomes:
     def selected(self) -> NDArray[np.float32] | None:
         """The selection metric image by image, larger better, `[E, V]`; None where it is top-1 or top-3."""
         return np.stack(self.values) if self.values else None
-
-
-class OutcomeBuffer:
-    """One epoch's outcomes of the heads of a stack on the device; each epoch overwrites the one before."""
-
-    def __init__(self, heads: Sequence[HeadSpec], images: Sequence[int], device: torch.device) -> None:
-        """`images[f]`: how many validation images fold f has."""
-        self._images = [images[h.fold] for h in heads]
-        self.width = max(images)  # the place behind the last image takes what only fills a row up
-        self._tops = torch.zeros(len(heads), 2, self.width + 1, dtype=torch.bool, device=device)
-        chosen = [find_metric(h.training.selection_metric) for h in heads]
-        self._sign = {m.name: 1.0 if m.larger_is_better else -1.0 for m in chosen if m.name not in TOPS}
-        self._rows = {n: [k for k, m in enumerate(chosen) if m.name == n] for n in self._sign}
-        self._valued = {row for rows in self._rows.values() for row in rows}
-        shape = (len(heads), self.width + 1) if self._sign else (0, 0)
-        self._values = torch.zeros(shape, device=device)
-        self._loss = torch.zeros(len(heads), self.width + 1, device=device)
-
-    def add(self, seats: Tensor, found: Mapping[str, Tensor]) -> None:
-        """Take the metrics `[K, n]` of some images; `seats` `[K or 1, n]` are their places among their head's."""
-        seats = seats.expand(len(self._tops), -1)
-        tops = torch.stack([found[name].bool() for name in TOPS], dim=1)
-        self._tops.scatter_(2, seats[:, None].expand_as(tops), tops)
-        self._loss.scatter_(1, seats, found["loss"].float())
-        for name, rows in self._rows.items():
-            here = torch.tensor(rows, device=seats.device)
-            own = self._values[here].scatter(1, seats[here], self._sign[name] * found[name][here].float())
-            self._values.index_copy_(0, here, own)
-
-    def take(self) -> list[Seen]:
-        """Of each head what `EpochOutcomes.add` takes."""
-        tops, values, loss = (a.cpu().numpy() for a in (self._tops, self._values, self._loss))
-        return [
-            (tops[k, :, :count], values[k, :count].copy() if k in self._valued else None, loss[k, :count])
-            for k, count in enumerate(self._images)
-        ]

@@ -72,6 +72,7 @@ class Features:
     classes: int
     device: torch.device
     limit_bytes: float = float("inf")
+    class_names: tuple[str, ...] = ()
 
     @cached_property
     def fits(self) -> dict[tuple[str, int], Fit]:
@@ -132,7 +133,14 @@ def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | 
     else:
         cut = _cut(images, labels, folds, manifest.classes)
     features = Features(
-        StoreRows(cached, images, views), labels, views, cut, len(manifest.classes), device, limit_bytes
+        StoreRows(cached, images, views),
+        labels,
+        views,
+        cut,
+        len(manifest.classes),
+        device,
+        limit_bytes,
+        manifest.classes,
     )
     if features.block_count > 1:
         log.warning(

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcache.extraction import Indices
+from heads.training.class_weights import Shares, StackWeights
 from heads.training.cuda_graph import CapturedStep
-from heads.training.epoch_outcomes import OutcomeBuffer, Seen
+from heads.training.epoch_outcomes import Seen
 from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack
-from heads.training.metrics import metrics
+from heads.training.metrics import image_metrics
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.stack_optimiser import StackOptimiser
+from heads.training.val_buffer import ValBuffer, whole_metrics
 
 EVALUATION_FLOATS = 1 << 25  # features and hidden values of an evaluation, held at once
 
@@ -35,6 +37,7 @@ class _Batches:
     labels: Indices
     share: NDArray[np.float32]  # of an image in its batch's mean; 0 for what only fills the last batch up
     images: Indices  # [K]: how many are real
+    weighted: Shares | None = None  # where classes weigh differently
 
 
 class HeadGroup:
@@ -48,12 +51,14 @@ class HeadGroup:
         *,
         keep_weights: bool = True,
         keep_outcomes: bool = False,
+        also: Sequence[str] = (),
     ) -> None:
         self.heads = tuple(heads)
         self._keep_outcomes = keep_outcomes
+        self._also = tuple(also)  # metrics of the whole split, beside those that choose epochs
         self.running = list(range(len(heads)))  # places in `heads`
         self._features, self._device = features, features.device
-        self._metrics = metrics()
+        self._metrics = image_metrics()
         self._batch = min(batch_size, max(len(fold.train) for fold in features.folds))
         self._stack = HeadStack(heads[0].dims, [h.seed for h in heads], features.device)
         self._updates = StackOptimiser(self._stack, [h.training for h in heads])
@@ -88,6 +93,11 @@ class HeadGroup:
             return
         target, share = self._target(batches), self._upload(batches.share)[:, None]
         pull = (target * share).neg_()
+        if (weighted := batches.weighted) is not None:
+            share, pulled, counted = (
+                self._upload(a)[:, None] for a in (weighted.softmax, weighted.target, weighted.loss)
+            )
+            pull, target = (target * pulled).neg_(), target * counted
         seen: list[Tensor] = []
         at_once = self._batch * self._steps_at_once
         for begin in range(0, length, at_once):
@@ -125,24 +135,25 @@ class HeadGroup:
             logits, y = self._stack.logits(x), labels[:, cut].expand(held, -1)
             found = [metric.values(logits, y) for metric in self._metrics.values()]
             self._sums[2:] += torch.stack([torch.where(real[:, cut], f.float(), 0.0).sum(dim=1) for f in found])
-            if self._outcomes is not None and seats is not None:
-                self._outcomes.add(seats[:, cut], dict(zip(self._metrics, found, strict=True)))
+            if self._buffer is not None and seats is not None:
+                self._buffer.add(seats[:, cut], logits, dict(zip(self._metrics, found, strict=True)))
 
     def figures(self) -> dict[int, tuple[float, float, dict[str, float]]]:
         """Of each running head: train loss and top-1, every metric on val. An epoch's one wait for the device."""
         table: dict[int, tuple[float, float, dict[str, float]]] = {}
         sums = self._sums.T.tolist()
+        whole = self._buffer.whole() if self._buffer is not None else [{} for _ in self._held]
         for k in self.running:
             row = self._held.index(k)
             train, val = int(self._seen[row]), len(self._features.folds[self.heads[k].fold].val)
             loss, right, *seen = sums[row]
             on_val = {name: value / val for name, value in zip(self._metrics, seen, strict=True)}
-            table[k] = loss / train, right / train, on_val
+            table[k] = loss / train, right / train, {**on_val, **whole[row]}
         return table
 
     def outcomes(self) -> dict[int, Seen]:
         """Of each running head what `EpochOutcomes.add` takes of this epoch; empty without `keep_outcomes`."""
-        every = self._outcomes.take() if self._outcomes is not None else []
+        every = self._buffer.outcomes() if self._buffer is not None and self._keep_outcomes else []
         return {k: one for k, one in zip(self._held, every, strict=False) if k in self.running}
 
     def keep_best(self, places: Sequence[int]) -> None:
@@ -169,10 +180,17 @@ class HeadGroup:
         self._seeds = list(dict.fromkeys(h.seed for h in self._current))
         self._seed_of = torch.tensor([self._seeds.index(h.seed) for h in self._current], device=self._device)
         self._sums = torch.zeros(2 + len(self._metrics), len(places), device=self._device)
-        images = [len(f.val) for f in self._features.folds]
-        self._outcomes = OutcomeBuffer(self._current, images, self._device) if self._keep_outcomes else None
+        asked = self._keep_outcomes or self._also or any(whole_metrics(h) for h in self._current)
+        self._buffer = None
+        if asked:
+            keep = self._keep_outcomes
+            self._buffer = ValBuffer(self._features, self._current, keep_outcomes=keep, also=self._also)
         smoothing = [h.training.label_smoothing for h in self._current]
         self._smoothing = self._column(smoothing) if any(smoothing) else None
+        self._weights: StackWeights | None = None
+        if any(h.training.class_weights is not None for h in self._current):
+            self._weights = StackWeights(self._features, self._current)
+            self._class_weights = torch.from_numpy(self._weights.of_classes).float().to(self._device)[..., None]
         self._scale: Tensor | None = None
         self._threshold: Tensor | None = None
         if self._units and any(h.dropout for h in self._current):
@@ -201,6 +219,8 @@ class HeadGroup:
         target = torch.zeros(len(labels), classes, labels.shape[-1], device=self._device).scatter_(1, labels, 1.0)
         if self._smoothing is not None:
             target = target.mul_(1 - self._smoothing).add_(self._smoothing / classes)
+        if self._weights is not None:
+            target = target.mul_(self._class_weights)
         return target.mul_(self._upload(batches.share > 0)[:, None])
 
     def _keep(self, draws: dict[int, Draws], steps: int) -> Tensor:
@@ -217,23 +237,27 @@ class HeadGroup:
         return every.to(torch.float32).ge_(self._threshold[..., None]).mul_(self._scale[..., None])
 
     def _batches(self, block: Block) -> _Batches:
-        known: dict[tuple[int, int], tuple[Indices, Indices]] = {}
+        known: dict[tuple[int, int, bool], tuple[Indices, Indices]] = {}
         for head in self._current:
-            if (head.seed, head.fold) not in known:
+            key = (head.seed, head.fold, head.training.balanced_draws)
+            if key not in known:
                 draws = Draws(head.seed, self._epoch, block.number)  # its own: each fold begins the stream anew
                 local = self._local(block, self._features.folds[head.fold].train)
-                local = local[draws.order(len(local))]
+                own = self._features.labels[block.images[local]]
+                local = local[draws.balanced(own) if key[2] else draws.order(len(local))]
                 rows = block.first[local]
                 if len(local) and (views := int(self._features.views[block.images[local[0]]])) > 1:
                     rows = rows + draws.views(len(local), views)
-                known[head.seed, head.fold] = rows, self._features.labels[block.images[local]]
-        every = [known[h.seed, h.fold] for h in self._current]
+                known[key] = rows, self._features.labels[block.images[local]]
+        every = [known[h.seed, h.fold, h.training.balanced_draws] for h in self._current]
         images = np.array([len(rows) for rows, _ in every])
         length = -(-int(images.max()) // self._batch) * self._batch
         size = np.clip(images[:, None] - np.arange(0, length, self._batch), 1, self._batch)  # of each batch
         share = np.where(np.arange(length) < images[:, None], 1 / np.repeat(size, self._batch, axis=1), 0)
+        share = share.astype(np.float32)
         rows, labels = (np.stack([np.pad(e[i], (0, length - len(e[i]))) for e in every]) for i in (0, 1))
-        return _Batches(rows, labels, share.astype(np.float32), images)
+        weighted = self._weights.shares(labels, share, self._batch) if self._weights is not None else None
+        return _Batches(rows, labels, share, images, weighted)
 
     def _local(self, block: Block, images: Indices) -> Indices:
         """Where these images lie in a block; those that do not are left out."""
@@ -251,9 +275,9 @@ class HeadGroup:
 
     def _seats(self, which: Sequence[Indices], longest: int) -> Tensor | None:
         """Where a block's outcomes go among those of each head's validation images, `[K or 1, longest]`."""
-        if self._outcomes is None:
+        if self._buffer is None:
             return None
-        seats = np.full((len(which), longest), self._outcomes.width)
+        seats = np.full((len(which), longest), self._buffer.width)
         for row, own in zip(seats, which, strict=True):
             row[: len(own)] = own
         return self._upload(seats)

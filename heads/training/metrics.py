@@ -1,9 +1,13 @@
-"""The metrics of classification, one entry for each: logits and labels in, a value for every image out."""
+"""The metrics of classification, one entry for each: logits and labels in, a value for every image out.
+
+Most are means of what each image gives by itself. Those of a whole split (`whole`) give each image's part in them
+instead, so that means, spreads and resamples are taken of them in the same way.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from featcache.errors import PluginError
 from featcache.options import METRIC_PLUGINS
 from featcache.plugins import package_code, with_plugins
+from heads.training.whole_split_metrics import aurocs, balanced_accuracies, macro_f1s
 
 TOP_K = 3
 
@@ -25,7 +30,10 @@ class Metric:
     """One metric: the mean over images of what `of` gives.
 
     It stands in metrics.csv as `val_<name>`, in summary.json with its interval, in leaderboard.csv for val and test,
-    and can choose the best epoch as `training.selection_metric`.
+    and can choose the best epoch as `training.selection_metric`. A `whole` one must see all images of a split at once:
+    `of` takes logits `[.., N, C]` and labels `[.., N]` of them, and gives values whose mean is the metric and whose
+    spread is its spread (heads/training/whole_split_metrics.py). Heads on cached features compute it after every epoch
+    only where it chooses the epoch.
     """
 
     name: str
@@ -33,6 +41,7 @@ class Metric:
     of: Callable[[Tensor, Tensor], Tensor]  # logits [.., C] and labels [..], on any device, to a value each [..]
     meaning: str  # a line: what it says, in which unit
     larger_is_better: bool = True
+    whole: bool = False  # of a whole split: no image has it by itself
     limits: tuple[float, float] = (-math.inf, math.inf)  # that its interval does not pass
 
     def values(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -67,15 +76,32 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 _BUILT_IN = (
-    Metric("top1", "top-1", lambda x, y: in_top_k(x, y, 1), "share of images right", limits=(0.0, 1.0)),
+    Metric("top1", "top-1", lambda x, y: in_top_k(x, y, 1), "share of images right", limits=(0, 1)),
     Metric(
         "top3",
         "top-3",
         lambda x, y: in_top_k(x, y, TOP_K),
         "share of images with the label among the first three",
-        limits=(0.0, 1.0),
+        limits=(0, 1),
     ),
-    Metric("loss", "loss", cross_entropies, "cross-entropy, in nats", larger_is_better=False),
+    Metric("loss", "loss", cross_entropies, "log loss (cross-entropy), in nats", larger_is_better=False),
+    Metric(
+        "balanced_accuracy",
+        "balanced accuracy",
+        balanced_accuracies,
+        "mean over classes of the share of their images that are right",
+        whole=True,
+        limits=(0, 1),
+    ),
+    Metric("macro_f1", "macro-F1", macro_f1s, "mean over classes of F1", whole=True, limits=(0, 1)),
+    Metric(
+        "auroc",
+        "AUROC",
+        aurocs,
+        "area under the ROC curve of each class against the rest, mean over classes",
+        whole=True,
+        limits=(0, 1),
+    ),
 )
 METRICS = {one.name: one for one in _BUILT_IN}
 
@@ -83,6 +109,11 @@ METRICS = {one.name: one for one in _BUILT_IN}
 def metrics() -> dict[str, Metric]:
     """Every metric by name: the built-in ones, then those that installed packages bring."""
     return with_plugins(METRIC_PLUGINS, METRICS, Metric)
+
+
+def image_metrics() -> dict[str, Metric]:
+    """Those that each image has by itself."""
+    return {name: one for name, one in metrics().items() if not one.whole}
 
 
 def find_metric(selection: str) -> Metric:
@@ -105,8 +136,28 @@ class ImageOutcomes:
 
 def outcome(logits: Tensor, labels: Tensor) -> ImageOutcomes:
     """Every metric of logits `[N, C]` against labels `[N]`, and the predicted classes."""
-    values = {name: one.values(logits, labels).double().cpu().numpy() for name, one in metrics().items()}
-    return ImageOutcomes(values, logits.argmax(dim=-1).cpu().numpy())
+    return ImageOutcomes(_Values(logits, labels), logits.argmax(dim=-1).cpu().numpy())
+
+
+class _Values(Mapping[str, NDArray[np.float64]]):
+    """The values of each metric `[N]`, computed when they are asked for: some take long on many images."""
+
+    def __init__(self, logits: Tensor, labels: Tensor) -> None:
+        self._logits, self._labels = logits, labels
+        self._metrics = metrics()
+        self._known: dict[str, NDArray[np.float64]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        if name not in self._known:
+            found = self._metrics[name].values(self._logits, self._labels)
+            self._known[name] = found.double().cpu().numpy()
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._metrics)
+
+    def __len__(self) -> int:
+        return len(self._metrics)
 
 
 def per_class(y: NDArray[np.int64], predicted: NDArray[np.int64], classes: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -39,6 +39,14 @@ def fit_features(features: Features, normalise: Normalise, fold: int) -> Fit | N
     return features.fits[normalise, fold]
 
 
+def features_rms(features: Features) -> float:
+    """Root mean square of the features in the first block, which is all of them or, where they do not fit the memory,
+    a share of neighbours drawn anew."""
+    x = next(iter(features.blocks(0))).x
+    squares = sum(float(piece.cpu().double().square().sum()) for piece in x.split(PIECE))
+    return float(np.sqrt(squares / x.numel()))
+
+
 def _fit(features: Features, normalise: Normalise, fold: int) -> Fit:
     moments = StandardScaler()  # float64, and one pass over the rows: Chan, Golub and LeVeque 1983
     for rows in _training_rows(features, fold):

@@ -23,6 +23,15 @@ class Draws:
         """A random order of `n` images."""
         return self._order.permutation(n)
 
+    def balanced(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A random order of as many places as there are `labels`, drawn with replacement: equally many of each class
+        that is there, the remainder by chance."""
+        wanted = np.resize(self._order.permutation(np.unique(labels)), len(labels))
+        drawn = np.empty(len(labels), np.int64)
+        for c in np.unique(labels):
+            drawn[wanted == c] = self._order.choice(np.flatnonzero(labels == c), size=int((wanted == c).sum()))
+        return drawn[self._order.permutation(len(labels))]
+
     def views(self, n: int, views: int) -> NDArray[np.int64]:
         """Which view to take at each of the `n` places of the order."""
         return self._order.integers(views, size=n)

@@ -48,10 +48,12 @@ def train_heads(
     batch_size: int,
     keep_weights: bool = True,
     keep_outcomes: bool = False,
+    also: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> list[TrainedHead]:
     """Train every head and keep each one's best epoch on val; without `keep_weights` only their curves. With
-    `keep_outcomes`, also which validation images each had right after every epoch (`TrainedHead.outcomes`).
+    `keep_outcomes`, also which validation images each had right after every epoch (`TrainedHead.outcomes`). `also`
+    names metrics of the whole split that every epoch is to have beside the one that chooses it.
 
     A head whose loss is not finite stops alone, with the best weights it had; `state` is empty where it had none.
     """
@@ -59,10 +61,10 @@ def train_heads(
     if keep_outcomes:
         for one in trained:
             one.outcomes = EpochOutcomes(len(features.folds[one.fold].val))
-    kept = {"keep_weights": keep_weights, "keep_outcomes": keep_outcomes}
+    make = partial(HeadGroup, features, batch_size=batch_size, keep_weights=keep_weights, keep_outcomes=keep_outcomes)
     with _on(features.device), exact("float32", features.device):
         for groups, workers in _groups(features, heads, batch_size):
-            made = [(c, HeadGroup(features, [heads[m] for m in c], batch_size, **kept)) for c in groups]
+            made = [(c, make([heads[m] for m in c], also=also)) for c in groups]
             blocks = NormalisedBlocks(features, heads[groups[0][0]])
             with _each(workers) as each:
                 _train(blocks, made, trained, watch, each)

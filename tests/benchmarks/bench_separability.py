@@ -18,11 +18,14 @@ from featcache.separability import (
     centroid_accuracy,
     effective_rank,
     fisher_ratio,
+    gbc,
     h_score,
+    intrinsic_dimension,
     knn_accuracy,
     linear_probe,
     logme,
     measure,
+    parc,
     silhouette,
 )
 
@@ -39,9 +42,20 @@ def main() -> None:
     x, labels = clusters(asked.images, asked.features)
     each: dict[str, Callable[[], object]] = {
         score.__name__: partial(score, x, labels)
-        for score in (linear_probe, knn_accuracy, centroid_accuracy, logme, h_score, fisher_ratio, silhouette)
+        for score in (
+            linear_probe,
+            knn_accuracy,
+            centroid_accuracy,
+            logme,
+            h_score,
+            fisher_ratio,
+            silhouette,
+            parc,
+            gbc,
+        )
     }
     each["effective_rank"] = partial(effective_rank, x)
+    each["intrinsic_dimension"] = partial(intrinsic_dimension, x)
     each["all of them (shared parts once)"] = partial(measure, x, labels)
     each["audit by one backbone"] = partial(audit, images(labels), {"one": x})
     print(f"{asked.images} images, {asked.features} features, {CLASSES} classes; medians of {asked.repeats}")

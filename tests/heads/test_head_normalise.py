@@ -145,3 +145,23 @@ def test_a_sweep_searches_it_on_one_extraction(config: Config, tmp_path: Path, c
     for normalise in EVERY:
         alone = train_model(options(config, normalise, training={"epochs": 5}), results_dir=tmp_path / "alone")
         assert float(rows[normalise]["val_loss"]) == pytest.approx(alone.metrics["val_loss"], rel=1e-4), normalise
+
+
+def test_heads_that_were_still_learning_say_so_once_and_what_to_do(config: Config, tmp_path: Path, caplog: Any) -> None:
+    """At a rate far too low every epoch is better than the one before."""
+    slow = train_model(
+        config("slow", training={"epochs": 20, "learning_rate": 5e-4, "seeds": 2, "selection_metric": "val_loss"}),
+        results_dir=tmp_path / "r",
+    )
+    (doubt,) = slow.summary["doubts"]
+    assert doubt.startswith("the heads were still getting better when their epochs were over (best epochs 19, 19, and")
+    assert "raise training.epochs (now 20) or training.learning_rate (now 0.0005), or try head.normalise" in doubt
+    said = [r.message for r in caplog.records if "still getting better" in r.message]
+    assert said == [f"squeezenet1_1: {doubt}"]
+    assert doubt in (slow.folder / "log.txt").read_text()
+    cached = extract_all(parse_options(config()), Session.begin())
+    train = load_features(cached, torch.device("cpu"), folds=None, limit_bytes=math.inf)
+    (block,) = train.blocks(0)
+    assert slow.summary["features_rms"] == pytest.approx(float(block.x.double().square().mean().sqrt()))
+    done = train_model(config("done", training={"epochs": 60, "scheduler": "cosine"}), results_dir=tmp_path / "r")
+    assert done.summary["doubts"] == []

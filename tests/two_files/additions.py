@@ -99,7 +99,7 @@ ADDITIONS = {
                 )
             ],
             "featcache/options/training_options.py": [
-                ('("val_top1", "val_top3", "val_loss")', '("val_top1", "val_top3", "val_loss", "val_planted_brier")')
+                ('("val_top1", "val_top3", "val_loss", ', '("val_planted_brier", "val_top1", "val_top3", "val_loss", ')
             ],
         }
     ),

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from featcache.app.commands.train import train_all
-from featcache.app.results import audit_data, show_leaderboard, write_page
+from featcache.app.results import Heads, RankBy, audit_data, show_leaderboard, show_recipe_notes, write_page
 from featcache.app.shared_options import Configs, Shared, command
+
+Tuned = Annotated[
+    bool,
+    typer.Option("--tuned", help="Beside it, find the best of several recipes for each backbone's head: NAME-tuned."),
+]
 
 
 @command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
-def benchmark(configs: Configs, shared: Shared) -> None:
+def benchmark(
+    configs: Configs, shared: Shared, tuned: Tuned = False, heads: Heads = "all", rank_by: RankBy = None
+) -> None:
     """Phase 1 in one go: extract with every config, train its heads, rank them all."""
-    outcome = train_all(shared.load(configs), shared, ranked_after=True)
+    outcome = train_all(shared.load(configs), shared, ranked_after=True, tuned=tuned)
     if outcome.done:
-        ranked = show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"], shared.cache_dir)
+        ranked = show_leaderboard(
+            shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"], shared.cache_dir, heads, rank_by
+        )
         audit_data(ranked, shared)
+        show_recipe_notes(ranked)
         write_page(ranked, shared)
     outcome.raise_if_failed()

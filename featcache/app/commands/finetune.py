@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from featcache.app.results import show_leaderboard
+from featcache.app.results import RankBy, show_leaderboard
 from featcache.app.shared_options import Shared, command
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def finetune(
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Fine-tune the leaderboard's best N backbones.")] = None,
     by: Annotated[By | None, typer.Option(help="What --top goes by; default: accuracy.")] = None,
+    rank_by: RankBy = None,
     from_run: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Fine-tune this Phase 1 run, beginning with its head.")
     ] = None,
@@ -45,11 +47,11 @@ def finetune(
     with shared.working(speaks=first, ranked_after=True) as session:
         from heads.finetune import require_sound
 
-        plans = _plans(configs or [], top, by, from_run, with_heads, shared)
+        plans = _plans(configs or [], Choice(top, by, rank_by, from_run, with_heads), shared)
         require_sound(plans, session.allow_custom)
         outcome = _fine_tune_all(plans, session)
     if outcome.done and first:
-        show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"])
+        show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"], rank_by=rank_by)
         typer.echo(f"`featcache report --results-dir {shared.results_dir}` writes the page anew.")
     outcome.raise_if_failed()
 
@@ -72,17 +74,27 @@ def _fine_tune_all(plans: list[TuningPlan], session: Session) -> Outcome[Run]:
         return Outcome(tuple(work(plan) for plan in plans), ())
 
 
-def _plans(
-    configs: list[str], top: int | None, by: By | None, from_run: Path | None, with_heads: bool, shared: Shared
-) -> list[TuningPlan]:
+@dataclass(frozen=True)
+class Choice:
+    """Which Phase 1 runs to go on from, as it was asked for."""
+
+    top: int | None
+    by: By | None
+    rank_by: str | None
+    from_run: Path | None
+    with_heads: bool
+
+
+def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPlan]:
     """What `finetune` was asked for; raises OptionsError for what does not go together."""
+    top, by, from_run = choice.top, choice.by, choice.from_run
     from featcache.errors import OptionsError
     from heads.finetune import TuningPlan, plan_from_run, plan_top
 
-    if top is None and (by is not None or with_heads):
-        raise OptionsError(
-            f"finetune: {'--with-heads' if with_heads else '--by'} goes with --top N, which is not there."
-        )
+    asked = {"--by": by is not None, "--rank-by": choice.rank_by is not None, "--with-heads": choice.with_heads}
+    if top is None and any(asked.values()):
+        name = next(name for name, given in asked.items() if given)
+        raise OptionsError(f"finetune: {name} goes with --top N, which is not there.")
     if top is None and from_run is None:
         if not configs:
             raise OptionsError("finetune: say what: --top N, --from-run FOLDER, or options files (CONFIG...).")
@@ -101,5 +113,6 @@ def _plans(
         by or "accuracy",
         config=config,
         overrides=shared.overrides,
-        keep_heads=with_heads,
+        keep_heads=choice.with_heads,
+        rank_by=choice.rank_by,
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from featcache.app.results import show_leaderboard, warn_of_leakage, write_page
+from featcache.app.results import Heads, RankBy, show_leaderboard, warn_of_leakage, write_page
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
 
@@ -21,6 +21,8 @@ def report(
         typer.Option(help="Of several data sets the one in this folder, or with this fingerprint; default: the last."),
     ] = None,
     form: Annotated[Form, typer.Option("--format", help="A page to look at, or Markdown for a pull request.")] = "html",
+    heads: Heads = "all",
+    rank_by: RankBy = None,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write leaderboard.csv, a page (report.html) and the main figures from the finished runs; trains nothing."""
@@ -29,7 +31,7 @@ def report(
     from heads.leaderboard import find_data
 
     fingerprint = find_data(shared.results_dir, data) if data is not None else None
-    ranked = show_leaderboard(shared.results_dir, fingerprint, shared.cache_dir)
+    ranked = show_leaderboard(shared.results_dir, fingerprint, shared.cache_dir, heads, rank_by)
     warn_of_leakage(ranked)
     file = write_page(ranked, shared, form)
     if open_:

@@ -25,8 +25,9 @@ def train(configs: Configs, shared: Shared) -> None:
     outcome.raise_if_failed()
 
 
-def train_all(configs: list[Options], shared: Shared, ranked_after: bool = False) -> Outcome[Run]:
-    """The run of each config; what an unfreeze_schedule asks for is checked before the first of them works."""
+def train_all(configs: list[Options], shared: Shared, ranked_after: bool = False, tuned: bool = False) -> Outcome[Run]:
+    """The run of each config, and with `tuned` that of its best head too; what an unfreeze_schedule asks for is checked
+    before the first of them works."""
     with shared.working(ranked_after=ranked_after) as session:
         from featcache.app.many_configs import run_each
         from heads.experiment import train_run
@@ -35,4 +36,15 @@ def train_all(configs: list[Options], shared: Shared, ranked_after: bool = False
         end_to_end = [TuningPlan(one) for one in configs if one.training.unfreeze_schedule is not None]
         require_sound(end_to_end, session.allow_custom)
         with session.sharing_images(configs) as sharing:
-            return run_each(configs, partial(train_run, session=sharing), session.progress)
+            if not tuned:
+                return run_each(configs, partial(train_run, session=sharing), session.progress)
+            from heads.tuned_heads import require_tunable, tune_run
+
+            for one in configs:
+                require_tunable(one)
+
+            def both(options: Options) -> Run:
+                train_run(options, sharing)
+                return tune_run(options, sharing)
+
+            return run_each(configs, both, session.progress)

@@ -71,6 +71,33 @@ def test_benchmark_ends_with_a_leaderboard(tmp_path: Path, write: Callable[..., 
     assert "rows reused" not in fresh.output
 
 
+def test_tuned_heads_stand_beside_the_uniform_ones_and_one_failure_stays_one(
+    tmp_path: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heads.training.recipes.NORMALISATIONS", ("standard",))
+    write("squeeze")
+    write("wrong", model={"weights": "no such file.pth", "pretrained": True})
+    asked = ("benchmark", tmp_path / "configs", "--tuned", "--results-dir", results := tmp_path / "results")
+    monkeypatch.setattr("featcache.app.commands.benchmark.write_page", lambda *_: None)
+    done = featcache(*asked)
+    assert done.exit_code == 1
+    assert "no such file.pth" in done.output
+    assert "uniform" in done.output and "tuned" in done.output
+
+    def rows(*heads: str) -> list[tuple[str, str]]:
+        if heads:
+            assert featcache("report", "--heads", *heads, "--format", "md", "--results-dir", results).exit_code == 0
+        return [(r["run"], r["head"]) for r in csv.DictReader((results / "leaderboard.csv").read_text().splitlines())]
+
+    assert sorted(rows()) == [("squeeze", "uniform"), ("squeeze-tuned", "tuned")]
+    assert rows("tuned") == [("squeeze-tuned", "tuned")]
+    assert rows("uniform") == [("squeeze", "uniform")]
+    stamps = {p: p.stat().st_mtime_ns for p in results.glob("*/summary.json")}
+    featcache(*asked)
+    assert {p: p.stat().st_mtime_ns for p in results.glob("*/summary.json")} == stamps  # nothing trained twice
+    assert "tuned" not in featcache("train", "--help").output
+
+
 def test_the_fallback_to_random_weights_cannot_be_missed(tmp_path: Path, write: Callable[..., Path]) -> None:
     write(model={"pretrained": "if-available"})
     done = featcache("benchmark", tmp_path / "configs", "--results-dir", tmp_path / "results", "-q")

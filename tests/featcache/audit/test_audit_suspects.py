@@ -60,6 +60,17 @@ def test_the_confident_joint_of_a_case_worked_by_hand() -> None:
     assert verdict.order.tolist() == [2, 3, 1, 0, 4]  # then by margin: 0.2, 0.4, 0.8 and 0.8
 
 
+def test_a_class_of_one_image_is_not_what_others_look_like() -> None:
+    x, labels = digits(200, 4)
+    alone = labels.copy()
+    alone[np.flatnonzero(labels == 3)[0]] = 4  # nobody has seen this class when its image is judged
+    p = probabilities([x], alone, np.arange(200))
+    assert p is not None
+    verdict = confident_learning(p, alone)
+    assert not (verdict.suggested[verdict.flagged] == 4).any()
+    assert verdict.flagged.sum() < 10  # it was most of them
+
+
 def test_a_copy_does_not_vouch_for_its_own_wrong_label() -> None:
     x, labels = digits(200, 4)
     x, given = np.concatenate([x, x[:10]]), np.concatenate([labels, labels[:10]])

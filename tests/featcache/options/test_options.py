@@ -117,6 +117,8 @@ def test_defaults() -> None:
             "scheduler": "none",
             "warmup_epochs": 0,
             "label_smoothing": 0.0,
+            "class_weights": None,
+            "balanced_draws": False,
             "precision": "float32",
             "patience": None,
             "selection_metric": "val_top1",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
 from featcache.errors import DiskFullError
 from featcache.extraction.one_backbone import extract
@@ -141,6 +142,34 @@ def test_files_that_could_not_be_read_have_no_part_in_it(train: Train, digits: P
     assert says(run)["n"] == 48
 
 
+def test_logistic_regression_on_the_training_images_answers_val(train: Train) -> None:
+    run = train()
+    assert probed_on_val(run) == answers(run)
+    right = load_probe(run.folder / "predictions.npz", "logistic_probe").right
+    assert right.mean() == says(run)["logistic_probe"]
+    (row,) = leaderboard([run]).rows
+    assert row.more["logistic_probe_val"] == run.summary["logistic_probe"]["val"]["top1"]["mean"] > 0.3
+
+
+def probed_on_val(run: Run) -> dict[str, bool]:
+    """By image what the run says of it."""
+    probe = load_probe(run.folder / "predictions.npz", "logistic_probe_val")
+    assert probe.right.mean() == run.summary["logistic_probe"]["val"]["top1"]["mean"]
+    return dict(zip(probe.images, probe.right.tolist(), strict=True))
+
+
+def answers(run: Run) -> dict[str, bool]:
+    """The same from the stored features, at the C that the run says, by scikit-learn."""
+    (part,) = (extract(part, allow_custom=True) for part in parse_options(options_of(run)).parts)
+    sides = [(images := part.manifest.of(s), part.store.read([i.sha256 for i in images])) for s in ("train", "val")]
+    (train, x), (val, tested) = sides
+    mean = x.mean(axis=0, dtype=np.float64)
+    scale = np.sqrt(((x - mean) ** 2).sum(axis=1).mean())
+    model = LogisticRegression(C=run.summary["logistic_probe"]["c"], tol=1e-8, max_iter=20_000)
+    found = model.fit((x - mean) / scale, [i.label for i in train]).predict((tested - mean) / scale)
+    return {image.name: bool(image.label == label) for image, label in zip(val, found, strict=True)}
+
+
 # What was measured before
 
 
@@ -208,6 +237,22 @@ def test_a_new_name_in_the_same_place_is_not_measured_again(train: Train, measur
     assert "train/digit 0/000 renamed.png" in names
 
 
+def test_a_memory_from_before_a_measure_is_completed(train: Train, tmp_path: Path) -> None:
+    first = train("first")
+    (memo,) = (tmp_path / "cache" / "separability").iterdir()
+    told = json.loads(memo.read_text())
+    del told["figures"]["logistic_probe"], told["logistic"], told["val"]
+    memo.write_text(json.dumps({**told, "figures": {**told["figures"], "logme": 5.0}}))
+    assert says(train("second")) == {**says(first), "logme": 5.0}  # what was measured is not measured again
+
+
+def test_other_validation_images_are_answered_anew(train: Train, digits: Path) -> None:
+    train("before")
+    (digits / "val" / "digit 0" / "000.png").unlink()
+    after = train("after")
+    assert probed_on_val(after) == answers(after)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"5", b"null", b"\xff\xfe\x00", b'{"figures": {}}', b'{"right": "0110"}'],
@@ -220,6 +265,19 @@ def test_a_damaged_memory_is_measured_again(train: Train, measured: list[int], t
     assert says(train("second")) == says(first)
     assert measured == [48, 48]
     assert memo.read_bytes() == whole  # mended
+
+
+def test_a_measure_that_was_not_there_yet_is_added_to_the_memory_and_the_others_are_kept(
+    train: Train, tmp_path: Path
+) -> None:
+    first = says(train("first"))
+    (memo,) = (tmp_path / "cache" / "separability").iterdir()
+    known = json.loads(memo.read_text())
+    del known["figures"]["parc"], known["figures"]["intrinsic_dimension"]
+    known["figures"]["logme"] = 123.0  # as no measuring would find it
+    memo.write_text(json.dumps(known))
+    assert says(train("second")) == {**first, "logme": 123.0}
+    assert json.loads(memo.read_text())["figures"] == {**first, "logme": 123.0}
 
 
 def test_a_full_disk_costs_the_memory_not_the_run(

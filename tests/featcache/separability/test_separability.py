@@ -24,6 +24,7 @@ from featcache.separability import (
     h_score,
     knn_accuracy,
     linear_probe,
+    logistic_probe,
     logme,
     measure,
     silhouette,
@@ -360,6 +361,7 @@ def test_measure_gives_each_of_them() -> None:
     assert measure(x, labels, groups=groups) == {
         "n": 60,
         "linear_probe": linear_probe(x, labels, groups=groups),
+        "logistic_probe": logistic_probe(x, labels, groups=groups),
         "knn_accuracy": knn_accuracy(x, labels, groups=groups),
         "centroid_accuracy": centroid_accuracy(x, labels, groups=groups),
         "logme": logme(x, labels),

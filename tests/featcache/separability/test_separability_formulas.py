@@ -105,3 +105,6 @@ def test_every_measure_stays_in_its_range(case: Case, scale: float, offset: floa
     assert 0 <= known(found["fisher_ratio"]) <= width / 1e-3
     assert 1 <= known(found["effective_rank"]) <= min(n - 1, width) + 1e-6
     assert np.isfinite(known(found["logme"]))
+    assert -1 <= known(found["parc"]) <= 1
+    assert known(found["gbc"]) >= -np.log(classes * (classes - 1))  # where all classes are the same
+    assert known(found["intrinsic_dimension"]) > 0

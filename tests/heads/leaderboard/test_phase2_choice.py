@@ -60,6 +60,7 @@ ROW = Row(
     pretraining_top1=None,
     pretraining_top1_low=None,
     pretraining_top1_high=None,
+    head="uniform",
     may_be_best="",
     corrected_top1=None,
     corrected_top1_low=None,

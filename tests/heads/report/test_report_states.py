@@ -387,5 +387,5 @@ def test_a_report_keeps_to_its_own_files(results: Results) -> None:
     after = others()
     assert {p: b for p, b in after.items() if p in before} == before
     assert {p.name for p in after.keys() - before.keys()} <= {"thumbnails.sqlite"} | {
-        p.name for p in (results.cache / "maps").glob("*.json")
+        p.name for folder in ("maps", "alignment") for p in (results.cache / folder).glob("*.json")
     }

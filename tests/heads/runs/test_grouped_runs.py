@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from conftest import TINY, write_digits
 
+from featcache.audit import audit_file, write_audit
+from featcache.records import SILENT
 from heads import train_model
+from heads.runs import audit_runs
 from heads.runs.predictions import load_predictions
 from heads.runs.run import Run
 
@@ -112,6 +115,21 @@ def test_a_table_that_changed_is_no_finished_run(train: Train, table: str) -> No
     file = Path(table.removeprefix("csv:").removesuffix(":patient"))
     file.write_text(file.read_text().replace("digit 0 P1\n", "digit 0 P2\n"))
     assert not train(reuse=True, data={"groups": table, "folds": 3}).reused
+
+
+def test_an_audit_of_runs_knows_their_groups_as_the_table_has_them_now(
+    train: Train, table: str, tmp_path: Path
+) -> None:
+    run = train(data={"groups": table})
+    found = audit_runs([run], None, SILENT)
+    assert found.groups == {name: patient(name) for name in found.groups}
+    assert len(found.groups) == 84
+    write_audit(found, audit_file(found, tmp_path / "results"))
+    assert audit_runs([run], None, SILENT, reuse=tmp_path / "results") == found
+    file = Path(table.removeprefix("csv:").removesuffix(":patient"))
+    file.write_text(file.read_text().replace("digit 0 P1\n", "digit 0 P2\n"))
+    again = audit_runs([run], None, SILENT, reuse=tmp_path / "results")
+    assert again.groups == {n: "digit 0 P2" if g == "digit 0 P1" else g for n, g in found.groups.items()}
 
 
 def test_a_class_with_one_image_is_trained_and_has_no_figures_of_splits_without_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,8 @@ def test_what_cannot_be_chosen_again_is_said() -> None:
     )
     (line,) = chosen_text(judge_best(["val_top1", "params"], trials, best, files.__getitem__))
     assert "several objectives" in line
+    (line,) = chosen_text(judge_best(["val_macro_f1"], trials, best, files.__getitem__))
+    assert "val_macro_f1 is of all images together" in line
 
 
 def test_of_too_many_epochs_the_best_ones_are_taken_as_they_are() -> None:
@@ -164,3 +167,16 @@ def test_of_too_many_epochs_the_best_ones_are_taken_as_they_are() -> None:
     found = judge_best(["val_top1"], [trial(0, short), trial(1, short)], trial(0, short), lambda _: short)
     assert found.shortened == 2
     assert "the epochs stay as they were chosen" in chosen_text(found)[-1]
+
+
+def test_the_loss_of_an_epoch_tells_nothing_of_images_held_out() -> None:
+    """It is known as a mean over all images: epochs that are alike on the others must not be chosen by it."""
+    rng = np.random.default_rng(6)
+    names = tuple(map(str, range(60)))
+    one = outcomes(rng.random((2, 9, 60)) < 0.8, ValImages(names, names), rng)
+    other = replace(one, every=replace(one.every, loss=rng.random(one.every.loss.shape)))
+    means = [
+        judge_best(["val_top1"], [trial(0, of)], trial(0, of), lambda _, of=of: of).figures["top1"].mean
+        for of in (one, other)
+    ]
+    assert means[0] == means[1]

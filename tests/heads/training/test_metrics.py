@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from heads.training.bootstrap import summarise
 from sklearn.metrics import top_k_accuracy_score
 
+from featcache.statistics import Scores
+from heads.training.figure_summary import summarise
 from heads.training.metrics import confusion, in_top_k, outcome, per_class
 
 
@@ -34,18 +35,22 @@ def test_an_outcome_is_per_image() -> None:
 def test_the_interval_covers_seeds_and_images() -> None:
     rng = np.random.default_rng(1)
     values = (rng.random((3, 400)) < 0.8).astype(float)
-    summary = summarise(values)
+    scores = Scores(values, tuple(map(str, range(400))))
+    summary = summarise(scores)
     low, high = summary["ci95"]
     assert low < summary["mean"] < high
     assert summary["mean"] == pytest.approx(values.mean())
     assert summary["std"] == pytest.approx(values.mean(axis=1).std(ddof=1))
     # 400 images at 0.8 alone give a half-width of 0.039; averaging three seeds with images of their own narrows it.
     assert 0.02 < (high - low) / 2 < 0.045
-    assert summarise(values) == summary
+    assert summarise(scores) == summary
+    assert summarise(Scores(-values, scores.units, bounded=False), negative=True)["mean"] == summary["mean"]
 
 
 def test_one_seed_has_no_spread() -> None:
-    assert summarise(np.ones((1, 10)))["std"] == 0.0
+    summary = summarise(Scores(np.ones((1, 10)), tuple("abcdefghij")))
+    assert summary["std"] == 0.0
+    assert summary["ci95"] == pytest.approx([0.722, 1.0], abs=0.001)  # ten of ten (Wilson 1927): never a width of 0
 
 
 def test_recall_and_confusion_count_by_class() -> None:

@@ -90,14 +90,14 @@ class Plain:
     margin: float = math.inf  # how near any comparison that decides on the best epoch was to the other way round
 
 
-def plain_loop(features: Features, head: HeadSpec, batch_size: int = BATCH) -> Plain:
+def plain_loop(features: Features, head: HeadSpec, batch_size: int = BATCH, weights: Tensor | None = None) -> Plain:
     """nn.Sequential, autograd and torch.optim, fed the same order and dropout draws."""
     training, fold = head.training, features.folds[head.fold]
     torch.manual_seed(head.seed)
     layers = [nn.Linear(a, b) for a, b in pairwise(head.dims)]
     model = nn.Sequential(*[m for layer in layers[:-1] for m in (layer, nn.ReLU())], layers[-1])
     optimizer = plain_optimizer(training, model)
-    criterion = nn.CrossEntropyLoss(label_smoothing=training.label_smoothing)
+    criterion = nn.CrossEntropyLoss(weights, label_smoothing=training.label_smoothing)
     x, y = torch.from_numpy(features.rows.values), torch.from_numpy(features.labels)
     batch_size = min(batch_size, max(len(f.train) for f in features.folds))  # a batch holds no more than there is
     found, best = Plain([]), (-math.inf, -math.inf)
@@ -108,7 +108,8 @@ def plain_loop(features: Features, head: HeadSpec, batch_size: int = BATCH) -> P
         for block in features.blocks(epoch):
             draws = Draws(head.seed, epoch, block.number)
             here = fold.train[np.isin(fold.train, block.images)]
-            order = here[draws.order(len(here))]
+            balanced = training.balanced_draws
+            order = here[draws.balanced(features.labels[here]) if balanced else draws.order(len(here))]
             rows = features.rows.first[order]
             if features.views[order].max(initial=1) > 1:
                 rows = rows + draws.views(len(order), int(features.views[order[0]]))

@@ -1,0 +1,35 @@
+"""`training.class_weights`: what an image of each class counts in the loss, by the classes' names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from featcache.errors import OptionsError
+from featcache.options.option_types import Positive
+
+
+def _kind(value: object) -> str:
+    """Which member of the union a value is meant to be: its faults are that member's alone."""
+    return "object" if isinstance(value, Mapping) else "name"
+
+
+ClassWeights = Annotated[
+    Annotated[Literal["balanced"], Tag("name")] | Annotated[dict[str, Positive], Field(min_length=1), Tag("object")],
+    Discriminator(_kind),
+]
+
+
+def require_class_names(weights: str | Mapping[str, float] | None, classes: Sequence[str]) -> None:
+    """Raise OptionsError where a class is weighted that the data does not have."""
+    for name in weights if isinstance(weights, Mapping) else ():
+        if name not in classes:
+            close = difflib.get_close_matches(name, classes, n=1)
+            meant = f" Did you mean {close[0]!r}?" if close else ""
+            raise OptionsError(
+                f"training.class_weights: no class is called {name!r}.{meant} Expected names of class folders: "
+                f"{', '.join(classes)}."
+            )

@@ -1,0 +1,58 @@
+"""What is to be said against the recipe of the runs on a board: of each its own doubts, and features of another scale.
+
+It changes no rank and no verdict: it says what to do so that the next ranking is of features, not of their scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+
+from heads.leaderboard.ranked_results import RankedResults
+from heads.runs import Run, doubts_of
+
+FAR = 4.0  # times the median: at one learning rate, heads learn as much slower as their features are smaller
+FEWEST = 3  # feature maps: of fewer nobody can say which one is the odd one
+
+
+def recipe_notes(ranked: RankedResults) -> dict[str, list[str]]:
+    """Sentences by run, in the order of the board; runs that nothing is to be said against are left out."""
+    runs = {row.run: ranked.run(row) for row in ranked.board.rows}
+    scales = {name: scale for name, run in runs.items() if (scale := _at_the_head(run)) is not None}
+    usual = _usual(ranked, scales)
+    found = {}
+    for name, run in runs.items():
+        far = [_far(scales[name], usual)] if name in scales and usual is not None else []
+        if lines := [*doubts_of(run), *(line for line in far if line)]:
+            found[name] = lines
+    return found
+
+
+def notes_lines(ranked: RankedResults) -> list[str]:
+    """The same as lines for a terminal, each with the name of its run."""
+    return [f"{name}: {line}" for name, lines in recipe_notes(ranked).items() for line in lines]
+
+
+def _at_the_head(run: Run) -> float | None:
+    """Root mean square of what the heads of a run are given; None where that is not known."""
+    size: float | None = run.summary.get("features_rms")
+    normalised = run.summary.get("normalise", "none") != "none"
+    return None if size is None else 1.0 if normalised else size
+
+
+def _usual(ranked: RankedResults, scales: Mapping[str, float]) -> float | None:
+    """The median over feature maps, each counted once."""
+    known = [scales[row.run] for row in ranked.board.feature_maps if row.run in scales]
+    return median(known) if len(known) >= FEWEST else None
+
+
+def _far(scale: float, usual: float) -> str:
+    if scale <= 0 or usual <= 0 or 1 / FAR <= scale / usual <= FAR:
+        return ""
+    small = scale < usual
+    times = usual / scale if small else scale / usual
+    return (
+        f"its features are {times:.0f} times {'smaller' if small else 'larger'} than is usual on this board (root mean "
+        f"square {scale:.3g}, median {usual:.3g}), so one learning rate trains its heads {'less' if small else 'more'} "
+        'than the others: set head.normalise to "scale" or "layernorm" for all, or search training.learning_rate'
+    )

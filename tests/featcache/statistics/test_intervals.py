@@ -1,0 +1,63 @@
+"""Limits of one figure: equal to the textbook's where that has one, and never of width zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import binomtest, t
+
+from featcache.statistics import Scores, figure_interval, wilson
+
+
+def scores(values: np.ndarray, bounded: bool = True, units: tuple[str, ...] | None = None) -> Scores:
+    return Scores(values.astype(np.float64), units or tuple(map(str, range(values.shape[1]))), bounded)
+
+
+@pytest.mark.parametrize(("right", "images"), [(50, 50), (0, 50), (163, 168), (1, 7), (300, 500)])
+def test_one_seed_has_the_score_interval_of_scipy(right: int, images: int) -> None:
+    expected = binomtest(right, images).proportion_ci(0.95, method="wilson")
+    assert figure_interval(scores(np.arange(images)[None] < right)) == pytest.approx((expected.low, expected.high))
+    assert wilson(right / images, images) == pytest.approx((expected.low, expected.high))
+
+
+def test_seeds_that_agree_add_nothing_and_seeds_that_do_not_narrow_it() -> None:
+    one = np.arange(200)[None] < 160
+    low, high = figure_interval(scores(one))
+    assert figure_interval(scores(np.repeat(one, 3, axis=0))) == pytest.approx((low, high))
+    rng = np.random.default_rng(0)  # three seeds with errors of their own are as good as three times the images
+    widths = [np.diff(figure_interval(scores(rng.random((3, 200)) < 0.8)))[0] for _ in range(50)]
+    assert np.median(widths) == pytest.approx((high - low) / np.sqrt(3), rel=0.15)
+
+
+def test_a_seed_that_is_worse_on_every_image_widens_it() -> None:
+    rng = np.random.default_rng(1)
+    alike = rng.random((3, 2000)) < 0.8
+    apart = rng.random((3, 2000)) < np.array([[0.7], [0.8], [0.9]])
+    widths = [np.diff(figure_interval(scores(v)))[0] for v in (alike, apart)]
+    assert widths[1] > 4 * widths[0]
+
+
+def test_images_of_a_group_count_once() -> None:
+    right = np.random.default_rng(2).random((1, 50)) < 0.7
+    frames = tuple(f"video{i // 10}" for i in range(500))
+    alone = figure_interval(scores(right))
+    assert figure_interval(scores(np.repeat(right, 10, axis=1), units=frames)) == pytest.approx(alone)
+
+
+def test_a_loss_has_the_interval_of_student() -> None:
+    losses = np.random.default_rng(3).exponential(size=(1, 40))
+    low, high = figure_interval(scores(losses, bounded=False))
+    half = t.ppf(0.975, 39) * losses.std() / np.sqrt(40)
+    assert (low, high) == pytest.approx((losses.mean() - half, losses.mean() + half))
+
+
+@settings(deadline=None, max_examples=50, derandomize=True)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 4), st.integers(1, 30))))
+def test_whatever_the_sample_the_limits_hold_the_figure_and_are_apart(values: np.ndarray) -> None:
+    low, high = figure_interval(scores(values))
+    assert 0 <= low <= values.mean() + 1e-12
+    assert values.mean() - 1e-12 <= high <= 1
+    assert high - low > 0.02

@@ -1,0 +1,120 @@
+"""Comparisons of many runs at once: Tukey's and Dunnett's critical values, planted leads, pairs that are not paired."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import studentized_range
+
+from featcache.statistics import JointComparison, Scores, images_needed
+
+
+def compared(right: np.ndarray, **metrics: np.ndarray) -> JointComparison:
+    """Of values `[K, N]` (or `[K, S, N]`) on the same images."""
+    every = {"top1": right, **metrics}
+    shaped = {m: v if v.ndim == 3 else v[:, None] for m, v in every.items()}
+    units = tuple(map(str, range(right.shape[-1])))
+    return JointComparison({m: [Scores(run.astype(np.float64), units) for run in v] for m, v in shaped.items()})
+
+
+@pytest.mark.parametrize("runs", [2, 3, 8, 30])
+def test_of_independent_runs_the_critical_value_is_that_of_tukey(runs: int) -> None:
+    values = np.random.default_rng(0).standard_normal((runs, 4000))
+    expected = studentized_range.ppf(0.95, runs, 4000) / np.sqrt(2)
+    assert compared(values).critical == pytest.approx(expected, rel=0.02)
+
+
+def test_runs_that_err_alike_need_no_more_than_one_pair() -> None:
+    """Thirty copies of two runs are one comparison."""
+    two = np.random.default_rng(1).standard_normal((2, 2000))
+    assert compared(np.repeat(two, 15, axis=0)).critical == pytest.approx(1.96, rel=0.02)
+
+
+def test_more_runs_than_are_drawn_have_bonferronis_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(2).standard_normal((40, 3000))
+    drawn = compared(values).critical
+    monkeypatch.setattr("featcache.statistics.joint_comparison.MOST", 10)
+    bound = compared(values)
+    assert drawn < bound.critical < 1.05 * drawn
+    assert bound.may_be_best().any()
+
+
+def test_a_second_metric_costs_a_little() -> None:
+    rng = np.random.default_rng(3)
+    one, both = rng.standard_normal((10, 2000)), rng.standard_normal((10, 2000))
+    assert compared(one).critical < compared(one, top3=both).critical < 1.1 * compared(one).critical
+
+
+def test_a_planted_lead_is_found_and_an_equal_one_is_not() -> None:
+    rng = np.random.default_rng(4)
+    right = rng.random((6, 1000)) < np.array([[0.95]] + [[0.85]] * 5)
+    joint = compared(right)
+    leads = joint.leads("top1")
+    assert leads[0, 1:].all()
+    assert not leads[1:].any()
+    assert joint.may_be_best().tolist() == [True] + [False] * 5
+    for other in range(1, 6):
+        low, high = joint.interval("top1", 0, other)
+        assert low < joint.difference("top1", 0, other) < high
+        assert joint.ahead("top1", 0, other) == leads[0, other]
+    assert not joint.ahead("top1", 0, 0)
+
+
+def test_the_second_metric_decides_where_the_first_does_not() -> None:
+    rng = np.random.default_rng(5)
+    same = rng.random((1, 1000)) < 0.99
+    top3 = np.repeat(same, 3, axis=0)
+    top1 = rng.random((3, 1000)) < np.array([[0.9], [0.9], [0.7]])
+    units = tuple(map(str, range(1000)))
+    joint = JointComparison(
+        {m: [Scores(run[None].astype(np.float64), units) for run in v] for m, v in (("top3", top3), ("top1", top1))}
+    )
+    assert joint.may_be_best().tolist() == [True, True, False]
+
+
+def test_runs_that_no_image_tells_apart_may_differ_on_others() -> None:
+    right = np.repeat(np.arange(100)[None] < 97, 2, axis=0)
+    low, high = compared(right).interval("top1", 0, 1)
+    assert (low, high) == pytest.approx((-0.038, 0.038), abs=0.001)  # none of 100 (Tango 1998)
+    assert compared(right).may_be_best().all()
+
+
+def test_pairs_are_paired_by_image_and_others_are_not() -> None:
+    rng = np.random.default_rng(6)
+    hard = rng.standard_normal(400)
+    runs = [(hard + 0.3 * rng.standard_normal(400) < 1)[None].astype(np.float64) for _ in range(2)]
+    here, there = (tuple(f"{place}{i}" for i in range(400)) for place in ("a", "b"))
+    paired = JointComparison({"top1": [Scores(run, here) for run in runs]})
+    shuffled = JointComparison({"top1": [Scores(runs[0], here), Scores(runs[1][:, ::-1], here[::-1])]})
+    apart = JointComparison({"top1": [Scores(runs[0], here), Scores(runs[1], there)]})
+    assert shuffled.standard_error("top1", 0, 1) == pytest.approx(paired.standard_error("top1", 0, 1))
+    expected = np.sqrt(sum(run.var() / 400 for run in runs))
+    assert apart.standard_error("top1", 0, 1) == pytest.approx(expected)
+    assert paired.standard_error("top1", 0, 1) < 0.7 * expected
+
+
+def test_the_luck_of_seeds_is_pooled_over_runs() -> None:
+    rng = np.random.default_rng(7)
+    shift = 0.05 * rng.standard_normal((40, 3, 1))
+    right = rng.random((40, 3, 4000)) < 0.8 + shift
+    joint = compared(right)
+    images = right.mean(axis=1).var(axis=1).mean() * 2 / 4000
+    assert joint.standard_error("top1", 0, 1) == pytest.approx(np.sqrt(images + 2 * 0.05**2 / 3), rel=0.15)
+
+
+def test_the_images_that_are_needed_give_the_power_that_is_promised() -> None:
+    """With as many images as it says, a difference as large as seen is shown in 80% of the samples."""
+    rng = np.random.default_rng(8)
+    truth = np.array([[0.90], [0.86]])
+    needed = images_needed(0.04, truth.T[0] @ (1 - truth.T[0]) / 500, 0.0, 500, 1.96)
+    shown = [
+        (joint := compared(rng.random((2, needed)) < truth)).ahead("top1", 0, 1) and joint.critical for _ in range(300)
+    ]
+    assert np.mean([bool(s) for s in shown]) == pytest.approx(0.8, abs=0.07)
+
+
+def test_no_number_of_images_is_said_where_none_is_in_sight() -> None:
+    assert images_needed(0.0, 1e-3, 0.0, 100, 2.0) == 0
+    assert images_needed(0.0001, 1e-3, 0.0, 100, 2.0) == 0  # a million
+    assert images_needed(0.01, 1e-3, 1e-3, 100, 2.0) == 0  # the seeds' luck alone is larger
+    assert images_needed(0.05, 1e-3, 0.0, 100, 2.0) > 100

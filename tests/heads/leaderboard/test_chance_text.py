@@ -1,0 +1,148 @@
+"""What the answer owes to chance: the winner corrected, what may be the best, how many images would settle it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import EVERY, save_run
+
+from featcache.errors import OptionsError, RunError
+from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.chance_text import rounded
+from heads.leaderboard.ranked_results import rank_results
+from heads.leaderboard.verdict_text import verdict
+from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
+
+
+def said(results: Path, begin: str) -> str:
+    """The one sentence of the verdict that begins so."""
+    (line,) = (line for line in verdict(rank_results(results, data="d")) if line.startswith(begin))
+    return line
+
+
+def board(results: Path, rank_by: str | None = None) -> Leaderboard:
+    return rank_results(results, data="d", rank_by=rank_by).board
+
+
+def lucky_runs(results: Path, count: int = 12, epochs: int = 50) -> None:
+    """Runs on 100 images that are right on each with a chance of 0.7, in any epoch; each kept its best one."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        right = rng.random((1, 1, epochs, 100)) < 0.7
+        best = right[0, 0].mean(axis=1).argmax()
+        folder = save_run(results, f"r{number:02}", np.flatnonzero(right[0, 0, best]).tolist())
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps({**summary, "selection_metric": "val_top1"}))
+        save_val_outcomes(
+            folder / "val_outcomes.npz",
+            ValOutcomes(
+                images=tuple(f"val/{i}.png" for i in EVERY),
+                fold=np.zeros(100, np.int64),
+                top1=right,
+                top3=np.ones_like(right),
+                loss=np.zeros((1, 1, 1, epochs)),
+                epochs=np.full((1, 1, 1), epochs),
+                chosen=np.full((1, 1, 1), best),
+            ),
+        )
+
+
+def test_the_luck_of_twelve_runs_of_fifty_epochs_is_taken_off(tmp_path: Path) -> None:
+    lucky_runs(tmp_path)
+    found = board(tmp_path)
+    first = found.rows[0]
+    assert first.val_top1 > 0.8
+    assert first.corrected_top1 == pytest.approx(0.7, abs=0.07)
+    assert first.corrected_top1_low is not None and first.corrected_top1_high is not None
+    assert first.corrected_top1_low < 0.7 < first.corrected_top1_high
+    assert {row.corrected_top1 for row in found.rows[1:]} == {None}
+    assert {row.rank for row in found.rows} == {1}
+    line = said(tmp_path, "On validation, where it was chosen, it gets 0.8")
+    assert "as found; corrected for having been chosen among 12 runs of 50 epochs each, 0.6" in line
+    assert said(tmp_path, "At 95%") == "At 95%, any of the 12 may be the best."
+
+
+def test_without_outcomes_of_epochs_the_choice_of_the_run_is_corrected(tmp_path: Path) -> None:
+    lucky_runs(tmp_path)
+    for file in tmp_path.glob("*/val_outcomes.npz"):
+        file.write_bytes(b"damaged")
+    first = board(tmp_path).rows[0]
+    assert first.corrected_top1 is not None
+    assert first.corrected_top1 < first.val_top1
+    assert "among 12 runs, 0." in said(tmp_path, "On validation")
+
+
+def test_those_that_may_be_the_best_are_named_and_marked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for number, share in enumerate([0.93, 0.92, 0.90, 0.55, 0.5]):
+        save_run(tmp_path, f"r{number}", np.flatnonzero(rng.random(100) < share).tolist())
+    found = board(tmp_path)
+    assert [row.may_be_best for row in found.rows] == ["yes"] * 3 + [""] * 2
+    assert [found.rank_text(row) for row in found.rows] == ["1=•"] * 3 + ["4="] * 2
+    line = said(tmp_path, "At 95%")
+    assert re.fullmatch(r"At 95%, the best is among these 3: r\d, r\d and r\d\.", line)
+
+
+def test_one_that_is_alone_is_the_best(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(95))
+    save_run(tmp_path, "b", range(40))
+    save_run(tmp_path, "c", range(39))
+    assert said(tmp_path, "At 95%") == "At 95%, a is the best of them."
+    assert [board(tmp_path).rank_text(row) for row in board(tmp_path).rows] == ["1", "2=", "2="]
+
+
+def test_how_many_images_would_tell_is_said_of_the_first_that_is_tied(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90))
+    save_run(tmp_path, "b", range(5, 92))  # 5 images against it, 2 for it
+    save_run(tmp_path, "c", range(30))
+    line = said(tmp_path, "To tell a and b apart, 0.030 from each other in top-1, about ")
+    (more,) = re.findall(r"about ([\d,]+) more validation images would be needed\.", line)
+    # (2.34 + 0.84)^2 x (0.07 - 0.03^2) / 0.03^2 = 776 images in all
+    assert 500 < int(more.replace(",", "")) < 900
+
+
+def test_where_no_number_would_do_none_is_said(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90))
+    save_run(tmp_path, "b", range(10, 100))
+    assert said(tmp_path, "No number") == (
+        "No number of validation images is in sight that would tell a and b apart in top-1."
+    )
+
+
+@pytest.mark.parametrize(("images", "said_as"), [(7, 7), (412, 500), (1234, 1300), (15_001, 16_000), (99, 100)])
+def test_a_number_of_images_is_no_more_exact_than_it_can_be(images: int, said_as: int) -> None:
+    assert rounded(images) == said_as
+
+
+def test_the_verdict_quotes_the_test_figure(tmp_path: Path) -> None:
+    folder = save_run(tmp_path, "a", range(90))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["test"]["top1"] = {"mean": 0.771, "std": 0.0, "ci95": [0.701, 0.831], "n": 70}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert "its heads get 0.771 [0.701, 0.831] of 70 test images right" in verdict(rank_results(tmp_path))[0]
+
+
+def test_ranking_by_another_metric(tmp_path: Path) -> None:
+    save_run(tmp_path, "broad", range(60))
+    save_run(tmp_path, "sharp", range(90), top3=range(91))
+    assert [row.run for row in board(tmp_path).rows] == ["broad", "sharp"]
+    for name in ("top1", "val_balanced_accuracy"):
+        found = board(tmp_path, rank_by=name)
+        assert [(row.run, row.rank) for row in found.rows] == [("sharp", 1), ("broad", 2)]
+    assert board(tmp_path, rank_by="loss").order == ("loss",)
+    with pytest.raises(OptionsError, match=r"--rank-by top5: is no metric\. Expected top1, top3, loss, "):
+        board(tmp_path, rank_by="top5")
+
+
+def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
+    save_run(tmp_path, "new", range(60))
+    folder = save_run(tmp_path, "old", range(60))
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["val"]["macro_f1"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(RunError, match="1 of 2 runs do not have this metric, such as old"):
+        board(tmp_path, rank_by="macro_f1")
