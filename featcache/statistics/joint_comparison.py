@@ -98,26 +98,30 @@ class JointComparison:
             return student(_normal(tail / pairs), self.units)
         return student(max(_normal(tail), float(np.quantile(self._drawn.max(axis=1), CONFIDENCE))), self.units)
 
-    def may_be_best(self, order: Sequence[str] = ()) -> NDArray[np.bool_]:
-        """Which runs `[K]` may be the best: the best is among them at 95%.
+    def may_be_best(self, order: Sequence[str] = (), among: Sequence[int] | None = None) -> NDArray[np.bool_]:
+        """Which runs `[K]` may be the best of all, or of those `among`: the best is among them at 95%.
 
         Multiple comparisons with the best (Hsu 1981; Edwards and Hsu 1983): a run is out where another is ahead of it
         by more than would be rare (2.5%, so that with two runs it is the two-sided test) if it were the best: each run
-        has a critical value of its own, over its comparisons with all others. In several metrics the first of `order`
-        that tells two apart counts.
+        has a critical value of its own, over its comparisons with all others. In several metrics that is said of the
+        last of `order`, among those that each metric before does not tell (`ahead`) from its best: so there is always
+        one, and the run that is best in the last metric among those is one of them.
         """
         order = order or self.metrics
-        rivals = range(self.runs) if self._drawn is not None else [int(self._means[order[0]].argmax())]
-        return np.array([not any(self._beaten(one, by, order) for by in rivals) for one in range(self.runs)])
+        rest = list(range(self.runs)) if among is None else list(among)
+        for metric in order[:-1]:
+            first = max(rest, key=lambda k: self._means[metric][k], default=0)
+            rest = [k for k in rest if not self.ahead(metric, first, k)]
+        last = order[-1]
+        best = max(rest, key=lambda k: self._means[last][k], default=0)
+        rivals = rest if self._drawn is not None else [best]
+        found = np.zeros(self.runs, np.bool_)
+        found[[k for k in rest if not any(self._beats(last, by, k) for by in rivals)]] = True
+        return found
 
-    def _beaten(self, one: int, by: int, order: Sequence[str]) -> bool:
-        if one == by:
-            return False
-        for metric in order:
-            low, high = self._limits(metric, by, one, self._critical_of_best[one])
-            if low > 0 or high < 0:
-                return low > 0
-        return False
+    def _beats(self, metric: str, by: int, one: int) -> bool:
+        """Whether one run is ahead of another by more than would be rare if that were the best."""
+        return by != one and self._limits(metric, by, one, self._critical_of_best[one])[0] > 0
 
     @cached_property
     def _critical_of_best(self) -> Values:
