@@ -19,6 +19,7 @@ from featcache.statistics.sample_size import images_needed
 from featcache.statistics.scores import Scores, Values, pooled_seed_variance
 
 DRAWS = 10_000  # of the joint distribution: the critical value moves by about 1% between seeds
+NONE = 1e-15  # a variance of a difference that is rounding: a single image of 10 million has 1e-14
 MOST = 200  # runs whose joint distribution is drawn; beyond, Bonferroni's bound is within 4% of it
 
 
@@ -56,19 +57,21 @@ class JointComparison:
 
     def leads(self, metric: str) -> NDArray[np.bool_]:
         """`ahead` of every pair `[K, K]`, a row for each that may be ahead."""
-        means = self._means[metric]
+        means, luck = self._means[metric], self._seeds[metric]
         within = self._influence[metric] @ self._influence[metric].T
-        own = np.diag(within) + self._seeds[metric]
-        spread = np.sqrt(np.maximum(own[:, None] + own - 2 * within + 2 * np.diag(np.diag(within) - own), 0))
-        floor = self.critical / (self.units + self.critical**2)
-        apart = means[:, None] - means
-        found: NDArray[np.bool_] = apart > self.critical * np.where(spread > 1e-12, spread, floor)
-        return found
+        own = np.diag(within)
+        images = own[:, None] + own - 2 * within
+        half = self.critical * np.sqrt(np.maximum(images + luck[:, None] + luck, 0))
+        half = np.where(images > NONE, half, np.hypot(half, self._of_none(self.critical)))
+        found: NDArray[np.bool_] = means[:, None] - means > half
+        return np.zeros_like(found) if self._too_few(metric, self.critical) else found
 
     def interval(self, metric: str, one: int, other: int) -> tuple[float, float]:
         """The limits of a difference that hold jointly for all pairs and metrics.
 
-        Where no image tells the two apart they are those of none of so many (Tango 1998): never of width 0.
+        Where no image tells the two apart they are those of none of so many (Tango 1998): never of width 0. Of shares
+        they hold 0 where there are so few images that not even if all told the same way it would be a lead (McNemar
+        1947: `units` of them are as many standard errors as the root of their number).
         """
         return self._limits(metric, one, other, self.critical)
 
@@ -83,9 +86,18 @@ class JointComparison:
     def _limits(self, metric: str, one: int, other: int, critical: float) -> tuple[float, float]:
         mean = self.difference(metric, one, other)
         half = critical * self.standard_error(metric, one, other)
-        if not (self._influence[metric][one] != self._influence[metric][other]).any():
-            half = math.hypot(half, critical**2 / (self.units + critical**2))
+        apart = self._influence[metric][one] - self._influence[metric][other]
+        if apart @ apart <= NONE:
+            half = math.hypot(half, self._of_none(critical))
+        if self._too_few(metric, critical):
+            half = max(half, abs(mean))
         return mean - half, mean + half
+
+    def _of_none(self, critical: float) -> float:
+        return critical**2 / (self.units + critical**2)
+
+    def _too_few(self, metric: str, critical: float) -> bool:
+        return self.units <= critical**2 and self._scores[metric][0].bounded
 
     @cached_property
     def critical(self) -> float:

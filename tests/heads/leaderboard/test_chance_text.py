@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import rounded
 from heads.leaderboard.ranked_results import rank_results
 from heads.leaderboard.verdict_text import verdict
+from heads.runs.predictions import load_predictions, save_predictions
 from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
 
 
@@ -64,6 +66,18 @@ def test_the_luck_of_twelve_runs_of_fifty_epochs_is_taken_off(tmp_path: Path) ->
     line = said(tmp_path, "On validation, where it was chosen, it gets 0.8")
     assert "as found; corrected for having been chosen among 12 runs of 50 epochs each, 0.6" in line
     assert said(tmp_path, "At 95%") == "At 95%, any of the 12 may be the best."
+
+
+def test_of_one_group_of_images_nothing_is_chosen_again(tmp_path: Path) -> None:
+    """All validation images are frames of one video."""
+    for name in ("a", "b"):
+        folder = save_run(tmp_path, name, range(80))
+        val = load_predictions(folder / "predictions.npz", "val")
+        save_predictions(folder / "predictions.npz", {"val": replace(val, groups=np.zeros(100, np.int64))})
+    found = board(tmp_path)
+    assert found.best == {}
+    assert [row.rank for row in found.rows] == [1, 1]
+    assert found.rows[0].corrected_top1 is None
 
 
 def test_without_outcomes_of_epochs_the_choice_of_the_run_is_corrected(tmp_path: Path) -> None:
