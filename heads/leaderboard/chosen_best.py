@@ -22,7 +22,7 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> d
     Runs that the first metric of the ranking tells from the best are no match for it; among the others the best is
     chosen by the next one, which is top-1 unless the ranking is by another metric.
     """
-    if not ordered or ordered[0].predictions is None or len(ordered[0].predictions.images) < 2:
+    if not ordered or ordered[0].predictions is None or len(set(ordered[0].predictions.units)) < 2:
         return {}
     by = comparison.order[-1]
     match = [one for one in ordered if comparison.same(one, ordered[0], comparison.order[0])][:MOST]
