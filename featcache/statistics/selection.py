@@ -66,6 +66,7 @@ class Corrected:
     high: float
     among: int  # runs
     choices: tuple[int, ...]  # of each run: recipes x epochs
+    recipes: tuple[int, ...]  # of each run
 
     @property
     def added(self) -> float:
@@ -90,14 +91,15 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     splits = np.arange(len(held))
     counts = np.stack([j.count for j in judged])[chosen, splits]
     wider = selection_spread([one.kept for one in contenders])
-    choices = tuple(one.values.shape[0] * one.values.shape[2] for one in contenders)
+    recipes = tuple(one.values.shape[0] for one in contenders)
+    choices = tuple(one.values.shape[2] * tried for one, tried in zip(contenders, recipes, strict=True))
     found = {}
     for number, metric in enumerate(metrics):
         sums = np.stack([j.held[number] for j in judged])[chosen, splits]
         mean = float(sums.sum() / counts.sum())
         kept = [one.kept if not number else _kept(one, metric) for one in contenders]
         low, high = _interval(mean, kept, wider)
-        found[metric] = Corrected(kept[best].mean, mean, low, high, len(contenders), choices)
+        found[metric] = Corrected(kept[best].mean, mean, low, high, len(contenders), choices, recipes)
     return found
 
 

@@ -50,7 +50,7 @@ def test_forty_recipes_of_noise_add_nothing_either() -> None:
     ]
     assert np.mean([one.found for one in found]) > 0.78
     assert np.mean([one.mean for one in found]) == pytest.approx(0.7, abs=0.02)
-    assert found[0].choices == (120,)
+    assert (found[0].choices, found[0].recipes) == ((120,), (40,))
 
 
 def test_a_recipe_that_is_better_is_kept_and_not_punished() -> None:

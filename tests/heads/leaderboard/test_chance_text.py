@@ -11,8 +11,9 @@ import pytest
 from made_runs import EVERY, save_run
 
 from featcache.errors import OptionsError, RunError
+from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
-from heads.leaderboard.chance_text import rounded
+from heads.leaderboard.chance_text import chosen_among, rounded
 from heads.leaderboard.ranked_results import rank_results
 from heads.leaderboard.verdict_text import verdict
 from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
@@ -64,6 +65,26 @@ def test_the_luck_of_twelve_runs_of_fifty_epochs_is_taken_off(tmp_path: Path) ->
     line = said(tmp_path, "On validation, where it was chosen, it gets 0.8")
     assert "as found; corrected for having been chosen among 12 runs of 50 epochs each, 0.6" in line
     assert said(tmp_path, "At 95%") == "At 95%, any of the 12 may be the best."
+
+
+@pytest.mark.parametrize(
+    ("recipes", "epochs", "said_as"),
+    [
+        ((1,), (1,), ""),
+        ((1,), (50,), "50 epochs"),
+        ((15,), (50,), "15 recipes of 50 epochs each"),
+        ((1, 1), (1, 1), "2 runs"),
+        ((1, 1), (50, 50), "2 runs of 50 epochs each"),
+        ((15, 15), (50, 50), "2 runs of 15 recipes of 50 epochs each"),
+        ((1, 1), (50, 40), "2 runs with 90 epochs in all"),
+        ((15, 1), (50, 50), "2 runs with 800 recipes and epochs in all"),
+    ],
+)
+def test_what_the_best_was_chosen_among_is_said_as_it_was(
+    recipes: tuple[int, ...], epochs: tuple[int, ...], said_as: str
+) -> None:
+    choices = tuple(r * e for r, e in zip(recipes, epochs, strict=True))
+    assert chosen_among(Corrected(0.9, 0.8, 0.7, 0.9, len(recipes), choices, recipes), "runs") == said_as
 
 
 def test_without_outcomes_of_epochs_the_choice_of_the_run_is_corrected(tmp_path: Path) -> None:
