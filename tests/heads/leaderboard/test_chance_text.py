@@ -12,8 +12,9 @@ import pytest
 from made_runs import EVERY, save_run
 
 from featcache.errors import OptionsError, RunError
+from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
-from heads.leaderboard.chance_text import rounded
+from heads.leaderboard.chance_text import chosen_among, rounded
 from heads.leaderboard.ranked_results import rank_results
 from heads.leaderboard.verdict_text import verdict
 from heads.runs.predictions import load_predictions, save_predictions
@@ -78,6 +79,26 @@ def test_of_one_group_of_images_nothing_is_chosen_again(tmp_path: Path) -> None:
     assert found.best == {}
     assert [row.rank for row in found.rows] == [1, 1]
     assert found.rows[0].corrected_top1 is None
+
+
+@pytest.mark.parametrize(
+    ("recipes", "epochs", "said_as"),
+    [
+        ((1,), (1,), ""),
+        ((1,), (50,), "50 epochs"),
+        ((15,), (50,), "15 recipes of 50 epochs each"),
+        ((1, 1), (1, 1), "2 runs"),
+        ((1, 1), (50, 50), "2 runs of 50 epochs each"),
+        ((15, 15), (50, 50), "2 runs of 15 recipes of 50 epochs each"),
+        ((1, 1), (50, 40), "2 runs with 90 epochs in all"),
+        ((15, 1), (50, 50), "2 runs with 800 recipes and epochs in all"),
+    ],
+)
+def test_what_the_best_was_chosen_among_is_said_as_it_was(
+    recipes: tuple[int, ...], epochs: tuple[int, ...], said_as: str
+) -> None:
+    choices = tuple(r * e for r, e in zip(recipes, epochs, strict=True))
+    assert chosen_among(Corrected(0.9, 0.8, 0.7, 0.9, len(recipes), choices, recipes), "runs") == said_as
 
 
 def test_without_outcomes_of_epochs_the_choice_of_the_run_is_corrected(tmp_path: Path) -> None:
@@ -163,7 +184,7 @@ def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
 
 
 def test_where_each_is_behind_another_in_some_metric_there_is_a_best_set(tmp_path: Path) -> None:
-    """a is ahead of b in top-3, b of c and c of a in top-1 where top-3 does not tell: c is the first, and in the set."""
+    """a is ahead of b in top-3, and where that does not tell b of c and c of a in top-1: c is the first, in the set."""
     save_run(tmp_path, "a", range(10, 40), top3=range(95))
     save_run(tmp_path, "b", range(85), top3=range(85))
     save_run(tmp_path, "c", range(10, 65), top3=range(10, 100))
