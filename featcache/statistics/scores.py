@@ -65,8 +65,7 @@ class Scores:
         if seeds < 2 or images < 2:
             return 0.0
         rest = self.values - self.values.mean(axis=1, keepdims=True) - self.values.mean(axis=0) + self.mean
-        square = float((rest**2).sum())
-        return square / ((seeds - 1) * (images - 1) * images)
+        return float((rest**2).sum() / ((seeds - 1) * (images - 1) * images))
 
 
 def seed_variances(scores: Sequence[Scores]) -> Values:

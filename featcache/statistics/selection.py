@@ -132,15 +132,12 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _
     recipe = chosen_by.argmax(axis=0)
     at = np.arange(len(held))
     count = train.sum(axis=1, dtype=np.float64)
-    second = (train @ one.second) / np.maximum(count, 1)
+    second: Values = (train @ one.second).astype(np.float64) / np.maximum(count, 1)
     # Of few images a part may hold all that a run answered: it is not chosen without any.
-    seen = np.where(count > 0, sums[0, 0][recipe, at] / np.maximum(count, 1), -np.inf)
-    return _Judged(
-        np.round(seen, 9),
-        second,
-        [sums[1, m][recipe, at] for m in range(len(metrics))],
-        out.sum(axis=1, dtype=np.float64),
-    )
+    seen: Values = np.where(count > 0, sums[0, 0][recipe, at] / np.maximum(count, 1), -np.inf)
+    seen = np.round(seen, 9).astype(np.float64)
+    held_out = [sums[1, m][recipe, at] for m in range(len(metrics))]
+    return _Judged(seen, second, held_out, out.sum(axis=1, dtype=np.float64))
 
 
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
