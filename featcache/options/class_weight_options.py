@@ -12,14 +12,23 @@ from featcache.errors import OptionsError
 from featcache.options.option_types import Positive
 
 
-def _kind(value: object) -> str:
-    """Which member of the union a value is meant to be: its faults are that member's alone."""
-    return "object" if isinstance(value, Mapping) else "name"
+BY_CLASS = "by class"
+
+
+def _kind(value: object) -> str | None:
+    """Which member of the union a value is meant to be: its faults are that member's alone. None where it is neither."""
+    if isinstance(value, Mapping):
+        return BY_CLASS
+    return "balanced" if value == "balanced" else None
 
 
 ClassWeights = Annotated[
-    Annotated[Literal["balanced"], Tag("name")] | Annotated[dict[str, Positive], Field(min_length=1), Tag("object")],
-    Discriminator(_kind),
+    Annotated[Literal["balanced"], Tag("balanced")] | Annotated[dict[str, Positive], Field(min_length=1), Tag(BY_CLASS)],
+    Discriminator(
+        _kind,
+        custom_error_type="class_weights",
+        custom_error_message="Input should be 'balanced' or an object that gives classes by name a number above 0",
+    ),
 ]
 
 
