@@ -118,3 +118,36 @@ def test_no_number_of_images_is_said_where_none_is_in_sight() -> None:
     assert images_needed(0.0001, 1e-3, 0.0, 100, 2.0) == 0  # a million
     assert images_needed(0.01, 1e-3, 1e-3, 100, 2.0) == 0  # the seeds' luck alone is larger
     assert images_needed(0.05, 1e-3, 0.0, 100, 2.0) > 100
+
+
+def test_the_leads_of_all_pairs_are_those_of_each_pair() -> None:
+    rng = np.random.default_rng(9)
+    for images in (5, 12, 200):
+        shares = np.array([0.2, 0.5, 0.6, 0.6, 0.9])
+        right = rng.random((5, 3, images)) < shares[:, None, None]
+        right = np.concatenate([right, right[-1:], np.ones((2, 3, images)), np.zeros((1, 3, images))])
+        joint = compared(right)
+        every = range(len(right))
+        pairs = [[joint.ahead("top1", one, other) for other in every] for one in every]
+        assert joint.leads("top1").tolist() == pairs
+        assert np.any(pairs) == (images == 200)
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 5])
+def test_of_a_handful_of_images_none_is_ahead(images: int) -> None:
+    """Of two equal runs one gets all of 5 images that the other misses in 1 of 16 boards on which they differ in all."""
+    joint = compared(np.array([np.ones(images), np.zeros(images)]))
+    assert not joint.ahead("top1", 0, 1)
+    assert joint.may_be_best().all()
+    assert compared(np.array([np.ones(20), np.zeros(20)])).ahead("top1", 0, 1)
+
+
+def test_the_best_set_of_two_metrics_is_never_empty() -> None:
+    """In turn each is ahead of the next in a metric that counts: the best of the first metric's best is in the set."""
+    top3, top1 = np.zeros((3, 100)), np.zeros((3, 100))
+    for run, (within3, within1) in enumerate([((0, 95), (10, 40)), ((0, 85), (0, 85)), ((10, 100), (10, 65))]):
+        top3[run, slice(*within3)], top1[run, slice(*within1)] = 1, 1
+    units = tuple(map(str, range(100)))
+    joint = JointComparison({m: [Scores(run[None], units) for run in v] for m, v in (("top3", top3), ("top1", top1))})
+    assert joint.may_be_best().tolist() == [False, False, True]
+    assert joint.may_be_best(among=[0, 1]).tolist() == [True, False, False]

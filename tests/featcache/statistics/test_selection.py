@@ -83,6 +83,23 @@ def test_further_metrics_follow_the_same_choice() -> None:
     assert 0.95 < found["top3"].low < found["top3"].high == 1
 
 
+def test_a_run_is_not_chosen_by_no_images() -> None:
+    """Two images may lie in the same part, beside a cross-validated run that answered many."""
+    few, many = (contender(np.ones((1, 1, 1, images), np.bool_)) for images in (2, 40))
+    found = correct_for_selection([many, few], 0, ["top1"])["top1"]
+    assert (found.found, found.mean) == (1, 1)
+    assert 0 < found.low < found.high == 1
+    with pytest.raises(ValueError, match="1 unit of images"):
+        correct_for_selection([contender(np.ones((1, 1, 1, 1), np.bool_))], 0, ["top1"])
+
+
+def test_one_that_is_far_ahead_is_as_unsure_as_one_that_nobody_chose() -> None:
+    rng = np.random.default_rng(6)
+    shares = np.r_[0.95, np.full(13, 0.5)]
+    kept = [Scores((rng.random((1, 300)) < p).astype(np.float64), tuple(map(str, range(300)))) for p in shares]
+    assert selection_spread(kept) == pytest.approx(1, abs=0.06)
+
+
 def test_a_choice_among_equals_is_as_unsure_as_the_cross_validation_that_corrects_it() -> None:
     rng = np.random.default_rng(5)
     hard = rng.standard_normal(300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chosen_among, rounded
 from heads.leaderboard.ranked_results import rank_results
 from heads.leaderboard.verdict_text import verdict
+from heads.runs.predictions import load_predictions, save_predictions
 from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
 
 
@@ -29,15 +31,16 @@ def board(results: Path, rank_by: str | None = None) -> Leaderboard:
     return rank_results(results, data="d", rank_by=rank_by).board
 
 
-def lucky_runs(results: Path, count: int = 12, epochs: int = 50) -> None:
-    """Runs on 100 images that are right on each with a chance of 0.7, in any epoch; each kept its best one."""
+def lucky_runs(results: Path, count: int = 12, epochs: int = 50, selection: str = "val_top1") -> None:
+    """Runs on 100 images that are right on each with a chance of 0.7, in any epoch; each kept its best one. All images
+    are of one class, so that balanced accuracy is top-1."""
     rng = np.random.default_rng(0)
     for number in range(count):
         right = rng.random((1, 1, epochs, 100)) < 0.7
         best = right[0, 0].mean(axis=1).argmax()
         folder = save_run(results, f"r{number:02}", np.flatnonzero(right[0, 0, best]).tolist())
         summary = json.loads((folder / "summary.json").read_text())
-        (folder / "summary.json").write_text(json.dumps({**summary, "selection_metric": "val_top1"}))
+        (folder / "summary.json").write_text(json.dumps({**summary, "selection_metric": selection}))
         save_val_outcomes(
             folder / "val_outcomes.npz",
             ValOutcomes(
@@ -48,6 +51,7 @@ def lucky_runs(results: Path, count: int = 12, epochs: int = 50) -> None:
                 loss=np.zeros((1, 1, 1, epochs)),
                 epochs=np.full((1, 1, 1), epochs),
                 chosen=np.full((1, 1, 1), best),
+                selected=None if selection == "val_top1" else right.astype(np.float32),
             ),
         )
 
@@ -85,6 +89,29 @@ def test_what_the_best_was_chosen_among_is_said_as_it_was(
 ) -> None:
     choices = tuple(r * e for r, e in zip(recipes, epochs, strict=True))
     assert chosen_among(Corrected(0.9, 0.8, 0.7, 0.9, len(recipes), choices, recipes), "runs") == said_as
+
+
+@pytest.mark.parametrize("selection", ["val_top1", "val_balanced_accuracy"])
+def test_by_whatever_runs_are_ranked_the_luck_of_their_epochs_is_taken_off(tmp_path: Path, selection: str) -> None:
+    lucky_runs(tmp_path, selection=selection)
+    found = board(tmp_path, rank_by="balanced_accuracy")
+    assert found.best["top1"].found > 0.8
+    assert found.best["top1"].mean == pytest.approx(0.7, abs=0.05)
+    assert found.best["top1"].choices == (50,) * 12
+    own = found.best["balanced_accuracy"].mean  # where it is known of every epoch, it is corrected for these too
+    assert own == pytest.approx(0.7, abs=0.05) if selection == "val_balanced_accuracy" else own < 0.81
+
+
+def test_of_one_group_of_images_nothing_is_chosen_again(tmp_path: Path) -> None:
+    """All validation images are frames of one video."""
+    for name in ("a", "b"):
+        folder = save_run(tmp_path, name, range(80))
+        val = load_predictions(folder / "predictions.npz", "val")
+        save_predictions(folder / "predictions.npz", {"val": replace(val, groups=np.zeros(100, np.int64))})
+    found = board(tmp_path)
+    assert found.best == {}
+    assert [row.rank for row in found.rows] == [1, 1]
+    assert found.rows[0].corrected_top1 is None
 
 
 def test_without_outcomes_of_epochs_the_choice_of_the_run_is_corrected(tmp_path: Path) -> None:
@@ -167,3 +194,46 @@ def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
     (folder / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(RunError, match="1 of 2 runs do not have this metric, such as old"):
         board(tmp_path, rank_by="macro_f1")
+
+
+def test_where_each_is_behind_another_in_some_metric_there_is_a_best_set(tmp_path: Path) -> None:
+    """a is ahead of b in top-3, b of c and c of a in top-1 where top-3 does not tell: c is the first, and in the set."""
+    save_run(tmp_path, "a", range(10, 40), top3=range(95))
+    save_run(tmp_path, "b", range(85), top3=range(85))
+    save_run(tmp_path, "c", range(10, 65), top3=range(10, 100))
+    found = board(tmp_path)
+    assert found.rows[0].run == "c"
+    assert found.rows[0].may_be_best == "yes"
+    assert said(tmp_path, "At 95%") == "At 95%, c is the best of them."
+
+
+def test_all_that_are_not_told_from_the_first_share_its_rank(tmp_path: Path) -> None:
+    """b is right wherever a is but on 8 images; c, which is right on fewer, has errors of its own."""
+    save_run(tmp_path, "a", range(88))
+    save_run(tmp_path, "b", range(8, 88))
+    save_run(tmp_path, "c", range(21, 100))
+    found = board(tmp_path)
+    assert [(row.run, row.rank) for row in found.rows] == [("a", 1), ("c", 1), ("b", 3)]
+    assert [found.rank_text(row) for row in found.rows] == ["1=•", "1=•", "3"]
+    assert ", tied with c; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, data="d"))[0]
+
+
+def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_beside_fine_tuned_runs(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(80))
+    save_run(tmp_path, "b", range(6, 80))  # 2.5 standard errors: enough for one pair, too little among these
+    for number in range(6):
+        save_run(tmp_path, f"tuned{number}", range(number, 80, 2 + number), phase=2)
+    found = board(tmp_path)
+    ranks = {row.run: row.rank for row in found.rows}
+    assert ranks["a"] == ranks["b"]
+    assert found.behind["b"]["top1"].tied
+    assert ", tied with b; " in verdict(rank_results(tmp_path, data="d"))[0]
+
+
+def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_by_another_metric(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(88), top3=range(98))
+    save_run(tmp_path, "b", range(12, 92), top3=range(2, 100))  # 2.04 standard errors: enough in a single metric
+    found = board(tmp_path, "balanced_accuracy")
+    assert [row.rank for row in found.rows] == [1, 2]
+    assert not found.behind["b"]["balanced_accuracy"].tied
+    assert "; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, data="d", rank_by="balanced_accuracy"))[0]
