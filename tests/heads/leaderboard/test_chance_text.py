@@ -15,7 +15,9 @@ from featcache.errors import OptionsError, RunError
 from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chosen_among, rounded
+from heads.leaderboard.column import Place
 from heads.leaderboard.ranked_results import rank_results
+from heads.leaderboard.shown_columns import shown
 from heads.leaderboard.verdict_text import verdict
 from heads.runs.predictions import load_predictions, save_predictions
 from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
@@ -184,6 +186,16 @@ def test_ranking_by_another_metric(tmp_path: Path) -> None:
     assert board(tmp_path, rank_by="loss").order == ("loss",)
     with pytest.raises(OptionsError, match=r"--rank-by top5: is no metric\. Expected top1, top3, loss, "):
         board(tmp_path, rank_by="top5")
+
+
+@pytest.mark.parametrize("place", ["terminal", "page", "markdown"])
+def test_what_it_is_ranked_by_is_shown_wherever_the_board_is(tmp_path: Path, place: Place) -> None:
+    save_run(tmp_path, "a", range(60))
+    for name in ("loss", "balanced_accuracy", "top1", "top3"):
+        found = board(tmp_path, rank_by=name)
+        (column,) = (c for c in shown(place, found.rows, found.order[0]) if c.name == f"val_{name}")
+        assert column.text(found.rows[0], place).startswith(f"{found.rows[0].value(f'val_{name}'):.3f}")
+    assert "val_loss" not in [c.name for c in shown(place, found.rows, "top3")]
 
 
 def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
