@@ -22,7 +22,7 @@ def leaderboard_table(board: Leaderboard) -> Table:
     from heads.leaderboard import shown
 
     tuned = any(row.gain_top1 is not None for row in board.rows)
-    columns = [column for column in shown("terminal", board.rows) if not (tuned and column.gives_way)]
+    columns = [column for column in shown("terminal", board.rows, board.order[0]) if not (tuned and column.gives_way)]
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for column in columns:
         named = not column.form

@@ -13,7 +13,7 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
     """Verdict, leaderboard, gains, leakage, and the figures (title, file) beside it."""
     board, summary = contents.board, contents.runs[contents.rows[0].run].summary
     images = summary["data"]["images"]
-    columns = shown("markdown", contents.rows)
+    columns = shown("markdown", contents.rows, contents.board.order[0])
     lines = [
         f"# {_text(str(summary['data']['path']).rpartition('/')[2])}: which feature map separates the classes",
         "",

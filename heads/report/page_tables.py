@@ -47,7 +47,7 @@ def condition(performance: Mapping[str, Any]) -> str:
 
 def leaderboard_cells(contents: Contents) -> list[ColumnCells]:
     """The leaderboard by columns, what is chosen by first; those without anything to say are left out."""
-    found = [_cells(column, contents) for column in shown("page", contents.rows)]
+    found = [_cells(column, contents) for column in shown("page", contents.rows, contents.board.order[0])]
     measured = conditions(contents)
     if len(set(measured.values())) > 1:
         meaning = "the conditions of the latency: only within one of them do latencies compare"
