@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from featcache.statistics.scores import Scores, pooled_seed_variance
+from featcache.statistics.scores import Scores, seed_variances
 
 CONFIDENCE = 0.95
 Z95 = float(norm.ppf(0.5 + CONFIDENCE / 2))
@@ -21,12 +21,13 @@ def wilson(share: float, n: float, z: float = Z95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def effective_images(share: float, variance: float, images: int) -> float:
+def effective_images(share: float, variance: float, images: int, most: int) -> float:
     """How many independent images would make a share as sure as it is (Korn and Graubard 1998): seeds that agree add
-    little, groups take away. All right or all wrong has no spread, and counts as the images that it is."""
+    little, groups take away. All right or all wrong has no spread, and counts as the images that it is. More than the
+    `most` answers that there are it cannot be, however evenly errors happen to fall on few images."""
     if variance <= 0 or not 0 < share < 1:
         return float(images)
-    return share * (1 - share) / variance
+    return min(float(most), share * (1 - share) / variance)
 
 
 def figure_interval(scores: Scores) -> tuple[float, float]:
@@ -36,9 +37,9 @@ def figure_interval(scores: Scores) -> tuple[float, float]:
     is of the images' luck alone.
     """
     images = len(set(scores.units))
-    variance = scores.image_variance + pooled_seed_variance([scores]) / scores.seeds
+    variance = scores.image_variance + float(seed_variances([scores])[0]) / scores.seeds
     if scores.bounded:
-        return wilson(scores.mean, effective_images(scores.mean, variance, images))
+        return wilson(scores.mean, effective_images(scores.mean, variance, images, scores.values.size))
     half = student(Z95, images) * math.sqrt(variance)
     return scores.mean - half, scores.mean + half
 

@@ -16,9 +16,10 @@ from scipy.stats import norm
 
 from featcache.statistics.intervals import CONFIDENCE, student
 from featcache.statistics.sample_size import images_needed
-from featcache.statistics.scores import Scores, Values, pooled_seed_variance
+from featcache.statistics.scores import Scores, Values, seed_variances
 
 DRAWS = 10_000  # of the joint distribution: the critical value moves by about 1% between seeds
+NONE = 1e-15  # a variance of a difference that is rounding: a single image of 10 million has 1e-14
 MOST = 200  # runs whose joint distribution is drawn; beyond, Bonferroni's bound is within 4% of it
 
 
@@ -39,7 +40,7 @@ class JointComparison:
         self.runs = len(first)
         self.units = min((len(set(s.units)) for s in first), default=0)
         self._means = {m: np.array([s.mean for s in of]) for m, of in self._scores.items()}
-        self._seeds = {m: pooled_seed_variance(of) / np.array([s.seeds for s in of]) for m, of in self._scores.items()}
+        self._seeds = {m: seed_variances(of) / np.array([s.seeds for s in of]) for m, of in self._scores.items()}
 
     def difference(self, metric: str, one: int, other: int) -> float:
         """The figure of one run less that of another."""
@@ -56,19 +57,21 @@ class JointComparison:
 
     def leads(self, metric: str) -> NDArray[np.bool_]:
         """`ahead` of every pair `[K, K]`, a row for each that may be ahead."""
-        means = self._means[metric]
+        means, luck = self._means[metric], self._seeds[metric]
         within = self._influence[metric] @ self._influence[metric].T
-        own = np.diag(within) + self._seeds[metric]
-        spread = np.sqrt(np.maximum(own[:, None] + own - 2 * within + 2 * np.diag(np.diag(within) - own), 0))
-        floor = self.critical / (self.units + self.critical**2)
-        apart = means[:, None] - means
-        found: NDArray[np.bool_] = apart > self.critical * np.where(spread > 1e-12, spread, floor)
-        return found
+        own = np.diag(within)
+        images = own[:, None] + own - 2 * within
+        half = self.critical * np.sqrt(np.maximum(images + luck[:, None] + luck, 0))
+        half = np.where(images > NONE, half, np.hypot(half, self._of_none(self.critical)))
+        found: NDArray[np.bool_] = means[:, None] - means > half
+        return np.zeros_like(found) if self._too_few(metric, self.critical) else found
 
     def interval(self, metric: str, one: int, other: int) -> tuple[float, float]:
         """The limits of a difference that hold jointly for all pairs and metrics.
 
-        Where no image tells the two apart they are those of none of so many (Tango 1998): never of width 0.
+        Where no image tells the two apart they are those of none of so many (Tango 1998): never of width 0. Of shares
+        they hold 0 where there are so few images that not even if all told the same way it would be a lead (McNemar
+        1947: `units` of them are as many standard errors as the root of their number).
         """
         return self._limits(metric, one, other, self.critical)
 
@@ -83,9 +86,18 @@ class JointComparison:
     def _limits(self, metric: str, one: int, other: int, critical: float) -> tuple[float, float]:
         mean = self.difference(metric, one, other)
         half = critical * self.standard_error(metric, one, other)
-        if not (self._influence[metric][one] != self._influence[metric][other]).any():
-            half = math.hypot(half, critical**2 / (self.units + critical**2))
+        apart = self._influence[metric][one] - self._influence[metric][other]
+        if apart @ apart <= NONE:
+            half = math.hypot(half, self._of_none(critical))
+        if self._too_few(metric, critical):
+            half = max(half, abs(mean))
         return mean - half, mean + half
+
+    def _of_none(self, critical: float) -> float:
+        return critical**2 / (self.units + critical**2)
+
+    def _too_few(self, metric: str, critical: float) -> bool:
+        return self.units <= critical**2 and self._scores[metric][0].bounded
 
     @cached_property
     def critical(self) -> float:
@@ -98,26 +110,30 @@ class JointComparison:
             return student(_normal(tail / pairs), self.units)
         return student(max(_normal(tail), float(np.quantile(self._drawn.max(axis=1), CONFIDENCE))), self.units)
 
-    def may_be_best(self, order: Sequence[str] = ()) -> NDArray[np.bool_]:
-        """Which runs `[K]` may be the best: the best is among them at 95%.
+    def may_be_best(self, order: Sequence[str] = (), among: Sequence[int] | None = None) -> NDArray[np.bool_]:
+        """Which runs `[K]` may be the best of all, or of those `among`: the best is among them at 95%.
 
         Multiple comparisons with the best (Hsu 1981; Edwards and Hsu 1983): a run is out where another is ahead of it
         by more than would be rare (2.5%, so that with two runs it is the two-sided test) if it were the best: each run
-        has a critical value of its own, over its comparisons with all others. In several metrics the first of `order`
-        that tells two apart counts.
+        has a critical value of its own, over its comparisons with all others. In several metrics that is said of the
+        last of `order`, among those that each metric before does not tell (`ahead`) from its best: so there is always
+        one, and the run that is best in the last metric among those is one of them.
         """
         order = order or self.metrics
-        rivals = range(self.runs) if self._drawn is not None else [int(self._means[order[0]].argmax())]
-        return np.array([not any(self._beaten(one, by, order) for by in rivals) for one in range(self.runs)])
+        rest = list(range(self.runs)) if among is None else list(among)
+        for metric in order[:-1]:
+            first = max(rest, key=lambda k: self._means[metric][k], default=0)
+            rest = [k for k in rest if not self.ahead(metric, first, k)]
+        last = order[-1]
+        best = max(rest, key=lambda k: self._means[last][k], default=0)
+        rivals = rest if self._drawn is not None else [best]
+        found = np.zeros(self.runs, np.bool_)
+        found[[k for k in rest if not any(self._beats(last, by, k) for by in rivals)]] = True
+        return found
 
-    def _beaten(self, one: int, by: int, order: Sequence[str]) -> bool:
-        if one == by:
-            return False
-        for metric in order:
-            low, high = self._limits(metric, by, one, self._critical_of_best[one])
-            if low > 0 or high < 0:
-                return low > 0
-        return False
+    def _beats(self, metric: str, by: int, one: int) -> bool:
+        """Whether one run is ahead of another by more than would be rare if that were the best."""
+        return by != one and self._limits(metric, by, one, self._critical_of_best[one])[0] > 0
 
     @cached_property
     def _critical_of_best(self) -> Values:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.statistics.intervals import Z95, wilson
-from featcache.statistics.scores import Scores, Values, pooled_seed_variance
+from featcache.statistics.scores import Scores, Values, seed_variances
 
 PARTS = 10  # that the images are cut into: fewer choose from too few images, more depend on single ones
 REPEATS = 20  # cuts
@@ -66,6 +66,7 @@ class Corrected:
     high: float
     among: int  # runs
     choices: tuple[int, ...]  # of each run: recipes x epochs
+    recipes: tuple[int, ...]  # of each run
 
     @property
     def added(self) -> float:
@@ -75,7 +76,7 @@ class Corrected:
 
 def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: Sequence[str]) -> dict[str, Corrected]:
     """The corrected figures of the `best` of some runs by metric: `metrics[0]` is that of `Contender.values`, the
-    others are among `also`.
+    others are among `also`. Raises ValueError where all images are one unit: there is none to choose by without it.
 
     Repeated cross-validation of the whole choice (Varma and Simon 2006; Tsamardinos et al. 2018): the mean over
     REPEATS cuts of the images into PARTS of what the run that is chosen without a part gets in that part. The interval
@@ -83,6 +84,8 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     figure that nobody chose: that is computed for normal figures with these runs' covariance.
     """
     units = sorted({unit for one in contenders for unit in one.kept.units})
+    if len(units) < 2:
+        raise ValueError("1 unit of images; expected 2 or more, to choose by some and judge by others")
     held = _parts(len(units))
     place = {unit: number for number, unit in enumerate(units)}
     judged = [_judge(one, held[:, [place[u] for u in one.kept.units]], metrics) for one in contenders]
@@ -90,14 +93,15 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     splits = np.arange(len(held))
     counts = np.stack([j.count for j in judged])[chosen, splits]
     wider = selection_spread([one.kept for one in contenders])
-    choices = tuple(one.values.shape[0] * one.values.shape[2] for one in contenders)
+    recipes = tuple(one.values.shape[0] for one in contenders)
+    choices = tuple(one.values.shape[2] * tried for one, tried in zip(contenders, recipes, strict=True))
     found = {}
     for number, metric in enumerate(metrics):
         sums = np.stack([j.held[number] for j in judged])[chosen, splits]
         mean = float(sums.sum() / counts.sum())
         kept = [one.kept if not number else _kept(one, metric) for one in contenders]
         low, high = _interval(mean, kept, wider)
-        found[metric] = Corrected(kept[best].mean, mean, low, high, len(contenders), choices)
+        found[metric] = Corrected(kept[best].mean, mean, low, high, len(contenders), choices, recipes)
     return found
 
 
@@ -127,9 +131,16 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _
                 sums[side, m] += _at(_sums(values, own, weights), epochs).mean(axis=1)
     recipe = chosen_by.argmax(axis=0)
     at = np.arange(len(held))
-    second = (train @ one.second) / train.sum(axis=1)
-    seen = sums[0, 0][recipe, at] / train.sum(axis=1)
-    return _Judged(np.round(seen, 9), second, [sums[1, m][recipe, at] for m in range(len(metrics))], out.sum(axis=1))
+    count = train.sum(axis=1, dtype=np.float64)
+    second = (train @ one.second) / np.maximum(count, 1)
+    # Of few images a part may hold all that a run answered: it is not chosen without any.
+    seen = np.where(count > 0, sums[0, 0][recipe, at] / np.maximum(count, 1), -np.inf)
+    return _Judged(
+        np.round(seen, 9),
+        second,
+        [sums[1, m][recipe, at] for m in range(len(metrics))],
+        out.sum(axis=1, dtype=np.float64),
+    )
 
 
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
@@ -177,14 +188,14 @@ def _parts(units: int) -> NDArray[np.bool_]:
 
 
 def _interval(mean: float, kept: Sequence[Scores], wider: float) -> tuple[float, float]:
-    luck = pooled_seed_variance(kept)
-    variance = sum(s.image_variance + luck / s.seeds for s in kept)
+    variance = sum(s.image_variance + luck / s.seeds for s, luck in zip(kept, seed_variances(kept), strict=True))
     images = float(np.mean([len(set(s.units)) for s in kept]))
     if not kept[0].bounded:
         half = Z95 * wider * math.sqrt(variance / len(kept))
         return mean - half, mean + half
     spread = sum(s.mean * (1 - s.mean) for s in kept if 0 < s.mean < 1)
-    effective = spread / variance if variance > 0 and spread > 0 else images
+    most = float(np.mean([s.values.size for s in kept]))
+    effective = min(spread / variance, most) if variance > 0 and spread > 0 else images
     share = min(1.0, max(0.0, mean))
     return wilson(share, effective / wider**2)
 
@@ -209,10 +220,11 @@ def selection_spread(kept: Sequence[Scores]) -> float:
     alpha = math.sqrt(1 / (PARTS - 1))
     drawn = shrunk + rng.standard_normal((WORLDS, runs)) * math.sqrt(own)
     errors = np.zeros(WORLDS)
-    for _ in range(NOISE):
-        noise = rng.standard_normal((WORLDS, runs)) * math.sqrt(own)
-        chosen = (drawn + alpha * noise).argmax(axis=1)
-        errors += (drawn - noise / alpha)[np.arange(WORLDS), chosen] / NOISE
+    for _ in range(NOISE // 2):
+        one = rng.standard_normal((WORLDS, runs)) * math.sqrt(own)
+        for noise in (one, -one):  # so that it takes nothing from a choice that is the same in every draw
+            chosen = (drawn + alpha * noise).argmax(axis=1)
+            errors += (drawn - noise / alpha)[np.arange(WORLDS), chosen] / NOISE
     errors -= shrunk[drawn.argmax(axis=1)]
     return max(1.0, math.sqrt((float(errors.var()) + shared) / (own + shared)))
 
@@ -226,7 +238,7 @@ def _variances(kept: Sequence[Scores]) -> tuple[float, float]:
     alone = float(sum(t @ t for t in tables))
     runs = len(kept)
     shared = max(0.0, (float(together @ together) - alone) / (runs * (runs - 1)))
-    luck = pooled_seed_variance(kept) * float(np.mean([1 / s.seeds for s in kept]))
+    luck = float(np.mean(seed_variances(kept) / [s.seeds for s in kept]))
     return max(0.0, alone / runs - shared) + luck, shared
 
 

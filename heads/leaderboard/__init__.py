@@ -1,6 +1,7 @@
 """Finished runs in order: rows and columns, ties, the verdict, and which go on to Phase 2."""
 
 from heads.leaderboard.board import Leaderboard, write_leaderboard
+from heads.leaderboard.chosen_best import contender
 from heads.leaderboard.column import Column
 from heads.leaderboard.columns import Row, columns, shown
 from heads.leaderboard.control_text import name_of, stand_ins_text
@@ -23,6 +24,7 @@ __all__ = [
     "agreements",
     "choose",
     "columns",
+    "contender",
     "find_data",
     "joins_text",
     "leaderboard",

@@ -79,10 +79,12 @@ class Leaderboard:
         return sum(r.rank == row.rank for r in self.rows) > 1
 
     def rank_text(self, row: Row) -> str:
-        """A rank as people see it: an equals sign marks ties, a dot what may be the best; controls have none."""
+        """A rank as people see it: an equals sign marks ties, a dot what may be the best, where that is more than one;
+        controls have none."""
         if row.control:
             return CONTROL
-        dot = MAY_BE_BEST if row.may_be_best and self.tied(row) else ""
+        several = sum(bool(r.may_be_best) for r in self.rows) > 1
+        dot = MAY_BE_BEST if row.may_be_best and several else ""
         return f"{row.rank}{'=' if self.tied(row) else ''}{dot}"
 
     @property

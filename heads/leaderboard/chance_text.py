@@ -35,15 +35,17 @@ def corrected_text(board: Leaderboard) -> str:
 def chosen_among(corrected: Corrected, what: str) -> str:
     """What the best was chosen among: runs, and of each its epochs, or recipes and epochs; "" where there was nothing
     to choose."""
-    total, each = sum(corrected.choices), set(corrected.choices)
+    total, tried = sum(corrected.choices), max(corrected.recipes)
     if total == 1:
         return ""
+    runs = f"{corrected.among} {what}"
+    if len({*zip(corrected.choices, corrected.recipes, strict=True)}) > 1:
+        return f"{runs} with {total:,} {'recipes and epochs' if tried > 1 else 'epochs'} in all"
+    epochs = corrected.choices[0] // tried
+    each = f"{tried} recipes of {epochs} epochs" if tried > 1 else f"{epochs} epochs"
     if corrected.among == 1:
-        return f"{total:,} epochs"
-    if len(each) > 1:
-        return f"{corrected.among} {what} with {total:,} recipes and epochs in all"
-    (epochs,) = each
-    return f"{corrected.among} {what}" + (f" of {epochs} epochs each" if epochs > 1 else "")
+        return f"{each} each" if tried > 1 else each
+    return runs if corrected.choices[0] == 1 else f"{runs} of {each} each"
 
 
 def best_set_text(rows: Sequence[Row]) -> str:

@@ -45,9 +45,8 @@ def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | Non
     left_out = tuple(r.folder.name for r in runs if fingerprint_of(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in every if c.run.summary["weights_fell_back"])
     maps = [one for one in ordered[0] if one.run.summary["phase"] == 1]
-    among_maps = comparisons[0] if len(maps) == len(ordered[0]) else RunComparison(maps, order)
-    best = correct_best(maps, among_maps)
-    may = among_maps.may_be_best()
+    best = correct_best(maps, comparisons[0])
+    may = comparisons[0].may_be_best(maps)
     phase1 = [*maps, *(one for one in ordered[1] if one.run.summary["phase"] == 1)]
     named = {one.name: one for one in every}
     placed = [
@@ -66,10 +65,10 @@ def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | Non
         tuple(make_row(one, columns()) for one in placed),
         left_out,
         tuple(fell_back),
-        _behind(phase1, among_maps),
+        _behind(maps, [one for one in phase1 if one.name in controls], comparisons[0]),
         {name: tuple(one.run.summary["stores"]) for name, one in named.items()},
         best,
-        _rival(maps, among_maps),
+        _rival(maps, comparisons[0]),
         order,
     )
 
@@ -88,29 +87,33 @@ def _order(rank_by: str, runs: Sequence[ComparedRun]) -> tuple[str, ...]:
     return ORDER if name == ORDER[0] else (name,)
 
 
-def _behind(phase1: Sequence[ComparedRun], among_maps: RunComparison) -> dict[str, dict[str, Difference]]:
-    """How far each is behind the first of them: of candidates jointly for all of these, of controls jointly for the
-    first and all controls; and in the linear probe behind the one that is best in that."""
-    found: dict[str, dict[str, Difference]] = {}
-    maps = set(among_maps.runs)
-    controls = [one for one in phase1 if one not in maps]
-    metrics = dict.fromkeys([*among_maps.order, *ORDER])
-    candidates = RunComparison([*among_maps.runs], [*metrics]) if set(metrics) - set(among_maps.order) else among_maps
-    with_controls = RunComparison([phase1[0], *controls], [*metrics]) if controls else None
-    for one in phase1:
-        comparison = candidates if with_controls is None or one in maps else with_controls
-        found[one.name] = {m: comparison.difference(phase1[0], one, m) for m in metrics}
-    for name, difference in behind_in_probe(phase1, maps).items():
+def _behind(
+    maps: Sequence[ComparedRun], controls: Sequence[ComparedRun], comparison: RunComparison
+) -> dict[str, dict[str, Difference]]:
+    """How far each is behind the first of them: in the metrics of the ranking as the ranks say, that is jointly for all
+    candidates, in others jointly for these; of controls jointly for the first and all controls. In the linear probe
+    behind the one that is best in that."""
+    phase1 = [*maps, *controls]
+    more = [metric for metric in ORDER if metric not in comparison.order]
+    beside = RunComparison(maps, more) if more else comparison
+    every = [*comparison.order, *more]
+    by = {metric: comparison if metric in comparison.order else beside for metric in every}
+    found = {one.name: {m: by[m].difference(maps[0], one, m) for m in every} for one in maps}
+    if controls:
+        first = phase1[0]
+        alone = RunComparison([*maps[:1], *controls], every)
+        found |= {one.name: {m: alone.difference(first, one, m) for m in every} for one in controls}
+    for name, difference in behind_in_probe(phase1, set(maps)).items():
         found[name]["linear_probe"] = difference
     return found
 
 
-def _rival(maps: Sequence[ComparedRun], among_maps: RunComparison) -> Rival | None:
+def _rival(maps: Sequence[ComparedRun], comparison: RunComparison) -> Rival | None:
     """The first feature map that is not told from the best, and how many more images would tell the two apart."""
     best: Mapping[str, tuple[str, ...]] = {one.name: tuple(one.run.summary["stores"]) for one in maps}
-    rivals = [one for one in maps[1:] if best[one.name] != best[maps[0].name] and among_maps.tied(maps[0], one)]
+    rivals = [one for one in maps[1:] if best[one.name] != best[maps[0].name] and comparison.tied(maps[0], one)]
     if not rivals:
         return None
-    metric = among_maps.order[-1]
-    apart = among_maps.difference(maps[0], rivals[0], metric).mean
-    return Rival(rivals[0].name, metric, apart, among_maps.images_to_tell(maps[0], rivals[0], metric))
+    metric = comparison.order[-1]
+    apart = comparison.difference(maps[0], rivals[0], metric).mean
+    return Rival(rivals[0].name, metric, apart, comparison.images_to_tell(maps[0], rivals[0], metric))

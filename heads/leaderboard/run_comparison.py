@@ -32,15 +32,17 @@ class RunComparison:
         return all(self.same(one, other, metric) for metric in self.order)
 
     def ordered(self) -> list[ComparedRun]:
-        """Best first: the runs that tie with the best in the first metric go by the next ones, then those that tie with
-        the best of the rest."""
+        """Best first: of the runs that tie with the best in the first metric the one that is best in the next, then
+        those that no metric tells from it, then the same with the rest."""
         first, then = self.order[0], self.order[-1]
         rest = sorted(self.runs, key=lambda c: (-c.goodness(first), *c.order(then)))
         found: list[ComparedRun] = []
         while rest:
-            group = [c for c in rest if self.same(c, rest[0], first)]
-            rest = [c for c in rest if c not in group]
-            found += sorted(group, key=lambda c: c.order(then))
+            best = min((c for c in rest if self.same(c, rest[0], first)), key=lambda c: c.order(then))
+            tied = [c for c in rest if c is not best and self.tied(best, c)]
+            found += [best, *sorted(tied, key=lambda c: c.order(then))]
+            taken = {best.name, *(c.name for c in tied)}
+            rest = [c for c in rest if c.name not in taken]
         return found
 
     def ranks(self, ordered: Sequence[ComparedRun]) -> list[int]:
@@ -51,12 +53,16 @@ class RunComparison:
             found.append(found[-1] if tied else place + 1)
         return found
 
-    def may_be_best(self) -> frozenset[str]:
-        """The names of those that may be the best: at 95% the best is among them."""
-        if self._joint is None:
+    def may_be_best(self, among: Sequence[ComparedRun]) -> frozenset[str]:
+        """The names of those that may be the best of some runs, best first: at 95% the best is among them.
+
+        The first is one of them whatever it is beaten by: with fine-tuned runs above it, it need not be the best of
+        `among` alone.
+        """
+        if self._joint is None or not among:
             return frozenset()
-        may = self._joint.may_be_best(self.order)
-        return frozenset(one.name for one, here in zip(self.runs, may, strict=True) if here)
+        may = self._joint.may_be_best(self.order, [self._place[one.name] for one in among])
+        return frozenset(one.name for one, here in zip(self.runs, may, strict=True) if here or one is among[0])
 
     def images_to_tell(self, one: ComparedRun, other: ComparedRun, metric: str) -> int:
         """How many more validation images would tell two apart, if they differ as much as seen; 0 where no number can

@@ -38,6 +38,7 @@ class Sweep:
     history: tuple[tuple[int, tuple[float | None, ...]], ...]  # trial, best of each objective so far
     importances: dict[str, float]
     best: tuple[dict[str, Any], ...]
+    chosen: tuple[str, ...] = ()  # sentences: what the best owes to having been chosen
 
     @property
     def several(self) -> bool:
@@ -77,6 +78,7 @@ def _load(folder: Path) -> Sweep:
         ),
         importances={str(k): float(v) for k, v in document["importances"].items()},
         best=tuple({"trial": b["trial"], "options": b["options"], "values": b["values"]} for b in document["best"]),
+        chosen=tuple(document["chosen"]["said"]) if "chosen" in document else (),  # not in those of earlier versions
     )
 
 

@@ -3,7 +3,16 @@
 from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
 from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
 from heads.runs.loaded_run import load_run, normalisation_of
-from heads.runs.predictions import Predictions, Probe, load_probe, predict_test, predict_val, predictions_of
+from heads.runs.predictions import (
+    Predictions,
+    Probe,
+    arrays_of,
+    load_probe,
+    predict_test,
+    predict_val,
+    predictions_of,
+    val_records,
+)
 from heads.runs.recipe_doubts import doubts_of
 from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
@@ -19,6 +28,7 @@ __all__ = [
     "Result",
     "Run",
     "ValOutcomes",
+    "arrays_of",
     "audit_runs",
     "cache_of",
     "doubts_of",
@@ -48,6 +58,7 @@ __all__ = [
     "unreadable_runs",
     "val_outcomes",
     "val_outcomes_of",
+    "val_records",
     "warn_of_leakage",
     "write_record",
     "write_run",

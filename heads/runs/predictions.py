@@ -73,8 +73,13 @@ def predict_val(features: Features, seeds: Sequence[Sequence[TrainedHead]], cach
             x = block.x[torch.from_numpy(block.first[here]).to(features.device)]
             for seed, folds in enumerate(modules):
                 logits[seed, np.searchsorted(every, block.images[here])] = _run(folds[number], x)
+    return Predictions.of(logits, val_records(features, cached))
+
+
+def val_records(features: Features, cached: CachedFeatures) -> list[ImageRecord]:
+    """The validation images in the order of `features.val_images`."""
     pool = [i for i in cached.manifest.images if i.split in ("train", "val")]
-    return Predictions.of(logits, [pool[i] for i in every])
+    return [pool[i] for i in features.val_images]
 
 
 def predict_test(cached: CachedFeatures, heads: Sequence[TrainedHead], device: torch.device) -> Predictions:

@@ -29,6 +29,7 @@ from heads.search.samplers import find_sampler
 from heads.search.search_space import Space
 from heads.search.sweep_options import SweepOptions
 from heads.search.trial_figures import Figures
+from heads.search.trial_outcomes import OUTCOMES_FOLDER
 
 IDENTITY = "featcache:sweep"
 SEEN = "featcache:seen"
@@ -163,7 +164,7 @@ class SweepStudy:
 
 def remove_study(sweep: SweepOptions, folder: Path) -> None:
     """Forget an earlier sweep of this name, and what it left in its folder."""
-    for name in ("trials.csv", "history.csv", "best.json", "sweep.json", "pareto"):
+    for name in ("trials.csv", "history.csv", "best.json", "sweep.json", "pareto", OUTCOMES_FOLDER):
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if sweep.storage is None:

@@ -6,13 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from featcache.atomic import make_folder, write_text
+from heads.search.chosen_text import chosen_text
+from heads.search.chosen_trial import ChosenTrial
 from heads.search.objectives import OBJECTIVES
 from heads.search.search_space import Space
 from heads.search.sweep_options import SweepOptions
@@ -22,8 +24,11 @@ FIGURES = tuple(field.name for field in fields(Figures))
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
-def write_trials(file: Path, sweep: SweepOptions, space: Space, trials: Sequence[FrozenTrial]) -> None:
-    """trials.csv: a row for each trial, with the value its sampler followed, its figures and its options."""
+def write_trials(
+    file: Path, sweep: SweepOptions, space: Space, trials: Sequence[FrozenTrial], chosen: ChosenTrial | None
+) -> None:
+    """trials.csv: a row for each trial, with the value its sampler followed, whether it may be the best, its
+    figures and its options."""
     keys = list(space.distributions)
     values = [f"value_{o}" for o in sweep.objectives]
     rows = [
@@ -31,6 +36,7 @@ def write_trials(file: Path, sweep: SweepOptions, space: Space, trials: Sequence
             "trial": t.number,
             "state": STATES[t.state],
             **dict(zip(values, t.values or [], strict=False)),
+            "may_be_best": "yes" if chosen is not None and t.number in chosen.may_be_best else "",
             **{n: t.user_attrs.get(n, "") for n in FIGURES},
             **{k: t.params.get(k, "") for k in keys},
             "pruned_at": t.user_attrs.get("pruned_at", ""),
@@ -38,7 +44,7 @@ def write_trials(file: Path, sweep: SweepOptions, space: Space, trials: Sequence
         }
         for t in trials
     ]
-    columns = ["trial", "state", *values, *FIGURES, *keys, "pruned_at", "reason"]
+    columns = ["trial", "state", *values, "may_be_best", *FIGURES, *keys, "pruned_at", "reason"]
     write_text(file, _table(columns, rows))
 
 
@@ -79,21 +85,35 @@ def write_summary(
     sweep: SweepOptions,
     space: Space,
     best: Sequence[FrozenTrial],
+    chosen: ChosenTrial,
     *,
     data: str,
     importances: Mapping[str, float],
     seconds: Mapping[str, float],
 ) -> None:
-    """sweep.json: the sweep, its best trials, the fingerprint of the images they saw, and where the time went."""
+    """sweep.json: the sweep, its best trials, what the best owes to having been chosen, the fingerprint of the images
+    they saw, and where the time went."""
     document = {
         "options": {**sweep.model_dump(mode="json"), "base": space.base},
         "best": [{"trial": t.number, "options": t.params, "values": t.values, **t.user_attrs} for t in best],
+        "chosen": {**asdict(chosen), "figures": _corrected(chosen), "said": chosen_text(chosen)},
         "data": data,
         "directions": ["maximize" if OBJECTIVES[o].maximise else "minimize" for o in sweep.objectives],
         "importances": importances,
         "seconds_of_the_last_call": seconds,
     }
     write_text(file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _corrected(chosen: ChosenTrial) -> dict[str, dict[str, float]]:
+    """The corrected figures by metric, the loss as itself."""
+    found = {}
+    for name, one in chosen.figures.items():
+        sign = -1.0 if name == "loss" else 1.0
+        limits = sorted((sign * one.low, sign * one.high))
+        figures = {"found": sign * one.found, "corrected": sign * one.mean, "low": limits[0], "high": limits[1]}
+        found[name] = {**figures, "added": sign * one.added}
+    return found
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
+from heads.search.chosen_text import chosen_text
+from heads.search.chosen_trial import ChosenTrial
 from heads.search.objectives import OBJECTIVES
 
 LEADING = 10  # trials that the command shows
@@ -24,6 +26,7 @@ class SweepResult:
     new: int  # trials of this call
     importances: dict[str, float]
     seconds: dict[str, float]  # of this call: total, extract, train, optuna
+    chosen: ChosenTrial  # what the best owes to having been chosen
 
     def leading(self) -> list[FrozenTrial]:
         """The Pareto front by its first objective, or the best few trials."""
@@ -46,6 +49,7 @@ class SweepResult:
         if self.importances:
             ranked = ", ".join(f"{k} {v:.2f}" for k, v in self.importances.items())
             lines.append(f"importance for {self.objectives[0]}: {ranked}")
+        lines += chosen_text(self.chosen)
         several = len(self.configs) > 1 or len(self.objectives) > 1
         where = self.configs[0].parent if several else self.configs[0]
         what = f"the {len(self.configs)} options of the Pareto front" if several else "the best options"

@@ -18,6 +18,7 @@ from featcache.data import load_manifest, readable
 from featcache.errors import OutputError, WorkError
 from featcache.options import parse_options, require_frozen
 from featcache.session import Session, SessionKeywords
+from heads.search.chosen_trial import judge_best
 from heads.search.extraction_ahead import extract_ahead
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SamplerSetup, find_sampler, make_sampler
@@ -27,6 +28,7 @@ from heads.search.sweep_files import write_best, write_history, write_summary, w
 from heads.search.sweep_options import SweepOptions
 from heads.search.sweep_result import SweepResult
 from heads.search.trial_loop import OptunaClock, TrialLoop
+from heads.search.trial_outcomes import OUTCOMES_FOLDER, OutcomeFiles
 from heads.search.trial_trainer import TrialTrainer
 
 log = logging.getLogger("featcache")
@@ -72,7 +74,8 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
             log.info("%s: goes on after %d finished trials", sweep.name, done)
         if done < wanted:
             extract_ahead(space, trainer)
-        TrialLoop(sweep, space, study, trainer, clock).run(wanted, session.progress)
+        outcomes = OutcomeFiles(folder / OUTCOMES_FOLDER)
+        TrialLoop(sweep, space, study, trainer, clock, outcomes).run(wanted, session.progress)
         seconds = {
             "total": time.perf_counter() - begin,
             "extract": trainer.extract_seconds,
@@ -87,9 +90,11 @@ def _finish(
 ) -> SweepResult:
     """Write what the sweep found."""
     trials, best = study.trials, study.best
-    write_trials(folder / "trials.csv", sweep, space, trials)
+    read = OutcomeFiles(folder / OUTCOMES_FOLDER).read
+    chosen = judge_best(sweep.objectives, trials, best[0], read) if best else None
+    write_trials(folder / "trials.csv", sweep, space, trials, chosen)
     write_history(folder / "history.csv", sweep, trials)
-    if not best:
+    if chosen is None:
         reasons = [t.user_attrs.get("reason", "") for t in trials]
         raise WorkError(
             f"{folder}: none of {len(trials)} trials was completed. The last one: {reasons[-1]} When the reason is "
@@ -102,11 +107,14 @@ def _finish(
         sweep,
         space,
         best,
+        chosen,
         data=_data_fingerprint(space),
         importances=importances,
         seconds=seconds,
     )
-    return SweepResult(folder, sweep.objectives, tuple(trials), tuple(best), tuple(configs), new, importances, seconds)
+    return SweepResult(
+        folder, sweep.objectives, tuple(trials), tuple(best), tuple(configs), new, importances, seconds, chosen
+    )
 
 
 def _data_fingerprint(space: Space) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from featcache.records import Profile
+from featcache.statistics import wilson
 from heads.training import EpochRow
 
 
@@ -74,7 +74,7 @@ def figures(heads: Sequence[HeadFigures], cost: Costs) -> Figures:
     right3 = sum(round(h.epoch.val_top3 * h.images) for h in heads)
     seeds = {h.seed: [o for o in heads if o.seed == h.seed] for h in heads}
     by_seed = [sum(o.epoch.val_top1 * o.images for o in own) / sum(o.images for o in own) for own in seeds.values()]
-    low, high = _wilson(right1 / total, total // len(seeds))
+    low, high = wilson(right1 / total, total // len(seeds))
     return Figures(
         val_top1=right1 / total,
         val_top1_low=low,
@@ -102,11 +102,3 @@ def _whole(heads: Sequence[HeadFigures], metric: str) -> float | None:
 def _weights(dims: Sequence[int]) -> int:
     """Weights of a head's layers, without biases: as many as its multiply-adds."""
     return sum(a * b for a, b in pairwise(dims))
-
-
-def _wilson(share: float, images: int) -> tuple[float, float]:
-    """The 95% score interval (Wilson 1927) of a share of so many images: quick, and sound near 0 and 1 too."""
-    z = 1.96
-    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
-    half = z / (1 + z * z / images) * math.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -19,6 +19,7 @@ from heads.search.search_space import Space
 from heads.search.study import SweepStudy
 from heads.search.sweep_options import SweepOptions
 from heads.search.trial_figures import Figures
+from heads.search.trial_outcomes import OutcomeFiles
 from heads.search.trial_trainer import TrialResult, TrialTrainer
 
 log = logging.getLogger("featcache")
@@ -49,6 +50,7 @@ class TrialLoop:
     study: SweepStudy
     trainer: TrialTrainer
     clock: OptunaClock
+    outcomes: OutcomeFiles
 
     def run(self, wanted: int, progress: Progress) -> None:
         """Ask, train, tell, until there are `wanted` trials."""
@@ -59,6 +61,9 @@ class TrialLoop:
             with self.clock.running():
                 trials = self.study.ask(min(self.sweep.batch, wanted - done))
             results = self.trainer.train([self._options(t) for t in trials], partial(self._report, trials))
+            for trial, result in zip(trials, results, strict=True):
+                if result.outcomes is not None:
+                    self.outcomes.keep(trial.number, result.outcomes)  # first: what is told has them
             with self.clock.running():
                 for trial, result in zip(trials, results, strict=True):
                     self._tell(trial, result)

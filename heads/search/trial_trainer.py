@@ -14,7 +14,9 @@ from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options
 from featcache.records import digest
 from featcache.session import Session
+from heads.runs import val_records
 from heads.search.trial_figures import Figures, HeadFigures, costs, figures
+from heads.search.trial_outcomes import TrialOutcomes, ValImages, trial_outcomes
 from heads.training import EpochRow, Features, HeadSpec, TrainedHead, load_features, run_heads, train_heads
 
 log = logging.getLogger("featcache")
@@ -31,6 +33,7 @@ class TrialResult:
     pruned_at: int | None = None  # the epoch after which it was stopped
     reason: str = ""
     best_epochs: list[int] = field(default_factory=list)
+    outcomes: TrialOutcomes | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class _Stage:
 
     cached: CachedFeatures
     features: Features
+    images: ValImages
 
 
 class TrialTrainer:
@@ -86,7 +90,7 @@ class TrialTrainer:
                 limit_bytes=stage_one.cache.max_features_gb * 1e9,
             )
             next(iter(features.blocks(0)))  # read now, so that a damaged store is this backbone's failure
-            self._stages[key] = _Stage(cached, features)
+            self._stages[key] = _Stage(cached, features, ValImages.of(val_records(features, cached)))
         except Exception as error:
             named = WorkError(f"{type(error).__name__}: {error}")
             self._stages[key] = error if isinstance(error, FeatcacheError) else named
@@ -121,7 +125,7 @@ class TrialTrainer:
             except Exception as error:  # torch raises what it likes; the other stacks are not its concern
                 for place in places:
                     said = str(error) if isinstance(error, FeatcacheError) else f"{type(error).__name__}: {error}"
-                    results[place].figures, results[place].reason = None, said
+                    results[place].figures, results[place].outcomes, results[place].reason = None, None, said
         self.train_seconds += time.perf_counter() - begin
         return results
 
@@ -144,9 +148,8 @@ class TrialTrainer:
             heads += own
             owners += [place] * len(own)
         watcher = _Watcher(stage, heads, owners, results, report)
-        trained = train_heads(
-            stage.features, heads, batch_size=batch_size, keep_weights=False, also=self._also, watch=watcher
-        )
+        kept = {"keep_weights": False, "keep_outcomes": True}
+        trained = train_heads(stage.features, heads, batch_size=batch_size, also=self._also, watch=watcher, **kept)
         for place in dict.fromkeys(owners):
             mine = [t for t, owner in zip(trained, owners, strict=True) if owner == place]
             self._settle(results[place], stage, mine, trials[place])
@@ -158,6 +161,9 @@ class TrialTrainer:
             return
         result.best_epochs = [h.best_epoch for h in heads]
         result.figures = _figures(stage, self._dims(stage, options), heads, [h.best for h in heads])
+        if result.pruned_at is None:
+            metric = options.training.selection_metric
+            result.outcomes = trial_outcomes(stage.features, heads, stage.images, metric)
 
     def _dims(self, stage: _Stage, options: Options) -> tuple[int, ...]:
         classes = len(stage.cached.manifest.classes)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+# Of one head and epoch: who was right `[2, V]`, the selection metric `[V]` where it is another one, the losses `[V]`.
+Seen = tuple[NDArray[np.bool_], NDArray[np.float32] | None, NDArray[np.float32]]
+
 
 @dataclass
 class EpochOutcomes:
@@ -15,12 +18,16 @@ class EpochOutcomes:
     images: int  # V
     bits: list[NDArray[np.uint8]] = field(default_factory=list)  # of each epoch `[2, V / 8]`: top-1 and top-3
     values: list[NDArray[np.float32]] = field(default_factory=list)  # of each epoch `[V]`; see `selected`
+    loss: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # `[V]`, in the best epoch
 
-    def add(self, tops: NDArray[np.bool_], values: NDArray[np.float32] | None) -> None:
-        """Add an epoch: who was right `[2, V]`, and the selection metric `[V]` where it is another one."""
+    def add(self, seen: Seen, best: bool) -> None:
+        """Add an epoch, and whether it is the best so far."""
+        tops, values, loss = seen
         self.bits.append(np.packbits(tops, axis=-1))
         if values is not None:
             self.values.append(values)
+        if best:
+            self.loss = loss.copy()
 
     @property
     def right(self) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from featcache.extraction import Indices
 from heads.training.class_weights import Shares, StackWeights
 from heads.training.cuda_graph import CapturedStep
+from heads.training.epoch_outcomes import Seen
 from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack
@@ -150,7 +151,7 @@ class HeadGroup:
             table[k] = loss / train, right / train, {**on_val, **whole[row]}
         return table
 
-    def outcomes(self) -> dict[int, tuple[NDArray[np.bool_], NDArray[np.float32] | None]]:
+    def outcomes(self) -> dict[int, Seen]:
         """Of each running head what `EpochOutcomes.add` takes of this epoch; empty without `keep_outcomes`."""
         every = self._buffer.outcomes() if self._buffer is not None and self._keep_outcomes else []
         return {k: one for k, one in zip(self._held, every, strict=False) if k in self.running}

@@ -165,7 +165,7 @@ def _train(
             for place, seen in group.outcomes().items():
                 outcomes = trained[members[place]].outcomes
                 assert outcomes is not None
-                outcomes.add(*seen)
+                outcomes.add(seen, best=place in better)
             group.keep_best(better)
             group.stop(stopped)
         epoch += 1

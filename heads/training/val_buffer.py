@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from heads.training.epoch_outcomes import Seen
 from heads.training.features import Features
 from heads.training.head_spec import HeadSpec
 from heads.training.metrics import find_metric
@@ -38,6 +37,7 @@ class ValBuffer:
         self.width = max(len(f.val) for f in folds)  # the seat behind the last takes what only fills a row up
         kept = len(heads) if keep_outcomes else 0
         self._tops = torch.zeros(kept, 2, self.width + 1, dtype=torch.bool, device=device)
+        self._loss = torch.zeros(kept, self.width + 1, device=device)
         self._chosen = [find_metric(h.training.selection_metric) for h in heads]
         self._valued = [k for k, m in enumerate(self._chosen) if m.name not in TOPS and kept]
         self._values = torch.zeros(kept if self._valued else 0, self.width + 1, device=device)
@@ -57,6 +57,7 @@ class ValBuffer:
         if len(self._tops):
             tops = torch.stack([found[name].bool() for name in TOPS], dim=1)
             self._tops.scatter_(2, seats[:, None].expand_as(tops), tops)
+            self._loss.scatter_(1, seats, found["loss"].float())
         if self._asking:
             own = logits[self._rows]
             self._logits.scatter_(1, seats[self._rows][..., None].expand_as(own), own)
@@ -78,8 +79,11 @@ class ValBuffer:
                     self._values[k, : len(labels)] = own if metric.larger_is_better else -own
         return found
 
-    def outcomes(self) -> list[tuple[NDArray[np.bool_], NDArray[np.float32] | None]]:
+    def outcomes(self) -> list[Seen]:
         """Of each head what `EpochOutcomes.add` takes; after `whole`."""
-        tops, values = self._tops.cpu().numpy(), self._values.cpu().numpy()
+        tops, values, loss = (a.cpu().numpy() for a in (self._tops, self._values, self._loss))
         counts = [len(self._labels[fold]) for fold in self._folds]
-        return [(tops[k, :, :n], values[k, :n].copy() if k in self._valued else None) for k, n in enumerate(counts)]
+        return [
+            (tops[k, :, :n], values[k, :n].copy() if k in self._valued else None, loss[k, :n])
+            for k, n in enumerate(counts)
+        ]

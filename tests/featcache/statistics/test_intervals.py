@@ -54,6 +54,13 @@ def test_a_loss_has_the_interval_of_student() -> None:
     assert (low, high) == pytest.approx((losses.mean() - half, losses.mean() + half))
 
 
+def test_no_run_is_surer_than_if_each_of_its_answers_were_of_another_image() -> None:
+    """Each seed errs on another of ten images: by chance their errors lie as evenly as they can."""
+    right = np.ones((3, 10))
+    right[range(3), range(3)] = 0
+    assert figure_interval(scores(right)) == pytest.approx(wilson(0.9, 30))
+
+
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(arrays(np.bool_, st.tuples(st.integers(1, 4), st.integers(1, 30))))
 def test_whatever_the_sample_the_limits_hold_the_figure_and_are_apart(values: np.ndarray) -> None:

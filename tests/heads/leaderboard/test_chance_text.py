@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from made_runs import EVERY, save_run
 
 from featcache.errors import OptionsError, RunError
+from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
-from heads.leaderboard.chance_text import rounded
+from heads.leaderboard.chance_text import chosen_among, rounded
 from heads.leaderboard.ranked_results import rank_results
 from heads.leaderboard.verdict_text import verdict
+from heads.runs.predictions import load_predictions, save_predictions
 from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
 
 
@@ -64,6 +67,38 @@ def test_the_luck_of_twelve_runs_of_fifty_epochs_is_taken_off(tmp_path: Path) ->
     line = said(tmp_path, "On validation, where it was chosen, it gets 0.8")
     assert "as found; corrected for having been chosen among 12 runs of 50 epochs each, 0.6" in line
     assert said(tmp_path, "At 95%") == "At 95%, any of the 12 may be the best."
+
+
+def test_of_one_group_of_images_nothing_is_chosen_again(tmp_path: Path) -> None:
+    """All validation images are frames of one video."""
+    for name in ("a", "b"):
+        folder = save_run(tmp_path, name, range(80))
+        val = load_predictions(folder / "predictions.npz", "val")
+        save_predictions(folder / "predictions.npz", {"val": replace(val, groups=np.zeros(100, np.int64))})
+    found = board(tmp_path)
+    assert found.best == {}
+    assert [row.rank for row in found.rows] == [1, 1]
+    assert found.rows[0].corrected_top1 is None
+
+
+@pytest.mark.parametrize(
+    ("recipes", "epochs", "said_as"),
+    [
+        ((1,), (1,), ""),
+        ((1,), (50,), "50 epochs"),
+        ((15,), (50,), "15 recipes of 50 epochs each"),
+        ((1, 1), (1, 1), "2 runs"),
+        ((1, 1), (50, 50), "2 runs of 50 epochs each"),
+        ((15, 15), (50, 50), "2 runs of 15 recipes of 50 epochs each"),
+        ((1, 1), (50, 40), "2 runs with 90 epochs in all"),
+        ((15, 1), (50, 50), "2 runs with 800 recipes and epochs in all"),
+    ],
+)
+def test_what_the_best_was_chosen_among_is_said_as_it_was(
+    recipes: tuple[int, ...], epochs: tuple[int, ...], said_as: str
+) -> None:
+    choices = tuple(r * e for r, e in zip(recipes, epochs, strict=True))
+    assert chosen_among(Corrected(0.9, 0.8, 0.7, 0.9, len(recipes), choices, recipes), "runs") == said_as
 
 
 def test_without_outcomes_of_epochs_the_choice_of_the_run_is_corrected(tmp_path: Path) -> None:
@@ -146,3 +181,46 @@ def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
     (folder / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(RunError, match="1 of 2 runs do not have this metric, such as old"):
         board(tmp_path, rank_by="macro_f1")
+
+
+def test_where_each_is_behind_another_in_some_metric_there_is_a_best_set(tmp_path: Path) -> None:
+    """a is ahead of b in top-3, and where that does not tell b of c and c of a in top-1: c is the first, in the set."""
+    save_run(tmp_path, "a", range(10, 40), top3=range(95))
+    save_run(tmp_path, "b", range(85), top3=range(85))
+    save_run(tmp_path, "c", range(10, 65), top3=range(10, 100))
+    found = board(tmp_path)
+    assert found.rows[0].run == "c"
+    assert found.rows[0].may_be_best == "yes"
+    assert said(tmp_path, "At 95%") == "At 95%, c is the best of them."
+
+
+def test_all_that_are_not_told_from_the_first_share_its_rank(tmp_path: Path) -> None:
+    """b is right wherever a is but on 8 images; c, which is right on fewer, has errors of its own."""
+    save_run(tmp_path, "a", range(88))
+    save_run(tmp_path, "b", range(8, 88))
+    save_run(tmp_path, "c", range(21, 100))
+    found = board(tmp_path)
+    assert [(row.run, row.rank) for row in found.rows] == [("a", 1), ("c", 1), ("b", 3)]
+    assert [found.rank_text(row) for row in found.rows] == ["1=•", "1=•", "3"]
+    assert ", tied with c; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, data="d"))[0]
+
+
+def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_beside_fine_tuned_runs(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(80))
+    save_run(tmp_path, "b", range(6, 80))  # 2.5 standard errors: enough for one pair, too little among these
+    for number in range(6):
+        save_run(tmp_path, f"tuned{number}", range(number, 80, 2 + number), phase=2)
+    found = board(tmp_path)
+    ranks = {row.run: row.rank for row in found.rows}
+    assert ranks["a"] == ranks["b"]
+    assert found.behind["b"]["top1"].tied
+    assert ", tied with b; " in verdict(rank_results(tmp_path, data="d"))[0]
+
+
+def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_by_another_metric(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(88), top3=range(98))
+    save_run(tmp_path, "b", range(12, 92), top3=range(2, 100))  # 2.04 standard errors: enough in a single metric
+    found = board(tmp_path, "balanced_accuracy")
+    assert [row.rank for row in found.rows] == [1, 2]
+    assert not found.behind["b"]["balanced_accuracy"].tied
+    assert "; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, data="d", rank_by="balanced_accuracy"))[0]

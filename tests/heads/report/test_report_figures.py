@@ -201,6 +201,7 @@ def test_sweeps_are_read_as_they_were_written(results: Results) -> None:
     one, two = load_sweeps(results.folder / "sweeps", fingerprint(results))
     assert (one.name, one.objectives, two.objectives) == ("one", ("val_top1",), ("val_loss", "params"))
     assert len(one.trials) == len(two.trials) == 8
+    assert one.chosen[0].startswith("best val top-1") and "several objectives" in two.chosen[0]
     assert set(one.importances) <= {"training.learning_rate", "model.dropout", "training.optimizer"}
     best = [b for _, (b,) in one.history if b is not None]
     assert best == sorted(best) and best[-1] == max(t.values[0] for t in one.trials if t.values)
@@ -227,6 +228,16 @@ def test_a_damaged_sweep_is_passed_over(results: Results, tmp_path: Path, file: 
     assert "two" in found
     if "one" in found:  # an empty table is a sweep without trials
         assert not found["one"].trials or not found["one"].history
+
+
+def test_a_sweep_of_an_earlier_version_says_nothing_of_chance(results: Results, tmp_path: Path) -> None:
+    shutil.copytree(results.folder / "sweeps", tmp_path / "sweeps")
+    file = tmp_path / "sweeps" / "one" / "sweep.json"
+    document = json.loads(file.read_text())
+    del document["chosen"]
+    file.write_text(json.dumps(document))
+    one, _ = load_sweeps(tmp_path / "sweeps", fingerprint(results))
+    assert one.chosen == () and one.best
 
 
 def test_a_figure_becomes_a_vector_file_and_a_picture(contents: Contents, tmp_path: Path) -> None:

@@ -479,6 +479,7 @@ def test_a_sweeps_best_trial_is_told_with_what_it_reached(whole: Watched, result
     text = whole.page.locator("#sweeps").inner_text()
     (best,) = json.loads((results.folder / "sweeps" / "one" / "sweep.json").read_text())["best"]
     assert f"Trial {best['trial']}: val_top1 {best['values'][0]:.4g} with" in text
+    assert "Best val top-1" in text and "as found; corrected for having been chosen among" in text
 
 
 def test_the_audit_shows_copies_with_their_pictures(whole: Watched) -> None:

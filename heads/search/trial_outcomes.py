@@ -1,0 +1,178 @@
+"""What a trial's heads gave on every validation image, epoch by epoch: kept when it is over, read when the best is
+judged.
+
+With it the choice of the best trial, and of each head's epoch, can be made again on other images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.atomic import make_folder, replacing, write_text
+from featcache.records import ImageRecord, digest
+from featcache.relatives import has_groups, relatives
+from featcache.statistics import Scores
+from heads.runs import ValOutcomes, arrays_of, val_outcomes
+from heads.training import Features, TrainedHead
+
+OUTCOMES_FOLDER = "outcomes"  # in a sweep's folder
+
+# Of one trial, read back: a byte for each of top-1 and top-3, four for another selection metric. 3 seeds of 50 epochs
+# on 5,000 images take 1.5 MB (a bit for a byte on the disk); what would take more is kept of the best epochs alone.
+LIMIT_BYTES = 2_000_000
+
+_TOPS = ("top1", "top3")
+
+
+@dataclass(frozen=True)
+class ValImages:
+    """The N validation images of trials: their names, and for each what it was drawn from the world with."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+
+    @classmethod
+    def of(cls, images: Sequence[ImageRecord]) -> ValImages:
+        """Those of these images; one that has relatives speaks with them (`featcache.relatives`)."""
+        names = tuple(i.name for i in images)
+        return cls(names, tuple(names[first] for first in relatives(images)) if has_groups(images) else names)
+
+    @cached_property
+    def key(self) -> str:
+        """The same for the same images."""
+        return digest([self.names, self.units])[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class TrialOutcomes:
+    """One trial's outcomes on val: S seeds, E epochs (1 where only the best ones are kept)."""
+
+    images: ValImages
+    every: ValOutcomes
+    loss: NDArray[np.float32]  # [S, N]: of each image at its head's best epoch
+    selection: str  # what its heads' epochs were chosen by, such as `val_top1`
+    trained: int  # epochs, of the longest head
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its epochs are there, so that they can be chosen again."""
+        return int(self.every.top1.shape[2]) >= self.trained
+
+    def kept(self, metric: str) -> Scores:
+        """Top-1, top-3 or loss at the best epochs, larger better."""
+        if metric == "loss":
+            return Scores(-self.loss.astype(np.float64), self.images.units, bounded=False)
+        best = at_best_epochs(self.every)
+        return Scores({"top1": best.top1, "top3": best.top3}[metric][0, :, 0].astype(np.float64), self.images.units)
+
+
+def trial_outcomes(
+    features: Features, heads: Sequence[TrainedHead], images: ValImages, selection: str
+) -> TrialOutcomes:
+    """Those of a trial's heads, for each seed one or one for each fold, that were trained with `keep_outcomes`."""
+    folds = len(features.folds)
+    seeds = [heads[start : start + folds] for start in range(0, len(heads), folds)]
+    every = val_outcomes(features, [seeds], images.names)
+    loss = np.zeros((len(seeds), len(images.names)), np.float32)
+    for row, own in zip(loss, seeds, strict=True):
+        for head in own:
+            assert head.outcomes is not None
+            row[every.fold == head.fold] = head.outcomes.loss
+    trained = every.top1.shape[2]
+    held = every.top1.size * 2 + (0 if every.selected is None else every.selected.nbytes)
+    return TrialOutcomes(images, every if held <= LIMIT_BYTES else at_best_epochs(every), loss, selection, trained)
+
+
+def at_best_epochs(every: ValOutcomes) -> ValOutcomes:
+    """The same with nothing but each head's best epoch."""
+    place = every.chosen[:, :, every.fold][:, :, None]  # [T, S, 1, N]
+    selected = every.selected
+    return replace(
+        every,
+        top1=np.take_along_axis(every.top1, place, axis=2),
+        top3=np.take_along_axis(every.top3, place, axis=2),
+        loss=np.take_along_axis(every.loss, every.chosen[..., None], axis=3),
+        epochs=np.ones_like(every.epochs),
+        chosen=np.zeros_like(every.chosen),
+        selected=None if selected is None else np.take_along_axis(selected, place, axis=2),
+    )
+
+
+@dataclass(frozen=True)
+class OutcomeFiles:
+    """The outcomes of a sweep's trials: `<number>.npz`, whole or not there, and once for all trials the images that
+    they are of."""
+
+    folder: Path
+    _images: dict[str, ValImages] = field(default_factory=dict)
+
+    def keep(self, number: int, of: TrialOutcomes) -> None:
+        """Write those of a trial, over what a trial of this number left that was never told."""
+        make_folder(self.folder)
+        if of.images.key not in self._images:
+            names = {"names": of.images.names, "units": of.images.units}
+            write_text(self._images_file(of.images.key), json.dumps(names, ensure_ascii=False) + "\n")
+            self._images[of.images.key] = of.images
+        every = of.every
+        arrays = {
+            "images": np.array(of.images.key),
+            "selection": np.array(of.selection),
+            "trained": np.array(of.trained),
+            "fold": every.fold.astype(np.uint16),
+            **{name: np.packbits(getattr(every, name), axis=-1) for name in _TOPS},
+            "epoch_loss": every.loss,
+            "epochs": every.epochs,
+            "chosen": every.chosen,
+            "loss": of.loss,
+            **({} if every.selected is None else {"selected": every.selected}),
+        }
+        with replacing(self._file(number)) as file, file.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own for ours
+
+    def read(self, number: int) -> TrialOutcomes | None:
+        """Those of a trial; None where they are not there, as in sweeps of earlier versions, or damaged."""
+        try:
+            with arrays_of(self._file(number)) as arrays:
+                return self._of({name: arrays[name] for name in arrays.files})
+        except (OSError, KeyError, ValueError, TypeError):
+            return None
+
+    def _of(self, arrays: dict[str, NDArray[np.generic]]) -> TrialOutcomes:
+        images = self._images_of(str(arrays["images"]))
+        count = len(images.names)
+        bits = {
+            name: np.unpackbits(arrays[name].astype(np.uint8), axis=-1, count=count).view(np.bool_) for name in _TOPS
+        }
+        every = ValOutcomes(
+            images.names,
+            arrays["fold"].astype(np.int64),
+            bits["top1"].view(np.bool_),
+            bits["top3"].view(np.bool_),
+            arrays["epoch_loss"].astype(np.float64),
+            arrays["epochs"].astype(np.int64),
+            arrays["chosen"].astype(np.int64),
+            selected=arrays["selected"].astype(np.float32) if "selected" in arrays else None,
+        )
+        loss = arrays["loss"].astype(np.float32)
+        if every.top1.shape[-1] != count or loss.shape != every.top1.shape[1::2] or len(every.fold) != count:
+            raise ValueError("is damaged")
+        return TrialOutcomes(images, every, loss, str(arrays["selection"]), int(arrays["trained"]))
+
+    def _images_of(self, key: str) -> ValImages:
+        if key not in self._images:
+            document = json.loads(self._images_file(key).read_text(encoding="utf-8"))
+            self._images[key] = ValImages(tuple(document["names"]), tuple(document["units"]))
+        return self._images[key]
+
+    def _images_file(self, key: str) -> Path:
+        return self.folder / f"images-{key}.json"
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.npz"
