@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from featcache.statistics.intervals import CONFIDENCE, student
 from featcache.statistics.sample_size import images_needed
-from featcache.statistics.scores import Scores, Values, pooled_seed_variance
+from featcache.statistics.scores import Scores, Values, seed_variances
 
 DRAWS = 10_000  # of the joint distribution: the critical value moves by about 1% between seeds
 NONE = 1e-15  # a variance of a difference that is rounding: a single image of 10 million has 1e-14
@@ -40,7 +40,7 @@ class JointComparison:
         self.runs = len(first)
         self.units = min((len(set(s.units)) for s in first), default=0)
         self._means = {m: np.array([s.mean for s in of]) for m, of in self._scores.items()}
-        self._seeds = {m: pooled_seed_variance(of) / np.array([s.seeds for s in of]) for m, of in self._scores.items()}
+        self._seeds = {m: seed_variances(of) / np.array([s.seeds for s in of]) for m, of in self._scores.items()}
 
     def difference(self, metric: str, one: int, other: int) -> float:
         """The figure of one run less that of another."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.statistics.intervals import Z95, wilson
-from featcache.statistics.scores import Scores, Values, pooled_seed_variance
+from featcache.statistics.scores import Scores, Values, seed_variances
 
 PARTS = 10  # that the images are cut into: fewer choose from too few images, more depend on single ones
 REPEATS = 20  # cuts
@@ -131,11 +131,13 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _
                 sums[side, m] += _at(_sums(values, own, weights), epochs).mean(axis=1)
     recipe = chosen_by.argmax(axis=0)
     at = np.arange(len(held))
-    count = train.sum(axis=1)
-    second = (train @ one.second) / np.maximum(count, 1)
+    count = train.sum(axis=1, dtype=np.float64)
+    second: Values = (train @ one.second).astype(np.float64) / np.maximum(count, 1)
     # Of few images a part may hold all that a run answered: it is not chosen without any.
-    seen = np.where(count > 0, sums[0, 0][recipe, at] / np.maximum(count, 1), -np.inf)
-    return _Judged(np.round(seen, 9), second, [sums[1, m][recipe, at] for m in range(len(metrics))], out.sum(axis=1))
+    seen: Values = np.where(count > 0, sums[0, 0][recipe, at] / np.maximum(count, 1), -np.inf)
+    seen = np.round(seen, 9).astype(np.float64)
+    held_out = [sums[1, m][recipe, at] for m in range(len(metrics))]
+    return _Judged(seen, second, held_out, out.sum(axis=1, dtype=np.float64))
 
 
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
@@ -183,8 +185,7 @@ def _parts(units: int) -> NDArray[np.bool_]:
 
 
 def _interval(mean: float, kept: Sequence[Scores], wider: float) -> tuple[float, float]:
-    luck = pooled_seed_variance(kept)
-    variance = sum(s.image_variance + luck / s.seeds for s in kept)
+    variance = sum(s.image_variance + luck / s.seeds for s, luck in zip(kept, seed_variances(kept), strict=True))
     images = float(np.mean([len(set(s.units)) for s in kept]))
     if not kept[0].bounded:
         half = Z95 * wider * math.sqrt(variance / len(kept))
@@ -234,7 +235,7 @@ def _variances(kept: Sequence[Scores]) -> tuple[float, float]:
     alone = float(sum(t @ t for t in tables))
     runs = len(kept)
     shared = max(0.0, (float(together @ together) - alone) / (runs * (runs - 1)))
-    luck = pooled_seed_variance(kept) * float(np.mean([1 / s.seeds for s in kept]))
+    luck = float(np.mean(seed_variances(kept) / [s.seeds for s in kept]))
     return max(0.0, alone / runs - shared) + luck, shared
 
 

@@ -209,7 +209,7 @@ def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
 
 
 def test_where_each_is_behind_another_in_some_metric_there_is_a_best_set(tmp_path: Path) -> None:
-    """a is ahead of b in top-3, b of c and c of a in top-1 where top-3 does not tell: c is the first, and in the set."""
+    """a is ahead of b in top-3, and where that does not tell b of c and c of a in top-1: c is the first, in the set."""
     save_run(tmp_path, "a", range(10, 40), top3=range(95))
     save_run(tmp_path, "b", range(85), top3=range(85))
     save_run(tmp_path, "c", range(10, 65), top3=range(10, 100))
