@@ -3,7 +3,7 @@
 from featcache.statistics.intervals import effective_images, figure_interval, wilson
 from featcache.statistics.joint_comparison import JointComparison
 from featcache.statistics.sample_size import images_needed
-from featcache.statistics.scores import Scores, pooled_seed_variance
+from featcache.statistics.scores import Scores, pooled_seed_variance, seed_variances
 from featcache.statistics.selection import Contender, Corrected, correct_for_selection, selection_spread
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "figure_interval",
     "images_needed",
     "pooled_seed_variance",
+    "seed_variances",
     "selection_spread",
     "wilson",
 ]

@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import f
 
+DIFFER = 0.05  # how rare a variance between seeds must be to stand alone
 Values = NDArray[np.float64]
 
 
@@ -66,8 +68,33 @@ class Scores:
 
 def pooled_seed_variance(scores: Sequence[Scores]) -> float:
     """The luck of one seed, pooled over runs: each run's own estimate has too few seeds to be trusted alone."""
-    known = [(s.seed_variance, s.seeds - 1) for s in scores if s.seed_variance is not None]
+    return _pooled([(s.seed_variance, s.seeds - 1) for s in scores if s.seed_variance is not None])
+
+
+def seed_variances(scores: Sequence[Scores]) -> Values:
+    """The luck of one seed of each run `[K]`: pooled over the runs whose seeds differ alike.
+
+    A run whose seeds differ by far more, such as one of which a seed failed, has its own estimate and no part in the
+    others': one after the other the largest variance between seeds leaves the pool while it is larger than those of the
+    rest would have it (F test at 5% over all runs, Bonferroni).
+    """
+    alike = [k for k, s in enumerate(scores) if s.seed_variance is not None]
+    between = {k: (float(scores[k].values.mean(axis=1).var(ddof=1)), scores[k].seeds - 1) for k in alike}
+    alike.sort(key=lambda k: between[k][0])
+    while len(alike) > 2:
+        (largest, own), rest = between[alike[-1]], _pooled([between[k] for k in alike[:-1]])
+        freedom = sum(between[k][1] for k in alike[:-1])
+        if rest <= 0 or len(between) * float(f.sf(largest / rest, own, freedom)) > DIFFER:
+            break
+        alike.pop()
+    found = np.full(len(scores), pooled_seed_variance([scores[k] for k in alike]))
+    for k in set(between) - set(alike):
+        found[k] = max(found[k], scores[k].seed_variance or 0.0)
+    return found
+
+
+def _pooled(known: Sequence[tuple[float, int]]) -> float:
+    """Variances with their degrees of freedom."""
     if not known:
         return 0.0
-    total = float(sum(variance * weight for variance, weight in known))
-    return max(0.0, total / sum(weight for _, weight in known))
+    return max(0.0, float(sum(variance * weight for variance, weight in known)) / sum(weight for _, weight in known))

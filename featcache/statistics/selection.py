@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.statistics.intervals import Z95, wilson
-from featcache.statistics.scores import Scores, Values, pooled_seed_variance
+from featcache.statistics.scores import Scores, Values, seed_variances
 
 PARTS = 10  # that the images are cut into: fewer choose from too few images, more depend on single ones
 REPEATS = 20  # cuts
@@ -65,7 +65,7 @@ class Corrected:
     low: float
     high: float
     among: int  # runs
-    choices: tuple[int, ...]  # of each run: recipes x epochs
+    choices: tuple[tuple[int, int], ...]  # of each run: recipes, and epochs of each
 
     @property
     def added(self) -> float:
@@ -91,14 +91,15 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     chosen = np.lexsort((np.stack([j.second for j in judged]), np.stack([j.seen for j in judged])), axis=0)[-1]
     splits = np.arange(len(held))
     counts = np.stack([j.count for j in judged])[chosen, splits]
+    share = np.bincount(chosen, minlength=len(contenders)) / len(chosen)
     wider = selection_spread([one.kept for one in contenders])
-    choices = tuple(one.values.shape[0] * one.values.shape[2] for one in contenders)
+    choices = tuple((one.values.shape[0], one.values.shape[2]) for one in contenders)
     found = {}
     for number, metric in enumerate(metrics):
         sums = np.stack([j.held[number] for j in judged])[chosen, splits]
         mean = float(sums.sum() / counts.sum())
         kept = [one.kept if not number else _kept(one, metric) for one in contenders]
-        low, high = _interval(mean, kept, wider)
+        low, high = _interval(mean, kept, wider, share)
         found[metric] = Corrected(kept[best].mean, mean, low, high, len(contenders), choices)
     return found
 
@@ -180,15 +181,16 @@ def _parts(units: int) -> NDArray[np.bool_]:
     return np.concatenate([cut == np.arange(parts)[:, None] for cut in cuts])
 
 
-def _interval(mean: float, kept: Sequence[Scores], wider: float) -> tuple[float, float]:
-    luck = pooled_seed_variance(kept)
-    variance = sum(s.image_variance + luck / s.seeds for s in kept)
-    images = float(np.mean([len(set(s.units)) for s in kept]))
+def _interval(mean: float, kept: Sequence[Scores], wider: float, share: Values) -> tuple[float, float]:
+    """Of a figure that is that of each run for a `share` `[K]` of the splits."""
+    luck = seed_variances(kept)
+    variance = float(share @ [s.image_variance + own / s.seeds for s, own in zip(kept, luck, strict=True)])
     if not kept[0].bounded:
-        half = Z95 * wider * math.sqrt(variance / len(kept))
+        half = Z95 * wider * math.sqrt(variance)
         return mean - half, mean + half
-    spread = sum(s.mean * (1 - s.mean) for s in kept if 0 < s.mean < 1)
-    most = float(np.mean([s.values.size for s in kept]))
+    images = float(share @ [len(set(s.units)) for s in kept])
+    spread = float(share @ [max(0.0, s.mean * (1 - s.mean)) for s in kept])
+    most = float(share @ [s.values.size for s in kept])
     effective = min(spread / variance, most) if variance > 0 and spread > 0 else images
     share = min(1.0, max(0.0, mean))
     return wilson(share, effective / wider**2)
@@ -232,7 +234,7 @@ def _variances(kept: Sequence[Scores]) -> tuple[float, float]:
     alone = float(sum(t @ t for t in tables))
     runs = len(kept)
     shared = max(0.0, (float(together @ together) - alone) / (runs * (runs - 1)))
-    luck = pooled_seed_variance(kept) * float(np.mean([1 / s.seeds for s in kept]))
+    luck = float(np.median(seed_variances(kept))) * float(np.mean([1 / s.seeds for s in kept]))
     return max(0.0, alone / runs - shared) + luck, shared
 
 

@@ -20,7 +20,8 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> d
     """Top-1 and top-3 of the first of some runs, corrected; empty where there are no images to choose again by.
 
     Runs that the first metric of the ranking tells from the best are no match for it; among the others the best is
-    chosen by the next one, which is top-1 unless the ranking is by another metric.
+    chosen by the next one, which is top-1 unless the ranking is by another metric. Epochs and recipes are chosen again
+    by the metric that they were chosen by.
     """
     if not ordered or ordered[0].predictions is None or len(set(ordered[0].predictions.units)) < 2:
         return {}
@@ -37,9 +38,16 @@ def _contender(one: ComparedRun, by: str, metrics: Sequence[str]) -> Contender:
     second = one.scores("loss").values.mean(axis=0)
     outcomes = val_outcomes_of(one.run.folder)
     seen = one.predictions
-    if outcomes is None or seen is None or outcomes.images != seen.images or by not in SHOWN:
+    if outcomes is None or seen is None or outcomes.images != seen.images:
         return Contender.of_kept(kept[by], second, {m: kept[m].values for m in metrics[1:]})
-    return contender(outcomes, str(one.run.summary["selection_metric"]), kept[by], second, by)
+    selection = str(one.run.summary["selection_metric"])
+    if by in SHOWN:
+        return contender(outcomes, selection, kept[by], second, by)
+    again = contender(outcomes, selection, kept["top1"], second)
+    every = again.values.shape
+    # By epoch it is known where epochs were chosen by it; else runs are chosen again by what the kept epochs gave.
+    values = outcomes.selected if selection == f"val_{by}" else np.broadcast_to(kept[by].values[None, :, None], every)
+    return again if values is None else replace(again, values=values, kept=kept[by])
 
 
 def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.ndarray, by: str = "top1") -> Contender:
