@@ -104,6 +104,20 @@ def test_by_whatever_runs_are_ranked_the_luck_of_their_epochs_is_taken_off(tmp_p
     assert own == pytest.approx(0.7, abs=0.05) if selection == "val_balanced_accuracy" else own < 0.81
 
 
+def test_runs_from_before_there_were_groups_are_compared_by_them_too(tmp_path: Path) -> None:
+    """Ten images of each video: two runs differ on two videos, which is no lead, and on 20 images, which would be."""
+    save_run(tmp_path, "before", range(70))
+    assert board(tmp_path).rows[0].rank == 1
+    folder = save_run(tmp_path, "after", range(90))
+    alone = board(tmp_path)
+    assert [row.rank for row in alone.rows] == [1, 2]
+    val = load_predictions(folder / "predictions.npz", "val")
+    save_predictions(folder / "predictions.npz", {"val": replace(val, groups=np.arange(100) // 10 * 10)})
+    found = board(tmp_path)
+    assert [row.rank for row in found.rows] == [1, 1]
+    assert found.behind["before"]["top1"].low < alone.behind["before"]["top1"].low
+
+
 def test_of_one_group_of_images_nothing_is_chosen_again(tmp_path: Path) -> None:
     """All validation images are frames of one video."""
     for name in ("a", "b"):
