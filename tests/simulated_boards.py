@@ -71,6 +71,7 @@ class Board:
     set_size: int
     error_found: float  # of the winner's figure as found
     error: float  # of the corrected one
+    luck: float  # of the images, by how much all networks in all epochs are better on them than in truth: 0 in the mean
     covers_found: bool
     covers: bool
 
@@ -107,6 +108,7 @@ def simulate(cell: Cell, rng: np.random.Generator) -> Board:
         int(may.sum()),
         corrected.found - float(truth[best]),
         corrected.mean - float(truth[best]),
+        float(right.mean() - truth.mean()),
         low <= truth[best] <= high,
         corrected.low <= truth[best] <= corrected.high,
     )

@@ -49,9 +49,11 @@ def show_leaderboard(
     out.print(leaderboard_table(board))
     if board.top:
         out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
+    if rank_by is not None:
+        out.print(f"ranked by {board.order_text} on val")
     for line in [*verdict(ranked), *board.gains()]:
         out.print(line, markup=False, highlight=False)
-    if any(board.tied(r) for r in board.rows):
+    if any("=" in board.rank_text(r) for r in board.rows):
         out.print("= a tie: on val not told from the first of that rank, at 95% for all comparisons together")
     if any("•" in board.rank_text(r) for r in board.rows):
         out.print("• may be the best: at 95% the best feature map is among these")

@@ -51,8 +51,15 @@ def trials_table(trials: Sequence[Any], keys: Sequence[str], objectives: Sequenc
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     keys = list(keys) or sorted({k for t in trials for k in t.params})
     further = [place for place, name in enumerate(objectives) if name not in SHOWN_OF_TRIALS]
-    own = [objectives[place] for place in further]
-    for name in ("trial", *own, "val top-1 [95%]", "val top-3", "val loss", "latency ms", "GMACs"):
+    for name in (
+        "trial",
+        *(objectives[place] for place in further),
+        "val top-1 [95%]",
+        "val top-3",
+        "val loss",
+        "latency ms",
+        "GMACs",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for key in keys:
         table.add_column(key.rpartition(".")[2], no_wrap=True)

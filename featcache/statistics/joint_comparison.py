@@ -30,7 +30,7 @@ class JointComparison:
     and Wolf 2005). Its distribution is that of the joint multiplier bootstrap (Chernozhukov, Chetverikov and Kato
     2013): each draw weighs the units anew, the same for all runs, which given the data is exactly a normal
     distribution with their joint covariance, so that it is drawn from that; quantiles are widened to Student's t. Seeds
-    are drawn for each run alone, with their pooled variance.
+    are drawn for each run alone, with their pooled variance (`seed_variances`).
     """
 
     def __init__(self, scores: Mapping[str, Sequence[Scores]]) -> None:
@@ -78,10 +78,17 @@ class JointComparison:
     def images_to_tell(self, metric: str, one: int, other: int) -> int:
         """How many more images would show the difference that was seen, in 80% of the cases; 0 where none can be said
         (`images_needed`)."""
-        apart = self._influence[metric][one] - self._influence[metric][other]
         seeds = float(self._seeds[metric][[one, other]].sum())
+        return max(0, self._images_needed(metric, one, other, seeds) - self.units)
+
+    def seeds_hide(self, metric: str, one: int, other: int) -> bool:
+        """Whether it is the luck of the seeds for which no number of images can be said."""
+        return not self.images_to_tell(metric, one, other) and self._images_needed(metric, one, other, 0.0) > 0
+
+    def _images_needed(self, metric: str, one: int, other: int, seeds: float) -> int:
+        apart = self._influence[metric][one] - self._influence[metric][other]
         mean = self.difference(metric, one, other)
-        return max(0, images_needed(mean, float(apart @ apart), seeds, self.units, self.critical) - self.units)
+        return images_needed(mean, float(apart @ apart), seeds, self.units, self.critical)
 
     def _limits(self, metric: str, one: int, other: int, critical: float) -> tuple[float, float]:
         mean = self.difference(metric, one, other)

@@ -65,8 +65,7 @@ class Corrected:
     low: float
     high: float
     among: int  # runs
-    choices: tuple[int, ...]  # of each run: recipes x epochs
-    recipes: tuple[int, ...]  # of each run
+    choices: tuple[tuple[int, int], ...]  # of each run: recipes, and epochs of each
 
     @property
     def added(self) -> float:
@@ -92,16 +91,16 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     chosen = np.lexsort((np.stack([j.second for j in judged]), np.stack([j.seen for j in judged])), axis=0)[-1]
     splits = np.arange(len(held))
     counts = np.stack([j.count for j in judged])[chosen, splits]
+    share = np.bincount(chosen, minlength=len(contenders)) / len(chosen)
     wider = selection_spread([one.kept for one in contenders])
-    recipes = tuple(one.values.shape[0] for one in contenders)
-    choices = tuple(one.values.shape[2] * tried for one, tried in zip(contenders, recipes, strict=True))
+    choices = tuple((one.values.shape[0], one.values.shape[2]) for one in contenders)
     found = {}
     for number, metric in enumerate(metrics):
         sums = np.stack([j.held[number] for j in judged])[chosen, splits]
         mean = float(sums.sum() / counts.sum())
         kept = [one.kept if not number else _kept(one, metric) for one in contenders]
-        low, high = _interval(mean, kept, wider)
-        found[metric] = Corrected(kept[best].mean, mean, low, high, len(contenders), choices, recipes)
+        low, high = _interval(mean, kept, wider, share)
+        found[metric] = Corrected(kept[best].mean, mean, low, high, len(contenders), choices)
     return found
 
 
@@ -184,17 +183,18 @@ def _parts(units: int) -> NDArray[np.bool_]:
     return np.concatenate([cut == np.arange(parts)[:, None] for cut in cuts])
 
 
-def _interval(mean: float, kept: Sequence[Scores], wider: float) -> tuple[float, float]:
-    variance = sum(s.image_variance + luck / s.seeds for s, luck in zip(kept, seed_variances(kept), strict=True))
-    images = float(np.mean([len(set(s.units)) for s in kept]))
+def _interval(mean: float, kept: Sequence[Scores], wider: float, share: Values) -> tuple[float, float]:
+    """Of a figure that is that of each run for a `share` `[K]` of the splits."""
+    luck = seed_variances(kept)
+    variance = float(share @ [s.image_variance + own / s.seeds for s, own in zip(kept, luck, strict=True)])
     if not kept[0].bounded:
-        half = Z95 * wider * math.sqrt(variance / len(kept))
+        half = Z95 * wider * math.sqrt(variance)
         return mean - half, mean + half
-    spread = sum(s.mean * (1 - s.mean) for s in kept if 0 < s.mean < 1)
-    most = float(np.mean([s.values.size for s in kept]))
+    images = float(share @ [len(set(s.units)) for s in kept])
+    spread = float(share @ [max(0.0, s.mean * (1 - s.mean)) for s in kept])
+    most = float(share @ [s.values.size for s in kept])
     effective = min(spread / variance, most) if variance > 0 and spread > 0 else images
-    share = min(1.0, max(0.0, mean))
-    return wilson(share, effective / wider**2)
+    return wilson(min(1.0, max(0.0, mean)), effective / wider**2)
 
 
 def selection_spread(kept: Sequence[Scores]) -> float:

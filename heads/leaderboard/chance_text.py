@@ -33,19 +33,16 @@ def corrected_text(board: Leaderboard) -> str:
 
 
 def chosen_among(corrected: Corrected, what: str) -> str:
-    """What the best was chosen among: runs, and of each its epochs, or recipes and epochs; "" where there was nothing
-    to choose."""
-    total, tried = sum(corrected.choices), max(corrected.recipes)
-    if total == 1:
-        return ""
-    runs = f"{corrected.among} {what}"
-    if len({*zip(corrected.choices, corrected.recipes, strict=True)}) > 1:
-        return f"{runs} with {total:,} {'recipes and epochs' if tried > 1 else 'epochs'} in all"
-    epochs = corrected.choices[0] // tried
-    each = f"{tried} recipes of {epochs} epochs" if tried > 1 else f"{epochs} epochs"
-    if corrected.among == 1:
-        return f"{each} each" if tried > 1 else each
-    return runs if corrected.choices[0] == 1 else f"{runs} of {each} each"
+    """What the best was chosen among: runs, their recipes and epochs, as far as these are known; "" where there was
+    nothing to choose."""
+    recipes, each = sum(r for r, _ in corrected.choices), {e for _, e in corrected.choices}
+    epochs = f"{max(each)} epochs" if max(each) > 1 else ""
+    if corrected.among == recipes == 1:
+        return epochs
+    of_each = f" of {epochs} each" if len(each) == 1 else f" of up to {epochs} each"
+    runs = f"{corrected.among} {what}" if corrected.among > 1 else ""
+    tried = f"{recipes} recipes" if recipes > corrected.among else ""
+    return " with ".join(part for part in (runs, tried) if part) + (of_each if epochs else "")
 
 
 def best_set_text(rows: Sequence[Row]) -> str:
@@ -77,6 +74,11 @@ def images_text(board: Leaderboard, rows: Sequence[Row]) -> str:
         return (
             f"To tell {pair} apart, {abs(rival.behind):.3f} from each other in {title}, about {more:,} more validation "
             "images would be needed."
+        )
+    if rival.seeds_differ:
+        return (
+            f"More validation images alone would not tell {pair} apart in {title}, since their seeds differ too much; "
+            "more seeds might (training.seeds)."
         )
     return f"No number of validation images is in sight that would tell {pair} apart in {title}."
 

@@ -20,7 +20,8 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> d
     """Top-1 and top-3 of the first of some runs, corrected; empty where there are no images to choose again by.
 
     Runs that the first metric of the ranking tells from the best are no match for it; among the others the best is
-    chosen by the next one, which is top-1 unless the ranking is by another metric.
+    chosen by the next one, which is top-1 unless the ranking is by another metric. Epochs and recipes are chosen again
+    by the metric that they were chosen by.
     """
     if not ordered or ordered[0].predictions is None or len(set(ordered[0].predictions.units)) < 2:
         return {}

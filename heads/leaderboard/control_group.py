@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from heads.leaderboard.compared_run import ComparedRun
-from heads.runs import Run
+from heads.runs import Run, is_tuned
 
 RANDOM = re.compile(r"random\(\d+\)(\+lsuv)?( \+ random\(\d+\)(\+lsuv)?)*")  # of one backbone, or of several joined
 
@@ -32,17 +32,20 @@ def control_group(runs: Sequence[ComparedRun]) -> frozenset[str]:
 
 
 def twin_of(one: ComparedRun, ordered: Sequence[ComparedRun], controls: frozenset[str]) -> ComparedRun | None:
-    """The best control of the same network at the same input size, in the same phase: `ordered` is best first."""
+    """The best control of the same network at the same input size, in the same phase, with the same kind of head
+    (uniform or tuned): `ordered` is best first."""
     if one.run.folder.name in controls or partly_random(str(one.run.summary["weights"])):
         return None
     wanted = _network(one.run)
     return next((c for c in ordered if c.run.folder.name in controls and _network(c.run) == wanted), None)
 
 
-def _network(run: Run) -> tuple[int, str | None, list[tuple[str, str]]]:
-    """The phase, whose networks they are, and of each backbone its name and input size, as its store is called.
+def _network(run: Run) -> tuple[int, bool, str | None, list[tuple[str, str]]]:
+    """The phase, whether the head is tuned, whose networks they are, and of each backbone its name and input size, as
+    its store is called.
 
     A tag behind timm's name is of weights: `resnet18.a1_in1k` without them is `resnet18`.
     """
     stores = [store.rpartition("-")[0].rpartition("-") for store in run.summary["stores"]]
-    return run.summary["phase"], run.summary.get("source"), [(name.partition(".")[0], size) for name, _, size in stores]
+    source = run.summary.get("source")
+    return run.summary["phase"], is_tuned(run), source, [(name.partition(".")[0], size) for name, _, size in stores]

@@ -17,7 +17,7 @@ def controls_text(board: Leaderboard) -> list[str]:
     rows, controls = board.candidates, board.controls
     if not rows or not controls:
         return []
-    return [line for line in (_bought(rows), _best_control(board, rows[0], controls)) if line]
+    return [line for line in (_bought(board, rows), _best_control(board, rows[0], controls)) if line]
 
 
 def stand_ins_text(board: Leaderboard) -> str:
@@ -39,12 +39,16 @@ def stand_ins_text(board: Leaderboard) -> str:
     return f"{line}; the control group has {listed(alone)}" if alone and controls else line
 
 
-def _bought(rows: Sequence[Row]) -> str:
-    """What pretraining buys each backbone that stands here with random weights too."""
+def _bought(board: Leaderboard, rows: Sequence[Row]) -> str:
+    """What pretraining buys each backbone that stands here with random weights too: of each feature map the first run
+    that has a control with the same kind of head."""
+    known: dict[tuple[str, ...], Row] = {}
+    for row in board.rows:
+        if row.phase == 1 and row.pretraining_top1 is not None:
+            known.setdefault(board.stores[row.run], row)
     said = [
         f"{_points(row.pretraining_top1, row.pretraining_top1_low, row.pretraining_top1_high)} for {name_of(row, rows)}"
-        for row in sorted(rows, key=lambda r: -(r.pretraining_top1 or 0))
-        if row.pretraining_top1 is not None
+        for row in sorted(known.values(), key=lambda r: -(r.pretraining_top1 or 0))
     ]
     if not said:
         return ""

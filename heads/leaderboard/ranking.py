@@ -116,4 +116,5 @@ def _rival(maps: Sequence[ComparedRun], comparison: RunComparison) -> Rival | No
         return None
     metric = comparison.order[-1]
     apart = comparison.difference(maps[0], rivals[0], metric).mean
-    return Rival(rivals[0].name, metric, apart, comparison.images_to_tell(maps[0], rivals[0], metric))
+    images = comparison.images_to_tell(maps[0], rivals[0], metric)
+    return Rival(rivals[0].name, metric, apart, images, comparison.seeds_hide(maps[0], rivals[0], metric))

@@ -70,6 +70,11 @@ class RunComparison:
         joint, places = self._of(one, other)
         return joint.images_to_tell(metric, *places)
 
+    def seeds_hide(self, one: ComparedRun, other: ComparedRun, metric: str) -> bool:
+        """Whether none can be said since the luck of the seeds would remain."""
+        joint, places = self._of(one, other)
+        return joint.seeds_hide(metric, *places)
+
     def _of(self, one: ComparedRun, other: ComparedRun) -> tuple[JointComparison, tuple[int, int]]:
         assert self._joint is not None
         return self._joint, (self._place[one.name], self._place[other.name])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import studentized_range
 
-from featcache.statistics import JointComparison, Scores, images_needed
+from featcache.statistics import JointComparison, Scores, images_needed, seed_variances
 
 
 def compared(right: np.ndarray, **metrics: np.ndarray) -> JointComparison:
@@ -143,7 +143,7 @@ def test_the_leads_of_all_pairs_are_those_of_each_pair() -> None:
 
 @pytest.mark.parametrize("images", [1, 2, 3, 5])
 def test_of_a_handful_of_images_none_is_ahead(images: int) -> None:
-    """Of two equal runs that differ on each of 5 images, one gets all 5 in 1 of 16 boards."""
+    """Of 5 images on which two equal runs differ, all are for the same run in 1 of 16 boards."""
     joint = compared(np.array([np.ones(images), np.zeros(images)]))
     assert not joint.ahead("top1", 0, 1)
     assert joint.may_be_best().all()
@@ -159,3 +159,27 @@ def test_the_best_set_of_two_metrics_is_never_empty() -> None:
     joint = JointComparison({m: [Scores(run[None], units) for run in v] for m, v in (("top3", top3), ("top1", top1))})
     assert joint.may_be_best().tolist() == [False, False, True]
     assert joint.may_be_best(among=[0, 1]).tolist() == [True, False, False]
+
+
+def test_a_run_of_which_a_seed_failed_does_not_hide_what_the_others_tell() -> None:
+    rng = np.random.default_rng(10)
+    shares = np.r_[0.95, np.full(12, 0.85), 0.95][:, None] * np.ones(3)
+    shares[-1, 2] = 0.3  # of the last run a seed failed
+    joint = compared(rng.random((14, 3, 500)) < shares[..., None])
+    assert joint.ahead("top1", 0, 1)
+    assert not joint.ahead("top1", 0, 13)
+    alone = seed_variances(
+        [Scores((rng.random((3, 500)) < share[:, None]).astype(float), ("",) * 500) for share in shares]
+    )
+    assert np.ptp(alone[:-1]) == 0
+    assert alone[0] < 0.001 < 0.1 < alone[-1]
+
+
+def test_seeds_that_differ_alike_are_pooled() -> None:
+    """However many runs: the largest of many variances is large by luck."""
+    rng = np.random.default_rng(11)
+    apart = 0
+    for _ in range(40):
+        values = rng.standard_normal((20, 3, 1)) + 0.1 * rng.standard_normal((20, 3, 50))
+        apart += np.ptp(seed_variances([Scores(v, tuple(map(str, range(50))), False) for v in values])) > 0
+    assert apart <= 6  # 5% of 40, and the luck of 40

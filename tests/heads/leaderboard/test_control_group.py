@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -184,3 +185,19 @@ def test_the_table_has_them_last_and_apart(mixed: Path) -> None:
     cells = [str(cell) for cell in table.columns[0].cells]
     assert cells[2] == "" and [cell.strip() for cell in cells[:2]] == ["*1", "*2"]
     assert {cell.strip() for cell in cells[3:]} == {"–"}
+
+
+def test_a_twin_has_the_same_kind_of_head(tmp_path: Path) -> None:
+    """What tuning brought is not what pretraining bought."""
+    uniform = save_run(tmp_path, "a", range(80), weights="W", store="a-224-11111111.h5")
+    tuned = save_run(tmp_path, "a-tuned", range(90), weights="W", backbone="a", store="a-224-11111111.h5")
+    save_run(tmp_path, "a_random", range(70), weights="random(0)", backbone="a", store="a-224-33333333.h5")
+    summary = json.loads((tuned / "summary.json").read_text())
+    (tuned / "summary.json").write_text(
+        json.dumps({**summary, "tuned": {"recipes": [1]}, "selection_metric": "val_top1"})
+    )
+    rows = {row.run: row for row in ranked_runs(tmp_path).rows}
+    assert rows["a-tuned"].rank == 1
+    assert rows["a-tuned"].pretraining_top1 is None
+    assert rows[uniform.name].pretraining_top1 == pytest.approx(0.1)
+    assert verdict(rank_results(tmp_path))[2].startswith("Pretraining buys 10.0 points [")
