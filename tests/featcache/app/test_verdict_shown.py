@@ -61,7 +61,7 @@ def test_benchmark_and_report_say_it_below_the_leaderboard(
     shown = [featcache("benchmark", configs), featcache("report")]
     said = sentences(results)
     said = [line for line in said if "most frequent class" not in line]  # of so few images it may be there
-    assert len(said) == 4
+    assert len(said) >= 4
     assert "most separable feature map of 2" in said[0]
     for result in shown:
         at = [result.stdout.splitlines().index(line) for line in said]  # whole lines, in their order
