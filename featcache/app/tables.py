@@ -22,7 +22,7 @@ def leaderboard_table(board: Leaderboard) -> Table:
     from heads.leaderboard import shown
 
     tuned = any(row.gain_top1 is not None for row in board.rows)
-    columns = [column for column in shown("terminal", board.rows) if not (tuned and column.gives_way)]
+    columns = [column for column in shown("terminal", board.rows, board.order[0]) if not (tuned and column.gives_way)]
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for column in columns:
         named = not column.form
@@ -42,11 +42,17 @@ def _ranked(board: Leaderboard, row: Row) -> str:
     return f"{'*' if row in board.top else ' '}{rank}{mark or ' '}{dot or ' '}"
 
 
-def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:
-    """A sweep's leading trials: figures on val, what they cost, and the options that were searched."""
+SHOWN_OF_TRIALS = ("val_top1", "val_top3", "val_loss", "latency_ms", "macs")
+
+
+def trials_table(trials: Sequence[Any], keys: Sequence[str], objectives: Sequence[str] = ()) -> Table:
+    """A sweep's leading trials: what they are in order of, figures on val, what they cost, and the options that were
+    searched."""
     table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     keys = list(keys) or sorted({k for t in trials for k in t.params})
-    for name in ("trial", "val top-1 [95%]", "val top-3", "val loss", "latency ms", "GMACs"):
+    further = [place for place, name in enumerate(objectives) if name not in SHOWN_OF_TRIALS]
+    own = [objectives[place] for place in further]
+    for name in ("trial", *own, "val top-1 [95%]", "val top-3", "val loss", "latency ms", "GMACs"):
         table.add_column(name, justify="right", no_wrap=True)
     for key in keys:
         table.add_column(key.rpartition(".")[2], no_wrap=True)
@@ -55,6 +61,7 @@ def trials_table(trials: Sequence[Any], keys: Sequence[str]) -> Table:
         values = (trial.params.get(k) for k in keys)
         table.add_row(
             str(trial.number),
+            *(f"{trial.values[place]:.5g}" for place in further),
             f"{seen['val_top1']:.4f} [{seen['val_top1_low']:.3f}, {seen['val_top1_high']:.3f}]",
             f"{seen['val_top3']:.4f}",
             f"{seen['val_loss']:.4f}",

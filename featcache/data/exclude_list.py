@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from featcache.errors import DataError
@@ -80,7 +81,11 @@ class _Lines:
 
     def records(self) -> Iterator[list[str]]:
         """Each record's cells."""
-        for row in csv.reader(self._kept()):
+        kept = self._kept()
+        header = list(islice(kept, 1))
+        # Where the comma is the decimal mark, spreadsheets save semicolons.
+        separator = ";" if any(line.replace('"', "").startswith(f"{HEADER};") for line in header) else ","
+        for row in csv.reader(chain(header, kept), delimiter=separator):
             yield row
             self._begin = True
 

@@ -18,23 +18,29 @@ _SPELLINGS: dict[str, Callable[[str], str]] = {
 }
 
 
+# What lists leave between columns: a comma, or where the comma is the decimal mark a semicolon; and what is pasted.
+_SEPARATORS = (",", ";", "\t")
+
+
 def table_groups(rule: GroupRule, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The groups that the rule's CSV gives to images called `names`, and what the user should know of it.
 
     A blank cell is no group. Raises DataError for a file that cannot be read, lacks a column, names none of the images,
     means several by one name, or gives one two groups.
     """
-    rows = _rows(rule)
-    if not rows:  # what `featcache audit --write-groups` writes where nothing belongs together
+    cells = _cells(rule)
+    if not cells:  # what `featcache audit --write-groups` writes where nothing belongs together
         return {}, [f"data.groups ({rule.csv}) lists no file"]
-    how, spelt = next(
-        ((how, one) for how, one in _SPELLINGS.items() if not rows.keys().isdisjoint(map(one, names))), ("", str)
-    )
+    how = _spelling(cells, names)
+    if not how:  # paths as Windows writes them, and blanks beside the separator: only where no image is called so
+        cells = [(name.strip().replace("\\", "/").removeprefix("./"), group) for name, group in cells]
+        how = _spelling(cells, names)
     if not how:
         raise DataError(
-            f"data.groups: {rule.csv}: none of its {len(rows)} files is one of the images"
-            f", such as {next(iter(rows))!r}. Expected names such as {names[0]!r} in the column {rule.path!r}."
+            f"data.groups: {rule.csv}: none of its {len(cells)} files is one of the images"
+            f", such as {cells[0][0]!r}. Expected names such as {names[0]!r} in the column {rule.path!r}."
         )
+    rows, spelt = _by_file(rule, cells), _SPELLINGS[how]
     known = Counter(map(spelt, names))
     strangers = [name for name in rows if name not in known]
     several = next((name for name in rows if known[name] > 1), None)
@@ -59,32 +65,60 @@ def table_groups(rule: GroupRule, names: Sequence[str]) -> tuple[dict[str, str],
     return found, said
 
 
-def _rows(rule: GroupRule) -> Mapping[str, str]:
-    """File -> group as the table has it; "" for a blank cell."""
-    file = Path(str(rule.csv)).expanduser()
+def _spelling(cells: Sequence[tuple[str, str]], names: Sequence[str]) -> str:
+    """How the table spells files; "" where it names none of the images."""
+    listed = {name for name, _ in cells}
+    return next((how for how, one in _SPELLINGS.items() if not listed.isdisjoint(map(one, names))), "")
+
+
+def _by_file(rule: GroupRule, cells: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """File -> group; "" for a blank cell."""
     found: dict[str, str] = {}
+    for name, group in cells:
+        if found.setdefault(name, group) != group:
+            raise DataError(
+                f"data.groups: {rule.csv} names {name!r} twice, with the groups {found[name]!r} and {group!r}. "
+                "Expected one group for each file: take one of the lines out."
+            )
+    return found
+
+
+def _cells(rule: GroupRule) -> list[tuple[str, str]]:
+    """File and group of each line that names a file, as the table has them."""
+    file = Path(str(rule.csv)).expanduser()
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            for column in (rule.path, rule.column):
-                if column not in (reader.fieldnames or ()):
-                    raise DataError(
-                        f"data.groups: {file} has no column {column!r}. It has "
-                        f"{', '.join(map(repr, reader.fieldnames or ())) or 'no header'}; expected a header, a comma "
-                        "between columns, and the names of both columns in data.groups.column and data.groups.path."
-                    )
-            for row in reader:
-                name, group = (row[rule.path] or "").removeprefix("./"), (row[rule.column] or "").strip()
-                if found.setdefault(name, group) != group:
-                    raise DataError(
-                        f"data.groups: {file} names {name!r} twice, with the groups {found[name]!r} and {group!r}. "
-                        "Expected one group for each file: take one of the lines out."
-                    )
+            first = stream.readline()
+            if first.rstrip("\r\n") in [f"sep={mark}" for mark in _SEPARATORS]:  # what Excel takes for one
+                first = stream.readline()
+            header, separator = _header(rule, first)
+            rows = list(csv.reader(stream, delimiter=separator))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(
-            f"data.groups: {file} cannot be read ({reason}). Expected a CSV with a header and the columns "
+            f"data.groups: {file} cannot be read ({reason}). Expected a CSV in UTF-8 with a header and the columns "
             f"{rule.path!r} and {rule.column!r}; `featcache audit --write-groups` writes one."
         ) from None
-    found.pop("", None)
-    return found
+    path, column = header.index(rule.path), header.index(rule.column)
+    cells = [((row + [""] * len(header))[path], (row + [""] * len(header))[column]) for row in rows]
+    return [(name.removeprefix("./"), group.strip()) for name, group in cells if name.strip()]
+
+
+def _header(rule: GroupRule, line: str) -> tuple[list[str], str]:
+    """The columns' names, and what stands between them."""
+    read = {mark: [name.strip() for name in next(csv.reader([line], delimiter=mark), [])] for mark in _SEPARATORS}
+    separator = next((m for m, names in read.items() if {rule.path, rule.column} <= set(names)), None)
+    if separator is None:
+        names = max(read.values(), key=len)
+        missing = next(name for name in (rule.path, rule.column) if name not in names)
+        raise DataError(
+            f"data.groups: {rule.csv} has no column {missing!r}. It has "
+            f"{', '.join(map(repr, names)) or 'no header'}; expected a header, commas or semicolons "
+            "between columns, and the names of both columns in data.groups.column and data.groups.path."
+        )
+    several = next((name for name in (rule.path, rule.column) if read[separator].count(name) > 1), None)
+    if several is not None:
+        raise DataError(
+            f"data.groups: {rule.csv} has several columns called {several!r}. Expected one: give each its own name."
+        )
+    return read[separator], separator

@@ -69,11 +69,20 @@ def read_image_folder(root: Path) -> ImageFolder:
             if not found:
                 raise DataError(
                     f"{folder / name}: no images there, so the class {name!r} is empty in {split}. "
-                    "Every class needs at least one image in every split."
+                    f"Every class needs at least one image in every split: {_remedy(split)}."
                 )
             files += [(split, label, path) for path in found]
     loose = [p for folder in splits.values() for p in sorted(folder.iterdir()) if p.is_file() and not _is_junk(p.name)]
     return ImageFolder(root, splits, classes, tuple(files), tuple(name_below(p, root) for p in loose), tuple(ignored))
+
+
+def _remedy(split: Split) -> str:
+    """What to do where a split lacks a class."""
+    if split == "train":
+        return "move images of the class to train, or take the class out of every split"
+    return (
+        f"move images of the class to {split}, or move the {split} folder elsewhere, so that {split} is cut from train"
+    )
 
 
 def _counted(files: tuple[str, ...]) -> str:
@@ -120,8 +129,8 @@ def _class_folders(root: Path, splits: dict[Split, Path]) -> tuple[str, ...]:
         if missing:
             has = next(s for s, others in by_split.items() if missing[0] in others)
             raise DataError(
-                f"{splits[split]}: the class {missing[0]!r} is missing in {split} (it is in {has}). "
-                "Every split must have the same class folders, spelt alike."
+                f"{splits[split]}: the class {missing[0]!r} is missing in {split} (it is in {has}). Every split must "
+                f"have the same class folders, spelt alike, with an image in each: mend the name, or {_remedy(split)}."
             )
     if len(everything) < 2:
         raise DataError(f"{root}: one class only ({everything[0]!r}). Classification needs two or more class folders.")

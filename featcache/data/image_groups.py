@@ -45,10 +45,12 @@ def groups_said(images: Sequence[ImageRecord], rule: GroupRule | None) -> list[s
         return []
     sizes = Counter(i.group for i in images if i.group is not None)
     alone = len(images) - sizes.total()
-    line = f"data.groups ({rule.said}): {sizes.total()} images in {_counted(len(sizes), 'group')}"
+    line = f"data.groups ({rule.said}): {_counted(sizes.total(), 'image')} in {_counted(len(sizes), 'group')}"
+    least, most = min(sizes.values(), default=0), max(sizes.values(), default=0)
     if sizes:
-        least, most = min(sizes.values()), max(sizes.values())
         line += f" of {least} to {most}" if most > least else f" of {most}"
+    if most == 1:
+        line += ": no two images share one, so that it keeps nothing together"
     classes: dict[str | None, set[int]] = defaultdict(set)
     for image in images:
         classes[image.group].add(image.label)
@@ -71,7 +73,7 @@ def straddling_said(images: Sequence[ImageRecord], folds: int | None) -> list[st
     if not across:
         return []
     name, own = min(across.items())
-    other = next(i for i in own if pool.get(i.split, i.split) != own[0].split)
+    other = next(i for i in own if pool.get(i.split, i.split) != pool.get(own[0].split, own[0].split))
     inside = Counter(i.split for members in across.values() for i in members)
     counts = ", ".join(f"{inside[split]} {split}" for split in SPLITS if inside[split])
     return [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import SPLITS, ImageRecord, Split, digest
-from featcache.relatives import family_names, has_groups
+from featcache.relatives import family_names, has_groups, relatives
 
 MOST = 0.5  # of a class's images in one family: such a one stays in train, lest the class be learned from the rest
 
@@ -20,20 +20,22 @@ def cut_missing_splits(
     """`images` with val and test cut from train where the folder has neither among `present`, and notices of it.
 
     Each family (copies of one content, a group) goes where its name's hash says, so adding images moves none and
-    relatives stay together; a class that would get none gives the family with the lowest hash. One that has too few
-    families for every split is in train, then in val: the notices say so.
+    relatives stay together; a class that would get none gives the family with the lowest hash, until one is added whose
+    own hash says so. One that has too few families for every split is in train, then in val: the notices say so. A
+    group with images in a split of the folder stays in train where others can go.
     """
     # Test is cut from what val leaves, and both are fractions of the whole.
     left = 1.0 if "val" in present else 1 - options.val_fraction
     fractions: dict[Split, float] = {"val": options.val_fraction, "test": options.test_fraction / left}
     before = [i for i in images if i.split == "train"]
+    held = _groups_elsewhere(images) if has_groups(before) else frozenset()
     notices: list[str] = []
     for split in ("val", "test"):
         if split in present:
             continue
         families = dict(zip([i.path for i in before], family_names(before), strict=True))
         train = [i for i in images if i.split == "train"]
-        moved = _drawn([(families[i.path], i.label) for i in train], split, fractions[split])
+        moved = _drawn([(families[i.path], i.label) for i in train], split, fractions[split], held)
         if not moved:
             raise DataError(
                 f"every class has too few {_units(before)} in train to cut {split} from it. "
@@ -46,22 +48,30 @@ def cut_missing_splits(
     return images, notices + _rare_said(images, before, present, classes)
 
 
-def _drawn(train: Sequence[tuple[str, int]], split: Split, fraction: float) -> set[str]:
-    """Which families go to `split`, of the images in train as (family, label)."""
-    pool = _Pool.of(train)
+def _groups_elsewhere(images: Sequence[ImageRecord]) -> frozenset[str]:
+    """The families of train that have images in a split of the folder too: cut to another, they would straddle more."""
+    train = [i for i in images if i.split == "train"]
+    numbers = dict(zip([i.path for i in images], relatives(images).tolist(), strict=True))
+    there = {numbers[i.path] for i in images if i.split != "train"}
+    return frozenset(f for f, i in zip(family_names(train), train, strict=True) if numbers[i.path] in there)
+
+
+def _drawn(train: Sequence[tuple[str, int]], split: Split, fraction: float, held: frozenset[str]) -> set[str]:
+    """Which families go to `split`, of the images in train as (family, label); those in `held` only if need be."""
+    pool = _Pool.of(train, held)
     draws = {family: _draw(family, split) for family in pool.labels}
     order: dict[int, list[str]] = defaultdict(list)  # the families of each class
     for family in sorted(draws, key=lambda f: (draws[f], f)):
         for label in pool.labels[family]:
             order[label].append(family)
-    chosen = {f for f, draw in draws.items() if draw < fraction and f not in pool.large}
+    chosen = {f for f, draw in draws.items() if draw < fraction and f not in pool.held}
     for here in order.values():
         if chosen.issuperset(here):  # train keeps one of each class
             chosen.remove(here[-1])
     for label in sorted(order, key=lambda k: (len(order[k]), k)):  # the class with the least choice first
         if chosen.isdisjoint(order[label]):
             free = [f for f in order[label] if pool.may_go(f, chosen)]
-            chosen |= set([f for f in free if f not in pool.large][:1] or free[:1])
+            chosen |= set([f for f in free if f not in pool.held][:1] or free[:1])
     return chosen
 
 
@@ -71,16 +81,16 @@ class _Pool:
 
     labels: dict[str, set[int]]  # of each
     families: dict[int, int]  # how many have images of a class
-    large: frozenset[str]  # those with most of a class's images
+    held: frozenset[str]  # those that stay where others can go: with most of a class's images, or in other splits too
 
     @classmethod
-    def of(cls, train: Sequence[tuple[str, int]]) -> _Pool:
+    def of(cls, train: Sequence[tuple[str, int]], elsewhere: frozenset[str]) -> _Pool:
         labels: dict[str, set[int]] = defaultdict(set)
         for family, label in train:
             labels[family].add(label)
         total = Counter(label for _, label in train)
         large = {family for (family, label), n in Counter(train).items() if n > MOST * total[label]}
-        return cls(labels, Counter(k for own in labels.values() for k in own), frozenset(large))
+        return cls(labels, Counter(k for own in labels.values() for k in own), elsewhere | large)
 
     def may_go(self, family: str, chosen: set[str]) -> bool:
         """Whether train keeps one of each class when `family` goes the way of those that are `chosen`."""

@@ -9,17 +9,27 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from featcache.errors import OptionsError
-from featcache.options.option_types import Positive
+
+BY_CLASS = "by class"
+
+# As only their ratios count, this is room for any; beyond it float32 has no room for what they are multiplied with.
+Weight = Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
-def _kind(value: object) -> str:
-    """Which member of the union a value is meant to be: its faults are that member's alone."""
-    return "object" if isinstance(value, Mapping) else "name"
+def _kind(value: object) -> str | None:
+    """Which member of the union a value is meant to be: its faults are that member's alone; None: neither."""
+    if isinstance(value, Mapping):
+        return BY_CLASS
+    return "balanced" if value == "balanced" else None
 
 
 ClassWeights = Annotated[
-    Annotated[Literal["balanced"], Tag("name")] | Annotated[dict[str, Positive], Field(min_length=1), Tag("object")],
-    Discriminator(_kind),
+    Annotated[Literal["balanced"], Tag("balanced")] | Annotated[dict[str, Weight], Field(min_length=1), Tag(BY_CLASS)],
+    Discriminator(
+        _kind,
+        custom_error_type="class_weights",
+        custom_error_message="Input should be 'balanced' or an object of numbers from 1e-6 to 1e6 by class name",
+    ),
 ]
 
 

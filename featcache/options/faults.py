@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from featcache.options.augmentation_options import AUGMENTATIONS, augmentation_name
 from featcache.options.cache_options import CacheOptions
+from featcache.options.class_weight_options import BY_CLASS
 from featcache.options.data_options import DataOptions
 from featcache.options.group_options import GroupRule
 from featcache.options.head_options import HeadOptions
@@ -38,10 +39,10 @@ def faults(error: ValidationError) -> list[str]:
     errors = error.errors()
     for fault in errors:
         # Union members put their own names into the location; those are our classes, not the user's keys.
-        key = ".".join(str(p) for p in fault["loc"] if isinstance(p, int) or p in _field_names())
+        key = _key(fault["loc"])
         if fault["type"] == "extra_forbidden":
             *place, last = fault["loc"]
-            section = ".".join(str(p) for p in place if isinstance(p, int) or p in _field_names())
+            section = _key(place)
             key = f"{section}.{last}" if section else str(last)
             faults.append(f"unknown key {key!r}{_nearest(section, str(last), _list_item_fields(place))}")
         elif fault["type"] == "missing":
@@ -56,6 +57,14 @@ def faults(error: ValidationError) -> list[str]:
             message = fault["msg"][0].lower() + fault["msg"][1:]
             wrong.setdefault(key, ([], json.dumps(fault["input"], default=str)))[0].append(message)
     return faults + [f"{key}: {' or '.join(dict.fromkeys(m))}, got {got}" for key, (m, got) in wrong.items()]
+
+
+def _key(place: Sequence[int | str]) -> str:
+    """A fault's place as its user writes it: keys, places in lists, and names of classes."""
+    if BY_CLASS in place:
+        above = place.index(BY_CLASS)
+        return ".".join([_key(place[:above]), *map(str, place[above + 1 :])])
+    return ".".join(str(p) for p in place if isinstance(p, int) or p in _field_names())
 
 
 def _nearest(section: str, last: str, item_fields: list[str]) -> str:

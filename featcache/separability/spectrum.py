@@ -57,7 +57,7 @@ def shrinkage(norm: float, squares: Vector, width: int) -> float:
     `norm` is the squared Frobenius norm of C (divided by N), `squares` the squared length of each centred sample `[N]`.
     """
     apart = norm - float(squares.mean()) ** 2 / width
-    if apart <= norm * np.finfo(np.float32).eps:  # a multiple of the identity, but for rounding
+    if apart <= norm * float(np.finfo(np.float32).eps):  # a multiple of the identity, but for rounding
         return 0.0
     noise = (float((squares**2).mean()) - norm) / len(squares)
     return float(np.clip(noise / apart, 0, 1))

@@ -3,7 +3,7 @@
 from featcache.statistics.intervals import effective_images, figure_interval, wilson
 from featcache.statistics.joint_comparison import JointComparison
 from featcache.statistics.sample_size import images_needed
-from featcache.statistics.scores import Scores, pooled_seed_variance, seed_variances
+from featcache.statistics.scores import Scores, seed_variances
 from featcache.statistics.selection import Contender, Corrected, correct_for_selection, selection_spread
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "effective_images",
     "figure_interval",
     "images_needed",
-    "pooled_seed_variance",
     "seed_variances",
     "selection_spread",
     "wilson",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from featcache.statistics.scores import Scores, pooled_seed_variance
+from featcache.statistics.scores import Scores, seed_variances
 
 CONFIDENCE = 0.95
 Z95 = float(norm.ppf(0.5 + CONFIDENCE / 2))
@@ -37,7 +37,7 @@ def figure_interval(scores: Scores) -> tuple[float, float]:
     is of the images' luck alone.
     """
     images = len(set(scores.units))
-    variance = scores.image_variance + pooled_seed_variance([scores]) / scores.seeds
+    variance = scores.image_variance + float(seed_variances([scores])[0]) / scores.seeds
     if scores.bounded:
         return wilson(scores.mean, effective_images(scores.mean, variance, images, scores.values.size))
     half = student(Z95, images) * math.sqrt(variance)

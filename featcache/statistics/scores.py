@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f
+from scipy.stats import chi2
 
-DIFFER = 0.05  # how rare a variance between seeds must be to stand alone
 Values = NDArray[np.float64]
+RARE = 0.999  # what seeds of one run must differ by to have a variance of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,51 +50,45 @@ class Scores:
         return len(self.values)
 
     @cached_property
-    def seed_variance(self) -> float | None:
-        """Of one seed's figure, from which seed was drawn, beyond what single images differ by; None for one seed.
+    def between_seeds(self) -> float:
+        """Variance of the seeds' figures; 0 of one seed."""
+        return float(self.values.mean(axis=1).var(ddof=1)) if self.seeds > 1 else 0.0
 
-        The two-way analysis of variance without replication (Scheffe 1959, 4.8): mean squares between seeds less those
-        of the rest, over N. It may come out below 0, so that a mean of several is fair.
+    @cached_property
+    def within_seeds(self) -> float:
+        """What of `between_seeds` comes of each seed's luck with single images alone.
+
+        The two-way analysis of variance without replication (Scheffe 1959, 4.8): the mean square of what neither the
+        seed nor the image explains, over N.
         """
         seeds, images = self.values.shape
         if seeds < 2 or images < 2:
-            return None
-        by_seed, by_image = self.values.mean(axis=1), self.values.mean(axis=0)
-        rest = self.values - by_seed[:, None] - by_image + self.mean
-        between = images * float(by_seed.var(ddof=1))
-        within = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
-        return float((between - within) / images)
-
-
-def pooled_seed_variance(scores: Sequence[Scores]) -> float:
-    """The luck of one seed, pooled over runs: each run's own estimate has too few seeds to be trusted alone."""
-    return _pooled([(s.seed_variance, s.seeds - 1) for s in scores if s.seed_variance is not None])
+            return 0.0
+        rest = self.values - self.values.mean(axis=1, keepdims=True) - self.values.mean(axis=0) + self.mean
+        return float((rest**2).sum() / ((seeds - 1) * (images - 1) * images))
 
 
 def seed_variances(scores: Sequence[Scores]) -> Values:
-    """The luck of one seed of each run `[K]`: pooled over the runs whose seeds differ alike.
+    """The variance of one seed's figure from which seed was drawn, of each run `[K]`.
 
-    A run whose seeds differ by far more, such as one of which a seed failed, has its own estimate and no part in the
-    others': one after the other the largest variance between seeds leaves the pool while it is larger than those of the
-    rest would have it (F test at 5% over all runs, Bonferroni).
+    Three seeds say little of their own spread, so it is pooled: the median over runs (of two their mean), which a run
+    that trains well with some seeds only does not move. Such a run, whose seeds differ by more than would happen once
+    in a thousand by the pooled variance, has its own. Of runs with a single seed it is the others'; 0 where no run has
+    several.
     """
-    alike = [k for k, s in enumerate(scores) if s.seed_variance is not None]
-    between = {k: (float(scores[k].values.mean(axis=1).var(ddof=1)), scores[k].seeds - 1) for k in alike}
-    alike.sort(key=lambda k: between[k][0])
-    while len(alike) > 2:
-        (largest, own), rest = between[alike[-1]], _pooled([between[k] for k in alike[:-1]])
-        freedom = sum(between[k][1] for k in alike[:-1])
-        if rest <= 0 or len(between) * float(f.sf(largest / rest, own, freedom)) > DIFFER:
-            break
-        alike.pop()
-    found = np.full(len(scores), pooled_seed_variance([scores[k] for k in alike]))
-    for k in set(between) - set(alike):
-        found[k] = max(found[k], scores[k].seed_variance or 0.0)
-    return found
-
-
-def _pooled(known: Sequence[tuple[float, int]]) -> float:
-    """Variances with their degrees of freedom."""
+    known = [s for s in scores if s.seeds > 1]
     if not known:
-        return 0.0
-    return max(0.0, float(sum(variance * weight for variance, weight in known)) / sum(weight for _, weight in known))
+        return np.zeros(len(scores))
+    if len(known) < 3:
+        pooled = max(0.0, float(np.mean([s.between_seeds - s.within_seeds for s in known])))
+    else:
+        middle = [s.between_seeds / (chi2.median(s.seeds - 1) / (s.seeds - 1)) for s in known]
+        pooled = max(0.0, float(np.median(np.array(middle) - [s.within_seeds for s in known])))
+    return np.array([_own_or(pooled, s) for s in scores])
+
+
+def _own_or(pooled: float, one: Scores) -> float:
+    freedom = one.seeds - 1
+    if not freedom or one.between_seeds <= (pooled + one.within_seeds) * chi2.ppf(RARE, freedom) / freedom:
+        return pooled
+    return one.between_seeds - one.within_seeds

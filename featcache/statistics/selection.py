@@ -131,11 +131,11 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _
             judged[m] += _at(_sums(values, own, out), epochs).mean(axis=1)
     recipe = chosen_by.argmax(axis=0)
     at = np.arange(len(held))
-    count = train.sum(axis=1)
-    second = (train @ one.second) / np.maximum(count, 1)
+    count = train.sum(axis=1, dtype=np.float64)
+    second: Values = (train @ one.second).astype(np.float64) / np.maximum(count, 1)
     # Of few images a part may hold all that a run answered: it is not chosen without any.
-    seen = np.where(count > 0, chosen[recipe, at] / np.maximum(count, 1), -np.inf)
-    return _Judged(np.round(seen, 9), second, [sums[recipe, at] for sums in judged], out.sum(axis=1))
+    seen: Values = np.where(count > 0, chosen[recipe, at] / np.maximum(count, 1), -np.inf)
+    return _Judged(np.round(seen, 9), second, [sums[recipe, at] for sums in judged], out.sum(axis=1, dtype=np.float64))
 
 
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
@@ -235,7 +235,7 @@ def _variances(kept: Sequence[Scores]) -> tuple[float, float]:
     alone = float(sum(t @ t for t in tables))
     runs = len(kept)
     shared = max(0.0, (float(together @ together) - alone) / (runs * (runs - 1)))
-    luck = float(np.median(seed_variances(kept))) * float(np.mean([1 / s.seeds for s in kept]))
+    luck = float(np.mean(seed_variances(kept) / [s.seeds for s in kept]))
     return max(0.0, alone / runs - shared) + luck, shared
 
 

@@ -3,7 +3,7 @@
 from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.chosen_best import contender
 from heads.leaderboard.column import Column
-from heads.leaderboard.columns import Row, columns, shown
+from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.control_text import name_of, stand_ins_text
 from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
@@ -11,6 +11,7 @@ from heads.leaderboard.ranked_results import Heads, RankedResults, find_data, ra
 from heads.leaderboard.ranking import leaderboard
 from heads.leaderboard.recipe_notes import notes_lines, recipe_notes
 from heads.leaderboard.redundancy_text import joins_text, redundancy_text, redundant_text, said_chance
+from heads.leaderboard.shown_columns import shown
 from heads.leaderboard.verdict_text import agreements, verdict
 
 __all__ = [

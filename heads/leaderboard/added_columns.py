@@ -21,8 +21,8 @@ SECOND_JUDGE = Column(
 
 def columns_of_metric(metric: Metric) -> list[Column]:
     """The columns of a metric that Row does not have: on val with its interval, and on test. Of a whole split they
-    stand on the page alone, where there is room."""
-    name = f"val_{metric.name}"
+    stand on the page alone, where there is room; the loss, which breaks ties, in leaderboard.csv."""
+    name, hidden = f"val_{metric.name}", metric.name == "loss"
     val = Column(
         partial(_figure, "val", metric.name, "mean"),
         f"{metric.meaning}, on val",
@@ -30,8 +30,9 @@ def columns_of_metric(metric: Metric) -> list[Column]:
         ".3f",
         beside=interval_template(name),
         beside_title="[95%]",
-        at=shown_at(page=74) if metric.whole else shown_at(65, 25, 45),
+        at={} if hidden else shown_at(page=74) if metric.whole else shown_at(65, 25, 45),
         bare=frozenset({"terminal", "markdown"}),
+        small_first=not metric.larger_is_better,
         minor=metric.whole,
         name=name,
     )
@@ -44,7 +45,8 @@ def columns_of_metric(metric: Metric) -> list[Column]:
         f"{metric.meaning}, on test",
         f"test {metric.title}",
         ".3f",
-        at=shown_at(page=75),
+        at={} if hidden else shown_at(page=75),
+        small_first=not metric.larger_is_better,
         minor=True,
         name=f"test_{metric.name}",
     )

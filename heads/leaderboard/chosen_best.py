@@ -40,18 +40,14 @@ def _contender(one: ComparedRun, by: str, metrics: Sequence[str]) -> Contender:
     seen = one.predictions
     if outcomes is None or seen is None or outcomes.images != seen.images:
         return Contender.of_kept(kept[by], second, {m: kept[m].values for m in metrics[1:]})
-    selection = str(one.run.summary["selection_metric"])
-    if by in SHOWN:
-        return contender(outcomes, selection, kept[by], second, by)
-    again = contender(outcomes, selection, kept["top1"], second)
-    every = again.values.shape
-    # By epoch it is known where epochs were chosen by it; else runs are chosen again by what the kept epochs gave.
-    values = outcomes.selected if selection == f"val_{by}" else np.broadcast_to(kept[by].values[None, :, None], every)
-    return again if values is None else replace(again, values=values, kept=kept[by])
+    return contender(outcomes, str(one.run.summary["selection_metric"]), kept[by], second, by)
 
 
 def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.ndarray, by: str = "top1") -> Contender:
-    """A run whose heads were chosen by `selection`, such as `val_top1`, as it is chosen again by top-1 or top-3.
+    """A run whose heads were chosen by `selection`, such as `val_top1`, as it is chosen again by `by`.
+
+    Another metric than top-1 and top-3 is known of every epoch where it chose them. Where it did not, the run is
+    compared with others by that of the epochs it kept; its epochs and its recipe are chosen again all the same.
 
     Ties between epochs go to the first one. In training they go by the loss; but that is known as a mean over all
     images, those held out among them: it would tell the choice which epoch has them right, and the corrected figure of
@@ -60,8 +56,10 @@ def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.nd
     every = {"top1": outcomes.top1, "top3": outcomes.top3}
     chosen_by = {"val_top1": outcomes.top1, "val_top3": _top3_then_top1(outcomes)}.get(selection, outcomes.selected)
     last = outcomes.loss.shape[-1]
+    own = outcomes.selected if selection == f"val_{by}" else None
+    of_kept = np.broadcast_to(kept.values[None, :, None], outcomes.top1.shape)
     return Contender(
-        every[by],
+        every.get(by, of_kept if own is None else own),
         kept,
         outcomes.fold,
         np.arange(last) < outcomes.epochs[..., None],

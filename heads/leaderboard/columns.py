@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 from featcache.separability import measures
 from heads.leaderboard.added_columns import SECOND_JUDGE, column_of_measure, columns_of_metric
-from heads.leaderboard.column import INTERVAL, Column, Place, PlacedRun, Value, interval_template, shown_at
+from heads.leaderboard.column import INTERVAL, Column, PlacedRun, Value, interval_template, shown_at
 from heads.training import metrics
 
 
@@ -278,8 +278,7 @@ def columns() -> tuple[Column, ...]:
     """Every column in the order of leaderboard.csv: Row's own, then further metrics, then the measures."""
     hints = get_type_hints(Row, include_extras=True)
     own = [replace(hint.__metadata__[0], name=name) for name, hint in hints.items() if name != "more"]
-    # The loss breaks ties, and is no column.
-    added = [metric for metric in metrics().values() if metric.name != "loss" and f"val_{metric.name}" not in hints]
+    added = [metric for metric in metrics().values() if f"val_{metric.name}" not in hints]
     further = [column for metric in added for column in columns_of_metric(metric)]
     measured = [column_of_measure(place, one) for place, one in enumerate(measures().values())]
     return (*own, *further, SECOND_JUDGE, *measured)
@@ -290,10 +289,3 @@ def make_row(run: PlacedRun, every: Sequence[Column]) -> Row:
     found: dict[str, Any] = {column.name: column.of(run) for column in every}
     own = {name: found.pop(name) for name in get_type_hints(Row) if name in found}
     return Row(**own, more=found)
-
-
-def shown(place: Place, rows: Sequence[Row]) -> list[Column]:
-    """The columns that have something to say of `rows` in a place, in the order there."""
-    here = [column for column in columns() if place in column.at]
-    told = [column for column in here if column.tells([row.value(column.name) for row in rows])]
-    return sorted(told, key=lambda column: column.at[place])

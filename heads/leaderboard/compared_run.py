@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,7 @@ class ComparedRun:
     """A run beside others."""
 
     run: Run
+    units: Mapping[str, str] = field(default_factory=dict)  # of validation images: what they were drawn together with
 
     @property
     def name(self) -> str:
@@ -76,7 +77,10 @@ class ComparedRun:
         answered: its differences are then those of independent samples.
         """
         seen = self.predictions
-        return self._made_up(metric) if seen is None else split_scores(seen, self.outcomes, metric)
+        if seen is None:
+            return self._made_up(metric)
+        found = split_scores(seen, self.outcomes, metric)
+        return replace(found, units=tuple(self.units.get(image, image) for image in seen.images))
 
     def difference(self, other: ComparedRun, metric: str) -> Difference:
         """This run less the other in a metric of val (of a loss: by how much it is lower): a comparison that was not
@@ -124,6 +128,17 @@ class ComparedRun:
         spread = (high - low) / 2 / 1.96 * math.sqrt(n)
         values = figures["mean"] + spread * np.where(np.arange(n) % 2, 1.0, -1.0) * (np.arange(n) < n - n % 2)
         return Scores(sign * values[None], tuple(f"{self.name}/{i}" for i in range(n)), bounded=False)
+
+
+def with_shared_groups(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
+    """The same runs, all with the groups of the run finished last that has any: images that were drawn together are so
+    for runs from before `data.groups` too."""
+    latest = sorted(runs, key=lambda one: (one.run.folder / "summary.json").stat().st_mtime_ns, reverse=True)
+    seen = next((p for one in latest if (p := one.predictions) is not None and p.groups is not None), None)
+    if seen is None:
+        return list(runs)
+    units = dict(zip(seen.images, seen.units, strict=True))
+    return [replace(one, units=units) for one in runs]
 
 
 def fingerprint_of(run: Run) -> str:

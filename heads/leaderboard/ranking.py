@@ -10,7 +10,7 @@ from heads.leaderboard.board import Leaderboard, Rival
 from heads.leaderboard.chosen_best import correct_best
 from heads.leaderboard.column import PlacedRun
 from heads.leaderboard.columns import columns, make_row
-from heads.leaderboard.compared_run import ComparedRun, Difference, fingerprint_of
+from heads.leaderboard.compared_run import ComparedRun, Difference, fingerprint_of, with_shared_groups
 from heads.leaderboard.control_group import control_group, twin_of
 from heads.leaderboard.probe_comparison import behind_in_probe
 from heads.leaderboard.run_comparison import RunComparison
@@ -33,7 +33,7 @@ def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | Non
         return Leaderboard((), (), ())
     if data is None:
         data = fingerprint_of(max(runs, key=lambda r: (r.folder / "summary.json").stat().st_mtime_ns))
-    here = [ComparedRun(r) for r in runs if fingerprint_of(r) == data]
+    here = with_shared_groups([ComparedRun(r) for r in runs if fingerprint_of(r) == data])
     order = ORDER if rank_by is None else _order(rank_by, here)
     controls = control_group(here)
     groups = [[c for c in here if (c.name in controls) == control] for control in (False, True)]

@@ -54,5 +54,6 @@ def _far(scale: float, usual: float) -> str:
     return (
         f"its features are {times:.0f} times {'smaller' if small else 'larger'} than is usual on this board (root mean "
         f"square {scale:.3g}, median {usual:.3g}), so one learning rate trains its heads {'less' if small else 'more'} "
-        'than the others: set head.normalise to "scale" or "layernorm" for all, or search training.learning_rate'
+        'than the others: set head.normalise to "scale" or "layernorm" for all, or find a rate for each with '
+        "`benchmark --tuned`"
     )

@@ -75,7 +75,7 @@ def _by_chance(best: Row, run: Run) -> str:
     share = max(counts) / sum(counts)
     if best.val_top1_low > share:
         return ""
-    return f"That is not told from always saying the most frequent class, which gets {share:.3f} right."
+    return f"It is not told, on validation, from always saying the most frequent class, which gets {share:.3f} there."
 
 
 def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:

@@ -27,6 +27,7 @@ class Answers:
     probabilities: Mapping[str, Probabilities]  # of the classes `[S, N, C]`, S seeds, of the runs that they are kept of
     labels: NDArray[np.int64]  # [N]
     images: tuple[str, ...]  # their names
+    units: tuple[str, ...]  # the same for images that are not independent of each other
 
     def right(self, probabilities: Probabilities) -> Flags:
         """Which images `[..., N]` probabilities `[..., N, C]` get right."""
@@ -54,4 +55,4 @@ def answers_of(runs: Sequence[Run], keep: Collection[str]) -> Answers | None:
             probabilities[name] = own
     if first is None:
         return None
-    return Answers(tuple(names), np.stack(predicted), probabilities, first.labels, first.images)
+    return Answers(tuple(names), np.stack(predicted), probabilities, first.labels, first.images, first.units)

@@ -22,7 +22,7 @@ class BackboneComparison:
 
     alignment: Alignment | None  # of those with one backbone; None where fewer than two can be compared
     pairs: tuple[PairedErrors, ...]  # of the best candidates with one backbone, the likeliest gain first
-    common: CommonErrors | None  # of all candidates; None where there are too few
+    common: CommonErrors | None  # of all candidates with one backbone; None where there are too few
 
     def cka(self, pair: PairedErrors) -> float | None:
         """That of a pair's feature maps; None where they were not compared."""
@@ -46,13 +46,14 @@ def compare_backbones(
 ) -> BackboneComparison:
     """Of the runs of a board's feature maps, best first; `candidates` are those of them that the answer is about.
 
-    Features are read from `cache_dir`, by default from where each run kept them. Joined feature maps are left out
-    where backbones are paired or aligned: what they are joined of says more.
+    Features are read from `cache_dir`, by default from where each run kept them. Joined feature maps are left out:
+    what they are joined of says more, and errs as they do.
     """
     single = [run for run in maps if len(run.summary["stores"]) == 1]
     names = {run.folder.name for run in single}
-    paired = [run.folder.name for run in candidates if run.folder.name in names][:PAIRED]
-    alignment, answers = align(single, cache_dir), answers_of(candidates, paired)
+    asked = [run for run in candidates if run.folder.name in names]
+    paired = [run.folder.name for run in asked][:PAIRED]
+    alignment, answers = align(single, cache_dir), answers_of(asked, paired)
     if answers is None:
         return BackboneComparison(alignment, (), None)
     return BackboneComparison(alignment, tuple(paired_errors(answers)), common_errors(answers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -48,16 +49,16 @@ def paired_errors(answers: Answers, seed: int = 0) -> list[PairedErrors]:
     What two networks get right together is judged by the mean of their heads' probabilities, without training a joined
     head. Any two heads gain by averaging, so that a network's own figure is that of two of its seeds averaged.
 
-    The test flips the sign of each image's gain at random, for all pairs alike, and asks how often the largest
-    studentised gain of any pair is as large: right for few discordant images, and for any number of pairs (Westfall and
-    Young 1993; Nichols and Holmes 2002).
+    The test flips the sign of each image's gain at random, for all pairs alike and for images of one unit alike, and
+    asks how often the largest studentised gain of any pair is as large: right for few discordant images, and for any
+    number of pairs (Westfall and Young 1993; Nichols and Holmes 2002).
     """
     pairs = list(combinations(answers.probabilities, 2))
     if not pairs:
         return []
     averaged = {run: _averaged(answers, run, run) for run in answers.probabilities}
     gains = np.stack([_gain(answers, averaged, one, other) for one, other in pairs])
-    chances = sign_flip(gains, seed)
+    chances = sign_flip(_by_unit(gains, answers.units), seed)
     found = [
         _pair(answers, averaged, pair, gain, float(p)) for pair, gain, p in zip(pairs, gains, chances, strict=True)
     ]
@@ -77,6 +78,13 @@ def sign_flip(gains: Floats, seed: int = 0) -> Floats:
         exceeded += (largest[None] >= found[:, None] - 1e-9).sum(axis=1)
     chances: Floats = (exceeded + 1) / (FLIPS + 1)
     return chances
+
+
+def _by_unit(gains: Floats, units: Sequence[str]) -> Floats:
+    """The sums of `gains` `[P, N]` over each unit `[P, U]`, in the order of their first images."""
+    _, first, unit = np.unique(np.array(units), return_index=True, return_inverse=True)
+    found: Floats = np.stack([np.bincount(unit, row) for row in gains])
+    return found[:, np.argsort(first)]
 
 
 def _averaged(answers: Answers, one: str, other: str) -> Floats:
@@ -104,7 +112,7 @@ def _pair(answers: Answers, averaged: dict[str, Floats], pair: tuple[str, str], 
     own = [_reseeded(right) for right in rights]
     better = _better(averaged, one, other)
     alone = float(averaged[better].mean())
-    low, high = figure_interval(Scores(gain[None], answers.images, bounded=False))
+    low, high = figure_interval(Scores(gain[None], answers.units, bounded=False))
     return PairedErrors(
         one=one,
         other=other,

@@ -10,6 +10,7 @@ from heads.report.report_contents import Contents
 from heads.report.vega_lite import COLOURS, Spec, chart, tips
 
 CELL = 24  # pixels, of a row
+NARROW = 18  # pixels of a column: of narrower ones neither the values nor the names below could be read
 OPACITY = (0.03, 0.6)  # of CKA 0 and 1: the value can be read on it, dark on light and light on dark
 
 
@@ -32,8 +33,16 @@ def alignment(contents: Contents) -> Spec | None:
         for j, b in enumerate(order)
         if i != j
     ]
+    room = f"width >= {NARROW * len(shown)}"
+    below = f"{room} ? datum.label : ''"
     axis = {"labelLimit": 170, "labelOverlap": False, "ticks": False, "domain": False, "grid": False}
-    x = {"field": "other", "type": "nominal", "sort": shown, "title": None, "axis": {**axis, "labelAngle": -50}}
+    x = {
+        "field": "other",
+        "type": "nominal",
+        "sort": shown,
+        "title": None,
+        "axis": {**axis, "labelAngle": -50, "labelExpr": below},
+    }
     y = {"field": "one", "type": "nominal", "sort": shown, "title": None, "axis": axis}
     opacity = {
         "field": "cka",
@@ -41,6 +50,7 @@ def alignment(contents: Contents) -> Spec | None:
         "scale": {"domain": [0, 1], "clamp": True, "range": OPACITY},
         "legend": None,
     }
+    value = {"condition": {"test": room, "field": "text"}, "value": ""}
     tip = tips(one="backbone", other="and", cka="linear CKA")
     return chart(
         f"Linear CKA of {len(shown)} feature maps with each other, alike ones side by side",
@@ -53,7 +63,7 @@ def alignment(contents: Contents) -> Spec | None:
             {
                 "name": "cell",  # the page writes it without a halo
                 "mark": {"type": "text", "fontSize": 9.5, "tooltip": None},
-                "encoding": {"x": x, "y": y, "text": {"field": "text"}},
+                "encoding": {"x": x, "y": y, "text": value},
             },
         ],
         height=CELL * len(shown),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heads.leaderboard import Column, Row, shown
-from heads.report.page_tables import leakage_rows, leaked_splits
+from heads.report.page_tables import Leakage, leakage_rows, leaked_splits
 from heads.report.report_contents import Contents
 
 
@@ -13,7 +13,7 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
     """Verdict, leaderboard, gains, leakage, and the figures (title, file) beside it."""
     board, summary = contents.board, contents.runs[contents.rows[0].run].summary
     images = summary["data"]["images"]
-    columns = shown("markdown", contents.rows)
+    columns = shown("markdown", contents.rows, contents.board.order[0])
     lines = [
         f"# {_text(str(summary['data']['path']).rpartition('/')[2])}: which feature map separates the classes",
         "",
@@ -29,16 +29,23 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
         _row(["--:" if column.form else "---" for column in columns]),
         *(_row([_cell(column, row, contents) for column in columns]) for row in contents.rows),
     ]
-    splits = leaked_splits(contents)
-    if splits:
-        counts = ", ".join(f"{s.leaked} of {s.n} {s.title} images" for s in splits)
-        heads = [f"{s.title} {what}" for s in splits for what in ("top-1 with", "top-1 without", "top-3 with, without")]
-        lines += ["", f"Leaked, with a copy where they were trained on or chosen by: {counts}.", ""]
-        lines += [_row(["run", *heads]), _row(["---", *["--:"] * len(heads)])]
-        lines += [_row([_text(one.run), *one.cells]) for one in leakage_rows(contents)]
+    lines += _leaked("Leaked, with a copy where they were trained on or chosen by", contents, contents.leakage)
+    lines += _leaked("Of a group that was trained on or chosen by", contents, contents.group_leakage)
     for title, file in figures:
         lines += ["", f"![{title}]({file})"]
     return "\n".join([*lines, ""])
+
+
+def _leaked(what: str, contents: Contents, leakage: Leakage) -> list[str]:
+    """How many images leaked, and accuracies with and without them; nothing where there are none."""
+    splits = leaked_splits(leakage)
+    if not splits:
+        return []
+    counts = ", ".join(f"{s.leaked} of {s.n} {s.title} images" for s in splits)
+    heads = [f"{s.title} {part}" for s in splits for part in ("top-1 with", "top-1 without", "top-3 with, without")]
+    table = [["run", *heads], ["---", *["--:"] * len(heads)]]
+    table += [[_text(one.run), *one.cells] for one in leakage_rows(contents, leakage)]
+    return ["", f"{what}: {counts}.", "", *map(_row, table)]
 
 
 def _cell(column: Column, row: Row, contents: Contents) -> str:

@@ -10,6 +10,8 @@ from featcache.separability import measures
 from heads.leaderboard import Agreement, Column, name_of, shown
 from heads.report.report_contents import Contents
 
+Leakage = Mapping[str, Mapping[str, Mapping[str, Any]]]  # by run and split, as contents have it
+
 NOTHING = "–"  # where no image is left
 NOT_KNOWN = -1e300  # sorts below every figure
 
@@ -47,7 +49,7 @@ def condition(performance: Mapping[str, Any]) -> str:
 
 def leaderboard_cells(contents: Contents) -> list[ColumnCells]:
     """The leaderboard by columns, what is chosen by first; those without anything to say are left out."""
-    found = [_cells(column, contents) for column in shown("page", contents.rows)]
+    found = [_cells(column, contents) for column in shown("page", contents.rows, contents.board.order[0])]
     measured = conditions(contents)
     if len(set(measured.values())) > 1:
         meaning = "the conditions of the latency: only within one of them do latencies compare"
@@ -112,22 +114,22 @@ class LeakedRow:
     cells: tuple[str, ...]
 
 
-def leaked_splits(contents: Contents) -> list[LeakedSplit]:
+def leaked_splits(leakage: Leakage) -> list[LeakedSplit]:
     """The splits where any run was judged by leaked images."""
     found = []
     for split, title in (("val", "validation"), ("test", "test")):
-        most = max((one[split] for one in contents.leakage.values()), key=lambda e: e["leaked"], default=None)
+        most = max((one[split] for one in leakage.values()), key=lambda e: e["leaked"], default=None)
         if most is not None and most["leaked"]:
             found.append(LeakedSplit(split, title, most["leaked"], most["leaked"] + most["n_without"]))
     return found
 
 
-def leakage_rows(contents: Contents) -> list[LeakedRow]:
+def leakage_rows(contents: Contents, leakage: Leakage) -> list[LeakedRow]:
     """The runs that leaked images change the figures of, in the order of the leaderboard."""
-    splits = leaked_splits(contents)
+    splits = leaked_splits(leakage)
     found = []
     for row in contents.rows:
-        one = contents.leakage.get(row.run, {})
+        one = leakage.get(row.run, {})
         if any(one[s.split]["leaked"] for s in splits if s.split in one):
             found.append(LeakedRow(row.run, tuple(text for s in splits for text in _with_and_without(one[s.split]))))
     return found

@@ -50,6 +50,7 @@ class Contents:
     map_of: Mapping[str, str]  # run -> its map; Phase 2 runs have none, their features are nowhere kept
     manifest: Manifest | None  # as a store knows it; None where none of the runs' stores is there any more
     leakage: Mapping[str, Mapping[str, Mapping[str, Any]]]  # by run and split; empty where nothing leaked
+    group_leakage: Mapping[str, Mapping[str, Mapping[str, Any]]]  # the same of groups (data.groups), of runs with any
     audit: Audit | None
     sweeps: tuple[Sweep, ...]
     cache_dir: Path
@@ -97,6 +98,7 @@ def collect(
         map_of={name: _key(paths) for name, paths in stores.items() if _key(paths) in maps},
         manifest=manifest,
         leakage=_leakage(here, manifest, audit),
+        group_leakage={name: one for name, run in here.items() if (one := run.summary.get("group_leakage"))},
         audit=audit,
         sweeps=tuple(load_sweeps(ranked.results_dir / SWEEPS, fingerprint)),
         cache_dir=caches[board.rows[0].run],

@@ -20,7 +20,7 @@ def recipe_doubts(options: Options, heads: Sequence[TrainedHead]) -> list[str]:
     best = ", ".join(str(head.best_epoch) for head in heads[:5]) + (", .." if len(heads) > 5 else "")
     advice = f"raise training.epochs (now {training.epochs}) or training.learning_rate (now {training.learning_rate:g})"
     if options.head.normalise == "none" and training.unfreeze_schedule is None:
-        advice += ', or try head.normalise "layernorm" or "standard"'
+        advice += ', or try head.normalise "layernorm" or "standard" (`benchmark --tuned` tries these)'
     return [
         f"the heads were still getting better when their epochs were over (best epochs {best}, and the loss on val was "
         f"still falling): {advice}"

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from featcache.atomic import make_folder, sync
-from featcache.errors import InputError
+from featcache.errors import InputError, RunError
 from featcache.options import Options
 from heads.runs.leaked_images import warn_of_leakage
 from heads.runs.recipe_doubts import warn_of_recipe
-from heads.runs.run import Run, load_run_record
+from heads.runs.run import Run, is_tuned, load_run_record
 
 log = logging.getLogger("featcache")
 
@@ -36,9 +36,12 @@ def results_folder(folder: Path) -> Iterator[None]:
 
 
 def run_folder(results_dir: Path, options: Options) -> Path:
-    """Where a run with `options` belongs: under its name, or, when other options took that, under name-options8."""
+    """Where a run with `options` belongs: under its name, or, when other options took that, under name-options8.
+
+    A tuned run is none of its options alone: what was tried beside them is lost with it.
+    """
     folder = results_dir / options.experiment_name
-    if not folder.exists() or _options_short(folder) == options.short:
+    if not folder.exists() or (_options_short(folder) == options.short and not _holds_tuned(folder)):
         return folder
     other = results_dir / f"{options.experiment_name}-{options.short}"
     log.info("%s is taken by other options or files; this run goes to %s", folder, other)
@@ -50,6 +53,13 @@ def _options_short(folder: Path) -> str | None:
         return Options.model_validate_json((folder / "options.json").read_text()).short
     except (OSError, ValueError):
         return None  # not a run of this version: leave it alone
+
+
+def _holds_tuned(folder: Path) -> bool:
+    try:
+        return is_tuned(load_run_record(folder))
+    except RunError:
+        return False
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from featcache.errors import NonFiniteError, OptionsError, RunError
 from featcache.options import load_options
 from heads import train_model, tune_model
 from heads.leaderboard import choose, rank_results
-from heads.runs import Run
+from heads.runs import Run, load_run_record
 from heads.runs.predictions import load_predictions
 from heads.runs.val_outcomes import load_val_outcomes
 from heads.training import Recipe
@@ -101,6 +101,20 @@ def test_it_stands_beside_the_uniform_run_and_its_options_give_it_again(
     again = train_model(written, results_dir=tmp_path / "again", allow_custom=True)
     assert again.metrics == found.metrics
     assert found.metrics["val_top1"] >= uniform.metrics["val_top1"]
+
+
+def test_training_the_options_that_were_found_leaves_the_tuned_run_alone(
+    options: Config, tune: Tune, tmp_path: Path
+) -> None:
+    found = tune(options())
+    written = load_options(found.folder / "options.json")
+    for reuse in (False, True):
+        alone = train_model(written, results_dir=tmp_path / "results", allow_custom=True, reuse=reuse)
+        assert alone.folder.name == f"run-tuned-{written.short}"
+        assert alone.reused == reuse
+    assert told(load_run_record(found.folder)) == told(found)
+    assert load_val_outcomes(found.folder / "val_outcomes.npz").top1.shape[0] == 5
+    assert tune(options(), reuse=True).reused
 
 
 def test_a_finished_one_is_used_again_and_other_options_have_a_folder_of_their_own(

@@ -33,6 +33,6 @@ def sweep(
         apply_overrides(base, shared.overrides)
         result = search(options, base, session)
     out = consoles()[0]
-    out.print(trials_table(result.leading(), list(result.importances)))
+    out.print(trials_table(result.leading(), list(result.importances), result.objectives))
     for line in result.lines():
         out.print(line, markup=False)

@@ -86,6 +86,21 @@ def test_cache_dir_overrides_the_base(tmp_path: Path, write: Callable[..., Path]
     assert list((tmp_path / "other cache").glob("*.h5"))
 
 
+def test_the_table_shows_what_the_trials_are_in_order_of(
+    tmp_path: Path, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    done = featcache(
+        "sweep", write(objective="val_auroc", trials=2), "--results-dir", tmp_path / "results", "--allow-custom"
+    )
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "results" / "sweeps" / "search" / "trials.csv").open() as file:
+        best = max(csv.DictReader(file), key=lambda t: float(t["value_val_auroc"]))
+    (heading,) = (line.split() for line in done.output.splitlines() if "val top-1 [95%]" in line)
+    assert heading[:2] == ["trial", "val_auroc"]
+    assert [best["trial"], f"{float(best['value_val_auroc']):.5g}"] in [s.split()[:2] for s in done.output.splitlines()]
+
+
 def test_a_front_is_a_folder_that_train_takes(tmp_path: Path, write: Callable[..., Path]) -> None:
     results = tmp_path / "results"
     done = featcache("sweep", write(objective=["val_loss", "params"]), "--results-dir", results, "--allow-custom")

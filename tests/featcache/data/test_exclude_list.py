@@ -65,6 +65,15 @@ def test_listed_files_are_gone_and_nothing_else(root: Path, header: str, ending:
     assert any("2 of 22 files left out" in notice for notice in left.notices)
 
 
+@pytest.mark.parametrize("header", ["path;reason", '\ufeff"path";"reason"'])
+def test_semicolons_as_spreadsheets_save_them(root: Path, header: str) -> None:
+    rest = names(load(root, None, exclude=None))
+    assert names(load(root, f'{header}\r\n"train/a/0.png";"a; b"\r\ntest/b/1.png;\r\n')) == rest - {
+        "train/a/0.png",
+        "test/b/1.png",
+    }
+
+
 def test_odd_names_survive_a_csv(root: Path) -> None:
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([n, "why, then\nso"] for n in ODD)

@@ -89,6 +89,38 @@ def test_a_table_names_files_by_path_or_by_their_last_part(tmp_path: Path, spelt
     assert any("11 images in 4 groups of 2 to 3" in n and "1 image without a group" in n for n in manifest.notices)
 
 
+@pytest.mark.parametrize("header", ["", "\ufeff", "sep={}\r\n"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", " , "])
+@pytest.mark.parametrize("slash", ["/", "\\", "/ "])
+def test_a_table_may_be_as_spreadsheets_save_it(tmp_path: Path, header: str, separator: str, slash: str) -> None:
+    root = patients(tmp_path / "d")
+    names = [p.relative_to(root).as_posix() for p in sorted(root.rglob("*.png"))]
+    lines = [
+        f'"age"{separator}path{separator}who',
+        *(f"7{separator}{_spelt(n, slash)}{separator}{n[4:7]}" for n in names),
+    ]
+    (tmp_path / "g.csv").write_bytes((header.format(separator.strip(" ")) + "\r\n".join(lines)).encode())
+    assert groups(load(root, groups=f"csv:{tmp_path / 'g.csv'}:who")) == {n: n[4:7] for n in names}
+
+
+def _spelt(name: str, slash: str) -> str:
+    return f"{name} " if slash == "/ " else name.replace("/", slash)
+
+
+def test_names_with_blanks_and_backslashes_are_themselves_where_images_are_called_so(tmp_path: Path) -> None:
+    root = patients(tmp_path / "d")
+    for name in (" x .png", "a\\b.png"):
+        put(root / "cat" / name, name)
+    file = table(tmp_path / "g.csv", "path,group", '"cat/ x .png",a', '"cat/a\\b.png",b')
+    found = groups(load(root, groups=f"csv:{file}"))
+    assert (found["cat/ x .png"], found["cat/a\\b.png"]) == ("a", "b")
+
+
+def test_a_rule_that_keeps_nothing_together_is_said(tmp_path: Path) -> None:
+    manifest = load(patients(tmp_path / "d"), groups="pattern:(.*)")
+    assert any("groups of 1: no two images share one" in n for n in manifest.notices)
+
+
 def test_a_table_may_name_files_that_are_left_out_or_not_there(tmp_path: Path) -> None:
     root = patients(tmp_path / "d")
     out = "cat/P00/0.png"
@@ -117,6 +149,8 @@ def test_a_table_without_lines_makes_no_groups(tmp_path: Path) -> None:
         (["path,group", "0.png,a"], ["by their last part", "images are called '0.png'", "cat/P00/0.png"]),
         (["path,group", "cat/P00/0.png,a", "cat/P00/0.png,b"], ["twice", "'a' and 'b'"]),
         (["path,group", "cat/P00/0.png,"], ["blank for every image"]),
+        (["path;Group", "cat/P00/0.png;a"], ["no column 'group'", "'path', 'Group'"]),
+        (["path,group,group", "cat/P00/0.png,a,b"], ["several columns called 'group'"]),
     ],
 )
 def test_rules_that_give_no_groups(tmp_path: Path, rule: str | list[str], words: list[str]) -> None:
@@ -215,6 +249,25 @@ def test_the_group_with_most_of_a_class_stays_in_train(tmp_path: Path) -> None:
     assert {i.label for i in manifest.of("val")} == {i.label for i in manifest.of("test")} == {0, 1}
 
 
+def test_groups_with_images_in_a_given_split_stay_in_train(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    held = [f"P{n}" for n in range(40) if n >= 20]
+    for patient in [f"P{n}" for n in range(40)]:
+        for name in CLASSES:
+            put(root / "train" / name / patient / "x.png", f"{name} {patient}")
+            if patient in held:
+                put(root / "val" / name / patient / "x.png", f"val {name} {patient}")
+    found = splits_of(load(root, groups="folder:1"))
+    assert any(_draw(patient, "test") < 0.15 for patient in held)  # whose turn it would be
+    assert all(found[patient] == {"train", "val"} for patient in held)
+    assert {"test"} in found.values()
+    for patient in found.keys() - set(held):
+        for name in CLASSES:
+            shutil.rmtree(root / "train" / name / str(patient))
+    manifest = load(root, groups="folder:1")  # then one of them has to go
+    assert {i.label for i in manifest.of("test")} == {0, 1}
+
+
 # Splits that were given
 
 
@@ -235,4 +288,6 @@ def test_groups_in_several_given_splits_are_counted_and_one_is_named() -> None:
     (folded,) = straddling_said(images, 5)
     assert "2 groups of 5 (images: 1 train, 1 val, 2 test)" in folded  # b, e: folds keep a together
     assert "such as 'b' with train/2 and test/1" in folded
+    ((first,),) = [straddling_said([image("val/0", "a"), image("train/0", "a"), image("test/0", "a")], 5)]
+    assert "such as 'a' with val/0 and test/0" in first  # train and val are one
     assert straddling_said([i for i in images if i.split == "train"], None) == []

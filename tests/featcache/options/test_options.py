@@ -327,6 +327,21 @@ def test_a_misspelt_augmentation_shows_the_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("balancd", "training.class_weights: input should be 'balanced' or an object of numbers"),
+        ([1, 2], "training.class_weights: input should be 'balanced' or an object of numbers"),
+        ({"name": 0, "b": 1}, "training.class_weights.name: input should be greater than or equal to 0.000001, got 0"),
+        ({"b": 1e7}, "training.class_weights.b: input should be less than or equal to 1000000, got 10000000.0"),
+        ({"b": "2"}, "training.class_weights.b: input should be a valid number"),
+        ({}, "training.class_weights: dictionary should have at least 1 item"),
+    ],
+)
+def test_wrong_class_weights_are_named_by_class(value: Any, said: str) -> None:
+    assert said in fault(training={"class_weights": value})
+
+
+@pytest.mark.parametrize(
     ("section", "key", "value"),
     [
         ("model", "backbone", ""),

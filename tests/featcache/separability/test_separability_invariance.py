@@ -58,6 +58,13 @@ def test_neither_scale_nor_rotation_matters(case: Case) -> None:
         assert found["linear_probe"] == figures(x, labels)["linear_probe"]
 
 
+@pytest.mark.parametrize("scale", [1e-20, 1e-12, 1e10, 1e25])
+def test_features_of_any_scale_that_a_float_can_have_are_measured_alike(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(40, 16)), np.arange(40) % 4
+    same(figures(x, labels), figures(x * scale, labels))
+
+
 @QUICK
 @given(cases())
 def test_the_numbers_of_the_classes_do_not_matter(case: Case) -> None:

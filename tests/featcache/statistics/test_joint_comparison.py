@@ -102,15 +102,23 @@ def test_the_luck_of_seeds_is_pooled_over_runs() -> None:
     assert joint.standard_error("top1", 0, 1) == pytest.approx(np.sqrt(images + 2 * 0.05**2 / 3), rel=0.15)
 
 
+def test_one_run_with_unstable_seeds_leaves_the_others_as_they_are() -> None:
+    rng = np.random.default_rng(9)
+    right = rng.random((8, 3, 1000)) < 0.8
+    alone = compared(right[:7]).standard_error("top1", 0, 1)
+    right[7] = rng.random((3, 1000)) < np.array([[0.8], [0.3], [0.6]])
+    joint = compared(right)
+    assert joint.standard_error("top1", 0, 1) == pytest.approx(alone, rel=0.1)
+    assert joint.standard_error("top1", 0, 7) > 5 * alone  # its three seeds differ by 0.25, over the root of 3
+
+
 def test_the_images_that_are_needed_give_the_power_that_is_promised() -> None:
     """With as many images as it says, a difference as large as seen is shown in 80% of the samples."""
     rng = np.random.default_rng(8)
     truth = np.array([[0.90], [0.86]])
     needed = images_needed(0.04, truth.T[0] @ (1 - truth.T[0]) / 500, 0.0, 500, 1.96)
-    shown = [
-        (joint := compared(rng.random((2, needed)) < truth)).ahead("top1", 0, 1) and joint.critical for _ in range(300)
-    ]
-    assert np.mean([bool(s) for s in shown]) == pytest.approx(0.8, abs=0.07)
+    shown = [compared(rng.random((2, needed)) < truth).ahead("top1", 0, 1) for _ in range(150)]
+    assert np.mean(shown) == pytest.approx(0.8, abs=0.1)
 
 
 def test_no_number_of_images_is_said_where_none_is_in_sight() -> None:

@@ -141,7 +141,7 @@ def test_each_block_moves_in_its_epochs_only(
 def test_metrics_name_what_trained_and_at_which_rates(config: Config, tmp_path: Path) -> None:
     run = tune(options(config, training={"lr_decay_per_block": 0.5, "seeds": 2}), tmp_path / "results")
     rows = metrics(run)
-    assert tuple(rows[0]) == METRIC_COLUMNS
+    assert tuple(rows[0]) == (*METRIC_COLUMNS, "val_balanced_accuracy", "val_macro_f1", "val_auroc")
     assert [(int(r["seed"]), int(r["epoch"])) for r in rows] == [(s, e) for s in (42, 43) for e in range(6)]
     for seed in (rows[:6], rows[6:]):
         assert [r["blocks"].split() for r in seed] == [["head"]] * 2 + [["layer4", "head"]] * 2 + [[*FOUR, "head"]] * 2

@@ -134,3 +134,16 @@ def test_controls_are_no_witnesses(tmp_path):
     ranked = rank_results(tmp_path)
     assert ranked.comparison.common is None
     assert isinstance(ranked.comparison, BackboneComparison) and len(ranked.comparison.pairs) == 1
+
+
+def test_a_join_is_no_witness_beside_what_it_is_joined_of(tmp_path):
+    for name in ("a", "b", "a+b"):
+        folder = save_run(tmp_path, name, without(range(6)), backbone=name)
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["stores"] = [f"{one}-W.h5" for one in name.split("+")]
+        (folder / "summary.json").write_text(json.dumps(summary))
+    assert rank_results(tmp_path).comparison.common is None  # two are too few to say
+    save_run(tmp_path, "c", without(range(6)))
+    assert (
+        "6 of 100 validation images are wrong in each of 3 feature maps" in redundancy_text(rank_results(tmp_path))[0]
+    )

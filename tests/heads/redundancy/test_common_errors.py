@@ -16,7 +16,8 @@ CLASSES = 4
 
 def answers(predicted: np.ndarray, labels: np.ndarray) -> Answers:
     names = tuple(f"network {k}" for k in range(len(predicted)))
-    return Answers(names, predicted, {}, labels, tuple(f"val/{i}.png" for i in range(len(labels))))
+    images = tuple(f"val/{i}.png" for i in range(len(labels)))
+    return Answers(names, predicted, {}, labels, images, images)
 
 
 def board(backbones: int, per_class: int = 30) -> tuple[np.ndarray, np.ndarray]:

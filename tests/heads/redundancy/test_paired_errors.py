@@ -13,11 +13,10 @@ from heads.redundancy.paired_errors import PairedErrors, paired_errors, sign_fli
 CLASSES = 3
 
 
-def answers(probabilities: dict[str, np.ndarray], labels: np.ndarray) -> Answers:
+def answers(probabilities: dict[str, np.ndarray], labels: np.ndarray, units: tuple[str, ...] | None = None) -> Answers:
     predicted = np.stack([p.mean(axis=0).argmax(axis=-1) for p in probabilities.values()])
-    return Answers(
-        tuple(probabilities), predicted, probabilities, labels, tuple(f"{i}.png" for i in range(len(labels)))
-    )
+    images = tuple(f"{i}.png" for i in range(len(labels)))
+    return Answers(tuple(probabilities), predicted, probabilities, labels, images, units or images)
 
 
 def sure(right: np.ndarray, labels: np.ndarray, how: float = 0.9) -> np.ndarray:
@@ -114,3 +113,20 @@ def test_the_likeliest_stand_first():
     assert len(found) == 6
     assert [p.p for p in found] == sorted(p.p for p in found)
     assert paired_errors(answers({"0": board["0"]}, np.zeros(50, np.int64))) == []
+
+
+def test_frames_of_a_video_are_no_further_evidence():
+    """Each image thirty times, as one group: as likely by chance as once, where thirty images would be sure."""
+    rng = np.random.default_rng(3)
+    labels = np.zeros(40, dtype=np.int64)
+    half = np.arange(40) < 20
+    probabilities = {"a": drawn(rng, 40, 2, np.where(half, 2, 0)), "b": drawn(rng, 40, 2, np.where(half, 0, 2))}
+    (once,) = paired_errors(answers(probabilities, labels))
+    many = {name: np.repeat(p, 30, axis=1) for name, p in probabilities.items()}
+    units = tuple(np.repeat([f"{i:02d}" for i in range(40)], 30))
+    (frames,) = paired_errors(answers(many, np.repeat(labels, 30), units))
+    (images,) = paired_errors(answers(many, np.repeat(labels, 30)))
+    assert frames.gain == pytest.approx(once.gain) and once.gain > 0
+    assert frames.p == once.p > 10 * images.p
+    assert (frames.low, frames.high) == pytest.approx((once.low, once.high))
+    assert images.high - images.low < 0.5 * (once.high - once.low)

@@ -296,7 +296,7 @@ def test_separability_is_in_order_of_agreement(contents: Contents) -> None:
 
 
 def test_leakage_is_told_of_every_run(contents: Contents) -> None:
-    assert [row.run for row in leakage_rows(contents)] == [row.run for row in contents.rows]
+    assert [row.run for row in leakage_rows(contents, contents.leakage)] == [row.run for row in contents.rows]
 
 
 def cells(line: str) -> list[str]:

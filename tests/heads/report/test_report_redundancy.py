@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -72,6 +73,17 @@ def test_every_cell_of_the_figure_is_two_feature_maps(contents: Contents) -> Non
     for one in alignment.runs:
         for other in set(alignment.runs) - {one}:
             assert found[names[one], names[other]] == pytest.approx(alignment.of(one, other), abs=6e-4)
+
+
+@pytest.mark.parametrize(("width", "room"), [(700, True), (60, False)])
+def test_values_are_written_where_there_is_room(contents: Contents, width: int, room: bool) -> None:
+    spec = charts_redundancy.alignment(contents)
+    assert spec is not None
+    names = {str(cell["one"]) for cell in spec["data"]["values"]}
+    svg = vl_convert.vegalite_to_svg(json.dumps({**spec, "width": width}), vl_version=vega_lite.VERSION)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert any(re.fullmatch(r"\.\d\d|1\.00", text) for text in texts) == room
+    assert len(texts) >= len(names)  # rows keep theirs
 
 
 def test_the_figure_puts_alike_feature_maps_side_by_side(contents: Contents) -> None:

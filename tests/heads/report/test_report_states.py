@@ -200,6 +200,27 @@ def test_what_is_missing_of_a_run_is_said(results: Results, look: Report) -> Non
     assert page.locator("#facts dd").count() >= 5
 
 
+def test_groups_that_straddle_are_told_with_and_without(results: Results, look: Report) -> None:
+    """Of runs that say so; earlier versions knew no groups."""
+    assert look(results.folder).locator("#straddling").count() == 0
+    one = {"top1": 0.75, "top3": 1.0, "groups": 2, "example": "val/0/000.png of 'P1'"}
+    val = {**one, "leaked": 5, "n_without": 19, "top1_without": 0.625, "top3_without": 0.875}
+    test = {**one, "leaked": 16, "n_without": 0, "top1_without": None, "top3_without": None}
+    edit(results.folder / "tiny" / "summary.json", lambda s: s.update(group_leakage={"val": val, "test": test}))
+    edit(results.folder / "plain" / "summary.json", lambda s: s.pop("group_leakage"))
+    page = look(results.folder)
+    warning = page.locator("#verdict .warning", has_text="Groups in several splits").inner_text()
+    assert "5 of 24 validation images and 16 of 16 test images" in warning
+    table = page.get_by_role("region", name="images of groups that straddle")
+    rows = [row.split() for row in table.locator("tbody tr").all_inner_texts()]
+    cells = ["0.7500", "0.6250", "1.0000,", "0.8750", "0.7500", "–", "1.0000,", "–"]
+    assert rows == [["tiny", *cells]]
+    done("report", "--format", "md", "--results-dir", results.folder)
+    text = (results.folder / "report.md").read_text()
+    assert "Of a group that was trained on or chosen by: 5 of 24 validation images, 16 of 16 test images." in text
+    assert "| tiny | 0.7500 | 0.6250 | 1.0000, 0.8750 | 0.7500 | – | 1.0000, – |" in text
+
+
 def test_latencies_of_different_machines_are_not_compared(results: Results, look: Report) -> None:
     """One front would call the run on the faster machine better."""
     page = look(results.folder)
