@@ -140,7 +140,8 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _
 
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
     """Of `[T, S, E, N]` the sums over a fold's images in each split, `[T, S, E, P]`."""
-    rows = np.take(values, own, axis=-1).astype(np.float32, order="C").reshape(-1, len(own))  # one product of BLAS
+    count = int(np.prod(values.shape[:-1]))
+    rows = np.take(values, own, axis=-1).astype(np.float32, order="C").reshape(count, len(own))  # one product of BLAS
     found: Values = (rows @ weights[:, own].T).astype(np.float64).reshape(*values.shape[:-1], len(weights))
     return found
 
