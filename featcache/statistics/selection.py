@@ -118,30 +118,31 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _
     recipes = len(one.values)
     train, out = (~held).astype(np.float32), held.astype(np.float32)
     by = one.values if one.chosen_by is None else one.chosen_by
-    every = [by, one.values, *(one.also[m] for m in metrics[1:])]
-    chosen_by = np.zeros((recipes, len(held)))
-    sums = np.zeros((2, len(metrics), recipes, len(held)))
+    every = [one.values, *(one.also[m] for m in metrics[1:])]
+    chosen_by, chosen = np.zeros((2, recipes, len(held)))
+    judged = np.zeros((len(metrics), recipes, len(held)))
     for number in range(one.allowed.shape[2]):
         own = np.flatnonzero(one.fold == number)
-        epochs = _best_epochs(_sums(by, own, train), one.allowed[:, :, number], one.rank[:, :, number])
-        chosen_by += _at(_sums(by, own, train), epochs).mean(axis=1)
-        for m, values in enumerate(every[1:]):
-            for side, weights in enumerate((train, out)):
-                sums[side, m] += _at(_sums(values, own, weights), epochs).mean(axis=1)
+        seen_by = _sums(by, own, train)
+        epochs = _best_epochs(seen_by, one.allowed[:, :, number], one.rank[:, :, number])
+        chosen_by += _at(seen_by, epochs).mean(axis=1)
+        chosen += _at(seen_by if by is one.values else _sums(one.values, own, train), epochs).mean(axis=1)
+        for m, values in enumerate(every):
+            judged[m] += _at(_sums(values, own, out), epochs).mean(axis=1)
     recipe = chosen_by.argmax(axis=0)
     at = np.arange(len(held))
     count = train.sum(axis=1, dtype=np.float64)
     second: Values = (train @ one.second).astype(np.float64) / np.maximum(count, 1)
     # Of few images a part may hold all that a run answered: it is not chosen without any.
-    seen: Values = np.where(count > 0, sums[0, 0][recipe, at] / np.maximum(count, 1), -np.inf)
-    seen = np.round(seen, 9).astype(np.float64)
-    held_out = [sums[1, m][recipe, at] for m in range(len(metrics))]
-    return _Judged(seen, second, held_out, out.sum(axis=1, dtype=np.float64))
+    seen: Values = np.where(count > 0, chosen[recipe, at] / np.maximum(count, 1), -np.inf)
+    return _Judged(np.round(seen, 9), second, [sums[recipe, at] for sums in judged], out.sum(axis=1, dtype=np.float64))
 
 
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
     """Of `[T, S, E, N]` the sums over a fold's images in each split, `[T, S, E, P]`."""
-    found: Values = (values[..., own].astype(np.float32) @ weights[:, own].T).astype(np.float64)
+    count = int(np.prod(values.shape[:-1]))
+    rows = np.take(values, own, axis=-1).astype(np.float32, order="C").reshape(count, len(own))  # one product of BLAS
+    found: Values = (rows @ weights[:, own].T).astype(np.float64).reshape(*values.shape[:-1], len(weights))
     return found
 
 

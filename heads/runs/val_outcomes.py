@@ -100,6 +100,8 @@ def load_val_outcomes(file: Path) -> ValOutcomes:
     expected = (*found.epochs.shape[:2], found.loss.shape[-1], len(images))
     if found.top1.shape != expected or found.top3.shape != expected or len(found.fold) != len(images):
         raise ValueError(f"{file}: is damaged (outcomes {list(found.top1.shape)}, expected {list(expected)})")
+    if not np.isin(found.fold, np.arange(found.epochs.shape[-1])).all():
+        raise ValueError(f"{file}: is damaged (folds {sorted(set(found.fold.tolist()))} of {found.epochs.shape[-1]})")
     return found
 
 
@@ -112,6 +114,8 @@ def val_outcomes_of(folder: Path) -> ValOutcomes | None:
 
 
 def _unpacked(bits: NDArray[np.uint8], images: int) -> Bits:
+    if bits.shape[-1] != -(-images // 8):  # numpy would put False for what is missing
+        raise ValueError(f"is damaged (outcomes of {8 * bits.shape[-1]} images, expected {images})")
     return np.unpackbits(bits, axis=-1, count=images).view(np.bool_)
 
 

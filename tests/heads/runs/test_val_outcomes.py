@@ -128,6 +128,12 @@ def test_older_runs_and_damaged_files_have_none(tmp_path: Path) -> None:
         assert val_outcomes_of(tmp_path) is None
     with np.load(_saved(file)) as arrays:
         kept = dict(arrays)
+    for name, values in (
+        ("top1", kept["top1"][..., :0]),
+        ("fold", kept["fold"] + 7),
+    ):  # images; folds that are not there
+        np.savez(file, **{**kept, name: values})
+        assert val_outcomes_of(tmp_path) is None
     np.savez(file, **{**kept, "top1": kept["top1"][:, :2]})  # a seed is missing
     with pytest.raises(ValueError, match="is damaged"):
         load_val_outcomes(file)
