@@ -59,7 +59,12 @@ def features_of(backbone: nn.Module, images: Tensor) -> Tensor:
 
 # The floor is the accuracy measured on this machine less 0.08; chance is 0.25.
 @pytest.mark.parametrize(
-    ("name", "floor"), [("resnet152", 0.9), ("efficientnet_b0", 0.74), ("mobilenet_v3_large", 0.85)]
+    ("name", "floor"),
+    [
+        pytest.param("resnet152", 0.9, marks=pytest.mark.slow),
+        ("efficientnet_b0", 0.74),
+        ("mobilenet_v3_large", 0.85),
+    ],
 )
 def test_an_untrained_deep_network_still_separates_the_digits(demo: Demo, name: str, floor: float) -> None:
     backbone = untrained(name)

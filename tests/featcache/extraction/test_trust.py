@@ -139,7 +139,7 @@ def test_an_interrupted_command_keeps_its_rows_and_says_how_to_go_on(
     assert 0 < run_here(options).reused < IMAGES
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_that_extract_the_same_share_the_rows(
     slow: Callable[..., dict[str, Any]], tmp_path: Path, count: int
 ) -> None:

@@ -21,12 +21,15 @@ from featcache.separability import (
     centroid_accuracy,
     effective_rank,
     fisher_ratio,
+    gbc,
     h_score,
+    intrinsic_dimension,
     knn_accuracy,
     linear_probe,
     logistic_probe,
     logme,
     measure,
+    parc,
     silhouette,
 )
 from featcache.separability.grouping import deal, together
@@ -368,7 +371,10 @@ def test_measure_gives_each_of_them() -> None:
         "h_score": h_score(x, labels),
         "fisher_ratio": fisher_ratio(x, labels),
         "silhouette": silhouette(x, labels),
+        "parc": parc(x, labels, groups=groups),
+        "gbc": gbc(x, labels),
         "effective_rank": effective_rank(x),
+        "intrinsic_dimension": intrinsic_dimension(x),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from heads.search import SweepOptions, run_sweep
 from heads.search.sweep_result import SweepResult
 
@@ -36,6 +38,7 @@ def search(folder: Path, sampler: str, trials: int | None = None) -> SweepResult
     return run_sweep(SweepOptions.model_validate(sweep), base, results_dir=folder)
 
 
+@pytest.mark.slow
 def test_spsa_and_cmaes_reach_the_grids_best_in_a_quarter_of_its_trials(tmp_path: Path) -> None:
     grid = search(tmp_path, "grid")
     reached = [t.user_attrs["val_top1"] for t in grid.trials]
