@@ -15,7 +15,8 @@ NAMED = 12  # backbones that a sentence names, at most
 
 def chance_text(board: Leaderboard, rows: Sequence[Row]) -> list[str]:
     """Sentences about the first of the feature maps `rows`, best first; those that have nothing to say are left out."""
-    return [line for line in (corrected_text(board), best_set_text(rows), images_text(board, rows)) if line]
+    every = (corrected_text(board), best_set_text(rows), images_text(board, rows), mixed_heads_text(board))
+    return [line for line in every if line]
 
 
 def corrected_text(board: Leaderboard) -> str:
@@ -81,6 +82,16 @@ def images_text(board: Leaderboard, rows: Sequence[Row]) -> str:
             "more seeds might (training.seeds)."
         )
     return f"No number of validation images is in sight that would tell {pair} apart in {title}."
+
+
+def mixed_heads_text(board: Leaderboard) -> str:
+    """A word of caution where tuned heads stand beside uniform ones: what holds jointly does not pay for recipes."""
+    if len({row.head for row in board.rows if row.phase == 1}) < 2:
+        return ""
+    return (
+        "Tuned and uniform heads stand on one board: a lead of a tuned head over another feature map's uniform one has "
+        "the luck of its recipes in it. --heads tuned or --heads uniform compares like with like."
+    )
 
 
 def rounded(images: int) -> int:

@@ -201,6 +201,17 @@ def test_a_number_of_images_is_no_more_exact_than_it_can_be(images: int, said_as
     assert rounded(images) == said_as
 
 
+def test_tuned_heads_beside_uniform_ones_are_a_word_of_caution(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90))
+    folder = save_run(tmp_path, "b", range(5, 92))
+    assert not any("--heads" in line for line in verdict(rank_results(tmp_path)))
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "tuned": {"recipes": [], "chosen": {}}}))
+    assert said(tmp_path, "Tuned and uniform heads stand on one board: ").endswith("compares like with like.")
+    ranked = rank_results(tmp_path, data="d", heads="tuned")
+    assert not any("--heads" in line for line in verdict(ranked))
+
+
 def test_the_verdict_quotes_the_test_figure(tmp_path: Path) -> None:
     folder = save_run(tmp_path, "a", range(90))
     summary = json.loads((folder / "summary.json").read_text())
