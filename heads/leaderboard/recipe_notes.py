@@ -12,6 +12,7 @@ from heads.leaderboard.ranked_results import RankedResults
 from heads.runs import Run, doubts_of
 
 FAR = 4.0  # times the median: at one learning rate, heads learn as much slower as their features are smaller
+SAID = 3  # notes that a terminal shows whole
 FEWEST = 3  # feature maps: of fewer nobody can say which one is the odd one
 
 
@@ -29,8 +30,12 @@ def recipe_notes(ranked: RankedResults) -> dict[str, list[str]]:
 
 
 def notes_lines(ranked: RankedResults) -> list[str]:
-    """The same as lines for a terminal, each with the name of its run."""
-    return [f"{name}: {line}" for name, lines in recipe_notes(ranked).items() for line in lines]
+    """The same as lines for a terminal, each with the name of its run; after the first few only whose the others are."""
+    lines = [(name, f"{name}: {line}") for name, lines in recipe_notes(ranked).items() for line in lines]
+    said, more = [line for _, line in lines[:SAID]], dict.fromkeys(name for name, _ in lines[SAID:])
+    if more:
+        said.append(f"{len(lines) - SAID} more notes like these on {', '.join(more)}: the report has them all")
+    return said
 
 
 def _at_the_head(run: Run) -> float | None:

@@ -62,8 +62,11 @@ def test_doubts_of_a_run_are_passed_on_in_the_order_of_the_board(tmp_path: Path)
     save_run(tmp_path, "before", range(80))  # a run from before there were doubts
     assert notes(tmp_path) == {"better": ["first", "second"], "worse": ["the heads were late"]}
     assert notes_lines(rank_results(tmp_path)) == ["better: first", "better: second", "worse: the heads were late"]
+    save(tmp_path, "worst", 50, doubts=["one", "two"])
+    lines = notes_lines(rank_results(tmp_path))
+    assert lines[2:] == ["worse: the heads were late", "2 more notes like these on worst: the report has them all"]
     with_doubts = verdict(rank_results(tmp_path))
-    for name in ("worse", "better"):
+    for name in ("worse", "better", "worst"):
         save_file = tmp_path / name / "summary.json"
         save_file.write_text(json.dumps({**json.loads(save_file.read_text()), "doubts": []}))
     assert verdict(rank_results(tmp_path)) == with_doubts
