@@ -30,7 +30,7 @@ def recipe_notes(ranked: RankedResults) -> dict[str, list[str]]:
 
 
 def notes_lines(ranked: RankedResults) -> list[str]:
-    """The same as lines for a terminal, each with the name of its run; after the first few only whose the others are."""
+    """The same as lines for a terminal, each with the name of its run; after the first few only whose the rest are."""
     lines = [(name, f"{name}: {line}") for name, lines in recipe_notes(ranked).items() for line in lines]
     said, more = [line for _, line in lines[:SAID]], dict.fromkeys(name for name, _ in lines[SAID:])
     if more:
