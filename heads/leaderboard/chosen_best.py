@@ -23,9 +23,9 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> d
     chosen by the next one, which is top-1 unless the ranking is by another metric. Epochs and recipes are chosen again
     by the metric that they were chosen by.
     """
-    if not ordered or ordered[0].predictions is None or len(set(ordered[0].predictions.units)) < 2:
-        return {}
     by = comparison.order[-1]
+    if not ordered or ordered[0].predictions is None or len(set(ordered[0].scores(by).units)) < 2:
+        return {}
     match = [one for one in ordered if comparison.same(one, ordered[0], comparison.order[0])][:MOST]
     match = [one for one in match if one.predictions is not None]
     metrics = list(dict.fromkeys([by, *SHOWN]))

@@ -134,9 +134,10 @@ def test_of_one_group_of_images_nothing_is_chosen_again(tmp_path: Path) -> None:
         folder = save_run(tmp_path, name, range(80))
         val = load_predictions(folder / "predictions.npz", "val")
         save_predictions(folder / "predictions.npz", {"val": replace(val, groups=np.zeros(100, np.int64))})
+    save_run(tmp_path, "before", range(85))  # the first, from before there were groups
     found = board(tmp_path)
     assert found.best == {}
-    assert [row.rank for row in found.rows] == [1, 1]
+    assert [row.rank for row in found.rows] == [1, 1, 1]
     assert found.rows[0].corrected_top1 is None
 
 
