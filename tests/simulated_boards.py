@@ -93,7 +93,7 @@ def simulate(cell: Cell, rng: np.random.Generator) -> Board:
     fold = np.zeros(cell.images, np.int64)
     allowed = np.ones((1, SEEDS, 1, EPOCHS), np.bool_)
     contenders = [
-        Contender(r[None], s, fold, allowed, np.zeros(allowed.shape), np.full(cell.images, tie))
+        Contender(r[None], s, fold, allowed, np.full(cell.images, tie))
         for r, s, tie in zip(right, scores, second, strict=True)
     ]
     corrected = correct_for_selection(contenders, best, ["top1"])["top1"]

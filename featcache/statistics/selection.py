@@ -34,7 +34,6 @@ class Contender:
     kept: Scores  # of the recipe and the epochs that the run kept: [S, N]
     fold: NDArray[np.int64]  # [N]: images of one fold share an epoch
     allowed: NDArray[np.bool_]  # [T, S, F, E]: epochs that can be chosen
-    rank: Values  # [T, S, F, E]: breaks ties between epochs, larger better
     second: Values  # [N]: breaks ties between runs, larger better, such as minus the loss
     chosen_by: NDArray[np.generic] | None = None  # [T, S, E, N]
     also: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)  # [T, S, E, N] of metrics that are shown too
@@ -50,7 +49,6 @@ class Contender:
             kept,
             np.zeros(images, np.int64),
             np.ones(shape, np.bool_),
-            np.zeros(shape),
             second,
             also=whole,
         )
@@ -124,7 +122,7 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _
     for number in range(one.allowed.shape[2]):
         own = np.flatnonzero(one.fold == number)
         seen_by = _sums(by, own, train)
-        epochs = _best_epochs(seen_by, one.allowed[:, :, number], one.rank[:, :, number])
+        epochs = _best_epochs(seen_by, one.allowed[:, :, number])
         chosen_by += _at(seen_by, epochs).mean(axis=1)
         chosen += _at(seen_by if by is one.values else _sums(one.values, own, train), epochs).mean(axis=1)
         for m, values in enumerate(every):
@@ -146,12 +144,13 @@ def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[
     return found
 
 
-def _best_epochs(sums: Values, allowed: NDArray[np.bool_], rank: Values) -> NDArray[np.int64]:
-    """The best allowed epoch `[T, S, P]` by `sums` `[T, S, E, P]`; ties go by `rank` `[T, S, E]`, then to the first."""
+def _best_epochs(sums: Values, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The best allowed epoch `[T, S, P]` by `sums` `[T, S, E, P]`, of equal ones the first.
+
+    A loss over all images must not break ties: it knows of those that are held out which epoch has them right.
+    """
     seen = np.where(allowed[..., None], np.round(sums, 4), -np.inf)
-    tied = seen == seen.max(axis=2, keepdims=True)
-    ranks = np.where(np.isfinite(rank), rank, -np.inf)[..., None]
-    best: NDArray[np.int64] = np.where(tied, np.maximum(ranks, -1e300), -np.inf).argmax(axis=2)
+    best: NDArray[np.int64] = seen.argmax(axis=2)
     return best
 
 
@@ -169,7 +168,7 @@ def _kept(one: Contender, metric: str) -> Scores:
     for number in range(one.allowed.shape[2]):
         own = np.flatnonzero(one.fold == number)
         sums = _sums(by, own, every)
-        epochs = _best_epochs(sums, one.allowed[:, :, number], one.rank[:, :, number])
+        epochs = _best_epochs(sums, one.allowed[:, :, number])
         recipes += _at(sums, epochs).mean(axis=1)[:, 0]
         picked = np.take_along_axis(one.also[metric], epochs[:, :, :1, None], axis=2)[:, :, 0]
         values[..., own] = picked[..., own]

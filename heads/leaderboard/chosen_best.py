@@ -63,7 +63,6 @@ def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.nd
         kept,
         outcomes.fold,
         np.arange(last) < outcomes.epochs[..., None],
-        np.zeros_like(outcomes.loss),
         second,
         chosen_by,
         every,

@@ -21,7 +21,7 @@ def contender(right: np.ndarray, folds: int = 1) -> Contender:
     best = int(kept.mean(axis=(1, 2)).argmax())
     scores = Scores(kept[best], tuple(map(str, range(images))))
     shape = (recipes, seeds, folds, epochs)
-    return Contender(right, scores, fold, np.ones(shape, np.bool_), np.zeros(shape), np.zeros(images))
+    return Contender(right, scores, fold, np.ones(shape, np.bool_), np.zeros(images))
 
 
 def test_a_run_with_nothing_to_choose_is_corrected_by_nothing() -> None:
@@ -67,7 +67,7 @@ def test_epochs_that_cannot_be_chosen_are_not() -> None:
     right[0, 0, 0, :60] = True
     one = contender(right[:, :, :2])
     allowed = np.array([[[[True, True, False]]]])
-    one = Contender(right, one.kept, one.fold, allowed, np.zeros(allowed.shape), one.second)
+    one = Contender(right, one.kept, one.fold, allowed, one.second)
     assert correct_for_selection([one], 0, ["top1"])["top1"].mean == pytest.approx(0.6)
 
 
@@ -75,9 +75,7 @@ def test_further_metrics_follow_the_same_choice() -> None:
     rng = np.random.default_rng(4)
     right = rng.random((1, 2, 4, 150)) < 0.8
     one = contender(right)
-    with_top3 = Contender(
-        right, one.kept, one.fold, one.allowed, one.rank, one.second, also={"top3": np.ones_like(right)}
-    )
+    with_top3 = Contender(right, one.kept, one.fold, one.allowed, one.second, also={"top3": np.ones_like(right)})
     found = correct_for_selection([with_top3], 0, ["top1", "top3"])
     assert found["top3"].mean == found["top3"].found == 1
     assert 0.95 < found["top3"].low < found["top3"].high == 1
