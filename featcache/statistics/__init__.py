@@ -1,10 +1,9 @@
 """What holds against chance: honest limits, comparisons of many at once, figures corrected for having been chosen."""
 
-from featcache.statistics.intervals import effective_images, figure_interval, wilson
+from featcache.statistics.intervals import figure_interval, wilson
 from featcache.statistics.joint_comparison import JointComparison
-from featcache.statistics.sample_size import images_needed
-from featcache.statistics.scores import Scores, seed_variances
-from featcache.statistics.selection import Contender, Corrected, correct_for_selection, selection_spread
+from featcache.statistics.scores import Scores
+from featcache.statistics.selection import Contender, Corrected, correct_for_selection
 
 __all__ = [
     "Contender",
@@ -12,10 +11,6 @@ __all__ = [
     "JointComparison",
     "Scores",
     "correct_for_selection",
-    "effective_images",
     "figure_interval",
-    "images_needed",
-    "seed_variances",
-    "selection_spread",
     "wilson",
 ]

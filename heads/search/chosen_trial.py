@@ -63,7 +63,7 @@ def judge_best(objectives: Sequence[str], trials: Sequence[FrozenTrial], best: F
     (objective,) = objectives
     if OBJECTIVES[objective].whole is not None:
         return ChosenTrial(len(complete), reason=f"{objective} is of all images together, and has no part without some")
-    order = _COMPARED[objective] if objective in _COMPARED else ()  # noqa: SIM401  costs have none
+    order = _COMPARED.get(objective, ())  # of costs there is none
     leading = _leading(complete, OBJECTIVES[objective].maximise) if order else [best]
     found = [(t, read(t.number)) for t in leading]
     # Ties go to the earlier trial, as the study has it; the correction gives them to the last of those it is given.

@@ -28,7 +28,6 @@ Tune = Callable[..., Run]
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heads.training.recipes.RATES", (1e-3, 1e-1))
-    monkeypatch.setattr("heads.training.recipes.DECAYS", ())
     monkeypatch.setattr("heads.training.recipes.NORMALISATIONS", ("none", "standard"))
 
 

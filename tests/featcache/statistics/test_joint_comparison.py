@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import studentized_range
 
-from featcache.statistics import JointComparison, Scores, images_needed, seed_variances
+from featcache.statistics import JointComparison, Scores
+from featcache.statistics.sample_size import images_needed
+from featcache.statistics.scores import seed_variances
 
 
 def compared(right: np.ndarray, **metrics: np.ndarray) -> JointComparison:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from simulated_boards import SEEDS, Cell, simulate
 
-from featcache.statistics import Contender, Scores, correct_for_selection, selection_spread
+from featcache.statistics import Contender, Scores, correct_for_selection
+from featcache.statistics.selection import selection_spread
 
 
 def contender(right: np.ndarray, folds: int = 1) -> Contender:
