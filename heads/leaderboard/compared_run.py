@@ -94,10 +94,11 @@ class ComparedRun:
         assert self.probe is not None
         return float(self.probe.right.mean())
 
-    def probe_scores(self) -> Scores:
-        """What the linear probe got right, image by image."""
+    def probe_scores(self, units: Mapping[str, str]) -> Scores:
+        """What the linear probe got right, image by image; `units` says what an image was drawn together with."""
         assert self.probe is not None
-        return Scores(self.probe.right[None].astype(np.float64), self.probe.images)
+        right = self.probe.right[None].astype(np.float64)
+        return Scores(right, tuple(units.get(image, image) for image in self.probe.images))
 
     @cached_property
     def probe(self) -> Probe | None:

@@ -40,14 +40,13 @@ class Predictions:
     @property
     def units(self) -> tuple[str, ...]:
         """A name for each image `[N]`, the same for those that are not independent of each other."""
-        return self.images if self.groups is None else tuple(self.images[first] for first in self.groups)
+        return _units(self.images, self.groups)
 
     @classmethod
     def of(cls, logits: NDArray[np.float32], images: Sequence[ImageRecord]) -> Predictions:
         """Those of logits `[H, N, C]` on these images."""
         labels = np.array([i.label for i in images], dtype=np.int64)
-        groups = relatives(images) if has_groups(images) else None
-        return cls(logits, labels, tuple(i.name for i in images), groups)
+        return cls(logits, labels, tuple(i.name for i in images), groups_of(images))
 
 
 # `probe`: the linear one, on training images out of fold; the logistic one there, and on val by all training images.
@@ -56,10 +55,26 @@ ProbeName = Literal["probe", "logistic_probe", "logistic_probe_val"]
 
 @dataclass(frozen=True)
 class Probe:
-    """Which images a probe got right `[n]`, each without having seen it, and their names."""
+    """Which images a probe got right `[n]`, each without having seen it, their names, and `groups` as of
+    `Predictions`."""
 
     right: NDArray[np.bool_]
     images: tuple[str, ...]
+    groups: Indices | None = None
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """A name for each image `[n]`, the same for those that are not independent of each other."""
+        return _units(self.images, self.groups)
+
+
+def groups_of(images: Sequence[ImageRecord]) -> Indices | None:
+    """For each image the first that it is not independent of, by its place; None where no image has a group."""
+    return relatives(images) if has_groups(images) else None
+
+
+def _units(images: tuple[str, ...], groups: Indices | None) -> tuple[str, ...]:
+    return images if groups is None else tuple(images[first] for first in groups)
 
 
 def predict_val(features: Features, seeds: Sequence[Sequence[TrainedHead]], cached: CachedFeatures) -> Predictions:
@@ -99,7 +114,7 @@ def save_predictions(
     file: Path, splits: Mapping[Split, Predictions], probes: Mapping[ProbeName, Probe] | None = None
 ) -> None:
     """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images`, `<split>_groups` where there are any;
-    `<probe>_right`, `<probe>_images`."""
+    `<probe>_right`, `<probe>_images`, `<probe>_groups`."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for split, seen in splits.items():
         arrays |= {
@@ -111,6 +126,8 @@ def save_predictions(
             arrays[f"{split}_groups"] = seen.groups
     for name, probe in (probes or {}).items():
         arrays |= {f"{name}_right": probe.right, f"{name}_images": np.array(probe.images)}
+        if probe.groups is not None:
+            arrays[f"{name}_groups"] = probe.groups
     np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
 
 
@@ -133,7 +150,8 @@ def predictions_of(folder: Path, split: Split) -> Predictions | None:
 def load_probe(file: Path, name: ProbeName = "probe") -> Probe:
     """What `save_predictions` wrote of a probe; raises OSError, KeyError or ValueError when it is not there."""
     with arrays_of(file) as arrays:
-        return Probe(arrays[f"{name}_right"], tuple(arrays[f"{name}_images"].tolist()))
+        images = tuple(arrays[f"{name}_images"].tolist())
+        return Probe(arrays[f"{name}_right"], images, arrays.get(f"{name}_groups"))
 
 
 @contextmanager

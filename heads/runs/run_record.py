@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from featcache.atomic import save_tensors
 from featcache.devices import device_name
 from featcache.extraction import CachedFeatures
 from featcache.options import Options
-from featcache.records import Split, digest
+from featcache.records import ImageRecord, Split, digest
 from featcache.relatives import has_groups
-from featcache.separability import Separation
+from featcache.separability import Answered, Separation
 from featcache.statistics import Scores
 from featcache.store import provenance
 from heads.runs.leaked_images import group_leakage, leakage, leaks_of
-from heads.runs.predictions import Probe, ProbeName, save_predictions
+from heads.runs.predictions import Probe, ProbeName, groups_of, save_predictions
 from heads.runs.recipe_doubts import recipe_doubts
 from heads.runs.result import Result
 from heads.runs.run_files import epoch_columns, write_json, write_metrics
@@ -42,7 +43,7 @@ def write_record(
     write_json(folder / "performance.json", _performance(cached, result))
     write_json(folder / "summary.json", _summary(options, cached, inputs, result))
     write_json(folder / "environment.json", _environment(device))
-    save_predictions(folder / "predictions.npz", result.predictions, _probes(result.separation))
+    save_predictions(folder / "predictions.npz", result.predictions, _probes(result.separation, cached.manifest.images))
     if result.val_outcomes is not None:
         save_val_outcomes(folder / OUTCOMES_FILE, result.val_outcomes)
     save_tensors(folder / "best_model.pth", _checkpoint(options, cached, result))
@@ -64,18 +65,22 @@ def make_inputs(options: Options, cached: CachedFeatures, device: str) -> dict[s
     }
 
 
-def _probes(separation: Separation | None) -> dict[ProbeName, Probe]:
-    """What probes on the run's features got right."""
+def _probes(separation: Separation | None, images: Sequence[ImageRecord]) -> dict[ProbeName, Probe]:
+    """What probes on the run's features got right; `images` are those of the data set."""
     if separation is None:
         return {}
-    found: dict[ProbeName, Probe] = {}
-    if separation.right is not None:
-        found["probe"] = Probe(separation.right, separation.images)
-    if separation.logistic is not None:
-        found["logistic_probe"] = Probe(separation.logistic.right, separation.logistic.images)
-    if separation.logistic_val is not None:
-        found["logistic_probe_val"] = Probe(separation.logistic_val.right, separation.logistic_val.images)
-    return found
+    linear = None if separation.right is None else Answered(separation.images, separation.right)
+    answered: dict[ProbeName, Answered | None] = {
+        "probe": linear,
+        "logistic_probe": separation.logistic,
+        "logistic_probe_val": separation.logistic_val,
+    }
+    records = {image.name: image for image in images}
+    return {
+        name: Probe(one.right, one.images, groups_of([records[image] for image in one.images]))
+        for name, one in answered.items()
+        if one is not None
+    }
 
 
 def _logistic_probe(result: Result) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from featcache.separability.measures import MEASURES
 from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.compared_run import Difference
 from heads.leaderboard.ranking import leaderboard
+from heads.runs.predictions import load_predictions, load_probe, save_predictions
 from heads.runs.run import finished_runs
 
 
@@ -85,6 +87,21 @@ def test_the_probe_is_compared_with_the_one_that_is_best_in_it(tmp_path: Path) -
     assert behind["heads"]["top1"].mean == 0 == behind["probe"]["linear_probe"].mean
     assert behind["probe"]["top1"].mean == pytest.approx(0.25)
     assert behind["heads"]["linear_probe"].mean == pytest.approx(0.30)
+
+
+def test_a_probe_on_groups_of_images_counts_each_group_once(tmp_path: Path) -> None:
+    """Ten frames of each video: two videos tell two probes apart, which is no lead, and 20 images, which would be."""
+    folder = save_run(tmp_path, "a", range(90), probe=range(90))
+    save_run(tmp_path, "b", range(80), probe=range(70))
+    alone = board(tmp_path).behind["b"]["linear_probe"]
+    assert not alone.tied
+    file = folder / "predictions.npz"
+    probe, val = load_probe(file), load_predictions(file, "val")
+    save_predictions(file, {"val": val}, {"probe": replace(probe, groups=np.arange(100) // 10 * 10)})
+    assert load_probe(file).units[19] == load_probe(file).units[10]
+    grouped = board(tmp_path).behind["b"]["linear_probe"]
+    assert grouped.mean == alone.mean
+    assert grouped.tied
 
 
 def test_the_luck_of_the_seeds_counts_among_several_heads(tmp_path: Path) -> None:

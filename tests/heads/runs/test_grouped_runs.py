@@ -15,7 +15,7 @@ from featcache.audit import audit_file, write_audit
 from featcache.records import SILENT
 from heads import train_model
 from heads.runs import audit_runs
-from heads.runs.predictions import load_predictions
+from heads.runs.predictions import Predictions, Probe, load_predictions, load_probe
 from heads.runs.run import Run
 
 Config = Callable[..., dict[str, Any]]
@@ -101,8 +101,10 @@ def test_without_groups_nothing_is_said_and_predictions_have_none(
 )
 def test_predictions_carry_the_groups_of_their_images(train: Train, table: str, sections: dict[str, Any]) -> None:
     run = train(**{**sections, "data": {"groups": table, **sections.get("data", {})}})
-    for split in ("val", "test"):
-        seen = load_predictions(run.folder / "predictions.npz", split)  # type: ignore[arg-type]
+    file = run.folder / "predictions.npz"
+    carry: list[Predictions | Probe] = [load_predictions(file, "val"), load_predictions(file, "test")]
+    carry += [load_probe(file)] if run.summary["phase"] == 1 else []
+    for seen in carry:
         assert seen.groups is not None
         same = seen.groups[:, None] == seen.groups
         names = np.array([patient(name) for name in seen.images])

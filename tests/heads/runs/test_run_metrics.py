@@ -13,6 +13,7 @@ import pytest
 from conftest import TINY
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
+from featcache.records import Split
 from heads import train_model
 from heads.finetune import fine_tune
 from heads.leaderboard import rank_results
@@ -51,8 +52,9 @@ def by_sklearn(name: str, seen: Predictions) -> float:
 
 def assert_tells(run: Run) -> None:
     summary = json.loads((run.folder / "summary.json").read_text())
-    for split in ("val", "test"):
-        seen = load_predictions(run.folder / "predictions.npz", split)  # type: ignore[arg-type]
+    splits: tuple[Split, ...] = ("val", "test")
+    for split in splits:
+        seen = load_predictions(run.folder / "predictions.npz", split)
         for name in WHOLE:
             figure = summary[split][name]
             assert figure["mean"] == pytest.approx(by_sklearn(name, seen), abs=1e-9)
