@@ -17,12 +17,6 @@ from pathlib import Path
 
 import carried_packages
 
-carried_packages.append_carried()
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import torch
-from figures import state
-
 NO_DEVICE = 2
 
 
@@ -52,6 +46,11 @@ BENCHMARKS = (
 
 
 def main() -> int:
+    carried_packages.append_carried()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    import torch
+    from figures import state
+
     device, dry = sys.argv[2], sys.argv[2] == "cpu"
     line = sys.stdin.readline()
     if not line or (device == "cuda" and not torch.cuda.is_available()):
@@ -73,6 +72,9 @@ def main() -> int:
 
 def _run(module: str, arguments: list[str], name: str, limit: float) -> bool:
     """Whether it ran to its end."""
+    import torch
+    from figures import state
+
     print(f"\n{name}", flush=True)
     os.environ["FEATCACHE_BENCHMARK"] = name
     begin = time.monotonic()
@@ -90,7 +92,7 @@ def _run(module: str, arguments: list[str], name: str, limit: float) -> bool:
         signal.setitimer(signal.ITIMER_REAL, 0)
     seconds = time.monotonic() - begin
     state(name, "failed" if why else "ran", seconds, why)
-    print(f"{'ran' if not why else why}, {seconds:.1f} s", flush=True)
+    print(f"{why or 'ran'}, {seconds:.1f} s", flush=True)
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -44,9 +44,7 @@ def make_pack(root: Path, target: Path, python: str) -> int:
     pack = {"commit": commit, "python": python, "carried": carried, "left_out": left_out}
     (target / "pack.json").write_text(json.dumps(pack, indent=1))
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
-    print(
-        f"gpu-proof: {target}: {size / 1e6:.1f} MB, {len(carried)} packages for Python {python}, sources at {commit[:8]}"
-    )
+    print(f"gpu-proof: {target}: {size / 1e6:.1f} MB, {len(carried)} packages, sources at {commit[:8]}")
     for name, why in left_out.items():
         print(f"gpu-proof: not carried: {name}: {why}")
     if size > WHOLE:

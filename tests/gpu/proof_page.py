@@ -38,7 +38,11 @@ def _machine(machine: Record) -> list[str]:
         f"`bin/gpu-proof` on {machine['date']}, sources at {str(machine['commit'])[:8]}: torch {machine.get('torch')} "
         f"with CUDA {machine.get('cuda')}, torchvision {machine.get('torchvision')}, numpy {machine.get('numpy')}, "
         f"Python {machine['python']}, {machine['cpu_cores']} CPU cores.",
-        *(f"{card['memory.total']}, driver {card['driver_version']}, at most {card['power.limit']}." for _ in [0] if card),
+        *(
+            f"{card['memory.total']}, driver {card['driver_version']}, at most {card['power.limit']}."
+            for _ in [0]
+            if card
+        ),
     ]
     unmet = "; ".join(f"{line}" for line in machine.get("unmet", []))
     return [" ".join(parts), *(["", f"Requirements not met there: {unmet}."] if unmet else []), ""]

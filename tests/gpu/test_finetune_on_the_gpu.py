@@ -34,7 +34,7 @@ SCHEDULE = [{"epoch": 2, "unfreeze": "last_block"}, {"epoch": 4, "unfreeze": "al
 def test_end_to_end_training_follows_the_cpus(config: Config, tmp_path: Path, precision: str, tolerance: float) -> None:
     """While a part is frozen: once batch norms train, rounding grows with every step."""
     losses = []
-    for device, how in (("cpu", "float32"), ("cuda", precision)):  # a CPU takes half a minute in float16
+    for device, how in (("cpu", "float32"), (NAME, precision)):  # a CPU takes half a minute in float16
         training = {"epochs": 6, "unfreeze_schedule": SCHEDULE, "learning_rate": 1e-3, "precision": how}
         options = config(model={"input_size": 64}, training=training)
         run = train_model(options, results_dir=tmp_path / device, device=device)

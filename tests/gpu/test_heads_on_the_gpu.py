@@ -12,13 +12,16 @@ import torch
 from array_rows import ArrayRows
 from gpu_device import (
     CUDA_ONLY,
+    DEVICE,
     NAME,
     WHERE_THERE_IS_ONE,
     Config,
 )
 
 from featcache import load_run
-from featcache.options import TrainingOptions
+from featcache.backbones import load_backbone
+from featcache.extraction import Inference
+from featcache.options import ModelOptions, TrainingOptions
 from heads import train_model
 from heads.search import SweepOptions, run_sweep
 from heads.training.features import Features, Fold
@@ -96,9 +99,11 @@ def test_heads_leave_no_memory_behind() -> None:
         gc.enable()
 
 
+@CUDA_ONLY
 def test_the_callers_generator_stays_as_it_was() -> None:
     before = torch.cuda.get_rng_state()
-    inference("squeezenet1_1", 8)
+    backbone = load_backbone(ModelOptions(backbone="squeezenet1_1", input_size=64, pretrained=False))
+    Inference(backbone, DEVICE, 8)
     curves(NAME, heads=HEADS[:1])
     assert torch.equal(torch.cuda.get_rng_state(), before)
 
