@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from carried_packages import ARCHIVE
 
@@ -60,6 +61,8 @@ def carry(root: Path, archive: Path, python: str) -> tuple[list[str], dict[str, 
     pinned = [f"{name}=={version}" for name, version in sorted(wanted.items()) if name not in there]
     carried, left_out = [], {}
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file, text in own_metadata(project).items():
+            packed.writestr(file, text)
         for wheel in wheels(pinned, Path(folder), python):
             name = "==".join(wheel.name.split("-")[:2])
             if wheel.stat().st_size > LARGEST:
@@ -71,6 +74,17 @@ def carry(root: Path, archive: Path, python: str) -> tuple[list[str], dict[str, 
                     if not file.endswith("/"):
                         packed.writestr(installed(file), one.read(file))
     return carried, left_out
+
+
+def own_metadata(project: dict[str, Any]) -> dict[str, str]:
+    """By which the sources count as installed: their name, version and commands."""
+    name, version = project["name"], project["version"]
+    folder = f"{name}-{version}.dist-info"
+    commands = "\n".join(f"{command} = {place}" for command, place in project["scripts"].items())
+    return {
+        f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{folder}/entry_points.txt": f"[console_scripts]\n{commands}\n",
+    }
 
 
 def closure(requirements: Iterable[str], python: str) -> dict[str, str]:

@@ -38,6 +38,7 @@ class Proof:
             record = {"test": test, "outcome": outcome, "seconds": round(seconds, 2), "why": why}
             file.write(json.dumps(record) + "\n")
 
+    @pytest.hookimpl(trylast=True)  # after -m and -k
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         known = known_outcomes(self.records)
         places: Counter[str] = Counter()
@@ -80,7 +81,7 @@ class Proof:
         seconds = time.monotonic() - self.begin
         self.write(report.nodeid, self.outcome, seconds, self.why)
         name = report.nodeid.rpartition("/")[2]
-        self.say(f"{self.outcome:8s}{seconds:6.1f} s  {name}{'' if self.outcome == 'passed' else ': ' + self.why}")
+        self.say(f"{self.outcome:8s}{seconds:6.1f} s  {name}{short(self.why)}")
         if self.outcome == "failed" and not device_works():
             self.say("the device is broken for this process")
             os._exit(AGAIN)
@@ -103,6 +104,12 @@ def reason(report: pytest.TestReport) -> str:
     if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     return "\n".join(str(report.longrepr).splitlines()[-40:])
+
+
+def short(why: str) -> str:
+    """The last lines that say what was wrong; all of it is in tests.jsonl."""
+    lines = [line for line in why.splitlines() if line.startswith("E  ")] or why.splitlines()
+    return "".join(f"\n{line[:200]:>10s}" for line in lines[-4:]) if len(lines) > 1 else f": {why[:300]}" if why else ""
 
 
 def known_outcomes(records: Path) -> dict[str, str]:
