@@ -87,7 +87,8 @@ def prove(arguments: argparse.Namespace) -> int:
             benchmarks.kill()
         else:
             benchmarks.say(f"{max(0.0, deadline - 3 - time.monotonic()):.0f}")
-            codes.append(benchmarks.wait(deadline))
+            code = benchmarks.wait(deadline)
+            codes.append(1 if code is None else code)
             write_state(out, ROOT, "after benchmarks", arguments.seconds)
     print(f"gpu-proof: {time.monotonic() - begin:.0f} s; bin/gpu-proof --page {out} makes a page of it", flush=True)
     return NO_DEVICE if NO_DEVICE in codes else int(any(codes))

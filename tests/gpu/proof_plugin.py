@@ -90,8 +90,8 @@ class Proof:
         self.warnings[f"{warning_message.category.__name__}: {str(warning_message.message)[:200]}"] += 1
 
     def pytest_sessionfinish(self) -> None:
-        for text, count in self.warnings.most_common():
-            self.say(f"warned {count} times: {text}")
+        for text, count in self.warnings.most_common(12):
+            self.say(f"warned {count} times: {text[:160]}")
 
 
 def too_long(number: int, frame: object) -> None:
