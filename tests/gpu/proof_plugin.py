@@ -17,7 +17,12 @@ import pytest
 LIMIT = 60  # seconds of a test
 AGAIN = 77  # exit code: the device is broken for this process
 # In turns, so that a run cut short has seen something of each; in each file the first test is the most important.
-FIRST = ("test_heads_on_the_gpu.py", "test_extraction_on_the_gpu.py", "test_finetune_on_the_gpu.py")
+FIRST = (
+    "test_heads_on_the_gpu.py",
+    "test_extraction_on_the_gpu.py",
+    "test_finetune_on_the_gpu.py",
+    "test_head_options_on_the_gpu.py",
+)
 
 
 class Proof:

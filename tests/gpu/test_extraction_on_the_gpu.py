@@ -52,8 +52,16 @@ def test_features_agree_with_the_cpus(config: Config, tmp_path: Path, precision:
     assert float((a - b).norm() / a.norm()) < tolerance
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["resnet18", "swin_t"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("resnet18", "float32"),
+        ("swin_t", "bfloat16"),
+        pytest.param("resnet18", "float16", marks=CUDA_ONLY),
+        ("swin_t", "float32"),
+        ("resnet18", "bfloat16"),
+    ],
+)
 def test_features_do_not_depend_on_the_images_beside(name: str, precision: str) -> None:
     infer = inference(name, 8, precision)
     together = infer(IMAGES)
@@ -84,7 +92,7 @@ def test_images_that_do_not_fit_at_once_go_through_in_halves(caplog: pytest.LogC
     images = torch.randint(0, 256, (96, 3, 64, 64), dtype=torch.uint8)
     expected = inference("resnet18", 8)(images)
     infer = inference("resnet18", 96)
-    with so_much_more_memory(20e6):  # one activation of 96 images takes 25 MB
+    with so_much_more_memory(40e6):  # one activation of 96 images takes 25 MB, its input a segment of 21
         found = infer(images)
     assert "out of memory; going on with batches of" in caplog.text
     assert infer.batch_size < 96 and apart(found, expected) < 1e-4

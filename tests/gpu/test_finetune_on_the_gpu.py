@@ -57,8 +57,7 @@ class StopAfter(Silent):
                 raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-@pytest.mark.parametrize("epochs", [3, 5])
+@pytest.mark.parametrize(("epochs", "precision"), [(3, "float32"), (5, "float16"), (3, "bfloat16"), (5, "float32")])
 def test_a_stopped_training_goes_on_to_the_same_bits(
     config: Config, tmp_path: Path, precision: str, epochs: int
 ) -> None:
@@ -121,6 +120,23 @@ def test_end_to_end_training_with_everything_on(
     run = train_model(options, results_dir=tmp_path, device=NAME)
     rows = epochs_of(run.folder)
     assert np.isfinite(rows["train_loss"]).all() and np.isfinite(rows["val_loss"]).all()
+
+
+def test_weights_draws_and_metrics_reach_end_to_end_training(config: Config, tmp_path: Path) -> None:
+    """On the CPU and on the GPU alike, while a part is frozen."""
+    losses = []
+    for device in ("cpu", NAME):
+        training = {"class_weights": "balanced", "balanced_draws": True, "selection_metric": "val_balanced_accuracy"}
+        schedule = [{"epoch": 1, "unfreeze": "last_block"}]
+        options = config(
+            model={"backbone": "resume_networks:steady"},
+            head={"normalise": "standard"},
+            training={**training, "epochs": 3, "unfreeze_schedule": schedule, "learning_rate": 1e-3},
+        )
+        run = fine_tune(options, results_dir=tmp_path / device, device=device, allow_custom=True)
+        losses.append(epochs_of(run.folder)["train_loss"])
+        assert 0 <= run.metrics["val_balanced_accuracy"] <= 1
+    assert losses[1] == pytest.approx(losses[0], rel=2e-2)
 
 
 @CUDA_ONLY
