@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+WIDEST = 400  # characters of a line on the terminal
+
 
 class Child:
     """Started at once, with all that it starts in a process group of its own."""
@@ -34,7 +36,7 @@ class Child:
         assert self._process.stdout is not None
         with self._log.open("a") as log:
             for line in self._process.stdout:
-                print(line, end="", flush=True)
+                print(line if len(line) <= WIDEST else f"{line[:WIDEST]} ..\n", end="", flush=True)
                 log.write(line)
                 log.flush()
 

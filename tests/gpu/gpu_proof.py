@@ -61,7 +61,10 @@ def prove(arguments: argparse.Namespace) -> int:
     name = (card("name") or "cuda") if arguments.device == "cuda" else "cpu"
     out: Path = (arguments.out or Path(f"gpu-proof-{slug(name)}")).absolute()
     out.mkdir(parents=True, exist_ok=True)
-    for file in ("tests.jsonl", "figures.jsonl", "environment.json", "tests.log", "benchmarks.log"):
+    anew = ["environment.json"] if not (arguments.tests_only or arguments.benchmarks_only) else []
+    anew += ["tests.jsonl", "tests.log"] if not arguments.benchmarks_only else []
+    anew += ["figures.jsonl", "benchmarks.log"] if not arguments.tests_only else []
+    for file in anew:
         (out / file).unlink(missing_ok=True)
     print(f"gpu-proof: {name}, {arguments.seconds:.0f} s at most; results go to {out}", flush=True)
     write_state(out, ROOT, "before", arguments.seconds)
@@ -96,14 +99,15 @@ def prove(arguments: argparse.Namespace) -> int:
 
 def run_tests(arguments: argparse.Namespace, environment: dict[str, str], out: Path, deadline: float) -> int:
     """All of them in one process; in a new one with those that are left when the device, or a test, broke it."""
-    code = AGAIN
-    for _ in range(STARTS):
+    code: int | None = AGAIN
+    for start in range(STARTS):
         left = deadline - time.monotonic()
         if left < 5:
             break
         command = [str(HERE / "proof_tests.py"), str(out), f"{left:.0f}", arguments.k]
         code = Child([sys.executable, *command], environment, out / "tests.log").wait(deadline)
         if code in {0, 1, NO_DEVICE, None}:
+            code = code if start == 0 or code is None else 1
             break
         print(f"gpu-proof: the test process ended with {code}; on with the tests that are left", flush=True)
     return 1 if code is None else code

@@ -44,12 +44,13 @@ BENCHMARKS = (
 def main() -> int:
     carried_packages.append_carried()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-    import torch
+    import torch  # noqa: F401  # meanwhile
     from figures import state
+    from torch_state import add_torch_state
 
     device, dry = sys.argv[2], sys.argv[2] == "cpu"
     line = sys.stdin.readline()
-    if not line or (device == "cuda" and not torch.cuda.is_available()):
+    if not line or not add_torch_state(Path(sys.argv[1]), device, sys.stdout):
         return NO_DEVICE
     end = time.monotonic() + float(line)
     signal.signal(signal.SIGALRM, _too_long)
