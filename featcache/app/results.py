@@ -9,11 +9,14 @@ import typer
 
 if TYPE_CHECKING:
     from featcache.app.shared_options import Shared
-    from heads.leaderboard import RankedResults
+    from heads.leaderboard import RankedResults, Ranking
 
 Heads = Annotated[
-    Literal["all", "uniform", "tuned"],
-    typer.Option(help="Rank every run, or of Phase 1 those with the uniform head, or with the best head each (tuned)."),
+    Literal["auto", "all", "uniform", "tuned"],
+    typer.Option(
+        help="Of Phase 1 rank the runs with the uniform head, with the best head each (tuned), or all; auto: tuned or "
+        "uniform, whichever every backbone has."
+    ),
 ]
 RankBy = Annotated[
     str | None,
@@ -26,30 +29,24 @@ AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with th
 AUDIT_BACKBONES = 3  # of the leaderboard, that an audit of finished runs asks
 
 
-def show_leaderboard(
-    results_dir: Path,
-    data: str | None = None,
-    cache_dir: Path | None = None,
-    heads: Heads = "all",
-    rank_by: str | None = None,
-) -> RankedResults:
-    """Write leaderboard.csv (of the data with the fingerprint `data`) and show it, with the verdict."""
+def show_leaderboard(results_dir: Path, ranking: Ranking) -> RankedResults:
+    """Write leaderboard.csv and show it, with the verdict."""
     from featcache.app.progress import consoles
     from featcache.app.tables import leaderboard_table
-    from heads.leaderboard import rank_results, stand_ins_text, verdict, write_leaderboard
+    from heads.leaderboard import left_out_lines, rank_results, stand_ins_text, verdict, write_leaderboard
     from heads.runs import unreadable_runs
 
     out, err = consoles()
     for line in unreadable_runs(results_dir):
         err.print(f"warning: passed over: {line}", style="bold yellow", markup=False)
-    ranked = rank_results(results_dir, data, cache_dir, heads, rank_by)
+    ranked = rank_results(results_dir, ranking)
     board = ranked.board
     file = results_dir / "leaderboard.csv"
     write_leaderboard(board, file)
     out.print(leaderboard_table(board))
     if board.top:
         out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
-    if rank_by is not None:
+    if ranking.rank_by is not None:
         out.print(f"ranked by {board.order_text} on val")
     for line in [*verdict(ranked), *board.gains()]:
         out.print(line, markup=False, highlight=False)
@@ -60,8 +57,8 @@ def show_leaderboard(
     if any(row.control for row in board.rows):
         out.print("– the control group: random weights, not ranked among the others")
     out.print(f"{file}: {len(board.rows)} runs", markup=False)
-    if board.left_out:
-        err.print(f"{len(board.left_out)} runs on other data are left out, such as {board.left_out[0]}", markup=False)
+    for line in left_out_lines(ranked):
+        err.print(line, markup=False, highlight=False)
     if board.fell_back:
         many = len(board.fell_back)
         err.print(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from featcache.audit.audit_records import Audit, AuditedImage, ExactGroup, NearGroup
-from featcache.audit.counted_nouns import counted, have
 from featcache.audit.finding_views import PICTURED, Groups, Lines, Pictured, PicturedGroup, Remark
+from featcache.counted_nouns import counted, have
 
 Group = ExactGroup | NearGroup
 

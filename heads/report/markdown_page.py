@@ -24,6 +24,7 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
         f"{images['test']} test images; {len(contents.rows)} runs. Accuracies are fractions, intervals 95%; = a tie"
         f"{'; • may be the best' if any('•' in board.rank_text(row) for row in contents.rows) else ''}"
         f"{'; – the control group, on random weights' if any(row.control for row in contents.rows) else ''}.",
+        *(text for line in contents.left_out for text in ("", f"{_text(line)}.")),
         "",
         _row([column.heading("markdown") for column in columns]),
         _row(["--:" if column.form else "---" for column in columns]),

@@ -19,6 +19,7 @@ from heads.leaderboard import (
     Row,
     agreements,
     joins_text,
+    left_out_lines,
     recipe_notes,
     verdict,
 )
@@ -40,6 +41,7 @@ class Contents:
     board: Leaderboard
     runs: Mapping[str, Run]  # by name, those on the board
     verdict: tuple[str, ...]
+    left_out: tuple[str, ...]  # which finished runs are not on the board, and why
     agreements: tuple[Agreement, ...]
     recipe_notes: Mapping[str, Sequence[str]]  # by run, of those that anything is to be said against
     comparison: BackboneComparison  # of the feature maps with each other
@@ -88,6 +90,7 @@ def collect(
         board=board,
         runs=here,
         verdict=tuple(verdict(ranked)),
+        left_out=tuple(left_out_lines(ranked)),
         agreements=tuple(agreements(board.feature_maps)),
         recipe_notes=recipe_notes(ranked),
         comparison=ranked.comparison,

@@ -16,7 +16,7 @@ from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chosen_among, rounded
 from heads.leaderboard.column import Place
-from heads.leaderboard.ranked_results import rank_results
+from heads.leaderboard.ranked_results import Ranking, rank_results
 from heads.leaderboard.shown_columns import shown
 from heads.leaderboard.verdict_text import verdict
 from heads.runs.predictions import load_predictions, save_predictions
@@ -25,12 +25,12 @@ from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
 
 def said(results: Path, begin: str) -> str:
     """The one sentence of the verdict that begins so."""
-    (line,) = (line for line in verdict(rank_results(results, data="d")) if line.startswith(begin))
+    (line,) = (line for line in verdict(rank_results(results, Ranking(data="d"))) if line.startswith(begin))
     return line
 
 
 def board(results: Path, rank_by: str | None = None) -> Leaderboard:
-    return rank_results(results, data="d", rank_by=rank_by).board
+    return rank_results(results, Ranking(data="d", rank_by=rank_by)).board
 
 
 def lucky_runs(results: Path, count: int = 12, epochs: int = 50, selection: str = "val_top1") -> None:
@@ -208,9 +208,14 @@ def test_tuned_heads_beside_uniform_ones_are_a_word_of_caution(tmp_path: Path) -
     assert not any("--heads" in line for line in verdict(rank_results(tmp_path)))
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps({**summary, "tuned": {"recipes": [], "chosen": {}}}))
-    assert said(tmp_path, "Tuned and uniform heads stand on one board: ").endswith("compares like with like.")
-    ranked = rank_results(tmp_path, data="d", heads="tuned")
-    assert not any("--heads" in line for line in verdict(ranked))
+    cautions = {
+        heads: [line for line in verdict(rank_results(tmp_path, Ranking("d", heads))) if "--heads" in line]
+        for heads in ("auto", "tuned", "uniform", "all")
+    }
+    (line,) = cautions.pop("all")
+    assert line.startswith("Tuned and uniform heads stand on one board: ")
+    assert line.endswith("compares like with like.")
+    assert not any(cautions.values())
 
 
 def test_the_verdict_quotes_the_test_figure(tmp_path: Path) -> None:
@@ -272,7 +277,7 @@ def test_all_that_are_not_told_from_the_first_share_its_rank(tmp_path: Path) -> 
     found = board(tmp_path)
     assert [(row.run, row.rank) for row in found.rows] == [("a", 1), ("c", 1), ("b", 3)]
     assert [found.rank_text(row) for row in found.rows] == ["1=•", "1=•", "3"]
-    assert ", tied with c; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, data="d"))[0]
+    assert ", tied with c; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, Ranking(data="d")))[0]
 
 
 def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_beside_fine_tuned_runs(tmp_path: Path) -> None:
@@ -284,7 +289,7 @@ def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_beside_fine_tuned_r
     ranks = {row.run: row.rank for row in found.rows}
     assert ranks["a"] == ranks["b"]
     assert found.behind["b"]["top1"].tied
-    assert ", tied with b; " in verdict(rank_results(tmp_path, data="d"))[0]
+    assert ", tied with b; " in verdict(rank_results(tmp_path, Ranking(data="d")))[0]
 
 
 def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_by_another_metric(tmp_path: Path) -> None:
@@ -293,4 +298,6 @@ def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_by_another_metric(t
     found = board(tmp_path, "balanced_accuracy")
     assert [row.rank for row in found.rows] == [1, 2]
     assert not found.behind["b"]["balanced_accuracy"].tied
-    assert "; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, data="d", rank_by="balanced_accuracy"))[0]
+    assert (
+        "; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, Ranking(data="d", rank_by="balanced_accuracy")))[0]
+    )
