@@ -27,6 +27,7 @@ class Rival:
     metric: str
     behind: float
     images: int  # more validation images that would tell the two apart; 0 where no number can be said
+    grouped: bool  # whether it is groups of images (data.groups) that are counted so
     seeds_differ: bool = False  # whether none can be said since the luck of the seeds would remain
 
 

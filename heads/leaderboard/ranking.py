@@ -122,4 +122,6 @@ def _rival(maps: Sequence[ComparedRun], comparison: RunComparison) -> Rival | No
     metric = comparison.order[-1]
     apart = comparison.difference(maps[0], rivals[0], metric).mean
     images = comparison.images_to_tell(maps[0], rivals[0], metric)
-    return Rival(rivals[0].name, metric, apart, images, comparison.seeds_hide(maps[0], rivals[0], metric))
+    units = maps[0].scores(metric).units
+    grouped = len(set(units)) < len(units)
+    return Rival(rivals[0].name, metric, apart, images, grouped, comparison.seeds_hide(maps[0], rivals[0], metric))

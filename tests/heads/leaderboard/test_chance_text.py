@@ -180,6 +180,16 @@ def test_how_many_images_would_tell_is_said_of_the_first_that_is_tied(tmp_path: 
     assert 500 < int(more.replace(",", "")) < 900
 
 
+def test_of_groups_it_is_groups_that_would_tell(tmp_path: Path) -> None:
+    """Two images of each patient: half as many patients as images would be needed, and it is these that are named."""
+    for name, right in (("a", range(90)), ("b", range(6, 92)), ("c", range(30))):
+        folder = save_run(tmp_path, name, right)
+        val = load_predictions(folder / "predictions.npz", "val")
+        save_predictions(folder / "predictions.npz", {"val": replace(val, groups=np.arange(100) // 2 * 2)})
+    line = said(tmp_path, "To tell a and b apart, 0.040 from each other in top-1, about ")
+    assert re.search(r"about [\d,]+ more groups of validation images would be needed\.", line)
+
+
 def test_where_no_number_would_do_none_is_said(tmp_path: Path) -> None:
     save_run(tmp_path, "a", range(90))
     save_run(tmp_path, "b", range(10, 100))
