@@ -11,6 +11,7 @@ from heads.leaderboard.chance_text import chance_text
 from heads.leaderboard.columns import Row
 from heads.leaderboard.compared_run import Difference
 from heads.leaderboard.control_text import controls_text, listed, name_of, names_of
+from heads.leaderboard.leaked_text import leaked_text
 from heads.leaderboard.measure_agreement import Agreement, agreement
 from heads.leaderboard.ranked_results import RankedResults
 from heads.leaderboard.redundancy_text import redundancy_text
@@ -31,7 +32,8 @@ def verdict(ranked: RankedResults) -> list[str]:
         return []
     several = len(rows) > 1
     best = runs[rows[0].run]
-    said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), *chance_text(board, rows)]
+    said = [_by_heads(board, rows, runs), *leaked_text(best.summary), _by_chance(rows[0], best)]
+    said += chance_text(board, rows)
     said += [*controls_text(board), _by_probe(board, rows)]
     said += [_by_latency(board, rows, runs), *redundancy_text(ranked)]
     return [line for line in [*said, _trust(board.feature_maps) if several else ""] if line]

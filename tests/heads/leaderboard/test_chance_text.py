@@ -236,6 +236,38 @@ def test_the_verdict_quotes_the_test_figure(tmp_path: Path) -> None:
     assert "its heads get 0.771 [0.701, 0.831] of 70 test images right" in verdict(rank_results(tmp_path))[0]
 
 
+def test_leaked_images_are_said_beside_the_figures_that_they_are_in(tmp_path: Path) -> None:
+    folder = save_run(tmp_path, "a", range(90))
+    save_run(tmp_path, "b", range(60))
+    summary = json.loads((folder / "summary.json").read_text())
+    leaked = {"leaked": 12, "n_without": 58, "top1": 0.9, "top1_without": 0.8814}
+    none = {"leaked": 0, "n_without": 100, "top1": 0.9, "top1_without": 0.9}
+    groups = {"val": {**leaked, "leaked": 1, "n_without": 99}, "test": {**leaked, "n_without": 0, "top1_without": None}}
+    for copies, of_groups, expected in (
+        ({"val": none, "test": none}, None, []),
+        (
+            {"val": none, "test": leaked},
+            None,
+            ["Of these 70 test images 12 have a copy that was trained on or chosen by: 0.881 of the others are right."],
+        ),
+        (
+            {"val": none, "test": none},
+            groups,
+            [
+                "Of these 12 test images 12 are of a group (data.groups) that was trained on or chosen by: there "
+                "are no others.",
+                "Of the 100 validation images that the ranking is by 1 is of a group (data.groups) that was trained on "
+                "or chosen by: 0.881 of the others are right.",
+            ],
+        ),
+    ):
+        text = json.dumps({**summary, "leakage": copies, "group_leakage": of_groups})
+        (folder / "summary.json").write_text(text)
+        lines = verdict(rank_results(tmp_path))
+        assert [line for line in lines if "trained on or chosen by" in line] == expected
+        assert lines[1 : 1 + len(expected)] == expected
+
+
 def test_ranking_by_another_metric(tmp_path: Path) -> None:
     save_run(tmp_path, "broad", range(60))
     save_run(tmp_path, "sharp", range(90), top3=range(91))
