@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from featcache.counted_nouns import counted
+
 if TYPE_CHECKING:
     from featcache.app.shared_options import Shared
     from heads.leaderboard import RankedResults, Ranking
@@ -56,13 +58,13 @@ def show_leaderboard(results_dir: Path, ranking: Ranking) -> RankedResults:
         out.print("• may be the best: at 95% the best feature map is among these")
     if any(row.control for row in board.rows):
         out.print("– the control group: random weights, not ranked among the others")
-    out.print(f"{file}: {len(board.rows)} runs", markup=False)
+    out.print(f"{file}: {counted(len(board.rows), 'run')}", markup=False)
     for line in left_out_lines(ranked):
         err.print(line, markup=False, highlight=False)
     if board.fell_back:
         many = len(board.fell_back)
         err.print(
-            f"warning: NO PRETRAINED WEIGHTS for {many} backbone{'s' if many > 1 else ''}, seeded random ones instead: "
+            f"warning: NO PRETRAINED WEIGHTS for {counted(many, 'backbone')}, seeded random ones instead: "
             f"{stand_ins_text(board)}. Run again where the model hubs can be reached (-v says why they cannot).",
             style="bold yellow",
             markup=False,
@@ -125,5 +127,5 @@ def write_page(ranked: RankedResults, shared: Shared, form: Literal["html", "md"
 
         written = write_report(ranked, form=form, cache_dir=shared.cache_dir, progress=progress)
     typer.echo(f"{written.report}: the report ({written.report.stat().st_size / 1e6:.1f} MB)")
-    typer.echo(f"{written.figures[0].parent}: {len(written.figures)} figures as SVG and PNG")
+    typer.echo(f"{written.figures[0].parent}: {counted(len(written.figures), 'figure')} as SVG and PNG")
     return written.report

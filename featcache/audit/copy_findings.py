@@ -88,7 +88,7 @@ def _pictures(title: str, groups: Sequence[Group], what: str) -> Groups:
     serious = sorted(groups, key=lambda g: (not g.conflicting_labels, not g.across_splits))
     return Groups(
         title,
-        f"{len(groups)} groups of {what}, {across} of them across splits{shown}.",
+        f"{counted(len(groups), 'group')} of {what}, {across} of them across splits{shown}.",
         tuple(PicturedGroup(tuple(map(_image, g.images)), tuple(_remarks(g))) for g in serious[:PICTURED]),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from featcache.counted_nouns import counted
 from featcache.errors import OptionsError, RunError
 from featcache.options import listed
 from heads.leaderboard.board import Leaderboard, Rival
@@ -86,8 +87,8 @@ def _order(rank_by: str, runs: Sequence[ComparedRun]) -> tuple[str, ...]:
     lacking = [one.name for one in runs if name not in one.run.summary["val"]]
     if lacking:
         raise RunError(
-            f"--rank-by {rank_by}: {len(lacking)} of {len(runs)} runs do not have this metric, such as {lacking[0]}. "
-            "Train them again with --fresh, or rank by another."
+            f"--rank-by {rank_by}: {len(lacking)} of {counted(len(runs), 'run')} do not have this metric, such as "
+            f"{lacking[0]}. Train them again with --fresh, or rank by another."
         )
     return ORDER if name == ORDER[0] else (name,)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from featcache.counted_nouns import counted
 from featcache.separability import measures
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chance_text
@@ -60,7 +61,8 @@ def _by_heads(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) 
     if tied:
         line += f", tied with {names_of(tied, rows)}"
     if len(tied) == len(rest):
-        return f"{line}; {n} validation images cannot tell {'the other' if len(rest) == 1 else 'any of them'} from it."
+        them = "the other" if len(rest) == 1 else "any of them"
+        return f"{line}; {counted(n, 'validation image')} cannot tell {them} from it."
     return line + _lead(board, rest, rows) + "."
 
 
@@ -143,7 +145,7 @@ def _trust(rows: Sequence[Row]) -> str:
     known = measures()
     found = [a for a in agreements(rows) if known[a.measure].judges]
     if not found:
-        return f"Which measure to trust without heads cannot be said from {len(rows)} feature maps."
+        return f"Which measure to trust without heads cannot be said from {counted(len(rows), 'feature map')}."
     best = found[0]
     here = ", controls included," if any(row.control for row in rows) else ""
     alike = [known[a.measure].title for a in found if math.isclose(a.tau, best.tau)]

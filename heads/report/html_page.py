@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from featcache.audit import PageView, page_views
+from featcache.counted_nouns import counted, nouns
 from heads.leaderboard import Row, stand_ins_text
 from heads.report import vega_lite
 from heads.report.charts_latency import latency_measured
@@ -61,6 +62,7 @@ def render(contents: Contents, overview: Overview) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters.update(counted=counted, nouns=nouns)
     return environment.get_template("report.html.j2").render(
         contents=contents,
         board=contents.board,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.audit import Audit, exact_leaks, find_audit
+from featcache.counted_nouns import counted
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
 from featcache.store import FeatureStore
@@ -134,7 +135,7 @@ def _maps(
         if made is not None:
             found[key] = made
         progress.advance(1)
-    progress.end(f"{len(found)} feature maps in two dimensions")
+    progress.end(f"{counted(len(found), 'feature map')} in two dimensions")
     return found
 
 
