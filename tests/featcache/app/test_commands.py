@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,6 +168,22 @@ def test_cache_dir_and_set_override_the_file(tmp_path: Path, write: Callable[...
     assert done.exit_code == 0, done.output
     assert list((tmp_path / "other cache").glob("*.h5"))
     assert json.loads((tmp_path / "r" / "named" / "options.json").read_text())["training"]["epochs"] == 2
+
+
+def test_check_says_what_tuned_heads_would_add(tmp_path: Path, write: Callable[..., Path]) -> None:
+    file = write(training={"seeds": 2, "epochs": 3}, data={"folds": 2})
+    assert "--tuned" not in featcache("check", file).output
+    done = featcache("check", file, "--tuned")
+    assert done.exit_code == 0, done.output
+    # Of 15 recipes of the grid the options' own is one: 15 x 2 seeds x 2 folds, and the best 4 heads again.
+    (seconds,) = re.findall(
+        r"--tuned adds 64 heads \(15 recipes with every seed and fold, the best once more\): about (\d+) s", done.output
+    )
+    assert int(seconds) < 60
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").glob("*.h5"))
+    unfrozen = write("end", training={"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]})
+    refused = featcache("check", unfrozen, "--tuned")
+    assert refused.exit_code == 2 and "unfreeze_schedule" in refused.output
 
 
 def test_check_computes_and_stores_nothing(tmp_path: Path, write: Callable[..., Path]) -> None:
