@@ -30,6 +30,7 @@ from heads.report.provenance import provenance_of
 from heads.report.redundancy_tables import confused_rows, pair_rows, wrong_images
 from heads.report.report_contents import Contents
 from heads.report.run_details import Point
+from heads.report.tried_recipes import tried_recipes
 
 HERE = Path(__file__).parent / "assets"
 SCRIPTS = ("report_base.js", "report_board.js", "report_run.js")  # each takes from those before
@@ -122,6 +123,7 @@ def _run(contents: Contents, row: Row, images: Images) -> dict[str, Any]:
             "bins": [[round(b.confidence, 4), round(b.accuracy, 4), b.n] for b in one.calibration.bins],
         },
         "mistakes": [[images.number(m.image), m.label, m.predicted, round(m.probability, 3)] for m in one.mistakes],
+        "recipes": tried_recipes(summary),
         "options": json.dumps(one.options, indent=1, ensure_ascii=False),
     }
 
