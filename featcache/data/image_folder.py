@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from featcache.counted_nouns import counted
 from featcache.data.file_formats import ENDINGS
 from featcache.errors import DataError
 from featcache.records import Split
@@ -86,7 +87,7 @@ def _remedy(split: Split) -> str:
 
 
 def _counted(files: tuple[str, ...]) -> str:
-    return f"{len(files)} file{'s' * (len(files) > 1)}"
+    return counted(len(files), "file")
 
 
 def _split_folders(root: Path) -> dict[Split, Path]:

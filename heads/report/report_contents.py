@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.audit import Audit, exact_leaks, find_audit
+from featcache.counted_nouns import counted
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
 from featcache.store import FeatureStore
@@ -19,6 +20,7 @@ from heads.leaderboard import (
     Row,
     agreements,
     joins_text,
+    left_out_lines,
     recipe_notes,
     verdict,
 )
@@ -40,6 +42,7 @@ class Contents:
     board: Leaderboard
     runs: Mapping[str, Run]  # by name, those on the board
     verdict: tuple[str, ...]
+    left_out: tuple[str, ...]  # which finished runs are not on the board, and why
     agreements: tuple[Agreement, ...]
     recipe_notes: Mapping[str, Sequence[str]]  # by run, of those that anything is to be said against
     comparison: BackboneComparison  # of the feature maps with each other
@@ -88,6 +91,7 @@ def collect(
         board=board,
         runs=here,
         verdict=tuple(verdict(ranked)),
+        left_out=tuple(left_out_lines(ranked)),
         agreements=tuple(agreements(board.feature_maps)),
         recipe_notes=recipe_notes(ranked),
         comparison=ranked.comparison,
@@ -130,7 +134,7 @@ def _maps(
         if made is not None:
             found[key] = made
         progress.advance(1)
-    progress.end(f"{len(found)} feature maps in two dimensions")
+    progress.end(f"{counted(len(found), 'feature map')} in two dimensions")
     return found
 
 

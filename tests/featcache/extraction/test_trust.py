@@ -259,7 +259,7 @@ def test_a_full_disk_keeps_what_is_committed(
     monkeypatch.setattr("featcache.store.row_writer.COMMIT_SECONDS", 0.0)
     whole = run_here(quick(cache={"dir": str(tmp_path / "whole")}))
     options = quick()
-    with largest_file(size), pytest.raises(DiskFullError, match=r"no room .* that are committed are kept"):
+    with largest_file(size), pytest.raises(DiskFullError, match=r"no room .* What is committed, \d+ rows?, is kept"):
         run_here(options)
     store = FeatureStore(options["cache"]["dir"], whole.info)
     safe = committed(store)
