@@ -25,7 +25,7 @@ from heads.leaderboard import (
     verdict,
 )
 from heads.redundancy import BackboneComparison
-from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_map
+from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_maps
 from heads.report.run_details import Detail, detail
 from heads.report.sweep_results import Sweep, load_sweeps
 from heads.runs import Run, cache_of, leakage, predictions_of
@@ -130,8 +130,7 @@ def _maps(
     wanted = {_key(paths): (paths, caches[name]) for name, paths in stores.items()}
     found: dict[str, FeatureMap] = {}
     progress.begin("maps", len(wanted), "map")
-    for key, (paths, cache) in wanted.items():
-        made = feature_map(paths, images, cache)
+    for key, made in zip(wanted, feature_maps(list(wanted.values()), images), strict=True):
         if made is not None:
             found[key] = made
         progress.advance(1)

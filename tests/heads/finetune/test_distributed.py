@@ -170,6 +170,7 @@ def test_two_processes_train_what_one_does_and_speak_with_one_voice(tmp_path: Pa
     assert "Traceback" not in err
 
 
+@pytest.mark.slow  # ten seconds, and what ends the others is `torchrun`
 def test_one_process_that_fails_ends_all(tmp_path: Path, make: Make) -> None:
     begin = time.monotonic()
     code, out, err = launch(
