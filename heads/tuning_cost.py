@@ -16,6 +16,7 @@ from featcache.options import Options
 from heads.training import Features, Fold, HeadSpec, recipes_of, run_heads, train_heads
 
 STEPS = 6  # of an epoch that is timed
+TIMED_EPOCHS = 2  # beyond a first one, which allocates, and captures a graph where there is a GPU
 PARAMETERS = 30_000_000  # of all heads that are timed side by side: more would take their seconds to be timed
 
 
@@ -56,8 +57,8 @@ def estimate_tuning(options: Options, estimate: CostEstimate, device: torch.devi
     parameters = sum(a * b + b for a, b in pairwise(estimate.dims))
     timed = specs[:: max(1, -(-len(specs) * parameters // PARAMETERS))]
     features = _noise(estimate, batch * STEPS, device)
-    _seconds(timed, features, batch)  # the first pass allocates, and captures a graph where there is a GPU
-    each = min(_seconds(timed, features, batch) for _ in range(2)) / (STEPS * len(timed))
+    once, more = (_seconds(timed, features, batch, epochs) for epochs in (1, 1 + TIMED_EPOCHS))
+    each = max(0.0, more - once) / (TIMED_EPOCHS * STEPS * len(timed))
     return TuningCost(len(recipes), count, each * steps * count)
 
 
@@ -69,10 +70,11 @@ def _noise(estimate: CostEstimate, images: int, device: torch.device) -> Feature
     return Features(_Noise(values), every % classes, np.ones_like(every), (fold,), classes, device)
 
 
-def _seconds(heads: list[HeadSpec], features: Features, batch: int) -> float:
-    """Of one epoch."""
-    once = {"epochs": 1, "warmup_epochs": 0, "class_weights": None}  # noise has no classes by these names
-    alone = [replace(h, training=h.training.model_copy(update=once), fold=0) for h in heads]
+def _seconds(heads: list[HeadSpec], features: Features, batch: int, epochs: int) -> float:
+    """Of so many epochs, with what comes before them."""
+    # Noise has no classes by the names that weights may have, and gets no better.
+    given = {"epochs": epochs, "warmup_epochs": 0, "patience": None, "class_weights": None}
+    alone = [replace(h, training=h.training.model_copy(update=given), fold=0) for h in heads]
     begin = time.perf_counter()
     train_heads(features, alone, batch_size=batch, keep_weights=False, keep_outcomes=True)
     return time.perf_counter() - begin

@@ -12,6 +12,8 @@ from featcache.options import Normalise, TrainingOptions
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.metrics import find_metric
 
+TOLD = 12  # digits of a metric of a whole split that tell two epochs apart
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -88,5 +90,6 @@ class TrainedHead:
 def score(row: EpochRow, metric: str) -> tuple[float, float, float]:
     """Larger is better; ties of the metric go to top-1 and then to the lower loss, equal ones to the earlier epoch."""
     one = find_metric(metric)
-    value = row.val(one.name)
+    # A mean over classes may differ in its last digit where it is the same: rounding is not to choose.
+    value = round(row.val(one.name), TOLD) if one.whole else row.val(one.name)
     return value if one.larger_is_better else -value, row.val_top1, -row.val_loss

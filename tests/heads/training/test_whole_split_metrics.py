@@ -18,7 +18,7 @@ from heads.training.features import Features
 from heads.training.head_spec import HeadSpec
 from heads.training.metrics import METRICS
 from heads.training.stacked_training import train_heads
-from heads.training.trained_head import TrainedHead
+from heads.training.trained_head import EpochRow, TrainedHead
 
 WHOLE = ("balanced_accuracy", "macro_f1", "auroc")
 Array = NDArray[np.generic]
@@ -95,6 +95,15 @@ def test_an_image_with_a_nan_is_wrong_and_comes_last() -> None:
 
 
 # Heads that are chosen by them
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_last_digit_of_a_mean_over_classes_chooses_no_epoch(name: str) -> None:
+    """Ties go to top-1 and to the lower loss, and 0.47395833333333337 is the same as 0.4739583333333333."""
+    one = TrainedHead(0)
+    for epoch, (value, loss) in enumerate([(0.47395833333333337, 1.45), (0.4739583333333333, 1.44), (0.47, 1.0)]):
+        one.note(EpochRow(epoch, 1.0, 0.5, loss, 0.25, 0.75, 0.1, 0.0, more={name: value}), f"val_{name}")
+    assert one.best_epoch == 1
 
 
 def rare(folds: int = 1, **options: float) -> Features:
