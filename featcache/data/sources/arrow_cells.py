@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featcache.data.file_formats import missing_package
 from featcache.data.sources.archive_members import why_refused
+from featcache.data.sources.kept_values import Kept
 from featcache.errors import DataError
 from featcache.places import NoContentError, file_stamp
 
@@ -91,43 +89,8 @@ class ArrowCell(_Cell):
         return self._bytes(array.field("bytes") if self.record else array)
 
 
-class _Kept:
-    """What was made last, by key, up to so many bytes or entries; each is made once, whoever asks for it."""
-
-    def __init__(self, most: int, size: Callable[[Any], int]) -> None:
-        self._most, self._size = most, size
-        self._held: OrderedDict[Any, Any] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-        self._making: dict[Any, threading.Lock] = {}
-
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What is kept under `key`, made if need be."""
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            with self._lock:
-                if key in self._held:
-                    return self._held[key]
-            try:
-                value = make()
-            finally:
-                with self._lock:
-                    self._making.pop(key, None)
-            with self._lock:
-                self._held[key] = value
-                self._bytes += self._size(value)
-                while self._bytes > self._most and len(self._held) > 1:
-                    _, old = self._held.popitem(last=False)
-                    self._bytes -= self._size(old)
-            return value
-
-
-_groups = _Kept(KEPT_BYTES, lambda array: int(array.nbytes))
-_mapped = _Kept(MOST_OPEN, lambda table: 1)  # noqa: ARG005
+_groups = Kept(KEPT_BYTES, lambda array: int(array.nbytes))
+_mapped = Kept(MOST_OPEN, lambda table: 1)  # noqa: ARG005
 
 
 def mapped_table(file: str) -> Any:

@@ -40,6 +40,8 @@ class Table:
 
 def text_of(cell: Any) -> str:
     """What a cell says: "" for nothing, a whole number without a decimal point."""
+    if type(cell) is str:
+        return cell.strip()
     if cell is None or (isinstance(cell, float) and cell != cell):
         return ""
     if isinstance(cell, float) and cell.is_integer():

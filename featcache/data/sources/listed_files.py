@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from featcache.data.sources.folder_tree import DiskFolder, printable
@@ -70,8 +71,7 @@ class ListedFiles:
         """Name and place of the file that a table names; raises DataError where several are called so."""
         plain = plain_spelling(listed)
         if self.index is None:
-            path = os.path.join(self.root, plain)  # noqa: PTH118  (a Path for each of a million is most of the time)
-            return self._name(plain), ListedFile(path)
+            return self._name(plain), ListedFile(plain if plain.startswith("/") else self._base + plain)
         found = self.index.get(self.spell(plain), [])
         if len(found) > 1:
             raise DataError(
@@ -80,18 +80,22 @@ class ListedFiles:
             )
         if not found:
             return printable(plain), NoPlace(f"{self.root}\0{plain}", "the table names it, and there is no such file")
-        return found[0], ListedFile(os.path.join(self.root, found[0]))  # noqa: PTH118
+        return found[0], ListedFile(self._base + found[0])
+
+    @cached_property
+    def _base(self) -> str:
+        return f"{self.root}/"
 
     def _name(self, plain: str) -> str:
         if plain.startswith("/"):
-            base = f"{self.root}/"
-            plain = plain[len(base) :] if plain.startswith(base) else plain.lstrip("/")
+            plain = plain.removeprefix(self._base).lstrip("/")
         return plain if plain.isascii() else printable(plain)
 
 
 def plain_spelling(listed: str) -> str:
     """A path as tables have it, with "/" between its parts and without what goes before it."""
-    listed = listed.removeprefix("file://")
+    if listed.startswith("file://"):
+        listed = listed[7:]
     if SERVED in listed:
         listed = listed.partition(SERVED)[2]
     if "\\" in listed and "/" not in listed:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from featcache.data.sources.array_files import list_arrays
 from featcache.data.sources.image_folder import list_folder
 from featcache.data.sources.rows import DataSource, Listing
-from featcache.data.sources.table_file import TABLES, list_table
-from featcache.data.sources.tar_archive import list_tar
+from featcache.data.sources.shards import TARS, are_shards, is_pattern, list_shards, list_tar
+from featcache.data.sources.table_file import TABLES, list_table, list_table_folder, tables_of
+from featcache.data.sources.torchvision_sets import list_torchvision
 from featcache.data.sources.zip_archive import list_zip
 from featcache.errors import DataError
 from featcache.options import DataOptions
@@ -19,13 +21,17 @@ GROUP = "featcache.data_sources"  # the entry points of installed packages that 
 SOURCES: dict[str, DataSource] = {
     "folder": list_folder,
     "table": list_table,
+    "tables": list_table_folder,
     "zip": list_zip,
     "tar": list_tar,
+    "shards": list_shards,
+    "arrays": list_arrays,
+    "torchvision": list_torchvision,
 }
 
 READ = (
-    "an image folder (<class>/*, or train/<class>/*), a table (CSV, TSV, JSON lines, Parquet) or an archive of such a "
-    "folder (zip, tar, tar.gz)"
+    "an image folder (<class>/*, or train/<class>/*), a table (CSV, TSV, JSON lines, Parquet), an archive of such a "
+    "folder (zip, tar, tar.gz), shards (train-{000..127}.tar), arrays (npz) or torchvision:NAME:ROOT"
 )
 
 
@@ -51,10 +57,14 @@ def recognise(path: str) -> tuple[str, str]:
     kind, colon, rest = path.partition(":")
     if not exists and colon and len(kind) > 1 and kind.isidentifier():
         if kind in SOURCES or kind in plugin_names(GROUP, SOURCES):
-            return kind, str(Path(rest).expanduser()) if kind in SOURCES else rest
+            return kind, rest if kind == "torchvision" or kind not in SOURCES else str(
+                Path(rest).expanduser().absolute()
+            )
         raise DataError(
             f"data.path: {path}: {kind!r} is no kind of source. Expected {', '.join(SOURCES)} before a colon."
         )
+    if not exists and is_pattern(path):
+        return "shards", str(place.absolute())
     if not exists:
         raise DataError(f"data.path: {place} does not exist. Expected {READ}.")
     place = place.resolve()
@@ -71,8 +81,11 @@ SHEETS = {".xlsx", ".xls", ".ods"}  # of spreadsheets
 
 # What each kind looks like; the first that fits is taken.
 RULES: dict[str, Callable[[Path], bool]] = {
+    "shards": lambda path: path.is_dir() and are_shards(path),
+    "tables": lambda path: path.is_dir() and bool(tables_of(path)),
     "folder": Path.is_dir,
     "table": lambda file: file.suffix.lower() in TABLES,
     "zip": lambda file: file.suffix.lower() == ".zip",
-    "tar": lambda file: file.name.lower().endswith((".tar", ".tar.gz", ".tgz")),
+    "tar": lambda file: file.name.lower().endswith(TARS),
+    "arrays": lambda file: file.suffix.lower() == ".npz",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from featcache.options import DataOptions
 from featcache.places import ImagePlace
@@ -22,9 +22,8 @@ SPLIT_NAMES: dict[str, Split] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One image of a source."""
+class Row(NamedTuple):
+    """One image of a source; a tuple, since there may be millions."""
 
     name: str  # that no other row has: what tables and messages show
     place: ImagePlace

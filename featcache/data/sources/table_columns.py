@@ -72,6 +72,14 @@ def usual_score(columns: Sequence[str]) -> int:
     return sum(not known.isdisjoint(names) for names in USUAL.values())
 
 
+def usual_labels(table: Table) -> bool:
+    """Whether a table has labels, as far as can be told by the names of its columns, or by columns of 0 and 1."""
+    image = _column(table, "image", None)
+    return image is not None and (
+        _column(table, "label", None) is not None or bool(_one_for_each_class(table, {image}))
+    )
+
+
 def choose_columns(table: Table, given: Columns | None) -> ChosenColumns:
     """Those of `table` that are `given`, else those of usual names.
 

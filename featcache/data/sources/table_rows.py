@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,10 +23,11 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Part:
-    """A table, and the split that all of it is where its place says so."""
+    """A table, the split that all of it is where its place says so, and what names of files have in front."""
 
     table: Table
     split: Split | None = None
+    prefix: str = ""
 
 
 def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOptions) -> Listing:
@@ -85,23 +85,23 @@ class _Rows:
         """A line as a row; None where it is passed over."""
         table = part.table
         image, rest = cells[0], cells[1 + len(chosen.labels) :]
-        where = table.row(number)
         if isinstance(image, ImageCell):
             name, place = image.name, image.place
         elif files is not None and (text := text_of(image)):
             name, place = files.find(text)
+            name = part.prefix + name
         else:
-            self._nameless.append(where)
+            self._nameless.append(table.row(number))
             return None
-        label = self._label(table, chosen, cells[1 : 1 + len(chosen.labels)], name, where)
+        label = self._label(table, chosen, cells, name, number)
         if not label:
-            self._unlabelled.append(f"{where} ({name})")
+            self._unlabelled.append(f"{table.row(number)} ({name})")
             return None
         split = part.split
         if chosen.split is not None:
-            split = self._split(table, text_of(_named(table, chosen.split, rest[0])), where, name)
+            split = self._split(table, text_of(_named(table, chosen.split, rest[0])), number, name)
         group = text_of(_named(table, chosen.group, rest[-1])) if chosen.group is not None else ""
-        return Row(name, place, label, split, self._same(group) or None)
+        return Row(name, place, label, split, self._same(group) if group else None)
 
     def _add(self, number: int, row: Row | None) -> None:
         if row is None:
@@ -122,39 +122,37 @@ class _Rows:
                 return
         self._twice.append(f"{first} and {second} ({row.name})")
 
-    def _label(self, table: Table, chosen: ChosenColumns, cells: Sequence[Any], name: str, where: str) -> str:
-        if len(cells) == 1:
-            cell = _named(table, chosen.labels[0], cells[0])
-            if isinstance(cell, dict | list):
-                cell = self._single(cell, name, where)
+    def _label(self, table: Table, chosen: ChosenColumns, cells: Sequence[Any], name: str, number: int) -> str:
+        if len(chosen.labels) == 1:
+            cell = _named(table, chosen.labels[0], cells[1])
+            if type(cell) is not str and isinstance(cell, dict | list):
+                several = cell.get("choices", ()) if isinstance(cell, dict) else cell
+                cell = self._single([*map(text_of, several)], table, name, number)
             return self._same(text_of(cell))
-        yes = [table.columns[n] for n, cell in zip(chosen.labels, cells, strict=True) if is_yes(cell)]
-        if len(yes) > 1:
-            self._clashes.append(f"{name!r} has the labels {' and '.join(map(repr, yes))} in {where}")
-        return yes[0] if yes else ""
+        flags = zip(chosen.labels, cells[1:], strict=False)
+        return self._single([table.columns[n] for n, cell in flags if is_yes(cell)], table, name, number)
 
-    def _single(self, cell: Any, name: str, where: str) -> Any:
-        """The one entry of a cell that holds several, or none."""
-        entries = cell.get("choices", ()) if isinstance(cell, dict) else cell
-        if len(entries) > 1:
-            self._clashes.append(f"{name!r} has the labels {' and '.join(map(repr, entries))} in {where}")
-        return entries[0] if entries else ""
+    def _single(self, labels: Sequence[str], table: Table, name: str, number: int) -> str:
+        """The one of an image's labels, or none."""
+        if len(labels) > 1:
+            self._clashes.append(f"{name!r} has the labels {' and '.join(map(repr, labels))} in {table.row(number)}")
+        return labels[0] if labels else ""
 
-    def _split(self, table: Table, text: str, where: str, name: str) -> Split | None:
+    def _split(self, table: Table, text: str, number: int, name: str) -> Split | None:
         if not text:
-            self._unsplit.append(f"{where} ({name})")
+            self._unsplit.append(f"{table.row(number)} ({name})")
             return None
         split = SPLIT_NAMES.get(text.lower())
         if split is None:
             raise DataError(
-                f"data.path: {table.file}: {where} says that {name!r} is in {text!r}, which is no split. Expected "
-                f"{', '.join(SPLIT_NAMES)}. Mend it, or name the column of splits: data.columns.split."
+                f"data.path: {table.file}: {table.row(number)} says that {name!r} is in {text!r}, which is no split. "
+                f"Expected {', '.join(SPLIT_NAMES)}. Mend it, or name the column of splits: data.columns.split."
             )
         return split
 
     def _same(self, text: str) -> str:
         """One copy of each text, however many rows have it."""
-        return self._texts.setdefault(text, sys.intern(text))
+        return self._texts.setdefault(text, text)
 
     def require_sound(self, root: Path) -> None:
         """Raise DataError for rows that contradict each other, or none at all."""
@@ -186,5 +184,5 @@ class _Rows:
 
 def _named(table: Table, column: int, cell: Any) -> Any:
     """A cell's value, or what its number stands for."""
-    names = table.names.get(column)
+    names = table.names.get(column) if table.names else None
     return names[cell] if names is not None and isinstance(cell, int) and 0 <= cell < len(names) else cell

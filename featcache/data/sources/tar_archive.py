@@ -1,4 +1,4 @@
-"""A tar, gzipped or not, becomes rows, its members read in place: each by itself, from many threads."""
+"""A tar, gzipped or not, becomes its files, read in place: each by itself, from many threads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcache.data.sources.archive_members import list_archive, why_refused
+from featcache.data.sources.archive_members import why_refused
 from featcache.data.sources.gzip_stream import GzipStream, read_at, remember_points
-from featcache.data.sources.rows import Listing
 from featcache.errors import DataError
-from featcache.options import DataOptions
 from featcache.places import ImagePlace, NoContentError, NoPlace, file_stamp
 
 GZIP = b"\x1f\x8b"
+MOST_TEXT = 1 << 20  # bytes of a label's file
 MOST_HEADER = 1 << 24  # bytes of a member's own header: names are long, and not that long
 
 
@@ -57,19 +56,24 @@ class TarMember:
         return data
 
 
-def list_tar(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
-    """The images of a tar that is laid out inside as an image folder is."""
-    return list_archive(Path(path), tar_members(Path(path)))
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file in a tar; of small ones that were asked for, what is in them."""
+
+    name: str
+    place: ImagePlace
+    text: bytes | None = None
 
 
-def tar_members(archive: Path) -> Iterator[tuple[str, ImagePlace]]:
-    """Name and place of each file in a tar; raises DataError where it cannot be read."""
+def tar_entries(archive: Path, texts: tuple[str, ...] = ()) -> Iterator[Entry]:
+    """Each file in a tar, those whose names end in one of `texts` with what is in them; raises DataError where the tar
+    cannot be read."""
     try:
         with archive.open("rb") as file:
             gzipped = file.read(2) == GZIP
         stream: Any = GzipStream(str(archive)) if gzipped else archive.open("rb")
         with stream:
-            yield from _members(str(archive), stream, gzipped)
+            yield from _entries(str(archive), stream, gzipped, texts)
             if gzipped:
                 while stream.read(1 << 20):  # to its end: it is known then to be whole
                     pass
@@ -81,7 +85,7 @@ def tar_members(archive: Path) -> Iterator[tuple[str, ImagePlace]]:
         ) from None
 
 
-def _members(archive: str, stream: Any, gzipped: bool) -> Iterator[tuple[str, ImagePlace]]:
+def _entries(archive: str, stream: Any, gzipped: bool, texts: tuple[str, ...]) -> Iterator[Entry]:
     known: dict[str, ImagePlace] = {}  # what hard links may name
     with tarfile.open(fileobj=_Headers(stream), mode="r:") as tar:
         for member in tar:
@@ -90,7 +94,11 @@ def _members(archive: str, stream: Any, gzipped: bool) -> Iterator[tuple[str, Im
                 continue
             place = _place(archive, member, gzipped, known)
             known[member.name] = place
-            yield member.name, place
+            text = None
+            if isinstance(place, TarMember) and place.size <= MOST_TEXT and member.name.endswith(texts or "\0"):
+                stream.seek(place.offset)
+                text = stream.read(place.size)
+            yield Entry(member.name, place, text)
         stream.seek(tar.offset)
         if any(stream.read(tarfile.BLOCKSIZE)) or stream.tell() < tar.offset + tarfile.BLOCKSIZE:
             raise tarfile.ReadError("its end is missing")
