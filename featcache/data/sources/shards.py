@@ -7,8 +7,6 @@ Source: T. Breuel et al., "The WebDataset Format" (2020): files of one sample ha
 
 from __future__ import annotations
 
-import glob
-import itertools
 import json
 import re
 from collections import Counter
@@ -18,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featcache.data.sources.archive_members import list_archive, member_name, plain_name
+from featcache.data.sources.brace_patterns import expand
 from featcache.data.sources.folder_tree import is_junk
 from featcache.data.sources.image_folder import image_endings
 from featcache.data.sources.image_tables import text_of
@@ -32,7 +31,6 @@ from featcache.places import ImagePlace
 LABELS = (".cls", ".json")  # files that hold a sample's label
 NAMES = ("classnames.txt", "classes.txt")  # beside the shards: the names that numbers stand for, one on a line
 TARS = (".tar", ".tar.gz", ".tgz")
-MOST_SHARDS = 1_000_000
 
 
 def list_tar(path: str, options: DataOptions) -> Listing:
@@ -73,32 +71,6 @@ def are_shards(folder: Path) -> bool:
         any(q.name.lower().endswith(TARS) for q in p.iterdir()) if p.is_dir() else p.name.lower().endswith(TARS)
         for p in inside
     )
-
-
-def expand(pattern: str) -> list[str]:
-    """What `{000..127}`, `{a,b}` and `*` in a pattern stand for, in order; raises DataError for more than a million."""
-    parts = re.split(r"\{([^{}]*)\}", pattern)
-    choices: list[Sequence[str]] = []
-    total = 1
-    for at, part in enumerate(parts):
-        choices.append(_choices(part) if at % 2 else [part])
-        total *= len(choices[-1])
-        if total > MOST_SHARDS:
-            raise DataError(f"data.path: {pattern} stands for more than {MOST_SHARDS} shards. Expected those there.")
-    names = ["".join(one) for one in itertools.product(*choices)]
-    return [found for name in names for found in (sorted(glob.glob(name)) if set("*?[") & set(name) else [name])]  # noqa: PTH207
-
-
-def _choices(inside: str) -> Sequence[str]:
-    """What stands between braces, one by one."""
-    span = re.fullmatch(r"(\d+)\.\.(\d+)", inside)
-    if span is None:
-        return inside.split(",")
-    first, last = span[1], span[2]
-    if int(last) - int(first) > MOST_SHARDS:
-        return [""] * (MOST_SHARDS + 1)
-    width = len(first) if first.startswith("0") or len(first) == len(last) else 0
-    return [str(n).zfill(width) for n in range(int(first), int(last) + 1)]
 
 
 @dataclass(frozen=True)
