@@ -7,6 +7,7 @@ from featcache.data.decoder import ChangedFileError, Decoded, Decoder, Task, Unr
 from featcache.data.demo_digits import DEMO_DIGITS
 from featcache.data.exclude_list import names_listed
 from featcache.data.file_formats import READER
+from featcache.data.found_again import locate, regroup
 from featcache.data.image_files import UnreadableImageError, decode_image
 from featcache.data.image_groups import group_images
 from featcache.data.manifest import load_manifest
@@ -32,12 +33,14 @@ __all__ = [
     "group_images",
     "list_repaired",
     "load_manifest",
+    "locate",
     "look_for_truncated",
     "names_listed",
     "normalise",
     "quarantine",
     "quarantined",
     "readable",
+    "regroup",
     "require_folds",
     "spec_digest",
 ]

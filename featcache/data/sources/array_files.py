@@ -68,8 +68,8 @@ def list_arrays(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
         count = found[images][0]
         if len(values) != count:
             raise DataError(
-                f"data.path: {file}: {images!r} has {count} pictures, {labels!r} {len(values)} labels. Expected one for "
-                "each picture."
+                f"data.path: {file}: {images!r} has {count} pictures, {labels!r} {len(values)} labels. Expected one "
+                "for each picture."
             )
         folder = f"{split or images}/"
         rows += [Row(f"{folder}{n:07d}", ArrayRow(path, images, n), label, split) for n, label in enumerate(values)]

@@ -47,6 +47,14 @@ def list_images(path: str, options: DataOptions) -> Listing:
         return one_with_plugins(GROUP, kind, SOURCES, DataSource)(place, options)  # type: ignore[type-abstract]
 
 
+def is_folder(path: Path) -> bool:
+    """Whether an image folder on the disk is at `path`, or nothing that can be told to be another source."""
+    try:
+        return recognise(str(path))[0] == "folder"
+    except (DataError, OSError):
+        return True
+
+
 def recognise(path: str) -> tuple[str, str]:
     """The kind of the source at `path`, and the path that its reader gets; raises DataError where there is none."""
     try:

@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,7 +38,8 @@ def list_tar(path: str, options: DataOptions) -> Listing:
     archive = Path(path)
     entries = list(tar_entries(archive, LABELS))
     if any(entry.name.endswith(".cls") for entry in entries):
-        return _listing([_Shard(archive, entries)], archive, plain_name(archive), options)
+        listing = _listing([_Shard(archive, entries)], archive, plain_name(archive), options)
+        return replace(listing, rows=[row._replace(split=None) for row in listing.rows])  # there is none beside it
     return list_archive(archive, ((entry.name, entry.place) for entry in entries))
 
 

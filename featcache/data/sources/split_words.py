@@ -10,10 +10,7 @@ from featcache.records import Split
 
 
 def split_said(file: Path, root: Path) -> Split | None:
-    """The split of a file below `root`, by the words of its own name, else of its folders'; None where none says it."""
+    """The split of a file below `root`, by a word of its own name, else by the name of a folder; None where none says it."""
     below = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
-    for part in reversed(below.parts):
-        for word in re.split(r"[^a-z]+", part.lower()):
-            if word in SPLIT_NAMES:
-                return SPLIT_NAMES[word]
-    return None
+    words = [*re.split(r"[^a-z]+", file.name.lower()), *(part.lower() for part in reversed(below.parts[:-1]))]
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)

@@ -99,7 +99,7 @@ def choose_columns(table: Table, given: Columns | None) -> ChosenColumns:
     )
     parts += [f"{kind}: {table.columns[n]!r}" for kind, n in (("split", split), ("group", group)) if n is not None]
     rest = [repr(name) for n, name in enumerate(table.columns) if n not in chosen and name]
-    said = f"columns of {table.file.name}: {', '.join(parts)}"
+    said = ", ".join(parts)
     if rest:
         said += f"; not read: {', '.join(rest[:5])}" + (f" and {len(rest) - 5} more" if len(rest) > 5 else "")
     return ChosenColumns(image, labels, split, group, said)

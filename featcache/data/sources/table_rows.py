@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -37,15 +38,20 @@ def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOption
     """
     rows = _Rows()
     said: dict[str, None] = {}
+    columns: dict[str, list[str]] = defaultdict(list)
     grouped = ""
     for part in parts:
         chosen = choose_columns(part.table, options.columns)
         rows.add(part, chosen, options)
-        said.update(dict.fromkeys([chosen.said, *part.table.notices]))
+        said.update(dict.fromkeys(part.table.notices))
+        columns[chosen.said].append(part.table.file.name)
         if chosen.group is not None:
             grouped = f"column {part.table.columns[chosen.group]!r}"
     rows.require_sound(root)
-    return Listing(name, root, rows.rows, (*said, *rows.notices()), grouped=grouped)
+    read = (
+        f"columns of {files[0] if len(files) == 1 else f'{len(files)} tables'}: {c}" for c, files in columns.items()
+    )
+    return Listing(name, root, rows.rows, (*read, *said, *rows.notices()), grouped=grouped)
 
 
 class _Rows:
