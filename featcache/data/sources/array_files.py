@@ -5,7 +5,9 @@ Source: J. Yang et al., "MedMNIST v2" (2023): `train_images`, `train_labels`, `v
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from featcache.records import Split
 IMAGES = ("images", "x", "data", "image")  # what arrays are called; with a split in front: train_images, x_train
 LABELS = ("labels", "y", "targets", "label")
 NAMES = ("class_names", "classes", "label_names")
+BROKEN = (OSError, ValueError, EOFError, KeyError, RuntimeError, MemoryError, zlib.error, zipfile.BadZipFile)
 KEPT_BYTES = 8 << 30  # of arrays that are compressed and so are in memory whole
 
 
@@ -54,7 +57,9 @@ class ArrayRow:
         """The picture as a file of its own."""
         try:
             return picture_bytes(_array(self.file, self.array)[self.row])
-        except ValueError as error:
+        except (DataError, *BROKEN) as error:
+            if isinstance(error, OSError):
+                raise
             raise NoContentError(str(error)) from None
 
 
@@ -130,11 +135,14 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     try:
         with zipfile.ZipFile(file) as archive:
-            for name in archive.namelist():
-                if name.endswith(".npy"):
-                    with archive.open(name) as stream:
-                        found[name.removesuffix(".npy")] = _header(stream)[0]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+            for info in archive.infolist():
+                if info.filename.endswith(".npy"):
+                    with archive.open(info) as stream:
+                        shape, _, kind = _header(stream)
+                        if kind.hasobject or math.prod(shape) * kind.itemsize + stream.tell() != info.file_size:
+                            raise ValueError(f"{info.filename} has not the size that it states, or holds objects")
+                        found[info.filename.removesuffix(".npy")] = shape
+    except BROKEN as error:
         raise _broken(file, error) from None
     return found
 
@@ -152,7 +160,7 @@ def _load(file: Path, name: str) -> NDArray[Any]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             value: NDArray[Any] = arrays[name]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise _broken(file, error) from None
     return value
 
@@ -172,7 +180,7 @@ def _opened(file: Path, name: str) -> NDArray[Any]:
         with archive.open(info) as stream:
             shape, columns_first, kind = _header(stream)
             header = stream.tell()
-        size = int(np.prod(shape)) * kind.itemsize
+        size = math.prod(shape) * kind.itemsize
         if info.compress_type == zipfile.ZIP_STORED:
             with file.open("rb") as raw:
                 raw.seek(info.header_offset)

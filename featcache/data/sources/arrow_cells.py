@@ -74,8 +74,10 @@ class ParquetCell(_Cell):
                     )
                 name = f"{self.column}.bytes" if self.record else self.column
                 column = opened.read_row_group(self.part, columns=[name]).column(0).combine_chunks()
-        except ValueError as error:
-            raise NoContentError(f"broken in the file ({error})") from None
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the file
+                raise
+            raise NoContentError(f"broken in the file ({' '.join(str(error).split())})") from None
         return column.field("bytes") if self.record else column
 
 
@@ -103,9 +105,11 @@ def _map(file: str) -> Any:
 
     source = pyarrow.memory_map(file)
     try:
-        return pyarrow.ipc.open_stream(source).read_all()
+        table = pyarrow.ipc.open_stream(source).read_all()
     except pyarrow.ArrowInvalid:
-        return pyarrow.ipc.open_file(source).read_all()
+        table = pyarrow.ipc.open_file(source).read_all()
+    table.validate(full=True)  # else whatever offsets it has are believed
+    return table
 
 
 def require_pyarrow(file: Path) -> None:

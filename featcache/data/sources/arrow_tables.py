@@ -5,6 +5,7 @@ What `datasets` knows of its columns (an image feature, class names) it writes i
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,8 +44,11 @@ def open_together(files: Sequence[Path], root: Path) -> list[Table]:
     Raises DataError where one cannot be read or pyarrow is not installed.
     """
     require_pyarrow(files[0])
-    opened = [_open(file) for file in files]
-    names = [_paths(one) for one in opened]
+    opened, names = [], []
+    for file in files:
+        with _readable(file):
+            opened.append(_open(file))
+            names.append(_paths(opened[-1]))
     flat = [name for own in names if own is not None for name in own]
     distinct = all(own is not None for own in names) and all(flat) and len(set(flat)) == len(flat)
     return [
@@ -61,12 +65,13 @@ def _table(file: Path, one: _Opened, paths: list[str] | None, prefix: str) -> Ta
         plain = [_leaf(one, columns[n]) for n in chosen if n not in images]
         cells = [_cells(one, columns[n], paths, prefix) if n in images else None for n in chosen]
         number = 0
-        for batch in one.columns(plain or columns[:1]):
-            values = iter([_flat(batch.column(i)).to_pylist() for i in range(len(plain))])
-            several = [islice(own, batch.num_rows) if own is not None else next(values) for own in cells]
-            for row in zip(*several, strict=True):
-                number += 1
-                yield number, row
+        with _readable(file):
+            for batch in one.columns(plain or columns[:1]):
+                values = iter([_flat(batch.column(i)).to_pylist() for i in range(len(plain))])
+                several = [islice(own, batch.num_rows) if own is not None else next(values) for own in cells]
+                for row in zip(*several, strict=True):
+                    number += 1
+                    yield number, row
 
     named = _class_names(one.schema)
     return Table(
@@ -123,11 +128,17 @@ def _class_names(schema: Any) -> Mapping[str, tuple[str, ...]]:
 
 
 def _open(file: Path) -> _Opened:
+    with file.open("rb") as stream:
+        parquet = stream.read(4) == PARQUET
+    return _open_parquet(file) if parquet else _open_ipc(file)
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """What pyarrow raises inside is the reason why a file cannot be read."""
     try:
-        with file.open("rb") as stream:
-            parquet = stream.read(4) == PARQUET
-        return _open_parquet(file) if parquet else _open_ipc(file)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        yield
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:  # ArrowInvalid is a ValueError
         said = " ".join(str(error).split())
         raise DataError(
             f"data.path: {file} cannot be read as Parquet or Arrow ({said}). Expected a whole file: fetch it anew."

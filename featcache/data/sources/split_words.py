@@ -10,7 +10,7 @@ from featcache.records import Split
 
 
 def split_said(file: Path, root: Path) -> Split | None:
-    """The split of a file below `root`, by a word of its own name, else by the name of a folder; None where none says it."""
+    """The split of a file below `root`, by a word of its own name, else by a folder's name; None where none says it."""
     below = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
     words = [*re.split(r"[^a-z]+", file.name.lower()), *(part.lower() for part in reversed(below.parts[:-1]))]
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)

@@ -52,7 +52,7 @@ class ZipMember:
     def read(self) -> bytes:
         """The member, inflated to the size that the archive states and no further."""
         with Path(self.archive).open("rb") as file:
-            file.seek(self.offset)
+            file.seek(max(0, self.offset))  # a broken directory may say less
             header = file.read(LOCAL_HEADER)
             if not header.startswith(b"PK\3\4") or len(header) < LOCAL_HEADER:
                 raise NoContentError("the archive is broken where this member should begin")
