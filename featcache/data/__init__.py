@@ -1,4 +1,4 @@
-"""The images: an image folder scanned into a manifest, and files decoded into tensors."""
+"""The images: a folder, table or archive of them scanned into a manifest, and each decoded into tensors."""
 
 from featcache.data.augmentations import spec_digest
 from featcache.data.content_hashes import ContentNote, HashMemo
@@ -13,6 +13,7 @@ from featcache.data.image_groups import group_images
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.repaired_list import list_repaired, look_for_truncated
+from featcache.data.sources import DataSource, Listing, Row
 from featcache.data.split_cutting import require_folds
 from featcache.data.transforms import EvalTransform, normalise
 
@@ -21,10 +22,13 @@ __all__ = [
     "READER",
     "ChangedFileError",
     "ContentNote",
+    "DataSource",
     "Decoded",
     "Decoder",
     "EvalTransform",
     "HashMemo",
+    "Listing",
+    "Row",
     "Scratch",
     "Task",
     "UnreadFileError",

@@ -7,29 +7,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcache.data.manifest import list_source
-from featcache.data.sources import Row, is_folder
+from featcache.data.sources import Row, is_folder, recognise
 from featcache.errors import FeatcacheError
 from featcache.options import DataOptions
-from featcache.places import NoContentError
+from featcache.places import FilePlace, NoContentError
 from featcache.records import Manifest
 
 
 def locate(manifest: Manifest, options: DataOptions, cache_dir: Path) -> Manifest:
     """`manifest` with each image where its source has it; the source is only looked into when one is read."""
-    if is_folder(manifest.root):  # a name says where the file is
-        return manifest
-    source = _Source(options, cache_dir)
+    path = _path(manifest, options)
+    if is_folder(path):  # a name says where the file is
+        root = Path(path).expanduser().absolute()
+        return replace(manifest, images=tuple(replace(i, place=FilePlace.at(root / i.name)) for i in manifest.images))
+    source = _Source(options.model_copy(update={"path": path}), cache_dir)
     return replace(manifest, images=tuple(replace(i, place=_NamedPlace(source, i.name)) for i in manifest.images))
 
 
 def regroup(manifest: Manifest, options: DataOptions, cache_dir: Path) -> Manifest:
     """`manifest` with the groups that its source gives, such as a column of its table; without any where the source is
     not there any more."""
-    if is_folder(manifest.root):
+    path = _path(manifest, options)
+    if is_folder(path):
         return manifest
-    rows = _Source(options, cache_dir).rows()
+    rows = _Source(options.model_copy(update={"path": path}), cache_dir).rows()
     groups = {name: row.group for name, row in rows.items()}
     return replace(manifest, images=tuple(replace(i, group=groups.get(i.name)) for i in manifest.images))
+
+
+def _path(manifest: Manifest, options: DataOptions) -> str:
+    """What data.path names, or, where that is not to be found from here, what the store says of the same images, which
+    may be another source of them."""
+    try:
+        recognise(options.path)
+    except (FeatcacheError, OSError):
+        return str(manifest.root)
+    return options.path
 
 
 class _Source:

@@ -47,10 +47,10 @@ def list_images(path: str, options: DataOptions) -> Listing:
         return one_with_plugins(GROUP, kind, SOURCES, DataSource)(place, options)  # type: ignore[type-abstract]
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: str) -> bool:
     """Whether an image folder on the disk is at `path`, or nothing that can be told to be another source."""
     try:
-        return recognise(str(path))[0] == "folder"
+        return recognise(path)[0] == "folder"
     except (DataError, OSError):
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -86,7 +87,10 @@ def test_images_and_groups_are_found_again_by_name(
     rows = [[one.name, one.label, one.split, f"{one.split} {n // 3}"] for n, one in enumerate(them)]
     table = make_csv(tmp_path / "t.csv", ["path", "label", "split", "patient"], rows)
     archive = make_zip(tmp_path / "x.zip", [(one.name, one.data) for one in them])
-    for data in ({"path": str(table), "root": str(digits)}, {"path": str(archive)}):
+    other = shutil.copy(archive, tmp_path / "archive.bin")
+    folder = {"path": str(digits)}
+    several = (folder, {"path": str(table), "root": str(digits)}, {"path": f"zip:{other}"}, {"path": str(archive)})
+    for data in several:
         options = parse_options(config(model={"backbone": TINY, "pretrained": True}, data=data))
         done = extract(options, allow_custom=True)
         known = done.store.dataset(done.manifest.fingerprint)
@@ -95,7 +99,7 @@ def test_images_and_groups_are_found_again_by_name(
         groups = [i.group for i in regroup(known, options.data, Path(options.cache.dir)).images]
         assert groups == [i.group for i in done.manifest.images]
     archive.unlink()
-    with pytest.raises(OSError, match="does not hold it any more"):
+    with pytest.raises(OSError):
         locate(known, options.data, Path(options.cache.dir)).images[0].place.read()
 
 
