@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from featcache.audit import Audit, ExactGroup, Grouped, NearGroup, Table, Written, group_count, terminal_views
+from featcache.counted_nouns import counted
 
 SHOWN = 10  # lines of each list; the audit's file has all
 
@@ -19,14 +20,15 @@ def print_audit(audit: Audit, console: Console) -> None:
     data = audit.data
     images = ", ".join(f"{n} {split}" for split, n in data.images.items())
     asked = ", ".join(f"{b.backbone} ({b.weights})" if b.weights else b.backbone for b in audit.backbones)
-    _say(console, f"{data.name} ({data.path}): {len(data.classes)} classes; {images}", style="bold")
+    _say(console, f"{data.name} ({data.path}): {counted(len(data.classes), 'class')}; {images}", style="bold")
     _say(console, f"looked at by content hash{f' and by {asked}' if asked else ' alone'}")
     _say(
         console,
         f"{_groups(audit.exact, 'exact copies')}; {_groups(audit.near, 'near copies')}; leaked: "
         f"{len(audit.leaked.val)} of val, {len(audit.leaked.test)} of test; "
-        f"{sum(s.flagged for s in audit.suspects)} suspect labels, {sum(o.flagged for o in audit.outliers)} outliers, "
-        f"{len(audit.quarantined)} files unreadable",
+        f"{counted(sum(s.flagged for s in audit.suspects), 'suspect label')}, "
+        f"{counted(sum(o.flagged for o in audit.outliers), 'outlier')}, "
+        f"{counted(len(audit.quarantined), 'file')} unreadable",
     )
     _list(console, "What to know", audit.warnings, most=None)
     for view in terminal_views(audit):
@@ -39,9 +41,9 @@ def print_audit(audit: Audit, console: Console) -> None:
 
 def print_clean_list(written: Written, other: str | None, console: Console) -> None:
     """What became of the clean list, and how to use it; `other` is a list that the audit left out already."""
-    said = f"{written.added} files to leave out"
+    said = f"{counted(written.added, 'file')} to leave out"
     if written.kept:
-        said = f"{written.added} files added to the {written.kept} that it listed, which stay"
+        said = f"{counted(written.added, 'file')} added to the {written.kept} that it listed, which stay"
     use = f"then use it: --set data.exclude={written.file}"
     if other is not None:
         use = f"then put it together with data.exclude ({other}): it names what is to go beside"
@@ -51,11 +53,14 @@ def print_clean_list(written: Written, other: str | None, console: Console) -> N
 def print_group_table(table: Sequence[Grouped], file: Path, console: Console) -> None:
     """What the table of groups has, and how to use it."""
     use = f"keep them together in splits that are cut and in folds: --set data.groups=csv:{file}"
-    _say(console, f"\n{file}: {group_count(table)} groups of images that show the same; look it over, then {use}")
+    _say(
+        console,
+        f"\n{file}: {counted(group_count(table), 'group')} of images that show the same; look it over, then {use}",
+    )
 
 
 def _groups(groups: Sequence[ExactGroup] | Sequence[NearGroup], what: str) -> str:
-    return f"{len(groups)} groups of {what} ({sum(g.across_splits for g in groups)} across splits)"
+    return f"{counted(len(groups), 'group')} of {what} ({sum(g.across_splits for g in groups)} across splits)"
 
 
 def _drawn(view: Table) -> rich.table.Table:

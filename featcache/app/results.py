@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from featcache.counted_nouns import counted
+
 if TYPE_CHECKING:
     from featcache.app.shared_options import Shared
-    from heads.leaderboard import RankedResults
+    from heads.leaderboard import RankedResults, Ranking
 
 Heads = Annotated[
-    Literal["all", "uniform", "tuned"],
-    typer.Option(help="Rank every run, or of Phase 1 those with the uniform head, or with the best head each (tuned)."),
+    Literal["auto", "all", "uniform", "tuned"],
+    typer.Option(
+        help="Of Phase 1 rank the runs with the uniform head, with the best head each (tuned), or all; auto: tuned or "
+        "uniform, whichever every backbone has."
+    ),
 ]
 RankBy = Annotated[
     str | None,
@@ -26,30 +31,24 @@ AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with th
 AUDIT_BACKBONES = 3  # of the leaderboard, that an audit of finished runs asks
 
 
-def show_leaderboard(
-    results_dir: Path,
-    data: str | None = None,
-    cache_dir: Path | None = None,
-    heads: Heads = "all",
-    rank_by: str | None = None,
-) -> RankedResults:
-    """Write leaderboard.csv (of the data with the fingerprint `data`) and show it, with the verdict."""
+def show_leaderboard(results_dir: Path, ranking: Ranking) -> RankedResults:
+    """Write leaderboard.csv and show it, with the verdict."""
     from featcache.app.progress import consoles
     from featcache.app.tables import leaderboard_table
-    from heads.leaderboard import rank_results, stand_ins_text, verdict, write_leaderboard
+    from heads.leaderboard import left_out_lines, rank_results, stand_ins_text, verdict, write_leaderboard
     from heads.runs import unreadable_runs
 
     out, err = consoles()
     for line in unreadable_runs(results_dir):
         err.print(f"warning: passed over: {line}", style="bold yellow", markup=False)
-    ranked = rank_results(results_dir, data, cache_dir, heads, rank_by)
+    ranked = rank_results(results_dir, ranking)
     board = ranked.board
     file = results_dir / "leaderboard.csv"
     write_leaderboard(board, file)
     out.print(leaderboard_table(board))
     if board.top:
         out.print(f"\n* top {len(board.top)}: {', '.join(r.backbone for r in board.top)}", markup=False)
-    if rank_by is not None:
+    if ranking.rank_by is not None:
         out.print(f"ranked by {board.order_text} on val")
     for line in [*verdict(ranked), *board.gains()]:
         out.print(line, markup=False, highlight=False)
@@ -59,13 +58,13 @@ def show_leaderboard(
         out.print("• may be the best: at 95% the best feature map is among these")
     if any(row.control for row in board.rows):
         out.print("– the control group: random weights, not ranked among the others")
-    out.print(f"{file}: {len(board.rows)} runs", markup=False)
-    if board.left_out:
-        err.print(f"{len(board.left_out)} runs on other data are left out, such as {board.left_out[0]}", markup=False)
+    out.print(f"{file}: {counted(len(board.rows), 'run')}", markup=False)
+    for line in left_out_lines(ranked):
+        err.print(line, markup=False, highlight=False)
     if board.fell_back:
         many = len(board.fell_back)
         err.print(
-            f"warning: NO PRETRAINED WEIGHTS for {many} backbone{'s' if many > 1 else ''}, seeded random ones instead: "
+            f"warning: NO PRETRAINED WEIGHTS for {counted(many, 'backbone')}, seeded random ones instead: "
             f"{stand_ins_text(board)}. Run again where the model hubs can be reached (-v says why they cannot).",
             style="bold yellow",
             markup=False,
@@ -128,5 +127,5 @@ def write_page(ranked: RankedResults, shared: Shared, form: Literal["html", "md"
 
         written = write_report(ranked, form=form, cache_dir=shared.cache_dir, progress=progress)
     typer.echo(f"{written.report}: the report ({written.report.stat().st_size / 1e6:.1f} MB)")
-    typer.echo(f"{written.figures[0].parent}: {len(written.figures)} figures as SVG and PNG")
+    typer.echo(f"{written.figures[0].parent}: {counted(len(written.figures), 'figure')} as SVG and PNG")
     return written.report

@@ -30,6 +30,7 @@ from featcache.audit.findings import further, warnings
 from featcache.audit.near_groups import KNOWN, MIN_IMAGES, Seen, near_copies, smallest_cosine
 from featcache.audit.outliers import FENCE, outlier_scores
 from featcache.audit.suspect_labels import confident_learning, probabilities
+from featcache.counted_nouns import counted
 from featcache.records import SILENT, SPLITS, BadImage, Manifest, Progress
 from featcache.relatives import relatives
 from featcache.separability import Ints
@@ -75,7 +76,7 @@ def audit(
         further=further(Evidence(manifest, features, groups)),
         groups={i.name: i.group for i in manifest.images if i.group is not None},
     )
-    progress.end(f"{len(manifest.images)} images looked at by {len(features)} backbones")
+    progress.end(f"{counted(len(manifest.images), 'image')} looked at by {counted(len(features), 'backbone')}")
     return parts.with_warnings(warnings(parts))
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from featcache.audit.audit_records import Audit, ClassCount
 from featcache.audit.finding_views import ABOVE, Table
+from featcache.counted_nouns import counted
 from featcache.records import SPLITS, Manifest
 
 UNEVEN = 3.0  # the largest class over the smallest, in train
@@ -29,8 +30,8 @@ def balance_said(audit: Audit) -> Iterator[str]:
     least, most = ordered[0], ordered[-1]
     if most.train > UNEVEN * least.train:
         yield (
-            f"The classes are far from even in train: {most.train} images of {most.name!r}, {least.train} of "
-            f"{least.name!r}."
+            f"The classes are far from even in train: {counted(most.train, 'image')} of {most.name!r}, {least.train} "
+            f"of {least.name!r}."
         )
     train = sum(c.train for c in counts)
     for split, total in (("val", sum(c.val for c in counts)), ("test", sum(c.test for c in counts))):

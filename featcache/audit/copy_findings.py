@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from featcache.audit.audit_records import Audit, AuditedImage, ExactGroup, NearGroup
-from featcache.audit.counted_nouns import counted, have
 from featcache.audit.finding_views import PICTURED, Groups, Lines, Pictured, PicturedGroup, Remark
+from featcache.counted_nouns import counted, have
 
 Group = ExactGroup | NearGroup
 
@@ -88,7 +88,7 @@ def _pictures(title: str, groups: Sequence[Group], what: str) -> Groups:
     serious = sorted(groups, key=lambda g: (not g.conflicting_labels, not g.across_splits))
     return Groups(
         title,
-        f"{len(groups)} groups of {what}, {across} of them across splits{shown}.",
+        f"{counted(len(groups), 'group')} of {what}, {across} of them across splits{shown}.",
         tuple(PicturedGroup(tuple(map(_image, g.images)), tuple(_remarks(g))) for g in serious[:PICTURED]),
     )
 

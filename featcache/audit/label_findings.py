@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from featcache.audit.audit_records import Audit, Suspect
-from featcache.audit.counted_nouns import counted
 from featcache.audit.finding_views import FIRST, PICTURED, Pictured, Pictures, Remark, Table
+from featcache.counted_nouns import are, counted
 
 
 def labels_said(audit: Audit) -> Iterator[str]:
@@ -15,7 +15,7 @@ def labels_said(audit: Audit) -> Iterator[str]:
     if flagged:
         first = flagged[0]
         yield (
-            f"{counted(len(flagged), 'label')} {'is' if len(flagged) == 1 else 'are'} contradicted by the other "
+            f"{counted(len(flagged), 'label')} {are(len(flagged))} contradicted by the other "
             f"images, such as {first.name}: labelled {first.label!r}, looks like {first.suggested!r}. Look at them."
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from featcache.audit.audit_records import Audit, Outlier
-from featcache.audit.counted_nouns import counted
 from featcache.audit.finding_views import FIRST, PICTURED, Pictured, Pictures, Remark, Table
+from featcache.counted_nouns import counted
 
 
 def outliers_said(audit: Audit) -> Iterator[str]:

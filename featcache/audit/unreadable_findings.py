@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from featcache.audit.audit_records import Audit
-from featcache.audit.counted_nouns import counted
 from featcache.audit.finding_views import BELOW, Lines
+from featcache.counted_nouns import counted
 from featcache.records import SPLITS
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from featcache.backbones.inert_unpickling import LEGACY_MAGIC
+from featcache.counted_nouns import counted
 from featcache.errors import WeightsError
 
 Format = Literal["safetensors", "torch", "pickle"]
@@ -50,7 +51,7 @@ def file_format(path: Path) -> Format:
     names_end = 8 + int.from_bytes(head[:8], "little")  # of a .safetensors file's table
     if head[8:9] == b"{" and names_end < MAX_TABLE:
         if names_end > size:
-            raise refusal(path, f"It breaks off after {size} bytes: the download was cut. Fetch it again")
+            raise refusal(path, f"It breaks off after {counted(size, 'byte')}: the download was cut. Fetch it again")
         return "safetensors"
     if head.startswith(LEGACY_MAGIC):
         return "torch"
@@ -64,7 +65,8 @@ def file_format(path: Path) -> Format:
         return "pickle"
     raise refusal(
         path,
-        f"Its {size} bytes begin with {head[:8]!r}: neither what torch.save writes, nor .safetensors, nor a pickle",
+        f"Its {counted(size, 'byte')} begin with {head[:8]!r}: neither what torch.save writes, nor .safetensors, nor "
+        "a pickle",
     )
 
 

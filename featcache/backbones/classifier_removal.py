@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from featcache.counted_nouns import counted
 from featcache.errors import WorkError
 
 CLASSIFIER_NAMES = ("fc", "classifier", "head", "heads")
@@ -86,7 +87,9 @@ def run_once(module: nn.Module, images: Tensor) -> tuple[Tensor, set[str]]:
             hook.remove()
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(images):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise WorkError(f"the network gave {shape} for {len(images)} images; expected pooled features [N, F].")
+        raise WorkError(
+            f"the network gave {shape} for {counted(len(images), 'image')}; expected pooled features [N, F]."
+        )
     return output, ran
 
 

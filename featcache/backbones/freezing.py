@@ -11,6 +11,7 @@ from torch import nn
 
 from featcache.backbones.backbone import Backbone
 from featcache.backbones.network_blocks import Block, blocks
+from featcache.counted_nouns import counted
 from featcache.errors import OptionsError
 from featcache.options import UnfreezeStep
 
@@ -93,8 +94,8 @@ def train_from(model: nn.Module, every: Sequence[Block], first: int) -> None:
     """
     if not 0 <= first <= len(every):
         raise OptionsError(
-            f"first: got {first}, but the network has {len(every)} blocks; expected 0 (everything trains) to "
-            f"{len(every)} (the head alone trains)."
+            f"first: got {first}, but the network has {counted(len(every), 'block')}; expected 0 (everything trains) "
+            f"to {len(every)} (the head alone trains)."
         )
     mode = any(module.training for module in model.modules())
     _require_gradients(model, {name for block in every[:first] for name in block.parameters})

@@ -22,6 +22,7 @@ from featcache.backbones.configured_network import (
     weights_overlay,
 )
 from featcache.backbones.source import Published, Source
+from featcache.counted_nouns import counted
 from featcache.errors import WorkError
 from featcache.records import Preprocessing
 
@@ -139,7 +140,7 @@ class Timm:
         config: dict[str, Any] = resolve_model_data_config(network)
         channels, height, width = config["input_size"]
         if channels != 3:
-            raise WorkError(f"the network takes {channels} channels; featcache feeds RGB images.")
+            raise WorkError(f"the network takes {counted(channels, 'channel')}; featcache feeds RGB images.")
         if config["crop_mode"] not in {"center", "squash"}:
             raise WorkError(
                 f"the network wants the crop mode {config['crop_mode']!r}; featcache has center and squash."

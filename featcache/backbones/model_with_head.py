@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from featcache.backbones.backbone import Backbone, JoinedBackbone
+from featcache.counted_nouns import counted
 from featcache.errors import OptionsError
 from featcache.options import Normalise
 
@@ -65,12 +66,12 @@ def resolve_dims(classifier_dims: Sequence[int | str], backbone: str, features: 
     wanted = [features, *hidden, classes]
     if first not in ("auto", features):
         raise OptionsError(
-            f"model.classifier_dims starts with {first}, but {backbone} gives {features} features. "
+            f"model.classifier_dims starts with {first}, but {backbone} gives {counted(features, 'feature')}. "
             f'Expected {wanted}, or "auto" in the first place.'
         )
     if last not in ("auto", classes):
         raise OptionsError(
-            f"model.classifier_dims ends with {last}, but the data has {classes} classes. "
+            f"model.classifier_dims ends with {last}, but the data has {counted(classes, 'class')}. "
             f'Expected {wanted}, or "auto" in the last place.'
         )
     return tuple(int(d) for d in wanted)

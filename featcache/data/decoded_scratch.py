@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.counted_nouns import counted
+
 log = logging.getLogger("featcache")
 
 SPARE_BYTES = 2 << 30  # of the disk that are left to rows and to whoever else writes
@@ -53,8 +55,8 @@ class Scratch:
                 if not self._full:
                     self._full = True
                     log.warning(
-                        "%d decoded images fill cache.max_decoded_gb or the disk; each backbone decodes the others",
-                        len(self._slots),
+                        "cache.max_decoded_gb or the disk is full with %s; each backbone decodes the others",
+                        counted(len(self._slots), "decoded image"),
                     )
                 return
             offset, self._end, self._left = self._end, self._end + len(data), self._left - len(data)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
+from featcache.counted_nouns import counted
 from featcache.errors import DataError
 from featcache.records import ImageRecord
 
@@ -31,16 +32,16 @@ def exclude(
     if len(strangers) == len(names):
         example = f", such as {strangers[0]!r}" if strangers else ""
         raise DataError(
-            f"data.exclude: {file}: none of its {len(names)} lines names an image below {root}{example}. Expected "
-            f"names such as {images[0].name!r} in the first column."
+            f"data.exclude: {file}: none of its {counted(len(names), 'line')} names an image below {root}{example}. "
+            f"Expected names such as {images[0].name!r} in the first column."
         )
     gone = set(names)
     left = [i for i in images if i.name not in gone]
     _require_classes(images, left, classes, file)
-    notices = [f"{len(images) - len(left)} of {len(images)} files left out by data.exclude ({file})"]
+    notices = [f"{len(images) - len(left)} of {counted(len(images), 'file')} left out by data.exclude ({file})"]
     if strangers:
         notices.append(
-            f"{len(strangers)} of {len(names)} lines of data.exclude name no image below {root}, such as "
+            f"{len(strangers)} of {counted(len(names), 'line')} of data.exclude name no image below {root}, such as "
             f"{strangers[0]!r}"
         )
     return left, notices

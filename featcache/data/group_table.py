@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from featcache.counted_nouns import counted
 from featcache.errors import DataError
 from featcache.options import GroupRule
 
@@ -37,7 +38,7 @@ def table_groups(rule: GroupRule, names: Sequence[str]) -> tuple[dict[str, str],
         how = _spelling(cells, names)
     if not how:
         raise DataError(
-            f"data.groups: {rule.csv}: none of its {len(cells)} files is one of the images"
+            f"data.groups: {rule.csv}: none of its {counted(len(cells), 'file')} is one of the images"
             f", such as {cells[0][0]!r}. Expected names such as {names[0]!r} in the column {rule.path!r}."
         )
     rows, spelt = _by_file(rule, cells), _SPELLINGS[how]
@@ -53,8 +54,8 @@ def table_groups(rule: GroupRule, names: Sequence[str]) -> tuple[dict[str, str],
     said = []
     if strangers:
         said.append(
-            f"{len(strangers)} of {len(rows)} files that data.groups ({rule.csv}) names are no image, such as "
-            f"{strangers[0]!r}"
+            f"{len(strangers)} of {counted(len(rows), 'file')} that data.groups ({rule.csv}) names are no image, such "
+            f"as {strangers[0]!r}"
         )
     found = {name: rows[spelt(name)] for name in names if rows.get(spelt(name))}
     if not found:

@@ -12,6 +12,7 @@ from pathlib import Path
 import PIL
 from PIL import ExifTags, Image, ImageCms
 
+from featcache.counted_nouns import counted
 from featcache.data.dicom_files import read_dicom
 from featcache.data.file_formats import HEAD_BYTES, MissingPackageError, is_dicom
 from featcache.data.high_bits import FULL, colour_samples, grey_samples, has_high_bits, may_state_range
@@ -154,7 +155,7 @@ def _load(data: bytes) -> tuple[Loaded, str, bool]:
             if isinstance(error, PIL.UnidentifiedImageError) and data.startswith(TIFF_SIGNATURES):
                 raise UnreadableImageError("a TIFF whose directory is not in it: cut short, or damaged") from None
             if isinstance(error, PIL.UnidentifiedImageError):
-                raise UnreadableImageError(f"not an image that Pillow knows ({len(data)} bytes)") from None
+                raise UnreadableImageError(f"not an image that Pillow knows ({counted(len(data), 'byte')})") from None
             raise
         return found
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from featcache.counted_nouns import counted
 from featcache.data.group_table import table_groups
 from featcache.data.sources import SPLIT_NAMES
 from featcache.errors import DataError
@@ -27,7 +28,7 @@ def group_images(images: Sequence[ImageRecord], rule: GroupRule | None) -> tuple
     found, said = table_groups(rule, names) if rule.csv is not None else (_by_name(names, rule), [])
     if not found and not said:
         raise DataError(
-            f"data.groups ({rule.said}) gives none of {len(images)} images a group, such as {names[0]!r}. "
+            f"data.groups ({rule.said}) gives none of {counted(len(images), 'image')} a group, such as {names[0]!r}. "
             f"{_expected(rule)}"
         )
     grouped = [replace(i, group=found.get(i.name)) for i in images]
@@ -46,7 +47,7 @@ def groups_said(images: Sequence[ImageRecord], rule: GroupRule | None, by: str =
     sizes = Counter(i.group for i in images if i.group is not None)
     alone = len(images) - sizes.total()
     who = f"data.groups ({rule.said})" if rule is not None else f"groups ({by})"
-    line = f"{who}: {_counted(sizes.total(), 'image')} in {_counted(len(sizes), 'group')}"
+    line = f"{who}: {counted(sizes.total(), 'image')} in {counted(len(sizes), 'group')}"
     least, most = min(sizes.values(), default=0), max(sizes.values(), default=0)
     if sizes:
         line += f" of {least} to {most}" if most > least else f" of {most}"
@@ -59,7 +60,7 @@ def groups_said(images: Sequence[ImageRecord], rule: GroupRule | None, by: str =
         line += f", {mixed} of them in more than one class"
     if alone:
         first = next(i.name for i in images if i.group is None)
-        line += f"; {_counted(alone, 'image')} without a group, each its own, such as {first}"
+        line += f"; {counted(alone, 'image')} without a group, each its own, such as {first}"
     return [line]
 
 
@@ -78,7 +79,7 @@ def straddling_said(images: Sequence[ImageRecord], folds: int | None) -> list[st
     inside = Counter(i.split for members in across.values() for i in members)
     counts = ", ".join(f"{inside[split]} {split}" for split in SPLITS if inside[split])
     return [
-        f"{_counted(len(across), 'group')} of {len(groups)} (images: {counts}) in more than one split of the folder, "
+        f"{counted(len(across), 'group')} of {len(groups)} (images: {counts}) in more than one split of the folder, "
         f"such as {shown(name)} with {own[0].name} and {other.name}: figures of splits that share groups are too good"
     ]
 
@@ -115,7 +116,3 @@ def _expected(rule: GroupRule) -> str:
     if rule.pattern is not None:
         return "The pattern is looked for in such names as a whole, split and class included. Mend it."
     return f"Expected different entries in the column {rule.column!r}. Mend the CSV, or name another column."
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from featcache.atomic import write_text
+from featcache.counted_nouns import counted
 from featcache.data.content_hashes import HashMemo
 from featcache.data.file_formats import READER
 from featcache.errors import DataError
@@ -42,15 +43,16 @@ def quarantine(
     first = "; ".join(f"{b.name}: {b.reason}" for b in bad[:3]) + (f"; and {len(bad) - 3} more" if len(bad) > 3 else "")
     if fraction > options.max_bad_fraction:
         raise DataError(
-            f"{manifest.root}: {len(bad)} of {len(manifest.images)} files ({fraction:.1%}) cannot be read as images, "
-            f"more than data.max_bad_fraction ({options.max_bad_fraction:.1%}): {first}. The list is {file}. "
+            f"{manifest.root}: {len(bad)} of {counted(len(manifest.images), 'file')} ({fraction:.1%}) cannot be read "
+            f"as images, more than data.max_bad_fraction ({options.max_bad_fraction:.1%}): {first}. The list is "
+            f"{file}. "
             "Mend or remove them, or raise the limit."
         )
     log.warning(
-        "%s: %d of %d files left out as unreadable (%s); the list is %s",
+        "%s: %d of %s left out as unreadable (%s); the list is %s",
         manifest.name,
         len(bad),
-        len(manifest.images),
+        counted(len(manifest.images), "file"),
         first,
         file,
     )

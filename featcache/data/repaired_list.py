@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from featcache.atomic import write_text
+from featcache.counted_nouns import counted
 from featcache.data.content_hashes import ContentNote, HashMemo
 from featcache.data.file_formats import READER
 from featcache.data.image_files import UnreadableImageError, read_picture
@@ -29,10 +30,10 @@ def list_repaired(manifest: Manifest, memo: HashMemo, cache_dir: Path) -> None:
     paged = [(i, note.pages) for i, note in noted if note.pages > 1]
     if paged:
         log.info(
-            "%s: %d of %d files have several pages or frames, such as %s (%d): the first of each is read",
+            "%s: %d of %s with several pages or frames, such as %s (%d): the first of each is read",
             manifest.name,
             len(paged),
-            len(manifest.images),
+            counted(len(manifest.images), "file"),
             paged[0][0].name,
             paged[0][1],
         )
@@ -47,10 +48,10 @@ def list_repaired(manifest: Manifest, memo: HashMemo, cache_dir: Path) -> None:
     table.writerows([i.name, said, i.sha256] for i, said in broken)
     write_text(file, text.getvalue())
     log.warning(
-        "%s: %d of %d files are broken and were read in spite of it (%s: %s); the list is %s",
+        "%s: %d of %s broken, and read in spite of it (%s: %s); the list is %s",
         manifest.name,
         len(broken),
-        len(manifest.images),
+        counted(len(manifest.images), "file"),
         broken[0][0].name,
         broken[0][1],
         file,

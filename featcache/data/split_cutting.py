@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from featcache.counted_nouns import counted
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import SPLITS, ImageRecord, Split, digest
@@ -44,7 +45,7 @@ def cut_missing_splits(
         images = [replace(i, split=split) if i.split == "train" and families[i.place] in moved else i for i in images]
         count = sum(i.split == split for i in images)
         by = f"group ({len(moved)} of {len(set(families.values()))})" if has_groups(before) else "content hash"
-        notices.append(f"no {split} split in the folder: {count} images cut from train by {by}")
+        notices.append(f"no {split} split in the folder: {counted(count, 'image')} cut from train by {by}")
     return images, notices + _rare_said(images, before, present, classes)
 
 

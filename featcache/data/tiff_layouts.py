@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from featcache.counted_nouns import counted
 from featcache.data.file_formats import MissingPackageError, missing_package
 from featcache.data.high_bits import BITS_PER_SAMPLE, PHOTOMETRIC, S_MAX, S_MIN, WHITE_IS_ZERO
 from featcache.data.pillow_files import MAX_BYTES, SizeError, raw_mode_of, require_size
@@ -59,7 +60,9 @@ def read_tiff(data: bytes) -> tuple[Image.Image | Samples, int]:
         require_size(int(page.imagewidth), int(page.imagelength))  # a broken file's may be words
         channels, photometric = page.samplesperpixel, page.tags[PHOTOMETRIC].value
         if channels not in MODES or int(photometric) not in GREY_OR_RGB or page.imagedepth > 1:
-            raise ValueError(f"a TIFF of {channels} channels, photometric {int(photometric)}, is neither grey nor RGB")
+            raise ValueError(
+                f"a TIFF of {counted(channels, 'channel')}, photometric {int(photometric)}, is neither grey nor RGB"
+            )
         _require_bounded(page, data)
         values = page.asarray()
         if values.dtype.kind not in "uif":
@@ -79,7 +82,7 @@ def read_tiff(data: bytes) -> tuple[Image.Image | Samples, int]:
 def _require_bounded(page: Any, data: bytes) -> None:
     """Raise ValueError for compressed values that would take more memory than they should."""
     if page.nbytes > MAX_BYTES:
-        raise SizeError(f"{page.nbytes} bytes of values are more than {MAX_BYTES}")
+        raise SizeError(f"{counted(page.nbytes, 'byte')} of values are more than {MAX_BYTES}")
     if page.compression not in {UNCOMPRESSED, *DEFLATE}:
         raise ValueError(
             f"a TIFF laid out like this is read uncompressed or deflated, not compressed as {page.compression!r}"

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from featcache.backbones import Backbone, build_head
+from featcache.counted_nouns import counted
 from featcache.data import EvalTransform, UnreadableImageError
 from featcache.devices import device_name, one_image_too_many, out_of_memory
 from featcache.errors import WorkError
@@ -46,7 +47,7 @@ def known_profile(fill: StoreFill, key: str) -> Profile | None:
 def measure_profile(fill: StoreFill, dims: Sequence[int], backbone: Backbone, device: torch.device) -> Profile:
     """The full model's profile, measured now; raises WorkError where its images do not fit the device's memory."""
     options, identity = fill.options, fill.store.info.identity
-    log.info("%s: measuring latency, %d passes", identity.backbone, options.profile.iterations)
+    log.info("%s: measuring latency, %s", identity.backbone, counted(options.profile.iterations, "pass"))
     transform = EvalTransform(backbone.preprocessing)
     readable = fill.readable_places()
     sample = readable[:: max(1, len(readable) // PREPROCESS_SAMPLE)][:PREPROCESS_SAMPLE]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.backbones import Backbone, describe_backbone, load_parts, resolve_dims
+from featcache.counted_nouns import counted
 from featcache.data import Scratch, list_repaired, load_manifest, look_for_truncated, quarantine
 from featcache.errors import OptionsError
 from featcache.extraction.measured_profile import known_profile, measure_profile, profile_key, warn_if_busy
@@ -92,7 +93,7 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
     assert profile is not None  # measured above, where it was not there
     warn_if_busy(profile, name)
     reused = len({i.sha256 for i in readable.images}) - new
-    log.info("%s: %d rows reused, %d new, %d bad", info.identity.stem, reused, new, len(bad))
+    log.info("%s: %s reused, %d new, %d bad", info.identity.stem, counted(reused, "row"), new, len(bad))
     return Extraction(info, readable, store, fill.spec, options.data.view_count, dims, reused, new, bad, profile)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from featcache.backbones import Backbone
+from featcache.counted_nouns import counted
 from featcache.data import READER, ChangedFileError, Decoded, Decoder, Task, UnreadFileError
 from featcache.devices import device_name
 from featcache.errors import NonFiniteError
@@ -50,7 +51,7 @@ def extract_rows(
             progress.advance(len(block), f"{reused} reused, {new} new, {bad} bad")
         seconds = decoder.seconds + infer.seconds
         _note_rate(writer, images, decoder.seconds, infer, fill.store.info.identity.precision)
-        progress.end(f"{new} images extracted, {images / max(seconds, 1e-9):.0f} img/s")
+        progress.end(f"{counted(new, 'image')} extracted, {images / max(seconds, 1e-9):.0f} img/s")
     finally:
         fill.memo.save()
     return new

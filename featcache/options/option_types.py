@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from featcache.counted_nouns import counted
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -31,7 +33,7 @@ def plain_name(name: str, key: str) -> None:
     """Raise ValueError unless `name` can be a folder's name on every system."""
     size = len(name.encode(errors="replace"))
     if not 0 < size <= 200:  # file systems take 255, and suffixes need room
-        raise ValueError(f"{key} has {size} bytes: expected 1 to 200")
+        raise ValueError(f"{key} has {counted(size, 'byte')}: expected 1 to 200")
     if name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
         raise ValueError(
             f"{key} is {name!r}, which is no plain folder name: it may not start with a dot "

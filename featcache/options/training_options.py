@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from featcache.counted_nouns import counted
 from featcache.options.class_weight_options import ClassWeights
 from featcache.options.known_names import OneOf
 from featcache.options.option_types import Count, Fraction, NonNegative, Positive, Precision, Section
@@ -106,7 +107,8 @@ class TrainingOptions(Section):
     def _warmup_ends(self) -> TrainingOptions:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"training.warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs: leave some after the warm-up"
+                f"training.warmup_epochs is {self.warmup_epochs} of {counted(self.epochs, 'epoch')}: leave some after "
+                "the warm-up"
             )
         return self
 

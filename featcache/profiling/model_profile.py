@@ -11,6 +11,7 @@ from importlib.metadata import version
 import torch
 from torch import nn
 
+from featcache.counted_nouns import counted
 from featcache.devices import device_name, out_of_memory
 from featcache.options import ProfileOptions
 from featcache.profiling.latency import BUSY_RATIO, TimedModel, calmest_latency, latency_of, time_preprocessing
@@ -83,6 +84,7 @@ def _measure(name: str, model: TimedModel, images: int, options: ProfileOptions)
     except RuntimeError as error:
         if images == 1 or not out_of_memory(error):
             raise
-        log.warning("a batch of %d images (%s) does not fit the memory of %s: not measured", images, name, model.device)
+        batch = counted(images, "image")
+        log.warning("a batch of %s (%s) does not fit the memory of %s: not measured", batch, name, model.device)
         return None
     return Measurement(name, latency_of(times.sum(axis=1), options.warmup, images))

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from featcache.separability.grouping import Ints, deal, together
 from featcache.separability.logistic_regression import Bits, LogisticProblems, Matrix, PrincipalAxes
 from featcache.separability.ridge_probe import FOLDS, SEED
+from featcache.separability.small_products import few_threads
 
 GRID = 10.0 ** np.arange(-1, 6.5, 0.5)  # C, for features whose mean squared length is 1: 0.1 to 1e6
 PAST = 2  # values of C beyond the best at which the search ends: the loss has one valley
 MOST_SCORES = 100_000  # images x classes that are looked at: time grows with both
+SMALL = 10**8  # multiply-adds of a step of all problems: 5 ms on one thread
 LEAST_IMAGES = 5  # of a class, on average, that a sample of so many has to leave
 
 
@@ -62,11 +64,12 @@ def probe_logistic(features: NDArray[np.float32], labels: Ints, *, groups: Ints 
         return None
     fold = deal(classes, units, FOLDS, SEED)
     search = _Search.of(PrincipalAxes.of(features[looked]), classes, units, fold)
-    chosen, start = search.run()
     outer = np.append(np.arange(int(fold.max()) + 1), -1)  # -1: no fold is left out
     problems = LogisticProblems(search.problems.axes, classes, fold != outer[:, None])
-    weights = problems.fit(GRID[chosen], start)
-    answers: Ints = np.argmax(problems.scores(weights), axis=0)
+    with few_threads(len(outer) * len(names) * search.problems.axes.x.size, SMALL):
+        chosen, start = search.run()
+        weights = problems.fit(GRID[chosen], start)
+        answers: Ints = np.argmax(problems.scores(weights), axis=0)
     c = float(GRID[chosen[-1]])
     right: Bits = np.equal(answers[fold, np.arange(len(fold))], classes)
     return LogisticProbe(looked, right, c, search.problems.axes, weights[:, -1], names)

@@ -17,10 +17,12 @@ from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord, digest
 from featcache.relatives import has_groups, relatives
 from featcache.separability.measures import MEASURES, LabelledFeatures, measures
+from featcache.separability.small_products import few_threads
 
 log = logging.getLogger("featcache")
 
 MOST = 5000  # training images that are looked at: measuring takes seconds however many there are
+SMALL = 10**9  # multiply-adds of the features' Gram matrix: of a thousand images with a thousand features
 VERSION = 1  # of the measures: raise it when one of them is computed differently
 
 
@@ -73,12 +75,14 @@ def measure_separability(
     unanswered = len(val) > 0 and known["val"] != asked
     if missing or unanswered:
         labelled = LabelledFeatures(read(images), _labels(images), groups)
-        figures = {"n": len(images), **known["figures"], **{name: one.of(labelled) for name, one in missing.items()}}
-        known = {**known, "figures": figures}
-        if "linear_probe" in missing:
-            known["right"] = _text(labelled.probe_right)
-        if "logistic_probe" in missing or unanswered:
-            known |= _answered(labelled, read, val, asked)
+        with few_threads(labelled.features.size * min(labelled.features.shape), SMALL):
+            measured = {name: one.of(labelled) for name, one in missing.items()}
+            figures = {"n": len(images), **known["figures"], **measured}
+            known = {**known, "figures": figures}
+            if "linear_probe" in missing:
+                known["right"] = _text(labelled.probe_right)
+            if "logistic_probe" in missing or unanswered:
+                known |= _answered(labelled, read, val, asked)
         if missing.keys() & MEASURES.keys() or unanswered:
             kept = {name: value for name, value in figures.items() if name == "n" or name in MEASURES}
             _remember(memo, {**known, "figures": kept})  # a package's measure may change, and nothing would tell

@@ -24,7 +24,7 @@ def wilson(share: float, n: float, z: float = Z95) -> tuple[float, float]:
 def effective_images(share: float, variance: float, images: int, most: int) -> float:
     """How many independent images would make a share as sure as it is (Korn and Graubard 1998): seeds that agree add
     little, groups take away. All right or all wrong has no spread, and counts as the images that it is. More than the
-    `most` answers that there are it cannot be, however evenly errors happen to fall on few images."""
+    `most` independent answers that there are it cannot be, however evenly errors happen to fall on few images."""
     if variance <= 0 or not 0 < share < 1:
         return float(images)
     return min(float(most), share * (1 - share) / variance)
@@ -39,7 +39,7 @@ def figure_interval(scores: Scores) -> tuple[float, float]:
     images = len(set(scores.units))
     variance = scores.image_variance + float(seed_variances([scores])[0]) / scores.seeds
     if scores.bounded:
-        return wilson(scores.mean, effective_images(scores.mean, variance, images, scores.values.size))
+        return wilson(scores.mean, effective_images(scores.mean, variance, images, images * scores.seeds))
     half = student(Z95, images) * math.sqrt(variance)
     return scores.mean - half, scores.mean + half
 

@@ -59,13 +59,16 @@ class Scores:
         """What of `between_seeds` comes of each seed's luck with single images alone.
 
         The two-way analysis of variance without replication (Scheffe 1959, 4.8): the mean square of what neither the
-        seed nor the image explains, over N.
+        seed nor the image explains, over N; of several images of a unit that of their sums.
         """
         seeds, images = self.values.shape
-        if seeds < 2 or images < 2:
+        _, unit = np.unique(np.array(self.units), return_inverse=True)
+        units = int(unit.max()) + 1
+        if seeds < 2 or units < 2:
             return 0.0
         rest = self.values - self.values.mean(axis=1, keepdims=True) - self.values.mean(axis=0) + self.mean
-        return float((rest**2).sum() / ((seeds - 1) * (images - 1) * images))
+        sums = np.stack([np.bincount(unit, row) for row in rest])
+        return float((sums**2).sum() * units / ((seeds - 1) * (units - 1) * images**2))
 
 
 def seed_variances(scores: Sequence[Scores]) -> Values:

@@ -192,7 +192,7 @@ def _interval(mean: float, kept: Sequence[Scores], wider: float, share: Values) 
         return mean - half, mean + half
     images = float(share @ [len(set(s.units)) for s in kept])
     spread = float(share @ [max(0.0, s.mean * (1 - s.mean)) for s in kept])
-    most = float(share @ [s.values.size for s in kept])
+    most = float(share @ [s.seeds * len(set(s.units)) for s in kept])
     effective = min(spread / variance, most) if variance > 0 and spread > 0 else images
     return wilson(min(1.0, max(0.0, mean)), effective / wider**2)
 

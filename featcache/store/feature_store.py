@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.atomic import replacing
+from featcache.counted_nouns import are, counted
 from featcache.errors import DiskFullError, FeatcacheError, StoreError
 from featcache.records import FORMAT_VERSION, BackboneInfo, Manifest
 from featcache.store import layout
@@ -87,7 +88,8 @@ class FeatureStore:
         missing = [s for s in sha256 if s not in rows]
         if missing:
             raise StoreError(
-                f"{self.path}: has no row for {len(missing)} of {len(sha256)} images. Run `featcache extract` first."
+                f"{self.path}: has no row for {len(missing)} of {counted(len(sha256), 'image')}. Run `featcache "
+                "extract` first."
             )
         wanted = np.array([rows[s] for s in sha256], dtype=np.int64)
         order = np.unique(wanted)  # HDF5 reads in order or crawls
@@ -99,7 +101,7 @@ class FeatureStore:
         hashes = hash_bytes([names[int(r)] for r in order])
         damaged = int((layout.row_crcs(hashes, values) != expected).sum())
         if damaged:
-            raise StoreError(f"{self.path}: {damaged} of {len(order)} rows are damaged. {REMEDY}")
+            raise StoreError(f"{self.path}: {damaged} of {counted(len(order), 'row')} {are(damaged)} damaged. {REMEDY}")
         return values[np.searchsorted(order, wanted)].astype(np.float32)
 
     def profiles(self) -> dict[str, Any]:
@@ -148,8 +150,8 @@ class FeatureStore:
                     self._fold(writer)
                 except DiskFullError as error:
                     raise DiskFullError(
-                        f"{error} The {writer.committed} rows that are committed are kept, and the same command goes "
-                        "on from there."
+                        f"{error} What is committed, {counted(writer.committed, 'row')}, is kept, and the same "
+                        "command goes on from there."
                     ) from None
 
     def _fold(self, writer: RowWriter | None = None) -> None:

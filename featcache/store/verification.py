@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.atomic import replacing
+from featcache.counted_nouns import are, counted
 from featcache.records import FORMAT_VERSION, Identity
 from featcache.store import layout
 from featcache.store.file_seal import is_whole, seal
@@ -108,15 +109,16 @@ def describe(verdict: Verdict) -> str:
     elif verdict.unreadable:
         lines.append(f"{name}: DAMAGED, none of its rows can be read ({verdict.unreadable})")
     elif verdict.damaged:
-        lines.append(f"{name}: DAMAGED, {len(verdict.damaged)} of {verdict.rows} rows")
+        lines.append(f"{name}: DAMAGED, {len(verdict.damaged)} of {counted(verdict.rows, 'row')}")
     elif not verdict.whole:
         lines.append(
-            f"{name}: DAMAGED outside the rows (structure, names or measurements); its {verdict.rows} rows are whole"
+            f"{name}: DAMAGED outside the rows (structure, names or measurements); its {counted(verdict.rows, 'row')} "
+            f"{are(verdict.rows)} whole"
         )
     elif not verdict.folded:
-        lines.append(f"{name}: not folded in yet, {verdict.rows} committed rows")
+        lines.append(f"{name}: not folded in yet, {counted(verdict.rows, 'committed row')}")
     else:
-        lines.append(f"{name}: whole, {verdict.rows} rows")
+        lines.append(f"{name}: whole, {counted(verdict.rows, 'row')}")
     for one in verdict.damaged[:SHOWN_ROWS]:
         where = f"views {one.spec}, row {one.row}" if one.spec else f"row {one.row}"
         lines.append(f"  {where}, sha256 {one.sha256[:16]}..: {', '.join(one.names) or 'of no image in its tables'}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featcache.backbones import Backbone, Split, split
+from featcache.counted_nouns import counted
 from featcache.data import Task
 from featcache.errors import WorkError
 from featcache.extraction import Extraction, Inference, decoded_blocks, fill_store
@@ -100,5 +101,5 @@ def _in_memory(front: Backbone, setup: RunSetup) -> NDArray[np.float32]:
         values[row : row + len(images)] = infer(torch.stack(images)).numpy()
         row += len(images)
         setup.progress.advance(len(block))
-    setup.progress.end(f"{len(tasks)} images, {values.nbytes / 1e6:.0f} MB kept")
+    setup.progress.end(f"{counted(len(tasks), 'image')}, {values.nbytes / 1e6:.0f} MB kept")
     return values

@@ -7,6 +7,7 @@ import logging
 from torch import nn
 
 from featcache.backbones import Backbone
+from featcache.counted_nouns import counted
 from featcache.errors import WorkError
 from heads.finetune.batch_inputs import DecodedInputs
 from heads.finetune.evaluation import evaluate_logits
@@ -43,8 +44,9 @@ def require_parity(backbone: Backbone, head: nn.Sequential, setup: RunSetup) -> 
         tolerance = min(tolerance, PARITY_OF_SPREAD * float((expected - expected.mean(dim=0)).abs().max()))
     if not difference <= tolerance:
         raise WorkError(
-            f"{identity.backbone}: the network does not give what is in the cache: on {len(images)} images logits "
-            f"differ by up to {difference:.3g}, where the largest is {largest:.3g}; expected at most {tolerance:.3g}. "
+            f"{identity.backbone}: the network does not give what is in the cache: on {counted(len(images), 'image')} "
+            f"logits differ by up to {difference:.3g}, where the largest is {largest:.3g}; expected at most "
+            f"{tolerance:.3g}. "
             f"Run `featcache cache verify`; or remove {setup.extraction.store.path} and extract again, unless the "
             "network draws random numbers in evaluation mode, which no cache can follow."
         )

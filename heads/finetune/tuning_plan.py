@@ -12,7 +12,7 @@ from featcache.errors import InputError, OptionsError, RunError
 from featcache.options import MAX_NAME, Options, apply_overrides, load_options, parse_options, read_json, shipped_config
 from heads.finetune.phase1_start import require_phase1
 from heads.finetune.unfreezing import make_schedule, require_schedule
-from heads.leaderboard import Criterion, choose, leaderboard
+from heads.leaderboard import Criterion, Ranking, choose, rank_results
 from heads.runs import finished_runs
 
 # The options of data that say which images are in which split.
@@ -37,7 +37,7 @@ def plan_top(
     config: str | None,
     overrides: Sequence[str],
     keep_heads: bool,
-    rank_by: str | None = None,
+    ranking: Ranking,
 ) -> list[TuningPlan]:
     """The `count` best Phase 1 runs of the leaderboard, to be trained as `config` says (default: configs/phase2.json).
 
@@ -49,7 +49,7 @@ def plan_top(
             f"--top {count}: {results_dir} holds no finished Phase 1 run to choose from. Run `featcache benchmark "
             "CONFIG...` first, or name its folder with --results-dir."
         )
-    chosen = choose(leaderboard(runs, rank_by=rank_by), count, by)
+    chosen = choose(rank_results(results_dir, ranking).board, count, by)
     return [
         plan_from_run(results_dir / row.run, config=config, overrides=overrides, keep_head=keep_heads) for row in chosen
     ]

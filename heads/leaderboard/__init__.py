@@ -4,10 +4,12 @@ from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.chosen_best import contender
 from heads.leaderboard.column import Column
 from heads.leaderboard.columns import Row, columns
+from heads.leaderboard.compared_heads import Heads
 from heads.leaderboard.control_text import name_of, stand_ins_text
+from heads.leaderboard.left_out_text import left_out_lines
 from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
-from heads.leaderboard.ranked_results import Heads, RankedResults, find_data, rank_results
+from heads.leaderboard.ranked_results import RankedResults, Ranking, find_data, rank_results
 from heads.leaderboard.ranking import leaderboard
 from heads.leaderboard.recipe_notes import notes_lines, recipe_notes
 from heads.leaderboard.redundancy_text import joins_text, redundancy_text, redundant_text, said_chance
@@ -21,6 +23,7 @@ __all__ = [
     "Heads",
     "Leaderboard",
     "RankedResults",
+    "Ranking",
     "Row",
     "agreements",
     "choose",
@@ -29,6 +32,7 @@ __all__ = [
     "find_data",
     "joins_text",
     "leaderboard",
+    "left_out_lines",
     "name_of",
     "notes_lines",
     "rank_results",

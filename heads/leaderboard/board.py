@@ -27,6 +27,7 @@ class Rival:
     metric: str
     behind: float
     images: int  # more validation images that would tell the two apart; 0 where no number can be said
+    grouped: bool  # whether it is groups of images (data.groups) that are counted so
     seeds_differ: bool = False  # whether none can be said since the luck of the seeds would remain
 
 
@@ -95,10 +96,9 @@ class Leaderboard:
         return ", then ".join(find_metric(name).title for name in names)
 
     def gains(self) -> list[str]:
-        """A line for each Phase 2 run beside the run that it came from."""
-        rows = {row.run: row for row in self.rows}
+        """A line for each Phase 2 run beside the run that it came from, which need not be on the board."""
         return [
-            f"phase 2: {row.backbone} {rows[row.from_run].val_top1:.3f} -> {row.val_top1:.3f} val top-1, "
+            f"phase 2: {row.backbone} {row.val_top1 - row.gain_top1:.3f} -> {row.val_top1:.3f} val top-1, "
             f"{row.gain_top1:+.3f} [{row.gain_top1_low:+.3f}, {row.gain_top1_high:+.3f}] over run {row.from_run}"
             for row in self.rows
             if row.gain_top1 is not None

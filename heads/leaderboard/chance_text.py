@@ -72,9 +72,10 @@ def images_text(board: Leaderboard, rows: Sequence[Row]) -> str:
     title = find_metric(rival.metric).title
     if rival.images:
         more = rounded(rival.images)
+        what = "groups of validation images" if rival.grouped else "validation images"
         return (
-            f"To tell {pair} apart, {abs(rival.behind):.3f} from each other in {title}, about {more:,} more validation "
-            "images would be needed."
+            f"To tell {pair} apart, {abs(rival.behind):.3f} from each other in {title}, about {more:,} more {what} "
+            "would be needed."
         )
     if rival.seeds_differ:
         return (

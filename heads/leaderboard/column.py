@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from featcache.statistics import Corrected
+from heads.leaderboard.compared_heads import kind_of
 from heads.leaderboard.compared_run import ComparedRun
-from heads.runs import is_tuned
 
 Value = str | int | float | None
 INTERVAL = "end of the 95% interval over seeds and images"
@@ -58,7 +58,7 @@ class PlacedRun:
         """`uniform`: by the recipe that the options say; `tuned`: by the best for this feature map; "" in Phase 2."""
         if self.summary["phase"] != 1:
             return ""
-        return "tuned" if is_tuned(self.one.run) else "uniform"
+        return kind_of(self.one.run)
 
     def probed_on_val(self) -> float | None:
         """The share of val that logistic regression gets right; None where the run is older, or of Phase 2."""

@@ -145,3 +145,8 @@ def with_shared_groups(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
 def fingerprint_of(run: Run) -> str:
     """That of the data that a run was trained on."""
     return str(run.summary["data"]["fingerprint"])
+
+
+def latest_data(runs: Sequence[Run]) -> str:
+    """That of the data of the run finished last."""
+    return fingerprint_of(max(runs, key=lambda run: (run.folder / "summary.json").stat().st_mtime_ns))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from featcache.counted_nouns import are, counted, have
 from featcache.errors import RunError
 from featcache.options import joined_names
 from heads.leaderboard.board import Leaderboard
@@ -33,8 +34,9 @@ def choose(board: Leaderboard, count: int, by: Criterion) -> tuple[Row, ...]:
     if there < count:
         passed = ", those of the control group with random weights aside" if any(r.control for r in board.rows) else ""
         raise RunError(
-            f"{there} backbones have a Phase 1 run that can be fine-tuned{passed}, and {count} are asked for. Run "
-            f"`featcache benchmark` on more backbones first, or ask for fewer: --top {max(there, 1)}."
+            f"{counted(there, 'backbone')} {have(there)} a Phase 1 run that can be fine-tuned{passed}, and {count} "
+            f"{are(count)} asked for. Run `featcache benchmark` on more backbones first, or ask for fewer: --top "
+            f"{max(there, 1)}."
         )
     if by == "pareto":
         return _by_front(rows, count)

@@ -6,16 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from featcache.errors import OptionsError, RunError
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
+from heads.leaderboard.compared_heads import Heads, compared_kind, of_kind
+from heads.leaderboard.compared_run import fingerprint_of, latest_data
 from heads.leaderboard.ranking import leaderboard
 from heads.redundancy import BackboneComparison, compare_backbones
-from heads.runs import Run, finished_runs, is_tuned
+from heads.runs import Run, finished_runs
 
-Heads = Literal["all", "uniform", "tuned"]
+
+@dataclass(frozen=True)
+class Ranking:
+    """Which of a results folder's runs are ranked, and by what."""
+
+    data: str | None = None  # the fingerprint of the data that they are on; None: of the run finished last
+    # Of Phase 1 those with the head trained as the options say (`uniform`), by the recipe found for its feature map
+    # (`tuned`), both (`all`), or those of the two that the feature maps can all be compared by (`auto`).
+    heads: Heads = "auto"
+    rank_by: str | None = None  # a metric of val; None: top-3, then top-1
+    cache_dir: Path | None = None  # where features are read from; None: where each run kept them
+
+
+EVERYTHING = Ranking()
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,7 @@ class RankedResults:
     runs: Mapping[str, Run]  # every finished one, by name
     board: Leaderboard  # of those on one data set
     cache_dir: Path | None = None  # where features are read from; None: where each run kept them
+    other_heads: tuple[Run, ...] = ()  # those on this data that are not on the board, as it compares other heads
 
     def run(self, row: Row) -> Run:
         """The run that a row is of."""
@@ -52,33 +67,26 @@ class RankedResults:
         return list(best.values())[:count]
 
 
-def rank_results(
-    results_dir: Path,
-    data: str | None = None,
-    cache_dir: Path | None = None,
-    heads: Heads = "all",
-    rank_by: str | None = None,
-) -> RankedResults:
-    """Read the finished runs below `results_dir` and rank those on the data with the fingerprint `data` (default: that
-    of the run finished last). Features are read from `cache_dir`, by default from where each run kept them. With
-    `heads` of the Phase 1 runs only those whose head is trained as their options say (`uniform`), or by the recipe that
-    was found for their feature map (`tuned`). `rank_by` a metric of val instead of top-3 and top-1.
+def rank_results(results_dir: Path, ranking: Ranking = EVERYTHING) -> RankedResults:
+    """Read the finished runs below `results_dir` and rank them as `ranking` says.
 
     Raises RunError where there is none, OptionsError where `rank_by` is no metric.
     """
     runs = finished_runs(results_dir)
     if not runs:
         raise RunError(f"{results_dir}: holds no finished run. Run `featcache benchmark` or `featcache train` first.")
-    ranked = [run for run in runs if _wanted(run, heads)]
-    if not ranked:
-        how = "`featcache benchmark --tuned`" if heads == "tuned" else "`featcache benchmark`"
-        raise RunError(f"{results_dir}: holds no finished run with a {heads} head. Run {how} first.")
-    board = leaderboard(ranked, data, rank_by)
-    return RankedResults(results_dir, {run.folder.name: run for run in runs}, board, cache_dir)
-
-
-def _wanted(run: Run, heads: Heads) -> bool:
-    return heads == "all" or run.summary["phase"] != 1 or is_tuned(run) == (heads == "tuned")
+    data = latest_data(runs) if ranking.data is None else ranking.data
+    here = [run for run in runs if fingerprint_of(run) == data]
+    kind = compared_kind(here) if ranking.heads == "auto" else None if ranking.heads == "all" else ranking.heads
+    kept = [run for run in here if of_kind(run, kind)]
+    if here and not kept:
+        how = "`featcache benchmark --tuned`" if kind == "tuned" else "`featcache benchmark`"
+        raise RunError(f"{results_dir}: holds no finished run with a {kind} head. Run {how} first.")
+    others = [run for run in here if not of_kind(run, kind)]
+    elsewhere = [run for run in runs if fingerprint_of(run) != data]
+    board = leaderboard([*kept, *elsewhere], data, ranking.rank_by, starts=others)
+    by_name = {run.folder.name: run for run in runs}
+    return RankedResults(results_dir, by_name, board, ranking.cache_dir, tuple(others))
 
 
 def find_data(results_dir: Path, wanted: str) -> str:

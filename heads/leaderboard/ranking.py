@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from featcache.counted_nouns import counted
 from featcache.errors import OptionsError, RunError
 from featcache.options import listed
 from heads.leaderboard.board import Leaderboard, Rival
 from heads.leaderboard.chosen_best import correct_best
 from heads.leaderboard.column import PlacedRun
 from heads.leaderboard.columns import columns, make_row
-from heads.leaderboard.compared_run import ComparedRun, Difference, fingerprint_of, with_shared_groups
+from heads.leaderboard.compared_run import ComparedRun, Difference, fingerprint_of, latest_data, with_shared_groups
 from heads.leaderboard.control_group import control_group, twin_of
 from heads.leaderboard.probe_comparison import behind_in_probe
 from heads.leaderboard.run_comparison import RunComparison
@@ -20,20 +21,25 @@ from heads.training import metrics
 ORDER = ("top3", "top1")
 
 
-def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | None = None) -> Leaderboard:
+def leaderboard(
+    runs: Sequence[Run], data: str | None = None, rank_by: str | None = None, starts: Sequence[Run] = ()
+) -> Leaderboard:
     """Rank `runs` on the data with the fingerprint `data` (default: that of the run finished last).
 
     Order: val top-3, then top-1, then the lower loss; or `rank_by` another metric, then top-1 and loss. With few
     classes top-3 is nearly flat, so a difference in top-3 that is not told from luck is a tie that top-1 breaks, not
     luck that outranks it. Leads, ties and ranks hold jointly at 95% (`featcache.statistics.JointComparison`). Where
-    pretrained weights are among them, the runs on random weights come after all others, as a control group. Raises
-    OptionsError where `rank_by` is no metric, RunError where a run was made before there was this metric.
+    pretrained weights are among them, the runs on random weights come after all others, as a control group. `starts`
+    are not ranked: fine-tuned runs that came from one of them have their gain over it. Raises OptionsError where
+    `rank_by` is no metric, RunError where a run was made before there was this metric.
     """
     if not runs:
         return Leaderboard((), (), ())
     if data is None:
-        data = fingerprint_of(max(runs, key=lambda r: (r.folder / "summary.json").stat().st_mtime_ns))
-    here = with_shared_groups([ComparedRun(r) for r in runs if fingerprint_of(r) == data])
+        data = latest_data(runs)
+    ranked = [r for r in runs if fingerprint_of(r) == data]
+    known = with_shared_groups([ComparedRun(r) for r in (*ranked, *starts)])
+    here = known[: len(ranked)]
     order = ORDER if rank_by is None else _order(rank_by, here)
     controls = control_group(here)
     groups = [[c for c in here if (c.name in controls) == control] for control in (False, True)]
@@ -48,7 +54,7 @@ def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | Non
     best = correct_best(maps, comparisons[0])
     may = comparisons[0].may_be_best(maps)
     phase1 = [*maps, *(one for one in ordered[1] if one.run.summary["phase"] == 1)]
-    named = {one.name: one for one in every}
+    named = {one.name: one for one in known}
     placed = [
         PlacedRun(
             rank,
@@ -66,7 +72,7 @@ def leaderboard(runs: Sequence[Run], data: str | None = None, rank_by: str | Non
         left_out,
         tuple(fell_back),
         _behind(maps, [one for one in phase1 if one.name in controls], comparisons[0]),
-        {name: tuple(one.run.summary["stores"]) for name, one in named.items()},
+        {one.name: tuple(one.run.summary["stores"]) for one in every},
         best,
         _rival(maps, comparisons[0]),
         order,
@@ -81,8 +87,8 @@ def _order(rank_by: str, runs: Sequence[ComparedRun]) -> tuple[str, ...]:
     lacking = [one.name for one in runs if name not in one.run.summary["val"]]
     if lacking:
         raise RunError(
-            f"--rank-by {rank_by}: {len(lacking)} of {len(runs)} runs do not have this metric, such as {lacking[0]}. "
-            "Train them again with --fresh, or rank by another."
+            f"--rank-by {rank_by}: {len(lacking)} of {counted(len(runs), 'run')} do not have this metric, such as "
+            f"{lacking[0]}. Train them again with --fresh, or rank by another."
         )
     return ORDER if name == ORDER[0] else (name,)
 
@@ -117,4 +123,6 @@ def _rival(maps: Sequence[ComparedRun], comparison: RunComparison) -> Rival | No
     metric = comparison.order[-1]
     apart = comparison.difference(maps[0], rivals[0], metric).mean
     images = comparison.images_to_tell(maps[0], rivals[0], metric)
-    return Rival(rivals[0].name, metric, apart, images, comparison.seeds_hide(maps[0], rivals[0], metric))
+    units = maps[0].scores(metric).units
+    grouped = len(set(units)) < len(units)
+    return Rival(rivals[0].name, metric, apart, images, grouped, comparison.seeds_hide(maps[0], rivals[0], metric))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import median
 
+from featcache.counted_nouns import counted
 from heads.leaderboard.ranked_results import RankedResults
 from heads.runs import Run, doubts_of
 
@@ -34,7 +35,9 @@ def notes_lines(ranked: RankedResults) -> list[str]:
     lines = [(name, f"{name}: {line}") for name, lines in recipe_notes(ranked).items() for line in lines]
     said, more = [line for _, line in lines[:SAID]], dict.fromkeys(name for name, _ in lines[SAID:])
     if more:
-        said.append(f"{len(lines) - SAID} more notes like these on {', '.join(more)}: the report has them all")
+        said.append(
+            f"{counted(len(lines) - SAID, 'more note')} like these on {', '.join(more)}: the report has them all"
+        )
     return said
 
 

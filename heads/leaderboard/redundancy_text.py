@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from featcache.audit import find_audit
+from featcache.counted_nouns import are, counted
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 from heads.leaderboard.control_text import listed, names_of
@@ -28,7 +29,7 @@ def redundant_text(board: Leaderboard, comparison: BackboneComparison) -> str:
     if alignment is None:
         return ""
     groups = [_names(board, group) for group in alignment.redundant()]
-    on = f"on {alignment.images} training images"
+    on = f"on {counted(alignment.images, 'training image')}"
     if not groups:
         return (
             f"No two of {len(alignment.runs)} feature maps are redundant: every linear CKA is below {REDUNDANT} {on}."
@@ -45,7 +46,7 @@ def joins_text(ranked: RankedResults) -> str:
         return " ".join(suggested_join(ranked, join) for join in joins[:NAMED])
     n = ranked.first.summary["val"]["top1"]["n"]
     gain = sum(pair.beyond_chance for pair in pairs)
-    why = f"none of {len(pairs)} gains beyond chance on {n} images"
+    why = f"none of {len(pairs)} gains beyond chance on {counted(n, 'image')}"
     if gain:
         why = f"{gain} of {len(pairs)} gain beyond chance, but with features that are alike, unknown, or no better"
     return f"No pair is shown to complement each other: {why}."
@@ -59,7 +60,7 @@ def suggested_join(ranked: RankedResults, pair: PairedErrors) -> str:
     line = (
         f"{names} complement each other (linear CKA {cka:.2f}): averaged, their heads get {pair.together:.3f} of "
         f"the validation images right, {pair.gain:+z.3f} [{pair.low:+z.3f}, {pair.high:+z.3f}] over two seeds of the "
-        f"better one ({said_chance(pair.p)} among {len(ranked.comparison.pairs)} pairs)"
+        f"better one ({said_chance(pair.p)} among {counted(len(ranked.comparison.pairs), 'pair')})"
     )
     stores = {*ranked.board.stores[pair.one], *ranked.board.stores[pair.other]}
     joined = next((row for row in ranked.board.rows if set(ranked.board.stores[row.run]) == stores), None)
@@ -82,7 +83,7 @@ def _by_every(ranked: RankedResults, common: CommonErrors, classes: Sequence[str
         return ""
     count, k = common.shared.found, len(common.runs)
     line = (
-        f"{count} of {common.n} validation images {'is' if count == 1 else 'are'} wrong in each of {k} feature maps, "
+        f"{count} of {counted(common.n, 'validation image')} {are(count)} wrong in each of {k} feature maps, "
         f"where independent errors would share {common.shared.expected:.1f} ({said_chance(common.shared.p)})"
     )
     confused = [one for one in common.confused if one.by_every]

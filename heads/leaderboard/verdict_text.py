@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from featcache.counted_nouns import counted
 from featcache.separability import measures
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chance_text
 from heads.leaderboard.columns import Row
 from heads.leaderboard.compared_run import Difference
 from heads.leaderboard.control_text import controls_text, listed, name_of, names_of
+from heads.leaderboard.leaked_text import leaked_text
 from heads.leaderboard.measure_agreement import Agreement, agreement
 from heads.leaderboard.ranked_results import RankedResults
 from heads.leaderboard.redundancy_text import redundancy_text
@@ -31,7 +33,8 @@ def verdict(ranked: RankedResults) -> list[str]:
         return []
     several = len(rows) > 1
     best = runs[rows[0].run]
-    said = [_by_heads(board, rows, runs), _by_chance(rows[0], best), *chance_text(board, rows)]
+    said = [_by_heads(board, rows, runs), *leaked_text(best.summary), _by_chance(rows[0], best)]
+    said += chance_text(board, rows)
     said += [*controls_text(board), _by_probe(board, rows)]
     said += [_by_latency(board, rows, runs), *redundancy_text(ranked)]
     return [line for line in [*said, _trust(board.feature_maps) if several else ""] if line]
@@ -58,7 +61,8 @@ def _by_heads(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) 
     if tied:
         line += f", tied with {names_of(tied, rows)}"
     if len(tied) == len(rest):
-        return f"{line}; {n} validation images cannot tell {'the other' if len(rest) == 1 else 'any of them'} from it."
+        them = "the other" if len(rest) == 1 else "any of them"
+        return f"{line}; {counted(n, 'validation image')} cannot tell {them} from it."
     return line + _lead(board, rest, rows) + "."
 
 
@@ -141,7 +145,7 @@ def _trust(rows: Sequence[Row]) -> str:
     known = measures()
     found = [a for a in agreements(rows) if known[a.measure].judges]
     if not found:
-        return f"Which measure to trust without heads cannot be said from {len(rows)} feature maps."
+        return f"Which measure to trust without heads cannot be said from {counted(len(rows), 'feature map')}."
     best = found[0]
     here = ", controls included," if any(row.control for row in rows) else ""
     alike = [known[a.measure].title for a in found if math.isclose(a.tau, best.tau)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from featcache.counted_nouns import counted
 from heads.leaderboard import redundant_text
 from heads.report.page_tables import map_names
 from heads.report.report_contents import Contents
@@ -53,7 +54,7 @@ def alignment(contents: Contents) -> Spec | None:
     value = {"condition": {"test": room, "field": "text"}, "value": ""}
     tip = tips(one="backbone", other="and", cka="linear CKA")
     return chart(
-        f"Linear CKA of {len(shown)} feature maps with each other, alike ones side by side",
+        f"Linear CKA of {counted(len(shown), 'feature map')} with each other, alike ones side by side",
         cells,
         [
             {

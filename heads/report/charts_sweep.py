@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featcache.counted_nouns import counted
 from heads.report.sweep_results import Sweep, Trial, shown
 from heads.report.vega_lite import COLOURS, WHOLE, Spec, chart, scale, tips
 
@@ -116,7 +117,7 @@ def parallel_coordinates(sweep: Sweep) -> Spec:
     }
     y = {"field": "position", "type": "quantitative", "axis": None}
     return chart(
-        f"Options of {len(trials)} trials, coloured by {sweep.objectives[0]}",
+        f"Options of {counted(len(trials), 'trial')}, coloured by {sweep.objectives[0]}",
         lines,
         [
             {

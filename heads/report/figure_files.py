@@ -16,8 +16,10 @@ FILE_WIDTH = 640  # pixels
 def save_figure(spec: Spec, folder: Path, name: str) -> list[Path]:
     """`name.svg` and `name.png` in `folder`, on white."""
     fixed = json.dumps({**spec, "width": FILE_WIDTH, "background": "white"})
+    drawing = vl_convert.vegalite_to_svg(fixed, vl_version=VERSION)
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    write_text(svg, vl_convert.vegalite_to_svg(fixed, vl_version=VERSION))
+    write_text(svg, drawing)
     with replacing(png) as temporary:
-        temporary.write_bytes(vl_convert.vegalite_to_png(fixed, vl_version=VERSION, scale=2))
+        # The same bytes as from the specification, which would be laid out a second time.
+        temporary.write_bytes(vl_convert.svg_to_png(drawing, scale=2))
     return [svg, png]

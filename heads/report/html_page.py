@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from featcache.audit import PageView, page_views
+from featcache.counted_nouns import counted, nouns
 from heads.leaderboard import Row, stand_ins_text
 from heads.report import vega_lite
 from heads.report.charts_latency import latency_measured
@@ -29,6 +30,7 @@ from heads.report.provenance import provenance_of
 from heads.report.redundancy_tables import confused_rows, pair_rows, wrong_images
 from heads.report.report_contents import Contents
 from heads.report.run_details import Point
+from heads.report.tried_recipes import tried_recipes
 
 HERE = Path(__file__).parent / "assets"
 SCRIPTS = ("report_base.js", "report_board.js", "report_run.js")  # each takes from those before
@@ -61,6 +63,7 @@ def render(contents: Contents, overview: Overview) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters.update(counted=counted, nouns=nouns)
     return environment.get_template("report.html.j2").render(
         contents=contents,
         board=contents.board,
@@ -120,6 +123,7 @@ def _run(contents: Contents, row: Row, images: Images) -> dict[str, Any]:
             "bins": [[round(b.confidence, 4), round(b.accuracy, 4), b.n] for b in one.calibration.bins],
         },
         "mistakes": [[images.number(m.image), m.label, m.predicted, round(m.probability, 3)] for m in one.mistakes],
+        "recipes": tried_recipes(summary),
         "options": json.dumps(one.options, indent=1, ensure_ascii=False),
     }
 

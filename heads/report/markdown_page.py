@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from featcache.counted_nouns import counted
 from heads.leaderboard import Column, Row, shown
 from heads.report.page_tables import Leakage, leakage_rows, leaked_splits
 from heads.report.report_contents import Contents
@@ -20,10 +21,12 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
         *(f"- {_text(line)}" for line in contents.verdict),
         *(f"- {_text(line)}" for line in board.gains()),
         "",
-        f"{len(summary['classes'])} classes; {images['train']} training, {images['val']} validation and "
-        f"{images['test']} test images; {len(contents.rows)} runs. Accuracies are fractions, intervals 95%; = a tie"
+        f"{counted(len(summary['classes']), 'class')}; {images['train']} training, {images['val']} validation and "
+        f"{counted(images['test'], 'test image')}; {counted(len(contents.rows), 'run')}. Accuracies are fractions, "
+        "intervals 95%; = a tie"
         f"{'; • may be the best' if any('•' in board.rank_text(row) for row in contents.rows) else ''}"
         f"{'; – the control group, on random weights' if any(row.control for row in contents.rows) else ''}.",
+        *(text for line in contents.left_out for text in ("", f"{_text(line)}.")),
         "",
         _row([column.heading("markdown") for column in columns]),
         _row(["--:" if column.form else "---" for column in columns]),
@@ -41,7 +44,7 @@ def _leaked(what: str, contents: Contents, leakage: Leakage) -> list[str]:
     splits = leaked_splits(leakage)
     if not splits:
         return []
-    counts = ", ".join(f"{s.leaked} of {s.n} {s.title} images" for s in splits)
+    counts = ", ".join(f"{s.leaked} of {counted(s.n, f'{s.title} image')}" for s in splits)
     heads = [f"{s.title} {part}" for s in splits for part in ("top-1 with", "top-1 without", "top-3 with, without")]
     table = [["run", *heads], ["---", *["--:"] * len(heads)]]
     table += [[_text(one.run), *one.cells] for one in leakage_rows(contents, leakage)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from featcache.counted_nouns import counted
 from featcache.separability import measures
 from heads.leaderboard import Agreement, Column, name_of, shown
 from heads.report.report_contents import Contents
@@ -42,7 +43,7 @@ def conditions(contents: Contents) -> dict[str, str]:
 
 def condition(performance: Mapping[str, Any]) -> str:
     """Device, precision, threads and batch size of a latency."""
-    threads = f"{performance['threads']} thread{'' if performance['threads'] == 1 else 's'}"
+    threads = counted(performance["threads"], "thread")
     batch = performance["latency_ms"]["batch_size"]
     return f"{performance['device']}, {performance['precision']}, {threads}, batch {batch}"
 

@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 from featcache import __version__
+from featcache.counted_nouns import counted
 from heads.report.report_contents import Contents
 
 
@@ -19,8 +20,8 @@ def provenance_of(contents: Contents) -> dict[str, Any]:
             versions.setdefault(package, set()).add(version)
     summary = contents.runs[contents.rows[0].run].summary
     conditions = {
-        f"{p['device']}, {p['precision']}, {p['threads']} threads, batch {p['latency_ms']['batch_size']}, "
-        f"{p['latency_ms']['iterations']} passes after {p['latency_ms']['warmup']} to warm up"
+        f"{p['device']}, {p['precision']}, {counted(p['threads'], 'thread')}, batch {p['latency_ms']['batch_size']}, "
+        f"{counted(p['latency_ms']['iterations'], 'pass')} after {p['latency_ms']['warmup']} to warm up"
         for p in performances
     }
     return {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.audit import Audit, exact_leaks, find_audit
+from featcache.counted_nouns import counted
 from featcache.data import locate
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
@@ -20,11 +21,12 @@ from heads.leaderboard import (
     Row,
     agreements,
     joins_text,
+    left_out_lines,
     recipe_notes,
     verdict,
 )
 from heads.redundancy import BackboneComparison
-from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_map
+from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_maps
 from heads.report.run_details import Detail, detail
 from heads.report.sweep_results import Sweep, load_sweeps
 from heads.runs import Run, cache_of, data_options_of, leakage, predictions_of
@@ -41,6 +43,7 @@ class Contents:
     board: Leaderboard
     runs: Mapping[str, Run]  # by name, those on the board
     verdict: tuple[str, ...]
+    left_out: tuple[str, ...]  # which finished runs are not on the board, and why
     agreements: tuple[Agreement, ...]
     recipe_notes: Mapping[str, Sequence[str]]  # by run, of those that anything is to be said against
     comparison: BackboneComparison  # of the feature maps with each other
@@ -92,6 +95,7 @@ def collect(
         board=board,
         runs=here,
         verdict=tuple(verdict(ranked)),
+        left_out=tuple(left_out_lines(ranked)),
         agreements=tuple(agreements(board.feature_maps)),
         recipe_notes=recipe_notes(ranked),
         comparison=ranked.comparison,
@@ -130,12 +134,11 @@ def _maps(
     wanted = {_key(paths): (paths, caches[name]) for name, paths in stores.items()}
     found: dict[str, FeatureMap] = {}
     progress.begin("maps", len(wanted), "map")
-    for key, (paths, cache) in wanted.items():
-        made = feature_map(paths, images, cache)
+    for key, made in zip(wanted, feature_maps(list(wanted.values()), images), strict=True):
         if made is not None:
             found[key] = made
         progress.advance(1)
-    progress.end(f"{len(found)} feature maps in two dimensions")
+    progress.end(f"{counted(len(found), 'feature map')} in two dimensions")
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from featcache.audit import exact_leaks, leaks
+from featcache.counted_nouns import counted
 from featcache.records import Manifest, Split
 from featcache.relatives import has_groups, relatives, shown
 from heads.runs.predictions import Predictions
@@ -46,8 +47,8 @@ def _with_and_without(leakage: Mapping[str, Mapping[str, Any]]) -> str:
         if one["leaked"]:
             without = "none left" if one["top1_without"] is None else f"{one['top1_without']:.4f}"
             parts.append(
-                f"{one['leaked']} of {one['leaked'] + one['n_without']} {split} images (top-1 {one['top1']:.4f} with "
-                f"them, {without} without)"
+                f"{one['leaked']} of {counted(one['leaked'] + one['n_without'], f'{split} image')} (top-1 "
+                f"{one['top1']:.4f} with them, {without} without)"
             )
     return ", ".join(parts)
 

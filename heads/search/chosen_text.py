@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from featcache.counted_nouns import counted
 from featcache.statistics import Corrected
 from heads.search.chosen_trial import ChosenTrial
 from heads.training import find_metric
@@ -10,7 +11,9 @@ from heads.training import find_metric
 def chosen_text(chosen: ChosenTrial) -> list[str]:
     """Sentences, the most important one first; none where nothing was chosen."""
     if chosen.reason:
-        return [f"the best is not corrected for having been chosen among {chosen.among} trials: {chosen.reason}"]
+        return [
+            f"the best is not corrected for having been chosen among {counted(chosen.among, 'trial')}: {chosen.reason}"
+        ]
     lines = []
     if _among(chosen):
         first, *others = chosen.figures

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
+from featcache.counted_nouns import counted
 from heads.search.chosen_text import chosen_text
 from heads.search.chosen_trial import ChosenTrial
 from heads.search.objectives import OBJECTIVES
@@ -43,8 +44,8 @@ class SweepResult:
         total = max(self.seconds["total"], 1e-9)
         share = ", ".join(f"{n} {self.seconds[n]:.1f} s" for n in ("extract", "train"))
         lines = [
-            f"{self.folder}: {len(self.trials)} trials ({counts}), {self.new} of them now in {total:.1f} s: {share}, "
-            f"Optuna {self.seconds['optuna']:.1f} s ({self.seconds['optuna'] / total:.1%})"
+            f"{self.folder}: {counted(len(self.trials), 'trial')} ({counts}), {self.new} of them now in {total:.1f} "
+            f"s: {share}, Optuna {self.seconds['optuna']:.1f} s ({self.seconds['optuna'] / total:.1%})"
         ]
         if self.importances:
             ranked = ", ".join(f"{k} {v:.2f}" for k, v in self.importances.items())

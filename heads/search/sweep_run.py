@@ -14,6 +14,7 @@ from typing import Any, Unpack
 from filelock import FileLock, Timeout
 
 from featcache.atomic import make_folder
+from featcache.counted_nouns import counted
 from featcache.data import load_manifest, readable
 from featcache.errors import OutputError, WorkError
 from featcache.options import parse_options, require_frozen
@@ -71,7 +72,7 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
         judged = [whole for o in sweep.objectives if (whole := OBJECTIVES[o].whole) is not None]
         trainer = TrialTrainer(options, study.claim, session, judged)
         if done:
-            log.info("%s: goes on after %d finished trials", sweep.name, done)
+            log.info("%s: goes on after %s", sweep.name, counted(done, "finished trial"))
         if done < wanted:
             extract_ahead(space, trainer)
         outcomes = OutcomeFiles(folder / OUTCOMES_FOLDER)
@@ -97,8 +98,8 @@ def _finish(
     if chosen is None:
         reasons = [t.user_attrs.get("reason", "") for t in trials]
         raise WorkError(
-            f"{folder}: none of {len(trials)} trials was completed. The last one: {reasons[-1]} When the reason is "
-            "mended, --fresh begins anew."
+            f"{folder}: none of {counted(len(trials), 'trial')} was completed. The last one: {reasons[-1]} When the "
+            "reason is mended, --fresh begins anew."
         )
     configs = write_best(folder, sweep, space, best)
     importances = study.importances()

@@ -65,8 +65,12 @@ def costs(profile: Profile, profiled_dims: Sequence[int], dims: Sequence[int]) -
     )
 
 
-def figures(heads: Sequence[HeadFigures], cost: Costs) -> Figures:
-    """The figures of a trial from those of its heads; folds count by their images."""
+def figures(heads: Sequence[HeadFigures], cost: Costs, units: int | None = None) -> Figures:
+    """The figures of a trial from those of its heads; folds count by their images.
+
+    Where the validation images are of fewer independent `units` (groups, copies), the interval is as wide as if those
+    of one were all alike: never too narrow.
+    """
     images = np.array([h.images for h in heads], dtype=np.float64)
     total = int(images.sum())
     # Accuracies are counts over images: they are counted again, so that equal trials are equal to the last bit.
@@ -74,7 +78,7 @@ def figures(heads: Sequence[HeadFigures], cost: Costs) -> Figures:
     right3 = sum(round(h.epoch.val_top3 * h.images) for h in heads)
     seeds = {h.seed: [o for o in heads if o.seed == h.seed] for h in heads}
     by_seed = [sum(o.epoch.val_top1 * o.images for o in own) / sum(o.images for o in own) for own in seeds.values()]
-    low, high = wilson(right1 / total, total // len(seeds))
+    low, high = wilson(right1 / total, units or total // len(seeds))
     return Figures(
         val_top1=right1 / total,
         val_top1_low=low,

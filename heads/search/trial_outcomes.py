@@ -45,6 +45,11 @@ class ValImages:
         return cls(names, tuple(names[first] for first in relatives(images)) if has_groups(images) else names)
 
     @cached_property
+    def independent(self) -> int:
+        """How many units there are: images that speak for themselves, and groups."""
+        return len(set(self.units))
+
+    @cached_property
     def key(self) -> str:
         """The same for the same images."""
         return digest([self.names, self.units])[:16]

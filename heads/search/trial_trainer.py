@@ -227,4 +227,4 @@ def _figures(stage: _Stage, dims: tuple[int, ...], heads: Sequence[TrainedHead],
     reached = [
         HeadFigures(head.seed, len(folds[head.fold].val), epoch) for head, epoch in zip(heads, epochs, strict=True)
     ]
-    return figures(reached, costs(stage.cached.profile, stage.cached.dims, dims))
+    return figures(reached, costs(stage.cached.profile, stage.cached.dims, dims), stage.images.independent)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
+from featcache.counted_nouns import counted
 from featcache.data import require_folds
 from featcache.errors import DataError
 from featcache.extraction import CachedFeatures, Indices, StoreRows
@@ -165,7 +166,7 @@ def _cut(images: Sequence[ImageRecord], labels: Indices, folds: int, classes: Se
             cut = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(labels, labels))
     if not all(len(val) for _, val in cut):
         raise DataError(
-            f"data.folds: {len(set(families))} groups of very different sizes cannot be dealt to {folds} folds so that "
-            "each has images. Take fewer folds."
+            f"data.folds: {counted(len(set(families)), 'group')} of very different sizes cannot be dealt to {folds} "
+            "folds so that each has images. Take fewer folds."
         )
     return tuple(Fold(np.sort(train), np.sort(val)) for train, val in cut)

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from figures import figure
 from photographs import machine, write_photographs
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device")
     arguments = parser.parse_args()
     logging.getLogger("featcache").setLevel(logging.ERROR)
     print(machine())
@@ -65,7 +67,7 @@ def main() -> None:
         if name not in sections:
             parser.error(f"{name}: no such section; there are {', '.join(sections)}")
         with tempfile.TemporaryDirectory() as folder:
-            sections[name](Path(folder), arguments.images, arguments.repeats)
+            sections[name](Path(folder), arguments.images, arguments.repeats, arguments.device)
 
 
 def weights(backbone: str, work: Path) -> Path:
@@ -100,9 +102,9 @@ def timed(run: Callable[[], object]) -> float:
 class Bench:
     """One backbone's parts, ready to be timed apart."""
 
-    def __init__(self, name: str, data: Path, work: Path) -> None:
+    def __init__(self, name: str, data: Path, work: Path, device: str | None) -> None:
         self.name, self.data, self.work = name, data, work
-        self.device = pick_device()
+        self.device = pick_device(device)
         self.model = options(name, data, work).model
         self.backbone: Backbone = load_backbone(self.model)
         self.infer = Inference(load_backbone(self.model), self.device, BATCH)
@@ -111,7 +113,7 @@ class Bench:
         self.number = 0
         # Describes the backbone and measures its profile once, on another data set: what is timed finds both known.
         self.few = write_photographs(work / "few", 16)
-        extract(options(name, self.few, work))
+        extract(options(name, self.few, work), device=str(self.device))
 
     def decode(self) -> None:
         """Files to uint8 tensors, with every core."""
@@ -143,8 +145,10 @@ class Bench:
         for file in (self.work / "cache").glob("*.h5"):
             if file.name.startswith(self.name + "-"):
                 file.unlink()
-        extract(options(self.name, self.few, self.work))
-        self.seconds = timed(lambda: extract(options(self.name, self.data, self.work), scratch=scratch))
+        extract(options(self.name, self.few, self.work), device=str(self.device))
+        self.seconds = timed(
+            lambda: extract(options(self.name, self.data, self.work), device=str(self.device), scratch=scratch)
+        )
 
     def plain_loop(self, workers: int) -> Callable[[], None]:
         """What anyone writes: DataLoader(ImageFolder), eager, contiguous."""
@@ -167,12 +171,12 @@ class Bench:
         return run
 
 
-def overhead(work: Path, images: int, repeats: int) -> None:
+def overhead(work: Path, images: int, repeats: int, device: str | None) -> None:
     """One backbone: wall time over (its forward passes + decoding alone)."""
     data = write_photographs(work / "data", images)
     print(f"\noverhead: {images} JPEG files to committed rows, over forward passes alone + decoding alone")
     for name in ("resnet18", "mobilenet_v3_large"):
-        bench = Bench(name, data, work)
+        bench = Bench(name, data, work, device)
         forward = bench.forward()
         times = {"decode": math.inf, "forward": math.inf, "build": math.inf, "whole": math.inf}
         for _ in range(repeats):
@@ -182,19 +186,21 @@ def overhead(work: Path, images: int, repeats: int) -> None:
             bench.whole()
             times["whole"] = min(times["whole"], bench.seconds)
         wall = times["whole"] - times["build"]
+        for part, seconds in {**times, "whole, less building": wall}.items():
+            figure(f"{name}, {images} JPEG files, {part}, best of {repeats}", [seconds], "s")
         print(
             f"  {name:20s} decode {times['decode']:.2f} s + forward {times['forward']:.2f} s; extraction {wall:.2f} s "
             f"(and {times['build']:.2f} s of building): {wall / (times['decode'] + times['forward']):.2f}"
         )
 
 
-def plain(work: Path, images: int, repeats: int) -> None:
+def plain(work: Path, images: int, repeats: int, device: str | None) -> None:
     """Against the plain loop, the faster of it with no workers and with one for each core."""
     data = write_photographs(work / "data", images)
     print(f"\nplain loop over extraction, {images} JPEG files, batch {BATCH}")
     ratios = []
     for name in SIX:
-        bench = Bench(name, data, work)
+        bench = Bench(name, data, work, device)
         loops = {w: bench.plain_loop(w) for w in (0, os.cpu_count() or 1)}
         theirs = dict.fromkeys(loops, math.inf)
         ours = build = math.inf
@@ -210,10 +216,10 @@ def plain(work: Path, images: int, repeats: int) -> None:
     print(f"  geometric mean {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} x")
 
 
-def twelve(work: Path, images: int, repeats: int) -> None:
+def twelve(work: Path, images: int, repeats: int, device: str | None) -> None:
     """Twelve backbones in one command: wall time over (all forward passes + one decoding)."""
     data = write_photographs(work / "data", images)
-    benches = [Bench(name, data, work) for name in TWELVE]
+    benches = [Bench(name, data, work, device) for name in TWELVE]
     forwards = [b.forward() for b in benches]
     decode, whole = math.inf, math.inf
     forward = [math.inf] * len(benches)
@@ -235,13 +241,13 @@ def twelve(work: Path, images: int, repeats: int) -> None:
     )
 
 
-def compiling(work: Path, images: int, repeats: int) -> None:
+def compiling(work: Path, images: int, repeats: int, device: str | None) -> None:
     """What cache.compile gives, and after how many images it has repaid its time."""
     del work, images
     print("\ntorch.compile: one forward pass without and with it, and the images after which it is repaid")
     for name in SIX:
         backbone = load_backbone(ModelOptions(backbone=name, input_size=224, pretrained=False))
-        plain, compiled = (Inference(backbone, pick_device(), BATCH, c) for c in (False, True))
+        plain, compiled = (Inference(backbone, pick_device(device), BATCH, c) for c in (False, True))
         x = torch.randint(0, 256, (plain.batch_size, 3, 224, 224), dtype=torch.uint8)
         plain(x)
         cost = timed(partial(compiled, x))
@@ -254,20 +260,20 @@ def compiling(work: Path, images: int, repeats: int) -> None:
         print(f"  {name:20s} {before * 1e3:6.0f} ms, compiled {after * 1e3:6.0f} ms; compiling {cost:5.1f} s: {repaid}")
 
 
-def idle(work: Path, images: int, repeats: int) -> None:
+def idle(work: Path, images: int, repeats: int, device: str | None) -> None:
     """Nothing new to extract from 10,000 images."""
     del images
     data = write_photographs(work / "data", 10_000, 48, 36)
     one = options("squeezenet1_1", data, work)
     one = one.model_copy(update={"model": one.model.model_copy(update={"input_size": 32})})
-    first = timed(lambda: extract(one))
-    again = min(timed(lambda: extract(one)) for _ in range(repeats))
+    first = timed(lambda: extract(one, device=device))
+    again = min(timed(lambda: extract(one, device=device)) for _ in range(repeats))
     print(f"\nnothing new: 10,000 images, first {first:.1f} s, again {again:.2f} s on top of start-up")
 
 
-def memory(work: Path, images: int, repeats: int) -> None:
+def memory(work: Path, images: int, repeats: int, device: str | None) -> None:
     """Peak memory at 1,000 and at 10,000 images."""
-    del images, repeats
+    del images, repeats, device
     print("\npeak resident memory of an extraction (resnet18 at 64 pixels, float32)")
     peaks = []
     for count in (1_000, 10_000):

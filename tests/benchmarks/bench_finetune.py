@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from figures import figure
 from photographs import machine, write_photographs
 
 from featcache.data.decoded_scratch import Scratch
@@ -100,10 +101,14 @@ def report(name: str, options: Options, repeats: int, device: str | None, scratc
     print(f"\n{name}, {images} at {SIZE} pixels, batch {BATCH}; seconds of an epoch, median of {repeats}")
     for number, phase in enumerate(PHASES):
         ways = {plain: [t.epochs[number] for t in every] for plain, every in found.items()}
+        figure(f"{name}, {phase}, plain, an epoch of {images}", ways[True], "s")
+        figure(f"{name}, {phase}, featcache, the same", ways[False], "s")
         print(f"  {phase:<11} plain {_s(ways[True])}, featcache {_s(ways[False])}: {ratio(ways[True], ways[False])}")
     once = [t.once for t in found[False]]
     print(f"  once: features and what comes before the last block {_s(once)}")
     whole = {plain: [t.whole for t in every] for plain, every in found.items()}
+    figure(f"{name}, whole run, plain", whole[True], "s")
+    figure(f"{name}, whole run, featcache", whole[False], "s")
     print(f"  whole run   plain {_s(whole[True])}, featcache {_s(whole[False])}: {ratio(whole[True], whole[False])}")
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the modules that tests share
 
 from array_rows import ArrayRows
+from figures import figure
 from photographs import machine
 from sklearn.neural_network import MLPClassifier
 from torch import nn
@@ -40,11 +42,13 @@ def main() -> None:
     sections = {"one": one, "sixteen": sixteen, "sklearn": against_sklearn, "device": device}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
-    parser.add_argument("--epochs", type=int, default=20, help="of each repeat; `device` takes 50 at least")
+    parser.add_argument("--epochs", type=int, default=20, help="of each repeat")
+    parser.add_argument("--device-epochs", type=int, default=50, help="of each repeat of `device`")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device")
     arguments = parser.parse_args()
     print(machine())
+    sections["device"] = partial(device, longer=arguments.device_epochs)
     for name in arguments.sections or sections:
         if name not in sections:
             parser.error(f"{name}: no such section; there are {', '.join(sections)}")
@@ -131,6 +135,8 @@ def one(epochs: int, repeats: int, device: torch.device) -> None:
     """One head on 2,048 features."""
     features = clusters(2048, device)
     loop, head = alternating([lambda: plain(features, epochs), lambda: stacked(features, 1, epochs)], repeats)
+    figure(f"one head [2048,{HIDDEN},{CLASSES}], an epoch", _milliseconds(head), "ms")
+    figure("the plain loop, an epoch", _milliseconds(loop), "ms")
     print(f"one head [2048,{HIDDEN},{CLASSES}]: plain {_ms(loop)}, featcache {_ms(head)} an epoch: {ratio(loop, head)}")
 
 
@@ -143,6 +149,9 @@ def sixteen(epochs: int, repeats: int, device: torch.device) -> None:
         lambda: one_by_one(features, 16, epochs),
     ]
     loop, together, alone = alternating(ways, repeats)
+    figure(f"16 heads [512,{HIDDEN},{CLASSES}] together, an epoch of one", _milliseconds(together), "ms")
+    figure("the same one by one, an epoch of one", _milliseconds(alone), "ms")
+    figure("the plain loop, an epoch", _milliseconds(loop), "ms")
     print(
         f"16 heads [512,{HIDDEN},{CLASSES}], an epoch of one: plain {_ms(loop)}, together {_ms(together)}, one by one "
         f"{_ms(alone)}; plain over together {ratio(loop, together)}, one by one over together {ratio(alone, together)}"
@@ -185,14 +194,15 @@ def against_sklearn(epochs: int, repeats: int, device: torch.device) -> None:
     )
 
 
-def device(epochs: int, repeats: int, device: torch.device) -> None:
+def device(epochs: int, repeats: int, device: torch.device, longer: int = 50) -> None:
     """256 heads on 2,048 features on a GPU, against the plain loop there and against what its memory allows."""
     if device.type != "cuda":
         print("device: needs a CUDA device; skipped")
         return
+    del epochs
     features, count = clusters(2048, device), 256
     loop, together = alternating(
-        [lambda: plain(features, 2), lambda: stacked(features, count, max(epochs, 50), seeds=3)], max(1, repeats // 2)
+        [lambda: plain(features, 2), lambda: stacked(features, count, longer, seeds=3)], max(1, repeats // 2)
     )
     floats = 2048 * HIDDEN + HIDDEN * CLASSES + HIDDEN + CLASSES
     # A step reads weights for the forward pass, writes gradients, and reads and writes weights and both moments: the
@@ -200,6 +210,10 @@ def device(epochs: int, repeats: int, device: torch.device) -> None:
     moved = 9 * 4 * floats * -(-TRAIN // BATCH)
     bandwidth = _copy_bandwidth(device)
     bound = moved / bandwidth
+    figure(f"{count} heads [2048,{HIDDEN},{CLASSES}], an epoch of one", _milliseconds(together), "ms")
+    figure("the plain loop, an epoch", _milliseconds(loop), "ms")
+    figure("bandwidth of copying, read and written", [bandwidth / 1e9], "GB/s")
+    figure("of the bound by bandwidth", [bound / seconds for seconds in together], "1")
     print(
         f"{count} heads [2048,{HIDDEN},{CLASSES}], an epoch of one: plain {_ms(loop)}, together {_ms(together)}: "
         f"{ratio(loop, together)}; bound by {bandwidth / 1e9:.0f} GB/s of copying {bound * 1e3:.3f} ms, reached "
@@ -224,6 +238,10 @@ def _copy_bandwidth(device: torch.device) -> float:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _milliseconds(times: Sequence[float]) -> list[float]:
+    return [1e3 * seconds for seconds in times]
 
 
 def _ms(times: Sequence[float]) -> str:

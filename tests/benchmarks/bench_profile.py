@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from figures import figure
 from photographs import machine, write_photographs
 from torchvision import models
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("backbones", nargs="*", default=NAMES, metavar="BACKBONE")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=30)
+    parser.add_argument("--device")
     arguments = parser.parse_args()
     print(f"{machine()}\n")
     print(
@@ -44,10 +46,12 @@ def main() -> None:
         rounds: dict[str, list[Profile]] = {name: [] for name in arguments.backbones}
         for _ in range(arguments.rounds):
             for name, measured in rounds.items():
-                measured.append(measure(name, arguments.iterations, files))
+                measured.append(measure(name, arguments.iterations, files, arguments.device))
     for name, measured in rounds.items():
         best = min(measured, key=lambda p: p.latency_ms.p50)
         medians = [p.latency_ms.p50 for p in measured]
+        figure(f"{name}, latency of an image, mean", [p.latency_ms.mean for p in measured], "ms")
+        figure(f"{name}, throughput of batches of 8", [p.images_per_second for p in measured], "images/s")
         ours, published, plain = counts(name)
         assert best.preprocess_ms is not None
         print(
@@ -58,9 +62,9 @@ def main() -> None:
     print("\nGMACs, published (torchvision) and fvcore (as it comes): of the network with its own classifier.")
 
 
-def measure(name: str, iterations: int, files: list[Path]) -> Profile:
+def measure(name: str, iterations: int, files: list[Path], device_name: str | None = None) -> Profile:
     """The profile of one backbone with a [F, 1024, 4] head, at 224 pixels."""
-    device = pick_device()
+    device = pick_device(device_name)
     backbone = load_backbone(ModelOptions(backbone=name, input_size=224, pretrained=False))
     transform = EvalTransform(backbone.preprocessing)
     return profile_model(

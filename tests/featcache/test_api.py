@@ -10,7 +10,13 @@ import pytest
 import featcache
 
 
-@pytest.mark.parametrize("before", ["", "import heads"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("", marks=pytest.mark.slow),  # the order in which the tests themselves import
+        "import heads",
+    ],
+)
 def test_every_public_name_is_what_it_says_in_any_order_of_imports(before: str) -> None:
     code = (
         f"{before}\n"

@@ -15,7 +15,7 @@ from made_runs import save_run
 from featcache.errors import NonFiniteError, OptionsError, RunError
 from featcache.options import load_options
 from heads import train_model, tune_model
-from heads.leaderboard import choose, rank_results
+from heads.leaderboard import Heads, Ranking, choose, rank_results
 from heads.runs import Run, load_run_record
 from heads.runs.predictions import load_predictions
 from heads.runs.val_outcomes import load_val_outcomes
@@ -162,6 +162,8 @@ def test_what_cannot_be_tuned_is_said_before_any_work(
 
 # On the leaderboard
 
+HEADS: tuple[Heads, ...] = ("all", "uniform", "tuned")
+
 
 def mark(folder: Path) -> None:
     """Make a run a tuned one."""
@@ -180,7 +182,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_the_board_ranks_by_either_head(results: Path) -> None:
-    by = {heads: rank_results(results, heads=heads).board for heads in ("all", "uniform", "tuned")}  # type: ignore[arg-type]
+    by = {heads: rank_results(results, Ranking(heads=heads)).board for heads in HEADS}
     assert [row.run for row in by["uniform"].rows if row.phase == 1] == ["b", "a"]
     assert [row.run for row in by["tuned"].rows if row.phase == 1] == ["a-tuned", "b-tuned"]
     assert {row.run: row.head for row in by["all"].rows} == {
@@ -199,4 +201,4 @@ def test_each_backbone_goes_on_once(results: Path) -> None:
 def test_without_a_tuned_run_there_is_nothing_to_rank_by_it(tmp_path: Path) -> None:
     save_run(tmp_path, "a", range(80))
     with pytest.raises(RunError, match="benchmark --tuned"):
-        rank_results(tmp_path, heads="tuned")
+        rank_results(tmp_path, Ranking(heads="tuned"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.app.shared_options import Shared, command
+from featcache.counted_nouns import counted
 from featcache.errors import OptionsError, OutputError, RunError
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ def _show(found: Audit, output: _Output) -> None:
             err.print(f"warning: {sentence}", style="bold yellow", markup=False)
     elif excluded:
         out.print(
-            f"\nNext: --write-clean FILE lists {len(excluded)} files for data.exclude to leave out; no image is "
-            "changed.",
+            f"\nNext: --write-clean FILE lists {counted(len(excluded), 'file')} for data.exclude to leave out; no "
+            "image is changed.",
             markup=False,
         )
     if output.groups is not None:

@@ -18,14 +18,16 @@ Tuned = Annotated[
 
 @command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def benchmark(
-    configs: Configs, shared: Shared, tuned: Tuned = False, heads: Heads = "all", rank_by: RankBy = None
+    configs: Configs, shared: Shared, tuned: Tuned = False, heads: Heads = "auto", rank_by: RankBy = None
 ) -> None:
     """Phase 1 in one go: extract with every config, train its heads, rank them all."""
     outcome = train_all(shared.load(configs), shared, ranked_after=True, tuned=tuned)
     if outcome.done:
-        ranked = show_leaderboard(
-            shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"], shared.cache_dir, heads, rank_by
-        )
+        from heads.leaderboard import Ranking
+
+        data = outcome.done[-1].summary["data"]["fingerprint"]
+        heads = "tuned" if tuned and heads == "auto" else heads  # what was asked for is what is shown
+        ranked = show_leaderboard(shared.results_dir, Ranking(data, heads, rank_by, shared.cache_dir))
         audit_data(ranked, shared)
         show_recipe_notes(ranked)
         write_page(ranked, shared)

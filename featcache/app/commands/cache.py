@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from featcache.app.shared_options import Shared, command
+from featcache.counted_nouns import are, counted
 
 cache = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -24,7 +25,7 @@ def cache_list(shared: Shared) -> None:
     entries = list_stores(folder)
     if entries:
         consoles()[0].print(stores_table(entries))
-    typer.echo(f"{folder}: {len(entries)} stores, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB")
+    typer.echo(f"{folder}: {counted(len(entries), 'store')}, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB")
 
 
 @cache.command("verify")
@@ -49,14 +50,16 @@ def cache_verify(
             done = run_repair(verdict)
             left += not done
             typer.echo("  repaired" if done else "  left as it is: a process works with it")
-    typer.echo(f"{folder}: {len(every)} stores, {damaged} of them damaged")
+    typer.echo(f"{folder}: {counted(len(every), 'store')}, {damaged} of them damaged")
     if damaged and not repair:
         raise StoreError(
-            f"{damaged} stores are damaged. `featcache cache verify --repair` drops what is, and the next `extract` or "
-            "`train` extracts only that again."
+            f"{counted(damaged, 'store')} {are(damaged)} damaged. `featcache cache verify --repair` drops what is, "
+            "and the next `extract` or `train` extracts only that again."
         )
     if left:
-        raise StoreError(f"{left} damaged stores are in use. Run the same command when nothing works with them.")
+        raise StoreError(
+            f"{counted(left, 'damaged store')} {are(left)} in use. Run the same command when nothing works with them."
+        )
 
 
 @cache.command("prune")

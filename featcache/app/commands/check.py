@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featcache.app.shared_options import Configs, Shared, command
+from featcache.counted_nouns import counted
 
 if TYPE_CHECKING:
     from featcache.extraction import CostEstimate
@@ -14,10 +16,18 @@ if TYPE_CHECKING:
     from featcache.session import Session
 
 
+Tuned = Annotated[bool, typer.Option("--tuned", help="Say what `benchmark --tuned` would add: heads and seconds.")]
+
+
 @command("set_", "device", "cache_dir", "allow_custom", "verbose", "quiet")
-def check(configs: Configs, shared: Shared) -> None:
+def check(configs: Configs, shared: Shared, tuned: Tuned = False) -> None:
     """Validate, and say what would be computed, how long and how much disk; runs nothing."""
     options = shared.load(configs)
+    if tuned:
+        from heads.tuned_heads import require_tunable
+
+        for one in options:
+            require_tunable(one)
     with shared.working() as session:
         from featcache.app.many_configs import run_each
         from featcache.extraction import estimate_costs
@@ -28,6 +38,8 @@ def check(configs: Configs, shared: Shared) -> None:
             for estimate in estimates:  # said as it comes: of many large networks the last takes minutes
                 for line in [*_lines(estimate), *(f"  {line}" for line in [*end_to_end, *estimate.notices])]:
                     typer.echo(line)
+            if tuned:
+                typer.echo(f"  {_tuned(one, estimates, session)}")
 
         outcome = run_each(options, work)
     outcome.raise_if_failed()
@@ -37,16 +49,28 @@ def _lines(one: CostEstimate) -> list[str]:
     """What a run of one backbone would take, for people."""
     images = ", ".join(f"{n} {s}" for s, n in one.images.items())
     lines = [
-        f"{one.name}: {one.backbone} ({one.weights}), {one.features} features, head {list(one.dims)}",
-        f"  {len(one.classes)} classes, {images}; {one.passes} forward passes from an empty cache, about "
-        f"{one.seconds:.0f} s, {one.disk_bytes / 1e6:.1f} MB as float16",
+        f"{one.name}: {one.backbone} ({one.weights}), {counted(one.features, 'feature')}, head {list(one.dims)}",
+        f"  {counted(len(one.classes), 'class')}, {images}; {counted(one.passes, 'forward pass')} from an empty "
+        f"cache, about {one.seconds:.0f} s, {one.disk_bytes / 1e6:.1f} MB as float16",
     ]
     if one.views > 1:
         lines.append(
-            f"  of these {one.view_passes} for data.views {one.views} ({one.views - 1} augmented views of each "
-            f"training image): about {one.view_seconds:.0f} s, {one.view_disk_bytes / 1e6:.1f} MB"
+            f"  of these {one.view_passes} for data.views {one.views} ({counted(one.views - 1, 'augmented view')} of "
+            f"each training image): about {one.view_seconds:.0f} s, {one.view_disk_bytes / 1e6:.1f} MB"
         )
     return lines
+
+
+def _tuned(options: Options, estimates: list[CostEstimate], session: Session) -> str:
+    """What the best head of several recipes would add; that of joined backbones is one on all their features."""
+    from heads.tuning_cost import estimate_tuning
+
+    whole = replace(estimates[0], features=sum(one.features for one in estimates))
+    cost = estimate_tuning(options, whole, session.device)
+    return (
+        f"--tuned adds {counted(cost.heads, 'head')} ({counted(cost.recipes, 'recipe')} with every seed"
+        f"{' and fold' if options.data.folds else ''}, the best once more): about {cost.seconds:.0f} s"
+    )
 
 
 def _end_to_end(options: Options, estimate: CostEstimate, session: Session) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from featcache.app.results import RankBy, show_leaderboard
+from featcache.app.results import Heads, RankBy, show_leaderboard
 from featcache.app.shared_options import Shared, command
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def finetune(
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Fine-tune the leaderboard's best N backbones.")] = None,
     by: Annotated[By | None, typer.Option(help="What --top goes by; default: accuracy.")] = None,
+    heads: Heads = "auto",
     rank_by: RankBy = None,
     from_run: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Fine-tune this Phase 1 run, beginning with its head.")
@@ -47,11 +48,13 @@ def finetune(
     with shared.working(speaks=first, ranked_after=True) as session:
         from heads.finetune import require_sound
 
-        plans = _plans(configs or [], Choice(top, by, rank_by, from_run, with_heads), shared)
+        plans = _plans(configs or [], Choice(top, by, heads, rank_by, from_run, with_heads), shared)
         require_sound(plans, session.allow_custom)
         outcome = _fine_tune_all(plans, session)
     if outcome.done and first:
-        show_leaderboard(shared.results_dir, outcome.done[-1].summary["data"]["fingerprint"], rank_by=rank_by)
+        from heads.leaderboard import Ranking
+
+        show_leaderboard(shared.results_dir, Ranking(outcome.done[-1].summary["data"]["fingerprint"], heads, rank_by))
         typer.echo(f"`featcache report --results-dir {shared.results_dir}` writes the page anew.")
     outcome.raise_if_failed()
 
@@ -80,6 +83,7 @@ class Choice:
 
     top: int | None
     by: By | None
+    heads: Heads
     rank_by: str | None
     from_run: Path | None
     with_heads: bool
@@ -90,8 +94,14 @@ def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPla
     top, by, from_run = choice.top, choice.by, choice.from_run
     from featcache.errors import OptionsError
     from heads.finetune import TuningPlan, plan_from_run, plan_top
+    from heads.leaderboard import Ranking
 
-    asked = {"--by": by is not None, "--rank-by": choice.rank_by is not None, "--with-heads": choice.with_heads}
+    asked = {
+        "--by": by is not None,
+        "--heads": choice.heads != "auto",
+        "--rank-by": choice.rank_by is not None,
+        "--with-heads": choice.with_heads,
+    }
     if top is None and any(asked.values()):
         name = next(name for name, given in asked.items() if given)
         raise OptionsError(f"finetune: {name} goes with --top N, which is not there.")
@@ -114,5 +124,5 @@ def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPla
         config=config,
         overrides=shared.overrides,
         keep_heads=choice.with_heads,
-        rank_by=choice.rank_by,
+        ranking=Ranking(heads=choice.heads, rank_by=choice.rank_by),
     )

@@ -21,17 +21,17 @@ def report(
         typer.Option(help="Of several data sets the one in this folder, or with this fingerprint; default: the last."),
     ] = None,
     form: Annotated[Form, typer.Option("--format", help="A page to look at, or Markdown for a pull request.")] = "html",
-    heads: Heads = "all",
+    heads: Heads = "auto",
     rank_by: RankBy = None,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write leaderboard.csv, a page (report.html) and the main figures from the finished runs; trains nothing."""
     if open_ and form != "html":
         raise OptionsError(f"report: --open shows the page, and --format {form} writes none. Drop one of the two.")
-    from heads.leaderboard import find_data
+    from heads.leaderboard import Ranking, find_data
 
     fingerprint = find_data(shared.results_dir, data) if data is not None else None
-    ranked = show_leaderboard(shared.results_dir, fingerprint, shared.cache_dir, heads, rank_by)
+    ranked = show_leaderboard(shared.results_dir, Ranking(fingerprint, heads, rank_by, shared.cache_dir))
     warn_of_leakage(ranked)
     file = write_page(ranked, shared, form)
     if open_:

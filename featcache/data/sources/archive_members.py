@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from featcache.counted_nouns import counted
 from featcache.data.pillow_files import MAX_BYTES
 from featcache.data.sources.folder_tree import MemberFolder, printable
 from featcache.data.sources.image_folder import lay_out
@@ -33,7 +34,7 @@ def list_archive(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> Li
     folder, notices = _entered(MemberFolder(archive, found))
     listing = lay_out(folder, archive)
     if twice:
-        notices.append(f"{len(twice)} names stand several times in it, such as {twice[0]}: the last is read")
+        notices.append(f"{counted(len(twice), 'name')} several times in it, such as {twice[0]}: the last is read")
     return replace(listing, name=plain_name(archive), notices=(*listing.notices, *notices))
 
 

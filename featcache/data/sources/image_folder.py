@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from featcache.counted_nouns import counted
 from featcache.data.file_formats import ENDINGS
 from featcache.data.sources.folder_tree import DiskFolder, Folder, printable
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
@@ -57,9 +58,9 @@ def lay_out(folder: Folder, root: Path) -> Listing:
 def _notices(loose: list[str], ignored: list[str]) -> Iterator[str]:
     """What the user should know of the files beside the class folders, and of those that no image is named like."""
     if loose:
-        yield f"{_counted(loose)} ignored beside the class folders, such as {loose[0]}"
+        yield f"{counted(len(loose), 'file')} ignored beside the class folders, such as {loose[0]}"
     if ignored:
-        yield f"{_counted(ignored)} ignored that no image is named like, such as {ignored[0]}"
+        yield f"{counted(len(ignored), 'file')} ignored that no image is named like, such as {ignored[0]}"
 
 
 def _remedy(split: Split) -> str:
@@ -69,10 +70,6 @@ def _remedy(split: Split) -> str:
     return (
         f"move images of the class to {split}, or move the {split} folder elsewhere, so that {split} is cut from train"
     )
-
-
-def _counted(files: list[str]) -> str:
-    return f"{len(files)} file{'s' * (len(files) > 1)}"
 
 
 def _split_folders(root: Folder) -> dict[Split, Folder]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from featcache.counted_nouns import counted
 from featcache.data.sources.archive_members import list_archive, member_name, plain_name
 from featcache.data.sources.brace_patterns import expand
 from featcache.data.sources.folder_tree import is_junk
@@ -53,8 +54,8 @@ def list_shards(path: str, options: DataOptions) -> Listing:
     lost = next((file for file in files if not file.is_file()), None)
     if lost is not None or not files:
         raise DataError(
-            f"data.path: {path} names {len(files)} shards, and {lost or 'none'} is not there. Expected the shards "
-            "that are there, such as train-{000..127}.tar for 128 of them."
+            f"data.path: {path} names {counted(len(files), 'shard')}, and {lost or 'none'} is not there. Expected "
+            "those that are there, such as train-{000..127}.tar for 128 of them."
         )
     name = re.sub(r"[-_.]*[{*?\[].*", "", root.name) or root.parent.name or "data"
     return _listing([_Shard(f, list(tar_entries(f, LABELS))) for f in files], root, name, options)
@@ -110,11 +111,11 @@ def _listing(shards: Sequence[_Shard], root: Path, name: str, options: DataOptio
                     unlabelled.append(unique)
     if not rows:
         raise DataError(
-            f"data.path: {root}: none of its {names.total()} images has a label beside it. Expected a file KEY.cls, or "
-            "KEY.json with a label in it, for each KEY.jpg; or an image folder in one tar."
+            f"data.path: {root}: none of its {counted(names.total(), 'image')} has a label beside it. Expected a file "
+            "KEY.cls, or KEY.json with a label in it, for each KEY.jpg; or an image folder in one tar."
         )
-    said_of = [f"{len(unlabelled)} images without a label are left out, such as {unlabelled[0]}"] if unlabelled else []
-    return Listing(name, root, rows, tuple(said_of))
+    lost = [f"{counted(len(unlabelled), 'image')} without a label left out, such as {one}" for one in unlabelled[:1]]
+    return Listing(name, root, rows, tuple(lost))
 
 
 def _samples(shard: _Shard) -> list[_Sample]:

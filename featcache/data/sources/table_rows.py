@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from featcache.counted_nouns import counted
 from featcache.data.sources.image_tables import ImageCell, Table, text_of
 from featcache.data.sources.listed_files import ListedFiles
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
@@ -180,12 +181,12 @@ class _Rows:
         """What was passed over."""
         yield from self._looked
         for found, what in (
-            (self._unlabelled, "without a label are left out"),
-            (self._nameless, "without an image are left out"),
-            (self._twice, "stand twice and are read once"),
+            (self._unlabelled, "without a label left out"),
+            (self._nameless, "without an image left out"),
+            (self._twice, "there twice and read once"),
         ):
             if found:
-                yield f"{len(found)} row{'s' * (len(found) > 1)} {what}, such as {found[0]}"
+                yield f"{counted(len(found), 'row')} {what}, such as {found[0]}"
 
 
 def _named(table: Table, column: int, cell: Any) -> Any:

@@ -143,6 +143,14 @@
     if (!run.mistakes.length) list.append(make("li", none, { class: "wide" }));
   }
 
+  function showRecipes(run) {
+    byId("recipes").hidden = run.recipes === null;
+    if (run.recipes === null) return;
+    const { note, titles, rows } = run.recipes;
+    byId("recipes-note").textContent = note;
+    byId("recipes-table").replaceChildren(tableOf("Recipes tried, the best first", "data", titles, rows));
+  }
+
   function show(name) {
     const run = data.runs[name];
     const facts = byId("facts");
@@ -150,6 +158,7 @@
     showMap(run);
     showConfusion(run);
     showMistakes(run);
+    showRecipes(run);
     showCurves(byId("plot-top1"), run, "run_top1", ["val_top1"], name + "-top1");
     showCurves(byId("plot-loss"), run, "run_loss", ["train_loss", "val_loss"], name + "-loss");
     const place = byId("plot-calibration");

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,16 +83,18 @@ def test_tuned_heads_stand_beside_the_uniform_ones_and_one_failure_stays_one(
     done = featcache(*asked)
     assert done.exit_code == 1
     assert "no such file.pth" in done.output
-    assert "uniform" in done.output and "tuned" in done.output
+    assert "1 run with a uniform head is left out" in " ".join(done.output.split())
 
-    def rows(*heads: str) -> list[tuple[str, str]]:
+    def rows(heads: str = "") -> list[tuple[str, str]]:
         if heads:
-            assert featcache("report", "--heads", *heads, "--format", "md", "--results-dir", results).exit_code == 0
+            told = featcache("report", "--heads", heads, "--format", "md", "--results-dir", results)
+            assert told.exit_code == 0
+            assert ("left out" in (results / "report.md").read_text()) == (heads != "all")
         return [(r["run"], r["head"]) for r in csv.DictReader((results / "leaderboard.csv").read_text().splitlines())]
 
-    assert sorted(rows()) == [("squeeze", "uniform"), ("squeeze-tuned", "tuned")]
-    assert rows("tuned") == [("squeeze-tuned", "tuned")]
+    assert rows() == rows("tuned") == rows("auto") == [("squeeze-tuned", "tuned")]
     assert rows("uniform") == [("squeeze", "uniform")]
+    assert sorted(rows("all")) == [("squeeze", "uniform"), ("squeeze-tuned", "tuned")]
     stamps = {p: p.stat().st_mtime_ns for p in results.glob("*/summary.json")}
     featcache(*asked)
     assert {p: p.stat().st_mtime_ns for p in results.glob("*/summary.json")} == stamps  # nothing trained twice
@@ -165,6 +168,22 @@ def test_cache_dir_and_set_override_the_file(tmp_path: Path, write: Callable[...
     assert done.exit_code == 0, done.output
     assert list((tmp_path / "other cache").glob("*.h5"))
     assert json.loads((tmp_path / "r" / "named" / "options.json").read_text())["training"]["epochs"] == 2
+
+
+def test_check_says_what_tuned_heads_would_add(tmp_path: Path, write: Callable[..., Path]) -> None:
+    file = write(training={"seeds": 2, "epochs": 3}, data={"folds": 2})
+    assert "--tuned" not in featcache("check", file).output
+    done = featcache("check", file, "--tuned")
+    assert done.exit_code == 0, done.output
+    # Of 15 recipes of the grid the options' own is one: 15 x 2 seeds x 2 folds, and the best 4 heads again.
+    (seconds,) = re.findall(
+        r"--tuned adds 64 heads \(15 recipes with every seed and fold, the best once more\): about (\d+) s", done.output
+    )
+    assert int(seconds) < 60
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").glob("*.h5"))
+    unfrozen = write("end", training={"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]})
+    refused = featcache("check", unfrozen, "--tuned")
+    assert refused.exit_code == 2 and "unfreeze_schedule" in refused.output
 
 
 def test_check_computes_and_stores_nothing(tmp_path: Path, write: Callable[..., Path]) -> None:

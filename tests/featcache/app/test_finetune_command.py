@@ -508,7 +508,7 @@ def test_options_that_say_nothing_without_top_are_not_swallowed(
     results: Path, tune: Tune, by: Path, place: Path
 ) -> None:
     before = snapshot(results)
-    for arguments in (["--with-heads"], ["--by", "pareto"]):
+    for arguments in (["--with-heads"], ["--by", "pareto"], ["--heads", "tuned"]):
         assert_refused(tune("--from-run", results / "plain", by, *arguments, "-q"), arguments[0], "--top")
     assert snapshot(results) == before
 

@@ -30,7 +30,7 @@ TORCHVISION = [
     ("shufflenet_v2_x0_5", 32, 1024),
     ("mnasnet0_5", 32, 1280),
     ("regnet_y_400mf", 32, 440),
-    ("vit_b_16", 224, 768),
+    pytest.param("vit_b_16", 224, 768, marks=pytest.mark.slow),  # a small one of its kind is below
     pytest.param("maxvit_t", 224, 512, marks=pytest.mark.slow),
 ]
 
@@ -48,6 +48,7 @@ TIMM: list[Any] = [
     ("test_efficientnet", 64, 256, lambda n, f: n.classifier(f), ("classifier.",)),
     ("test_convnext", 64, 64, lambda n, f: n.head.fc(n.head.norm(f[..., None, None]).flatten(1)), ("head.",)),
     ("vit_tiny_patch16_224", 64, 192, lambda n, f: n.head(f), ("head.",)),
+    ("test_vit3", 64, 96, lambda n, f: n.head(f), ("head.",)),  # pools by attention
     ("levit_128s", 64, 384, lambda n, f: (n.head(f) + n.head_dist(f)) / 2, ("head.", "head_dist.")),
     # Rotary embeddings are read, not run: they are no leftovers.
     ("eva02_tiny_patch14_224", 56, 192, lambda n, f: n.head(f), ("head.",)),
@@ -119,6 +120,18 @@ def test_torchvision_classifier_on_the_features_gives_the_networks_logits(
     assert pooled.shape == (2, features) and backbone.features == features
     assert_same(logits, expected)
     assert_counts_only_what_is_used(backbone, network)
+
+
+def test_torchvisions_transformers_are_tapped_before_their_heads() -> None:
+    network = models.VisionTransformer(32, 16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=5)
+    nn.init.normal_(network.heads.head.weight)  # starts at zero: it would give every image the same logits
+    classifier, images = network.eval().heads, images_of(32)
+    with torch.inference_mode():
+        expected = network(images)
+        trunk, tap = remove_classifier(network)
+        pooled = trunk(images)
+        assert_same(classifier(pooled), expected)
+    assert (pooled.shape, tap) == ((2, 16), "input of heads")
 
 
 def test_squeezenet_is_tapped_before_its_convolutional_classifier() -> None:

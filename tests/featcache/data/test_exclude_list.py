@@ -124,7 +124,7 @@ def test_a_list_with_a_header_alone_leaves_out_nothing(root: Path) -> None:
 
 def test_what_cannot_be_meant_is_refused(root: Path) -> None:
     assert "cannot be read (No such file" in refusal(root, None)
-    assert "none of its 1 lines names an image" in refusal(root, "0.png\n")
+    assert "none of its 1 line names an image" in refusal(root, "0.png\n")
     assert "none of its 0 lines" in refusal(root, "")
     (root.parent / "exclude.csv").write_bytes(b"\xff\xfe\x00")
     assert "cannot be read" in refusal(root, None)

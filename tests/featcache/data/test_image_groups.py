@@ -146,7 +146,7 @@ def test_a_table_without_lines_makes_no_groups(tmp_path: Path) -> None:
         ("pattern:(png)", ["all", "'png'"]),
         ("csv:nowhere.csv", ["nowhere.csv cannot be read", "No such file", "--write-groups"]),
         (["file,group", "cat/P00/0.png,a"], ["no column 'path'", "'file', 'group'"]),
-        (["path,group", "nowhere.png,a"], ["none of its 1 files", "'nowhere.png'", "'cat/P00/0.png'"]),
+        (["path,group", "nowhere.png,a"], ["none of its 1 file ", "'nowhere.png'", "'cat/P00/0.png'"]),
         (["path,group", "0.png,a"], ["by their last part", "images are called '0.png'", "cat/P00/0.png"]),
         (["path,group", "cat/P00/0.png,a", "cat/P00/0.png,b"], ["twice", "'a' and 'b'"]),
         (["path,group", "cat/P00/0.png,"], ["blank for every image"]),

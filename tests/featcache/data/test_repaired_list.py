@@ -53,8 +53,8 @@ def test_they_are_read_listed_and_said_once(config: Config, broken: Path, caplog
         "train/digit 0/001.png": "its EXIF cannot be read: shown as it is stored",
     }
     said = [record.getMessage() for record in caplog.records]
-    assert sum("2 of 84 files are broken and were read in spite of it (train/digit 0/000.png" in s for s in said) == 1
-    assert sum("1 of 84 files have several pages or frames, such as train/digit 0/002.png (2)" in s for s in said) == 1
+    assert sum("2 of 84 files broken, and read in spite of it (train/digit 0/000.png" in s for s in said) == 1
+    assert sum("1 of 84 files with several pages or frames, such as train/digit 0/002.png (2)" in s for s in said) == 1
     caplog.clear()
     again = extract(options, allow_custom=True)  # nothing is decoded, and it is known
     assert again.new == 0 and len(listed(options, "repaired")) == 2

@@ -1,43 +1,85 @@
-"""A real extraction in a process of its own, for tests that kill it, starve it or run several at once.
+"""Real extractions in processes of their own, for tests that kill them, interrupt them or run several at once.
 
-    python extraction_process.py OPTIONS.json [COMMIT_SECONDS]
+    python extraction_process.py
 
-Prints "ready", waits for a line, and prints the counts when it is done.
+Reads a JSON line for each request. {"output": STEM, "options": OPTIONS.json, "commit_seconds": S} begins an extraction,
+{"output": STEM, "arguments": [..]} a command of `featcache`; both print the id of a process that writes to STEM.out and
+STEM.err, an extraction its counts when it is done. {"wait": ID} prints how one ended, below 0 by a signal. Processes
+are forked here, before anything is computed, since a fresh interpreter takes seconds to import torch.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
+import traceback
 from pathlib import Path
-
-import torch
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # conftest, which the options name a backbone of
 
+import conftest  # noqa: F401  # once for all processes
+import torch
+
+import featcache.app.main
+import featcache.app.many_configs
 import featcache.store.row_writer
 from featcache.errors import FeatcacheError
 from featcache.extraction.one_backbone import extract
 from featcache.options.loading import parse_options
 
 
-def main() -> int:
-    torch.set_num_threads(1)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if len(sys.argv) > 2:
-        featcache.store.row_writer.COMMIT_SECONDS = float(sys.argv[2])
-    options = parse_options(json.loads(Path(sys.argv[1]).read_text()))
-    print("ready", flush=True)
-    sys.stdin.readline()  # so that several begin at once
+def main() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
+            continue
+        process = os.fork()
+        if not process:
+            _run(request)
+        print(process, flush=True)
+
+
+def _run(request: dict[str, Any]) -> None:
+    """In the forked process."""
+    for number, ending in ((1, "out"), (2, "err")):
+        file = os.open(f"{request['output']}.{ending}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(file, number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
+    code = 1
     try:
-        extraction = extract(options, allow_custom=True)
+        torch.set_num_threads(1)
+        if "arguments" in request:
+            sys.argv = ["featcache", *request["arguments"]]
+            featcache.app.main.main()
+        else:
+            code = _extract(Path(request["options"]), request["commit_seconds"])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _extract(file: Path, commit_seconds: float) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    featcache.store.row_writer.COMMIT_SECONDS = commit_seconds
+    try:
+        extraction = extract(parse_options(json.loads(file.read_text())), allow_custom=True)
     except FeatcacheError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    print(json.dumps({"new": extraction.new, "reused": extraction.reused}), flush=True)
+    print(json.dumps({"new": extraction.new, "reused": extraction.reused}))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import TINY
 from PIL import Image
 
 from featcache.errors import DiskFullError
@@ -43,33 +45,87 @@ def slow(config: Config) -> Callable[..., dict[str, Any]]:
     return make
 
 
-def start(options: dict[str, Any], folder: Path, count: int = 1) -> list[subprocess.Popen[str]]:
-    """Extractions in other processes, which begin now, all at once."""
-    file = folder / f"{options['experiment_name']}.json"
-    file.write_text(json.dumps(options))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(file), str(COMMIT_SECONDS)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+@pytest.fixture
+def quick(config: Config) -> Callable[..., dict[str, Any]]:
+    """The same of a network that does not keep anybody waiting."""
+
+    def make(**sections: dict[str, Any]) -> dict[str, Any]:
+        model = {"backbone": TINY, "pretrained": True, "input_size": 32}
+        return config("quick", model=model, profile={"iterations": 1, "warmup": 0}, **sections)
+
+    return make
+
+
+class Processes:
+    """Extractions and commands in forks of one process that has imported everything."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._count = folder, 0
+        self.server = subprocess.Popen(
+            [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for _ in range(count)
-    ]
-    for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    return processes
+
+    def start(self, options: dict[str, Any]) -> Process:
+        """An extraction that begins now."""
+        file = self._output().with_suffix(".json")
+        file.write_text(json.dumps(options))
+        return self._begin(options=str(file), commit_seconds=COMMIT_SECONDS)
+
+    def command(self, *arguments: str | Path) -> Process:
+        return self._begin(arguments=[str(a) for a in arguments])
+
+    def ask(self, **request: Any) -> int:
+        assert self.server.stdin is not None and self.server.stdout is not None
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def _begin(self, **request: Any) -> Process:
+        output = self._output()
+        return Process(self, self.ask(output=str(output), **request), output)
+
+    def _output(self) -> Path:
+        self._count += 1
+        return self._folder / f"output {self._count}"
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[dict[str, int], str]:
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return json.loads(out), err
+@dataclass(frozen=True)
+class Process:
+    """One of them; until somebody waits for it, its id is its own."""
+
+    processes: Processes
+    id: int
+    output: Path
+
+    def send(self, what: signal.Signals) -> None:
+        os.kill(self.id, what)
+
+    def runs(self) -> bool:
+        """Whether it still works; one that has ended is a zombie until it is waited for."""
+        return Path(f"/proc/{self.id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+    def wait(self) -> tuple[int, str, str]:
+        """How it ended, and what it said."""
+        code = self.processes.ask(wait=self.id)
+        out, err = (Path(f"{self.output}.{ending}").read_text() for ending in ("out", "err"))
+        return code, out, err
+
+    def counts(self) -> tuple[dict[str, int], str]:
+        """Of an extraction that must succeed."""
+        code, out, err = self.wait()
+        assert code == 0, err
+        found: dict[str, int] = json.loads(out)
+        return found, err
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    made = Processes(tmp_path_factory.mktemp("output"))
+    yield made
+    assert made.server.stdin is not None and made.server.stdout is not None
+    made.server.stdin.close()
+    assert made.server.wait(timeout=60) == 0
+    made.server.stdout.close()
 
 
 def run_here(options: dict[str, Any]) -> Extraction:
@@ -86,14 +142,14 @@ def everything(extraction: Extraction) -> np.ndarray:
     return extraction.store.read(hashes)
 
 
-def check_kills(slow: Callable[..., dict[str, Any]], tmp_path: Path, seeds: range) -> None:
+def check_kills(processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path, seeds: range) -> None:
     whole = run_here(slow(cache={"dir": str(tmp_path / "whole")}))
     for seed in seeds:
         options = slow(cache={"dir": str(tmp_path / f"killed {seed}")})
-        (process,) = start(options, tmp_path)
+        process = processes.start(options)
         time.sleep(random.Random(seed).uniform(0.2, SLOW_SECONDS + 0.8))  # from before the first row to after the last
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.send(signal.SIGKILL)
+        process.wait()
         store = FeatureStore(tmp_path / f"killed {seed}", whole.info)
         safe = committed(store)
         resumed = run_here(options)
@@ -103,47 +159,42 @@ def check_kills(slow: Callable[..., dict[str, Any]], tmp_path: Path, seeds: rang
         assert not store.parts.files()
 
 
-def test_a_killed_extraction_goes_on_where_it_was(slow: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    check_kills(slow, tmp_path, range(3))
+def test_a_killed_extraction_goes_on_where_it_was(
+    processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    check_kills(processes, slow, tmp_path, range(2))
 
 
 @pytest.mark.slow
-def test_extractions_killed_at_thirty_random_instants(slow: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    check_kills(slow, tmp_path, range(100, 130))
+def test_extractions_killed_at_thirty_random_instants(
+    processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    check_kills(processes, slow, tmp_path, range(100, 130))
 
 
 def test_an_interrupted_command_keeps_its_rows_and_says_how_to_go_on(
-    slow: Callable[..., dict[str, Any]], tmp_path: Path
+    processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     options = slow(cache={"batch_size": 2})  # 42 passes: some are committed long before the last
     file = tmp_path / "slow.json"
     file.write_text(json.dumps(options))
-    # Where tests run in the background, shells have Ctrl-C ignored, and processes inherit that.
-    command = (
-        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "sys.path.insert(0, sys.argv.pop(1)); from featcache.app.main import main; main()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, str(Path(__file__).parents[2]), "extract", str(file), "--allow-custom"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = processes.command("extract", file, "--allow-custom")
     cache = Path(options["cache"]["dir"])
     while not list(cache.glob("*.parts/*.npz")):
-        assert process.poll() is None
+        assert process.runs()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    process.send(signal.SIGINT)
+    code, _, err = process.wait()
+    assert code == 130
     assert "run the same command again" in err and "Traceback" not in err
     assert 0 < run_here(options).reused < IMAGES
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_that_extract_the_same_share_the_rows(
-    slow: Callable[..., dict[str, Any]], tmp_path: Path, count: int
+    processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path, count: int
 ) -> None:
-    done = [finish(p) for p in start(slow(), tmp_path, count)]
+    done = [process.counts() for process in [processes.start(slow()) for _ in range(count)]]
     assert sum(counts["new"] for counts, _ in done) == IMAGES
     assert all(counts["new"] + counts["reused"] == IMAGES for counts, _ in done)
     assert sum("another process is extracting it; waiting" in err for _, err in done) == count - 1
@@ -153,7 +204,7 @@ def test_processes_that_extract_the_same_share_the_rows(
 
 
 def test_training_goes_on_while_another_process_extracts(
-    slow: Callable[..., dict[str, Any]], tmp_path: Path, digits: Path
+    processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path, digits: Path
 ) -> None:
     from heads import train_model
 
@@ -166,24 +217,26 @@ def test_training_goes_on_while_another_process_extracts(
             for i in range(6):
                 colour = (40 * label, 40 * i, {"train": 0, "val": 100, "test": 200}[split])
                 Image.new("RGB", (40, 40), colour).save(more / split / f"digit {label}" / f"{i}.png")
-    (process,) = start(slow(data={"path": str(more)}), tmp_path)
+    process = processes.start(slow(data={"path": str(more)}))
     while not list((tmp_path / "cache").glob("*.parts/*.npz")):
         time.sleep(0.02)
     run = train_model(options, results_dir=tmp_path / "results", allow_custom=True)
     assert run.metrics["val_top1"] >= 0
-    counts, _ = finish(process)
+    counts, _ = process.counts()
     assert counts == {"new": 72, "reused": 0}
     assert len(run_here(options).store.rows()) == IMAGES + 72
 
 
-def test_the_lock_of_a_dead_process_blocks_nobody(slow: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    (process,) = start(slow(), tmp_path)
+def test_the_lock_of_a_dead_process_blocks_nobody(
+    processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    process = processes.start(slow())
     while not list((tmp_path / "cache").glob("*.parts/*.npz")):
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.send(signal.SIGKILL)
+    process.wait()
     begin = time.monotonic()
-    counts, err = finish(start(slow(), tmp_path)[0])
+    counts, err = processes.start(slow()).counts()
     assert "waiting" not in err and counts["reused"] > 0
     assert time.monotonic() - begin < 60
 
@@ -201,12 +254,12 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [1_000, 20_000], ids=["no part can be written", "parts can, the file cannot"])
 def test_a_full_disk_keeps_what_is_committed(
-    slow: Callable[..., dict[str, Any]], tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    quick: Callable[..., dict[str, Any]], tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("featcache.store.row_writer.COMMIT_SECONDS", 0.0)
-    whole = run_here(slow(cache={"dir": str(tmp_path / "whole")}))
-    options = slow()
-    with largest_file(size), pytest.raises(DiskFullError, match=r"no room .* that are committed are kept"):
+    whole = run_here(quick(cache={"dir": str(tmp_path / "whole")}))
+    options = quick()
+    with largest_file(size), pytest.raises(DiskFullError, match=r"no room .* What is committed, \d+ rows?, is kept"):
         run_here(options)
     store = FeatureStore(options["cache"]["dir"], whole.info)
     safe = committed(store)
@@ -219,15 +272,15 @@ def test_a_full_disk_keeps_what_is_committed(
 
 
 def test_a_disk_that_fills_up_does_not_harm_the_file_that_is_there(
-    slow: Callable[..., dict[str, Any]], digits: Path
+    quick: Callable[..., dict[str, Any]], digits: Path
 ) -> None:
-    first = run_here(slow())
+    first = run_here(quick())
     before = first.store.path.read_bytes()
     Image.new("RGB", (50, 40), "blue").save(digits / "train" / "digit 3" / "added.png")
     with largest_file(20_000), pytest.raises(DiskFullError):
-        run_here(slow())
+        run_here(quick())
     assert first.store.path.read_bytes() == before
-    assert run_here(slow()).new == 0  # its row was committed as a part
+    assert run_here(quick()).new == 0  # its row was committed as a part
 
 
 @pytest.mark.slow

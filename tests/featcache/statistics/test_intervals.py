@@ -32,6 +32,18 @@ def test_seeds_that_agree_add_nothing_and_seeds_that_do_not_narrow_it() -> None:
     assert np.median(widths) == pytest.approx((high - low) / np.sqrt(3), rel=0.15)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(2, 30), st.integers(2, 6))
+def test_copies_within_a_unit_say_nothing_more(seed: int, seeds: int, images: int, copies: int) -> None:
+    """Neither of which images were drawn, nor of what of the seeds' spread is their luck with single images."""
+    right = np.random.default_rng(seed).random((seeds, images)) < 0.7
+    alone = scores(right)
+    copied = scores(np.repeat(right, copies, axis=1), units=tuple(str(i // copies) for i in range(images * copies)))
+    for part in ("mean", "image_variance", "between_seeds", "within_seeds"):
+        assert getattr(copied, part) == pytest.approx(getattr(alone, part))
+    assert figure_interval(copied)[0] == pytest.approx(figure_interval(alone)[0], abs=1e-6)
+
+
 def test_a_seed_that_is_worse_on_every_image_widens_it() -> None:
     rng = np.random.default_rng(1)
     alike = rng.random((3, 2000)) < 0.8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from simulated_boards import SEEDS, Cell, simulate
@@ -140,3 +142,18 @@ def test_boards_with_a_known_truth(cell: Cell) -> None:
         assert share("error_found") > 0.01 > abs(share("error"))
         assert share("covers_found") < 0.8
     assert SEEDS == 3
+
+
+def test_copies_within_groups_correct_nothing_more_and_make_nothing_surer() -> None:
+    rng = np.random.default_rng(7)
+    runs = [rng.random((1, 2, 10, 60)) < p for p in (0.8, 0.78, 0.75)]
+    units = tuple(str(i) for i in range(60) for _ in range(4))
+
+    def copied(right: np.ndarray) -> Contender:
+        one = contender(np.repeat(right, 4, axis=3))
+        return replace(one, kept=replace(one.kept, units=units))
+
+    alone = correct_for_selection([contender(right) for right in runs], 0, ["top1"])["top1"]
+    of_copies = correct_for_selection([copied(right) for right in runs], 0, ["top1"])["top1"]
+    for part in ("found", "mean", "low", "high"):
+        assert getattr(of_copies, part) == pytest.approx(getattr(alone, part), abs=1e-6)

@@ -170,6 +170,7 @@ def test_two_processes_train_what_one_does_and_speak_with_one_voice(tmp_path: Pa
     assert "Traceback" not in err
 
 
+@pytest.mark.slow  # ten seconds, and what ends the others is `torchrun`
 def test_one_process_that_fails_ends_all(tmp_path: Path, make: Make) -> None:
     begin = time.monotonic()
     code, out, err = launch(
@@ -290,7 +291,7 @@ def test_processes_reuse_what_is_finished_and_refuse_what_cannot_be(tmp_path: Pa
     assert launch(tmp_path, options)[0] == 0
     stamp = (tmp_path / "results" / "run" / "summary.json").stat().st_mtime_ns
     code, out, err = launch(tmp_path, options)
-    assert code == 0 and err.count("finished before") == 1 and out.count("leaderboard.csv: 1 runs") == 1
+    assert code == 0 and err.count("finished before") == 1 and out.count("leaderboard.csv: 1 run") == 1
     assert (tmp_path / "results" / "run" / "summary.json").stat().st_mtime_ns == stamp
     bad = {**options, "experiment_name": "bad"}
     code, out, err = launch(tmp_path, bad, more=("--set", 'training.unfreeze_schedule=[{"epoch":0,"unfreeze":"x"}]'))

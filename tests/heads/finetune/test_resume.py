@@ -213,7 +213,7 @@ def check_kills(
 def test_a_killed_fine_tuning_ends_as_if_nothing_was(
     processes: Processes, command: Command, tmp_path: Path, whole: Contents
 ) -> None:
-    check_kills(processes, command, tmp_path, whole, range(3), in_a_row=1)
+    check_kills(processes, command, tmp_path, whole, range(2), in_a_row=1)
 
 
 @pytest.mark.slow

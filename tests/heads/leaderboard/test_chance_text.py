@@ -16,7 +16,7 @@ from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chosen_among, rounded
 from heads.leaderboard.column import Place
-from heads.leaderboard.ranked_results import rank_results
+from heads.leaderboard.ranked_results import Ranking, rank_results
 from heads.leaderboard.shown_columns import shown
 from heads.leaderboard.verdict_text import verdict
 from heads.runs.predictions import load_predictions, save_predictions
@@ -25,12 +25,12 @@ from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
 
 def said(results: Path, begin: str) -> str:
     """The one sentence of the verdict that begins so."""
-    (line,) = (line for line in verdict(rank_results(results, data="d")) if line.startswith(begin))
+    (line,) = (line for line in verdict(rank_results(results, Ranking(data="d"))) if line.startswith(begin))
     return line
 
 
 def board(results: Path, rank_by: str | None = None) -> Leaderboard:
-    return rank_results(results, data="d", rank_by=rank_by).board
+    return rank_results(results, Ranking(data="d", rank_by=rank_by)).board
 
 
 def lucky_runs(results: Path, count: int = 12, epochs: int = 50, selection: str = "val_top1") -> None:
@@ -180,6 +180,16 @@ def test_how_many_images_would_tell_is_said_of_the_first_that_is_tied(tmp_path: 
     assert 500 < int(more.replace(",", "")) < 900
 
 
+def test_of_groups_it_is_groups_that_would_tell(tmp_path: Path) -> None:
+    """Two images of each patient: half as many patients as images would be needed, and it is these that are named."""
+    for name, right in (("a", range(90)), ("b", range(6, 92)), ("c", range(30))):
+        folder = save_run(tmp_path, name, right)
+        val = load_predictions(folder / "predictions.npz", "val")
+        save_predictions(folder / "predictions.npz", {"val": replace(val, groups=np.arange(100) // 2 * 2)})
+    line = said(tmp_path, "To tell a and b apart, 0.040 from each other in top-1, about ")
+    assert re.search(r"about [\d,]+ more groups of validation images would be needed\.", line)
+
+
 def test_where_no_number_would_do_none_is_said(tmp_path: Path) -> None:
     save_run(tmp_path, "a", range(90))
     save_run(tmp_path, "b", range(10, 100))
@@ -208,9 +218,14 @@ def test_tuned_heads_beside_uniform_ones_are_a_word_of_caution(tmp_path: Path) -
     assert not any("--heads" in line for line in verdict(rank_results(tmp_path)))
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps({**summary, "tuned": {"recipes": [], "chosen": {}}}))
-    assert said(tmp_path, "Tuned and uniform heads stand on one board: ").endswith("compares like with like.")
-    ranked = rank_results(tmp_path, data="d", heads="tuned")
-    assert not any("--heads" in line for line in verdict(ranked))
+    cautions = {
+        heads: [line for line in verdict(rank_results(tmp_path, Ranking("d", heads))) if "--heads" in line]
+        for heads in ("auto", "tuned", "uniform", "all")
+    }
+    (line,) = cautions.pop("all")
+    assert line.startswith("Tuned and uniform heads stand on one board: ")
+    assert line.endswith("compares like with like.")
+    assert not any(cautions.values())
 
 
 def test_the_verdict_quotes_the_test_figure(tmp_path: Path) -> None:
@@ -219,6 +234,38 @@ def test_the_verdict_quotes_the_test_figure(tmp_path: Path) -> None:
     summary["test"]["top1"] = {"mean": 0.771, "std": 0.0, "ci95": [0.701, 0.831], "n": 70}
     (folder / "summary.json").write_text(json.dumps(summary))
     assert "its heads get 0.771 [0.701, 0.831] of 70 test images right" in verdict(rank_results(tmp_path))[0]
+
+
+def test_leaked_images_are_said_beside_the_figures_that_they_are_in(tmp_path: Path) -> None:
+    folder = save_run(tmp_path, "a", range(90))
+    save_run(tmp_path, "b", range(60))
+    summary = json.loads((folder / "summary.json").read_text())
+    leaked = {"leaked": 12, "n_without": 58, "top1": 0.9, "top1_without": 0.8814}
+    none = {"leaked": 0, "n_without": 100, "top1": 0.9, "top1_without": 0.9}
+    groups = {"val": {**leaked, "leaked": 1, "n_without": 99}, "test": {**leaked, "n_without": 0, "top1_without": None}}
+    for copies, of_groups, expected in (
+        ({"val": none, "test": none}, None, []),
+        (
+            {"val": none, "test": leaked},
+            None,
+            ["Of these 70 test images 12 have a copy that was trained on or chosen by: 0.881 of the others are right."],
+        ),
+        (
+            {"val": none, "test": none},
+            groups,
+            [
+                "Of these 12 test images 12 are of a group (data.groups) that was trained on or chosen by: there "
+                "are no others.",
+                "Of the 100 validation images that the ranking is by 1 is of a group (data.groups) that was trained on "
+                "or chosen by: 0.881 of the others are right.",
+            ],
+        ),
+    ):
+        text = json.dumps({**summary, "leakage": copies, "group_leakage": of_groups})
+        (folder / "summary.json").write_text(text)
+        lines = verdict(rank_results(tmp_path))
+        assert [line for line in lines if "trained on or chosen by" in line] == expected
+        assert lines[1 : 1 + len(expected)] == expected
 
 
 def test_ranking_by_another_metric(tmp_path: Path) -> None:
@@ -272,7 +319,7 @@ def test_all_that_are_not_told_from_the_first_share_its_rank(tmp_path: Path) -> 
     found = board(tmp_path)
     assert [(row.run, row.rank) for row in found.rows] == [("a", 1), ("c", 1), ("b", 3)]
     assert [found.rank_text(row) for row in found.rows] == ["1=•", "1=•", "3"]
-    assert ", tied with c; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, data="d"))[0]
+    assert ", tied with c; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, Ranking(data="d")))[0]
 
 
 def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_beside_fine_tuned_runs(tmp_path: Path) -> None:
@@ -284,7 +331,7 @@ def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_beside_fine_tuned_r
     ranks = {row.run: row.rank for row in found.rows}
     assert ranks["a"] == ranks["b"]
     assert found.behind["b"]["top1"].tied
-    assert ", tied with b; " in verdict(rank_results(tmp_path, data="d"))[0]
+    assert ", tied with b; " in verdict(rank_results(tmp_path, Ranking(data="d")))[0]
 
 
 def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_by_another_metric(tmp_path: Path) -> None:
@@ -293,4 +340,6 @@ def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_by_another_metric(t
     found = board(tmp_path, "balanced_accuracy")
     assert [row.rank for row in found.rows] == [1, 2]
     assert not found.behind["b"]["balanced_accuracy"].tied
-    assert "; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, data="d", rank_by="balanced_accuracy"))[0]
+    assert (
+        "; ahead of b by 0.080 [" in verdict(rank_results(tmp_path, Ranking(data="d", rank_by="balanced_accuracy")))[0]
+    )

@@ -11,7 +11,7 @@ from made_runs import save_run
 
 from featcache.app.tables import leaderboard_table
 from featcache.errors import RunError
-from heads.leaderboard import Criterion, Row, choose, rank_results, stand_ins_text, verdict
+from heads.leaderboard import Criterion, Ranking, Row, choose, rank_results, stand_ins_text, verdict
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.control_group import RANDOM
 
@@ -196,8 +196,9 @@ def test_a_twin_has_the_same_kind_of_head(tmp_path: Path) -> None:
     (tuned / "summary.json").write_text(
         json.dumps({**summary, "tuned": {"recipes": [1]}, "selection_metric": "val_top1"})
     )
-    rows = {row.run: row for row in ranked_runs(tmp_path).rows}
+    every = rank_results(tmp_path, Ranking(heads="all"))
+    rows = {row.run: row for row in every.board.rows}
     assert rows["a-tuned"].rank == 1
     assert rows["a-tuned"].pretraining_top1 is None
     assert rows[uniform.name].pretraining_top1 == pytest.approx(0.1)
-    assert any(line.startswith("Pretraining buys 10.0 points [") for line in verdict(rank_results(tmp_path)))
+    assert any(line.startswith("Pretraining buys 10.0 points [") for line in verdict(every))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_runs import save_run
 
 from heads.leaderboard.board import Leaderboard
-from heads.leaderboard.ranked_results import RankedResults, rank_results
+from heads.leaderboard.ranked_results import RankedResults, Ranking, rank_results
 from heads.leaderboard.ranking import leaderboard
 from heads.leaderboard.verdict_text import agreements, verdict
 from heads.runs.run import finished_runs
@@ -25,7 +25,7 @@ CHANCE = ("On validation", "At 95%", "To tell", "No number", "Tuned and")  # of 
 
 
 def lines(results: Path) -> list[str]:
-    return [line for line in verdict(rank_results(results, data="d")) if not line.startswith(CHANCE)]
+    return [line for line in verdict(rank_results(results, Ranking(data="d"))) if not line.startswith(CHANCE)]
 
 
 def tied_with(line: str) -> set[str]:

@@ -1,59 +1,27 @@
-"""Errors that all backbones share: chance by enumeration, planted images and classes."""
+"""Errors that all backbones share: planted images and classes."""
 
 from __future__ import annotations
-
-from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
 
-from heads.redundancy import common_errors as module
 from heads.redundancy.answers import Answers
-from heads.redundancy.common_errors import common_errors, differ_by_chance, shared_by_chance
+from heads.redundancy.common_errors import CommonErrors, common_errors
 
 CLASSES = 4
 
 
-def answers(predicted: np.ndarray, labels: np.ndarray) -> Answers:
+def answers(predicted: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> Answers:
     names = tuple(f"network {k}" for k in range(len(predicted)))
     images = tuple(f"val/{i}.png" for i in range(len(labels)))
-    return Answers(names, predicted, {}, labels, images, images)
+    units = images if groups is None else tuple(f"group {g}" for g in groups)
+    return Answers(names, predicted, {}, labels, images, units)
 
 
 def board(backbones: int, per_class: int = 30) -> tuple[np.ndarray, np.ndarray]:
     """Every image right in every backbone."""
     labels = np.repeat(np.arange(CLASSES), per_class)
     return np.tile(labels, (backbones, 1)), labels
-
-
-@pytest.mark.parametrize(("counts", "n"), [((2, 3, 2), 5), ((1, 4), 4), ((0, 2), 3), ((3,), 6), ((3, 3, 3), 3)])
-def test_chance_is_what_enumerating_every_set_gives(counts, n):
-    sets = [[set(c) for c in combinations(range(n), count)] for count in counts]
-    sizes = [len(set.intersection(*chosen)) for chosen in product(*sets)]
-    expected = np.bincount(sizes, minlength=min(counts) + 1) / len(sizes)
-    assert shared_by_chance(counts, n) == pytest.approx(expected)
-
-
-def test_differing_is_cochrans_q_by_enumeration():
-    hits = np.array([[1, 0, 0], [1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]], dtype=bool)
-    rows = [sorted(set(permutations(row))) for row in hits.tolist()]
-    spreads = [(np.sum(drawn, axis=0) ** 2).sum() for drawn in product(*rows)]
-    exact = np.mean(np.array(spreads) >= (hits.sum(axis=0) ** 2).sum())
-    assert differ_by_chance(hits, np.random.default_rng(0)) == pytest.approx(exact, abs=0.01)
-
-
-def test_of_many_images_the_limit_is_the_permutation(monkeypatch):
-    rng = np.random.default_rng(3)
-    hits = rng.random((150, 4)) < np.array([0.35, 0.3, 0.25, 0.24])
-    limit = differ_by_chance(hits, rng)
-    monkeypatch.setattr(module, "MANY", 10**9)
-    assert 0.01 < limit < 0.6
-    assert limit == pytest.approx(differ_by_chance(hits, rng), abs=0.02)
-
-
-def test_what_never_differs_is_no_difference():
-    assert differ_by_chance(np.ones((5, 3), dtype=bool), np.random.default_rng(0)) == 1
-    assert differ_by_chance(np.zeros((5, 3), dtype=bool), np.random.default_rng(0)) == 1
 
 
 def test_images_that_all_get_wrong_are_named_with_what_most_say():
@@ -103,3 +71,59 @@ def test_two_backbones_say_nothing_of_the_data():
     predicted, labels = board(2)
     predicted[:, :9] = 1
     assert common_errors(answers(predicted, labels)) is None
+
+
+COPIES = 8
+
+
+def copied(predicted: np.ndarray, labels: np.ndarray, grouped: bool) -> CommonErrors:
+    """What is found where each image is there several times, as one group or as if they were independent."""
+    groups = np.repeat(np.arange(len(labels)), COPIES) if grouped else None
+    found = common_errors(answers(np.repeat(predicted, COPIES, axis=1), np.repeat(labels, COPIES), groups))
+    assert found is not None
+    return found
+
+
+def test_copies_within_groups_change_no_probability():
+    """Where backbones differ by luck and share by luck, copies counted for images would make it certain."""
+    predicted, labels = board(3, per_class=20)
+    predicted[0, :4] = predicted[1, 3:6] = predicted[2, [2, 3]] = 1  # of class 0; one by all
+    predicted[0, 25:27] = 0
+    alone = common_errors(answers(predicted, labels))
+    together, apart = (copied(predicted, labels, grouped) for grouped in (True, False))
+    assert together.shared.p == pytest.approx(alone.shared.p)
+    assert together.shared.found == COPIES * alone.shared.found
+    assert together.shared.expected == pytest.approx(COPIES * alone.shared.expected)
+    (one,), (same,), (other,) = alone.confused, together.confused, apart.confused
+    assert same.counts == other.counts == tuple(COPIES * n for n in one.counts)
+    assert same.p_differ == pytest.approx(one.p_differ, abs=0.02)
+    assert same.shared.p == pytest.approx(one.shared.p)
+    assert not (one.by_some or one.by_every or same.by_some or same.by_every)
+    assert other.by_some and apart.shared.beyond_chance  # what counting images would have said
+
+
+def test_independent_errors_of_groups_are_neither():
+    """The same as of images, where all frames of a video are mostly wrong together."""
+    rng = np.random.default_rng(1)
+    every = some = shared = 0
+    for _ in range(30):
+        labels = np.repeat(np.arange(CLASSES), 10)
+        groups = np.repeat(np.arange(len(labels)), rng.choice([1, 1, 12], len(labels)))
+        wrong = np.where(rng.random((3, len(groups))) < 0.8, (rng.random((3, 40)) < 0.3)[:, groups], False)
+        predicted = np.where(wrong, (labels[groups] + 1) % CLASSES, labels[groups])
+        found = common_errors(answers(predicted, labels[groups], groups))
+        shared += found.shared.beyond_chance
+        every += any(one.by_every for one in found.confused)
+        some += any(one.by_some for one in found.confused)
+    assert max(every, some, shared) <= 5
+
+
+def test_groups_that_all_get_wrong_are_still_found():
+    predicted, labels = board(4)
+    groups = np.arange(len(labels)) // 3
+    predicted[:, :12] = 1  # four groups of class 0
+    predicted[1, 60:90] = 3  # ten of class 2, by one backbone
+    found = common_errors(answers(predicted, labels, groups))
+    assert found.shared.beyond_chance
+    by = {one.classes: (one.by_every, one.by_some) for one in found.confused}
+    assert by == {(0, 1): (True, False), (2, 3): (False, True)}

@@ -249,6 +249,9 @@ def test_a_figure_becomes_a_vector_file_and_a_picture(contents: Contents, tmp_pa
     assert picture.format == "PNG" and picture.width > 2 * figure_files.FILE_WIDTH * 0.8
     pixels = np.array(picture.convert("RGB"))
     assert tuple(pixels[0, 0]) == (255, 255, 255) and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+    fixed = json.dumps({**spec, "width": figure_files.FILE_WIDTH, "background": "white"})
+    drawn_from_it = vl_convert.vegalite_to_png(fixed, vl_version=vega_lite.VERSION, scale=2)
+    assert png.read_bytes() == drawn_from_it  # though it was drawn from the SVG
 
 
 TINY_NAME = "conftest:tiny_backbone"

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser
 from report_pages import complete, done, open_browser, opened, write_config
 
 RUNS, IMAGES = 100, 800
+pytestmark = pytest.mark.slow  # half a minute; pages of a few runs have tests of their own
 
 
 @pytest.fixture(scope="module")

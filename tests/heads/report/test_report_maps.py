@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from featcache.places import FilePlace
 from featcache.records import BackboneInfo, Identity, ImageRecord, Manifest, Preprocessing, WeightsOrigin
 from featcache.store import FeatureStore
 from heads.report import feature_maps_2d
-from heads.report.feature_maps_2d import POINTS, choose_images, feature_map, make_map
+from heads.report.feature_maps_2d import POINTS, choose_images, feature_map, feature_maps, make_map
 
 
 def images(count: int, classes: int = 3) -> list[ImageRecord]:
@@ -44,6 +46,30 @@ def test_what_is_apart_stays_apart(projection: str) -> None:
 
 def test_the_same_features_give_the_same_map() -> None:
     assert make_map(clusters(40)) == make_map(clusters(40))
+
+
+def test_maps_of_several_stores_come_in_order_each_made_on_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two threads that spin, a map took 34 s of processor time on a busy machine, and 1 s with one."""
+    seen: list[set[int]] = []
+
+    def watched(features: np.ndarray) -> feature_maps_2d.FeatureMap:
+        seen.append({_openmp_effective_n_threads(), *blas()})
+        return make_map(features)
+
+    def blas() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    monkeypatch.setattr(feature_maps_2d, "make_map", watched)
+    every = [clusters(20, width) for width in (5, 8, 13)]
+    stores = [fill(tmp_path / "stores", one, f"net {number}") for number, one in enumerate(every)]
+    wanted = [([store], tmp_path / "cache") for store in (*stores, tmp_path / "gone.h5")]
+    with threadpool_limits(2):
+        found = list(feature_maps(wanted, images(20)))
+        assert blas() == {_openmp_effective_n_threads()} == {2}
+    assert found == [*(make_map(one.astype(np.float32).astype(np.float64)) for one in every), None]
+    assert seen == [{1}] * 3
 
 
 def test_pca_is_the_plane_of_the_largest_variance() -> None:

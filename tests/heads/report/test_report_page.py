@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -662,14 +661,25 @@ def test_a_file_with_markup_for_a_name_is_shown_by_its_name(page: Page) -> None:
     assert tip.locator("svg").count() == 0
 
 
-def test_axe_finds_nothing_serious(browser: Browser, results: Results) -> None:
+@pytest.mark.parametrize(
+    "looks",
+    [
+        # Each width and each colour scheme once: what axe asks of one does not depend on the other.
+        [(1280, "light"), (390, "dark")],
+        pytest.param([(1280, "dark"), (390, "light")], marks=pytest.mark.slow),
+    ],
+    ids=["each once", "the other way round"],
+)
+def test_axe_finds_nothing_serious(
+    browser: Browser, results: Results, looks: list[tuple[int, Literal["light", "dark"]]]
+) -> None:
     with opened(browser, results.report) as watched:
         page = watched.page
         complete(page)
         choose(page, "tiny")
         drawn(page, "#plot-map")
         serious = set()
-        for width, scheme in itertools.product((1280, 390), ("light", "dark")):
+        for width, scheme in looks:
             page.set_viewport_size({"width": width, "height": 844})
             page.emulate_media(color_scheme=scheme)
             found = Axe().run(page)

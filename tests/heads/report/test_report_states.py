@@ -105,6 +105,25 @@ def test_the_cache_may_be_gone(results: Results, look: Report) -> None:
     assert page.locator("#facts dd").count() >= 5
 
 
+def test_a_tuned_run_shows_the_recipes_that_were_tried(results: Results, look: Report) -> None:
+    recipes = [
+        {"learning_rate": rate, "weight_decay": 0.01, "normalise": "none", "val_top1": top1}
+        for rate, top1 in ((1e-3, 0.25), (3e-3, 0.5))
+    ]
+    chosen = {name: recipes[1][name] for name in ("learning_rate", "weight_decay", "normalise")}
+    tuned = {"recipes": recipes, "chosen": chosen, "diverged": 0}
+    edit(results.folder / "tiny" / "summary.json", lambda s: s.update(tuned=tuned))
+    page = look(results.folder, "--heads", "all")
+    page.locator("#choice").select_option("tiny")
+    rows = page.locator("#recipes-table tbody tr").all_inner_texts()
+    assert [row.split() for row in rows] == [
+        ["0.003", "0.01", "none", "0.5000", "chosen"],
+        ["0.001", "0.01", "none", "0.2500"],
+    ]
+    page.locator("#choice").select_option("plain")
+    assert page.locator("#recipes").is_hidden()
+
+
 def test_the_cache_may_be_where_nothing_can_be_made(results: Results, look: Report) -> None:
     """Results that were copied from another machine say where its cache was."""
     (results.root / "file").write_text("")

@@ -87,6 +87,13 @@ def test_figures_are_means_over_heads_and_folds_count_by_their_images() -> None:
     assert seen(7, 3, 5, 1.0).val_top1_std == 0.0
 
 
+def test_copies_of_an_image_make_no_trial_surer() -> None:
+    alone = figures([head(0, 40, 0.75, 1.0, 0.5)], Costs(latency_ms=1.0, macs=1, params=1))
+    copied = figures([head(0, 400, 0.75, 1.0, 0.5)], Costs(latency_ms=1.0, macs=1, params=1), units=40)
+    assert (copied.val_top1_low, copied.val_top1_high) == (alone.val_top1_low, alone.val_top1_high)
+    assert copied.outcomes == 400
+
+
 def test_what_a_sweep_may_ask_for_are_the_objectives_there_are() -> None:
     one, several = sweep_schema()["properties"]["objective"]["oneOf"]
     assert one["enum"] == several["items"]["enum"] == list(OBJECTIVES)

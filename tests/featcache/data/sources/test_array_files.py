@@ -71,11 +71,11 @@ def test_arrays_that_cannot_be_used(tmp_path: Path, arrays: dict[str, Any], word
         load(tmp_path / "x.npz", tmp_path / "cache")
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float32])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("kind", "channels"),
+    [*((np.uint8, c) for c in (1, 2, 3, 4)), *((k, c) for k in (np.uint16, np.int16, np.float32) for c in (1, 3))],
+)
 def test_every_value_is_in_the_file_of_a_picture(kind: Any, channels: int) -> None:
-    if kind is not np.uint8 and channels in {2, 4}:
-        pytest.skip("transparency is of 8 bits here")
     values = (RNG.random((5, 7, channels)) * (1 if kind is np.float32 else 250)).astype(kind)
     data = picture_bytes(values if channels > 1 else values[..., 0])
     assert hashlib.sha256(data).digest() == hashlib.sha256(picture_bytes(values.copy(order="F"))).digest()

@@ -48,7 +48,7 @@ def test_one_tar_of_samples_and_keys_in_folders(tmp_path: Path) -> None:
     assert len(manifest.images) == 40 and {i.name for i in manifest.images} == {
         f"a.b/{n % 2}/{n}.jpg" for n in range(40)
     }
-    assert any("1 images without a label are left out, such as a.b/1/odd.jpg" in line for line in manifest.notices)
+    assert any("1 image without a label left out, such as a.b/1/odd.jpg" in line for line in manifest.notices)
 
 
 def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train-002\.tar is not there"):
         load(f"{folder}/train-{{000..002}}.tar", tmp_path / "cache")
     make_tar(folder / "train-000.tar", [("1.jpg", b"x"), ("1.txt", b"y")])
-    with pytest.raises(DataError, match="none of its 1 images has a label beside it"):
+    with pytest.raises(DataError, match="none of its 1 image has a label beside it"):
         load(f"{folder}/train-{{000..000}}.tar", tmp_path / "cache")
     make_tar(folder / "train-000.tar", [("1.jpg", b"x"), ("1.json", b"{")])
     with pytest.raises(DataError, match=r"1\.json is no JSON"):

@@ -170,8 +170,8 @@ def test_missing_cells_are_left_out_and_named(folder: Path) -> None:
     rows = labelled(["cat/cat 9.png", " "], ["", "dog"], ["", ""])
     file = make_csv(folder / "t.csv", ["path", "label"], rows)
     assert read(file) == PLAIN
-    assert "1 row without a label are left out, such as line 10 (cat/cat 9.png)" in notices(file)
-    assert "1 row without an image are left out, such as line 11" in notices(file)
+    assert "1 row without a label left out, such as line 10 (cat/cat 9.png)" in notices(file)
+    assert "1 row without an image left out, such as line 11" in notices(file)
 
 
 def test_a_row_that_stands_twice_is_read_once_and_both_are_named(folder: Path) -> None:

@@ -1,0 +1,27 @@
+"""A number and a noun become words: "1 run", "2 runs", wherever a sentence counts something."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """The number before its noun, in the plural unless it is one."""
+    return f"{number} {nouns(number, noun)}"
+
+
+def nouns(number: int, noun: str) -> str:
+    """The noun alone as it stands after so many, where other words come between or the number is written otherwise."""
+    if number == 1:
+        return noun
+    if noun.endswith(("s", "x", "ch")):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+
+
+def have(number: int) -> str:
+    """The verb after so many."""
+    return "has" if number == 1 else "have"
+
+
+def are(number: int) -> str:
+    """The same of being."""
+    return "is" if number == 1 else "are"
