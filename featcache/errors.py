@@ -21,7 +21,7 @@ class OptionsError(InputError):
 
 
 class DataError(InputError):
-    """The image folder cannot be used as it is."""
+    """The images, or the folder, table or archive that they are in, cannot be used as they are."""
 
 
 class UnknownBackboneError(InputError, LookupError):

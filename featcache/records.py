@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from featcache.places import ImagePlace
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -41,11 +43,11 @@ PLAIN_DEPTH = Depth()  # no image of the data set asks for another
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One file of the data set: where it lies, what it holds, what it is called."""
+    """One image of the data set: where its bytes are, what they hold, what it is called."""
 
-    path: Path
-    name: str  # relative to the data folder, with "/" between parts: what tables and messages show
-    sha256: str  # of the file's bytes: the address of its row in every store
+    place: ImagePlace
+    name: str  # relative to what data.path names, with "/" between parts: what tables and messages show
+    sha256: str  # of its bytes: the address of its row in every store
     label: int
     split: Split
     group: str | None = None  # by data.groups: images of one group are never parted, and never speak for each other
@@ -65,7 +67,7 @@ class Manifest:
     """A scanned data set: every image with its label and split."""
 
     name: str
-    root: Path
+    root: Path  # what data.path names: a folder, a table, an archive, ..
     classes: tuple[str, ...]  # sorted; a label is an index into it
     images: tuple[ImageRecord, ...]
     notices: tuple[str, ...] = ()  # what the user should know of how the folder was read
@@ -111,8 +113,7 @@ class Preprocessing:
         return replace(self, input_size=input_size, resize_size=resize)
 
     def as_dict(self) -> dict[str, Any]:
-        """The recipe as plain values; a depth that nothing was decided of is not in it, so it names the same rows as
-        before there was one."""
+        """The recipe as plain values; a depth that nothing was decided of is not in it: it names the rows of before."""
         value = asdict(self)
         if self.depth == PLAIN_DEPTH:
             del value["depth"]
@@ -159,9 +160,8 @@ class Identity:
 
     def as_dict(self) -> dict[str, Any]:
         """The identity as plain JSON values."""
-        value: dict[str, Any] = json.loads(
-            canonical_json({**asdict(self), "preprocessing": self.preprocessing.as_dict()})
-        )
+        text = canonical_json({**asdict(self), "preprocessing": self.preprocessing.as_dict()})
+        value: dict[str, Any] = json.loads(text)
         return value
 
     @classmethod

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from featcache.places import FilePlace
 from featcache.records import BackboneInfo, Identity, ImageRecord, Manifest, Preprocessing, Split, WeightsOrigin
 from featcache.store import FeatureStore
 from heads.runs.predictions import Predictions, save_predictions
@@ -53,7 +54,7 @@ def write_images(root: Path, count: int) -> Manifest:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.getvalue())
-        records.append(ImageRecord(path, name, hashlib.sha256(file.getvalue()).hexdigest(), label, split))
+        records.append(ImageRecord(FilePlace.at(path), name, hashlib.sha256(file.getvalue()).hexdigest(), label, split))
     return Manifest(root.name, root, CLASSES, tuple(records))
 
 

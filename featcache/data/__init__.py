@@ -1,4 +1,4 @@
-"""The images: an image folder scanned into a manifest, and files decoded into tensors."""
+"""The images: a folder, table or archive of them scanned into a manifest, and each decoded into tensors."""
 
 from featcache.data.augmentations import spec_digest
 from featcache.data.content_hashes import ContentNote, HashMemo
@@ -7,11 +7,13 @@ from featcache.data.decoder import ChangedFileError, Decoded, Decoder, Task, Unr
 from featcache.data.demo_digits import DEMO_DIGITS
 from featcache.data.exclude_list import names_listed
 from featcache.data.file_formats import READER
+from featcache.data.found_again import locate, regroup
 from featcache.data.image_files import UnreadableImageError, decode_image
 from featcache.data.image_groups import group_images
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.repaired_list import list_repaired, look_for_truncated
+from featcache.data.sources import DataSource, Listing, Row
 from featcache.data.split_cutting import require_folds
 from featcache.data.transforms import EvalTransform, normalise
 
@@ -20,10 +22,13 @@ __all__ = [
     "READER",
     "ChangedFileError",
     "ContentNote",
+    "DataSource",
     "Decoded",
     "Decoder",
     "EvalTransform",
     "HashMemo",
+    "Listing",
+    "Row",
     "Scratch",
     "Task",
     "UnreadFileError",
@@ -32,12 +37,14 @@ __all__ = [
     "group_images",
     "list_repaired",
     "load_manifest",
+    "locate",
     "look_for_truncated",
     "names_listed",
     "normalise",
     "quarantine",
     "quarantined",
     "readable",
+    "regroup",
     "require_folds",
     "spec_digest",
 ]

@@ -1,14 +1,12 @@
-"""Paths in, content hashes (sha256) out: remembered by path, size and modification time, nothing is read twice.
+"""Places in, content hashes (sha256) out: remembered by place, size and modification time, nothing is read twice.
 
 Beside them stands what became of each content when it was read, so that it need not be read to know it again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,6 +16,8 @@ from typing import Any
 from featcache.atomic import write_text
 from featcache.data.file_formats import HEAD_BYTES, may_exceed_8_bits
 from featcache.errors import DiskFullError
+from featcache.places import ImagePlace, NoContentError, head_and_sha256
+from featcache.records import digest
 
 log = logging.getLogger("featcache")
 
@@ -32,7 +32,7 @@ class ContentNote:
 
 
 class HashMemo:
-    """The content hash of each file under `root`, and what is known of each content: that it is unreadable, say.
+    """The content hash of each image of a source, and what is known of each content: that it is unreadable, say.
 
     It is only a memo: losing the file costs one more reading. What concurrent writers learned of contents is joined.
     """
@@ -56,10 +56,13 @@ class HashMemo:
             self._high, self._high_known = set(memo.get("high", ())), "high" in memo
             self._decided = memo.get("decided", {})
 
-    def sha256(self, paths: Sequence[Path], workers: int) -> list[str]:
-        """The sha256 (hex) of each file's bytes, in the order of `paths`; raises OSError as `open` does."""
+    def sha256(self, places: Sequence[ImagePlace], workers: int) -> list[str]:
+        """The sha256 (hex) of each image's bytes, in the order of `places`; raises OSError as `open` does.
+
+        Where no bytes can be had it is a digest of the place, a content that is known to be bad.
+        """
         with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(self._one, paths, chunksize=64))
+            return list(pool.map(self._one, places, chunksize=64))
 
     def bad_reason(self, sha256: str, reader: str) -> str | None:
         """Why this content could not be read by `reader` (a decoder's version) before, if it could not."""
@@ -118,9 +121,9 @@ class HashMemo:
         """This content could not be read from the disk just now: bad for this run, tried again in the next."""
         self._transient[sha256] = reason
 
-    def forget(self, path: Path) -> None:
-        """This file is not what it was, whatever its size and time say: hash it again."""
-        self._files.pop(_key(path), None)
+    def forget(self, place: ImagePlace) -> None:
+        """What is there is not what it was, whatever size and time say: hash it again."""
+        self._files.pop(place.key, None)
         self._changed = True
 
     def save(self) -> None:
@@ -143,29 +146,28 @@ class HashMemo:
         else:
             self._changed = False
 
-    def _one(self, path: Path) -> str:
-        stat = path.stat()
-        key = _key(path)
-        known = self._files.get(key)
-        if known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns]:
-            sha256 = str(known[2])
-            if not self._high_known:  # a memo of before there were high bits
-                with path.open("rb") as file:
-                    self._look_at(sha256, file.read(HEAD_BYTES))
-            return sha256
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-            file.seek(0)
-            value = hashlib.file_digest(file, "sha256").hexdigest()
+    def _one(self, place: ImagePlace) -> str:
+        try:
+            stamp, key = place.stamp(), place.key
+            known = self._files.get(key)
+            if stamp is not None and known is not None and known[:2] == [*stamp] and self._high_known:
+                return str(known[2])
+            # Read once more for a memo of before there were high bits.
+            head, value = head_and_sha256(place, HEAD_BYTES)
+        except NoContentError as error:
+            value = digest(["no content", place.key])
+            self.remember_unread(value, str(error))
+            return value
         self._look_at(value, head)
-        self._files[key] = [stat.st_size, stat.st_mtime_ns, value]
-        self._changed = True
+        if stamp is not None:
+            self._files[key] = [*stamp, value]
+            self._changed = True
         return value
 
     def _look_at(self, sha256: str, head: bytes) -> None:
-        self._changed = True
-        if may_exceed_8_bits(head):
+        if may_exceed_8_bits(head) and sha256 not in self._high:
             self._high.add(sha256)
+            self._changed = True
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -178,7 +180,3 @@ def _read(file: Path) -> dict[str, Any] | None:
     if not all(isinstance(entry, list) and len(entry) == 3 for entry in files.values()):
         return None
     return {**memo, "files": files, "bad": bad}
-
-
-def _key(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "surrogateescape")

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from featcache.data.content_hashes import ContentNote
 from featcache.data.decoded_scratch import Scratch
 from featcache.data.image_files import UnreadableImageError, read_picture
 from featcache.options import AugmentationSpec
+from featcache.places import ImagePlace
 from featcache.records import Preprocessing, digest
 
 
@@ -31,7 +31,7 @@ class Task:
     """One image content, and which of its views are wanted."""
 
     sha256: str
-    path: Path
+    place: ImagePlace
     views: tuple[int, ...]
 
 
@@ -123,7 +123,7 @@ class Decoder:
             if len(kept) == len(keys):
                 return Decoded(task, tuple(torch.from_numpy(pixels).permute(2, 0, 1) for pixels in kept))
         try:
-            data = task.path.read_bytes()
+            data = task.place.read()
         except OSError as error:
             raise UnreadFileError(error.strerror or str(error)) from None
         if hashlib.sha256(data).hexdigest() != task.sha256:

@@ -84,7 +84,7 @@ def _look(contents: Iterable[ImageRecord], memo: HashMemo, workers: int) -> None
 def _range_of(image: ImageRecord) -> dict[str, Any] | None:
     """None for 8 bits, or no image; empty where the file cannot be read just now."""
     try:
-        data = image.path.read_bytes()
+        data = image.place.read()
         if hashlib.sha256(data).hexdigest() != image.sha256:
             return {}
         samples = read_samples(data)

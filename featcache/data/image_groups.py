@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from featcache.counted_nouns import counted
 from featcache.data.group_table import table_groups
-from featcache.data.image_folder import SPLIT_NAMES
+from featcache.data.sources import SPLIT_NAMES
 from featcache.errors import DataError
 from featcache.options import GroupRule
 from featcache.records import SPLITS, ImageRecord
@@ -40,13 +40,14 @@ def group_images(images: Sequence[ImageRecord], rule: GroupRule | None) -> tuple
     return grouped, said
 
 
-def groups_said(images: Sequence[ImageRecord], rule: GroupRule | None) -> list[str]:
-    """How many groups there are, and how many images without one."""
-    if rule is None:
+def groups_said(images: Sequence[ImageRecord], rule: GroupRule | None, by: str = "") -> list[str]:
+    """How many groups there are, and how many images without one; without a rule they may be the source's, `by`."""
+    if rule is None and not by:
         return []
     sizes = Counter(i.group for i in images if i.group is not None)
     alone = len(images) - sizes.total()
-    line = f"data.groups ({rule.said}): {counted(sizes.total(), 'image')} in {counted(len(sizes), 'group')}"
+    who = f"data.groups ({rule.said})" if rule is not None else f"groups ({by})"
+    line = f"{who}: {counted(sizes.total(), 'image')} in {counted(len(sizes), 'group')}"
     least, most = min(sizes.values(), default=0), max(sizes.values(), default=0)
     if sizes:
         line += f" of {least} to {most}" if most > least else f" of {most}"

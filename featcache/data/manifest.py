@@ -1,8 +1,9 @@
-"""The data set that `data.path` names becomes a manifest: which file, which content, which label, which split."""
+"""The data set that `data.path` names becomes a manifest: which image, which content, which label, which split."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from featcache.data.content_hashes import HashMemo
 from featcache.data.demo_digits import DEMO_DIGITS, materialise
 from featcache.data.depth_decision import decide_depth
 from featcache.data.exclude_list import exclude
-from featcache.data.image_folder import name_below, printable, read_image_folder, unreadable
 from featcache.data.image_groups import group_images, groups_said, straddling_said
+from featcache.data.source_rows import classes_of, splits_of
+from featcache.data.sources import Listing, list_images, unreadable
 from featcache.data.split_cutting import cut_missing_splits, require_folds
-from featcache.errors import DataError
 from featcache.options import DataOptions
-from featcache.records import SPLITS, ImageRecord, Manifest, digest
+from featcache.records import SPLITS, ImageRecord, Manifest, Split, digest
 
 
 def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest, HashMemo]:
@@ -24,47 +25,53 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
     Raises DataError for a missing path, an empty split, a class missing in a split, or fewer than two classes.
     """
     cache_dir = Path(cache_dir)
-    try:
-        root = materialise(cache_dir) if options.path == DEMO_DIGITS else Path(options.path).expanduser()
-        found = root.is_dir()
-    except RuntimeError as error:  # ~somebody who has no home
-        raise DataError(f"data.path: {options.path}: {error}") from None
-    except PermissionError as error:
-        raise unreadable(error) from None
-    if not found:
-        what = "is a file" if root.exists() else "does not exist"
-        raise DataError(
-            f"data.path: {root} {what}. Expected an image folder: {root}/<class>/*, or {root}/train/<class>/*."
-        )
-    root = root.resolve()
-    file = cache_dir / "memo" / f"files-{digest(str(root))[:16]}.json"
+    listing = list_source(options, cache_dir)
+    file = cache_dir / "memo" / f"files-{digest(str(listing.root))[:16]}.json"
     memo = HashMemo(file, refuse_truncated=options.truncated == "quarantine")
-    manifest = scan(root, options, memo)
+    manifest = scan(listing, options, memo)
     depth, said = decide_depth(manifest.images, memo, options)
     manifest = replace(manifest, depth=depth, notices=(*said, *manifest.notices))
     memo.save()
     return manifest, memo
 
 
-def scan(root: Path, options: DataOptions, memo: HashMemo) -> Manifest:
-    """The manifest of the image folder at `root`."""
-    folder = read_image_folder(root)
-    classes = tuple(printable(name) for name in folder.classes)
+def list_source(options: DataOptions, cache_dir: Path) -> Listing:
+    """What the source that data.path names holds; raises DataError where it cannot be used."""
     try:
-        hashes = memo.sha256([path for _, _, path in folder.files], options.workers or os.cpu_count() or 1)
-    except OSError as error:
+        path = str(materialise(cache_dir)) if options.path == DEMO_DIGITS else options.path
+        return list_images(path, options)
+    except PermissionError as error:
         raise unreadable(error) from None
-    images = [
-        ImageRecord(path, name_below(path, root), sha256, label, split)
-        for (split, label, path), sha256 in zip(folder.files, hashes, strict=True)
-    ]
+
+
+def scan(listing: Listing, options: DataOptions, memo: HashMemo) -> Manifest:
+    """The manifest of a source's images."""
+    classes = classes_of(listing)
+    splits, present = splits_of(listing, classes)
+    images = _records(listing, splits, classes, memo, options.workers or os.cpu_count() or 1)
+    by = "" if options.groups is not None else listing.grouped
     images, strangers = group_images(images, options.groups)  # first: a table may name what is left out
-    images, left_out = exclude(images, classes, root, options.exclude)
-    images, cut = cut_missing_splits(images, folder.splits, classes, options)
+    images, left_out = exclude(images, classes, listing.root, options.exclude)
+    images, cut = cut_missing_splits(images, present, classes, options)
     images.sort(key=lambda i: (SPLITS.index(i.split), i.label, i.name))
-    grouped = [*strangers, *groups_said(images, options.groups), *straddling_said(images, options.folds)]
+    grouped = [*strangers, *groups_said(images, options.groups, by), *straddling_said(images, options.folds)]
     if options.folds is not None:
         pool = [i for i in images if i.split in options.training_splits]
         cut += require_folds(pool, classes, options.folds)
-    notices = (*left_out, *grouped, *cut, *folder.notices())
-    return Manifest(root.name or "data", root, classes, tuple(images), notices, folder.ignored)
+    notices = (*left_out, *grouped, *cut, *listing.notices)
+    return Manifest(listing.name, listing.root, classes, tuple(images), notices, listing.ignored)
+
+
+def _records(
+    listing: Listing, splits: Sequence[Split], classes: Sequence[str], memo: HashMemo, workers: int
+) -> list[ImageRecord]:
+    """The source's images with their contents."""
+    try:
+        hashes = memo.sha256([row.place for row in listing.rows], workers)
+    except OSError as error:
+        raise unreadable(error) from None
+    labels = {name: label for label, name in enumerate(classes)}
+    return [
+        ImageRecord(row.place, row.name, sha256, labels[row.label], split, row.group)
+        for row, sha256, split in zip(listing.rows, hashes, splits, strict=True)
+    ]

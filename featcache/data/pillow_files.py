@@ -20,6 +20,9 @@ from featcache.data.jxl_header import jxl_size
 MAX_PIXELS = 178_956_970  # of a decoded image: Pillow's own limit against decompression bombs
 
 
+MAX_BYTES = 8 * MAX_PIXELS  # of such values, and of what is inflated: 64 bits of grey, or 16 of four channels
+
+
 MAX_ASPECT = 100  # longer over shorter side: a strip of 1 x 5000 pixels, resized, would take the memory
 
 

@@ -77,7 +77,7 @@ def look_for_truncated(manifest: Manifest, memo: HashMemo, options: DataOptions,
 def _note_of(image: ImageRecord) -> ContentNote | None:
     """None where the file cannot be read: its row says that its content can be."""
     try:
-        picture = read_picture(image.path.read_bytes())
+        picture = read_picture(image.place.read())
     except (OSError, UnreadableImageError):
         return None
     return ContentNote(picture.pages, picture.repaired, picture.truncated)

@@ -34,15 +34,15 @@ def cut_missing_splits(
     for split in ("val", "test"):
         if split in present:
             continue
-        families = dict(zip([i.path for i in before], family_names(before), strict=True))
+        families = dict(zip([i.place for i in before], family_names(before), strict=True))
         train = [i for i in images if i.split == "train"]
-        moved = _drawn([(families[i.path], i.label) for i in train], split, fractions[split], held)
+        moved = _drawn([(families[i.place], i.label) for i in train], split, fractions[split], held)
         if not moved:
             raise DataError(
                 f"every class has too few {_units(before)} in train to cut {split} from it. "
                 f"Add images, or make a {split} folder."
             )
-        images = [replace(i, split=split) if i.split == "train" and families[i.path] in moved else i for i in images]
+        images = [replace(i, split=split) if i.split == "train" and families[i.place] in moved else i for i in images]
         count = sum(i.split == split for i in images)
         by = f"group ({len(moved)} of {len(set(families.values()))})" if has_groups(before) else "content hash"
         notices.append(f"no {split} split in the folder: {counted(count, 'image')} cut from train by {by}")
@@ -52,9 +52,9 @@ def cut_missing_splits(
 def _groups_elsewhere(images: Sequence[ImageRecord]) -> frozenset[str]:
     """The families of train that have images in a split of the folder too: cut to another, they would straddle more."""
     train = [i for i in images if i.split == "train"]
-    numbers = dict(zip([i.path for i in images], relatives(images).tolist(), strict=True))
-    there = {numbers[i.path] for i in images if i.split != "train"}
-    return frozenset(f for f, i in zip(family_names(train), train, strict=True) if numbers[i.path] in there)
+    numbers = dict(zip([i.place for i in images], relatives(images).tolist(), strict=True))
+    there = {numbers[i.place] for i in images if i.split != "train"}
+    return frozenset(f for f, i in zip(family_names(train), train, strict=True) if numbers[i.place] in there)
 
 
 def _drawn(train: Sequence[tuple[str, int]], split: Split, fraction: float, held: frozenset[str]) -> set[str]:

@@ -15,12 +15,11 @@ from PIL import Image
 from featcache.counted_nouns import counted
 from featcache.data.file_formats import MissingPackageError, missing_package
 from featcache.data.high_bits import BITS_PER_SAMPLE, PHOTOMETRIC, S_MAX, S_MIN, WHITE_IS_ZERO
-from featcache.data.pillow_files import MAX_PIXELS, SizeError, raw_mode_of, require_size
+from featcache.data.pillow_files import MAX_BYTES, SizeError, raw_mode_of, require_size
 from featcache.data.sample_range import Samples
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GREY_OR_RGB = {0, 1, 2}  # of TIFF's PhotometricInterpretation
-MAX_BYTES = 8 * MAX_PIXELS  # of such values: 64 bits of grey, or 16 of four channels
 PLANAR, PLANES = 284, 2  # its PlanarConfiguration
 SAMPLE_FORMAT, SIGNED = 339, 2
 UNCOMPRESSED = 1  # of TIFF's Compression

@@ -127,7 +127,7 @@ def _seconds_per_image(backbone: Backbone, manifest: Manifest, options: Options,
     decoder = Decoder(backbone.preprocessing, options.data.augmentations, options.data.workers)
     last = options.data.view_count - 1  # an augmented view, where there are any: they take longer
     some = manifest.images[:: max(1, len(manifest.images) // TIMED_FILES)][:TIMED_FILES]
-    tasks = [Task(i.sha256, i.path, (last,)) for i in some]
+    tasks = [Task(i.sha256, i.place, (last,)) for i in some]
     for _ in decoder.blocks(tasks, len(tasks), 1, ahead=False):
         pass
     return infer.seconds / (passes * len(images)) + decoder.seconds / len(tasks)

@@ -6,7 +6,6 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from featcache.data import EvalTransform, UnreadableImageError
 from featcache.devices import device_name, one_image_too_many, out_of_memory
 from featcache.errors import WorkError
 from featcache.extraction.store_fill import StoreFill
+from featcache.places import ImagePlace
 from featcache.profiling import profile_model
 from featcache.records import Profile, digest
 
@@ -49,7 +49,7 @@ def measure_profile(fill: StoreFill, dims: Sequence[int], backbone: Backbone, de
     options, identity = fill.options, fill.store.info.identity
     log.info("%s: measuring latency, %s", identity.backbone, counted(options.profile.iterations, "pass"))
     transform = EvalTransform(backbone.preprocessing)
-    readable = fill.readable_files()
+    readable = fill.readable_places()
     sample = readable[:: max(1, len(readable) // PREPROCESS_SAMPLE)][:PREPROCESS_SAMPLE]
     own = identity.precision
     try:
@@ -62,7 +62,7 @@ def measure_profile(fill: StoreFill, dims: Sequence[int], backbone: Backbone, de
             options=options.profile,
             device=device,
             variants={p: backbone.at(p) for p in options.profile.precisions if p != own},
-            preprocess=[partial(_prepare, transform, path) for path in sample],
+            preprocess=[partial(_prepare, transform, place) for place in sample],
         )
     except RuntimeError as error:
         if not out_of_memory(error):
@@ -88,6 +88,6 @@ def warn_if_busy(profile: Profile, backbone: str) -> None:
         )
 
 
-def _prepare(transform: EvalTransform, path: Path) -> None:
+def _prepare(transform: EvalTransform, place: ImagePlace) -> None:
     with contextlib.suppress(UnreadableImageError, OSError):  # the extraction finds and reports them
-        transform(path)
+        transform(place.read())

@@ -95,7 +95,7 @@ def _set_bad_aside(block: Sequence[Decoded], fill: StoreFill) -> list[tuple[Task
         elif isinstance(error, UnreadFileError):
             fill.memo.remember_unread(task.sha256, str(error))
             if isinstance(error, ChangedFileError):
-                fill.memo.forget(task.path)
+                fill.memo.forget(task.place)
         else:
             fill.memo.remember_bad(task.sha256, READER, str(error))
     return readable

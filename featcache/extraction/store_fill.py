@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from featcache.data import READER, HashMemo, Task, spec_digest
 from featcache.options import DataOptions, Options
+from featcache.places import ImagePlace
 from featcache.records import Manifest, digest
 from featcache.store import FeatureStore
 
@@ -34,12 +34,13 @@ class StoreFill:
         """Whether a content is known to be no image."""
         return self.memo.bad_reason(sha256, READER) is not None
 
-    def readable_files(self) -> list[Path]:
-        """The files that are not known to be unreadable, in the manifest's order."""
-        return [i.path for i in self.manifest.images if not self.unreadable(i.sha256)]
+    def readable_places(self) -> list[ImagePlace]:
+        """Where the images are that are not known to be unreadable, in the manifest's order."""
+        return [i.place for i in self.manifest.images if not self.unreadable(i.sha256)]
 
     def missing(self) -> list[Task]:
-        """What the store lacks, each content once, in the manifest's order. Views are for images that train only."""
+        """What the store lacks, each content once, in the order that it is read fastest in, which for files is the
+        manifest's. Views are for images that train only."""
         base = self.store.rows()
         augmented = self.store.rows(self.spec) if self.spec else {}
         tasks: dict[str, Task] = {}
@@ -51,8 +52,8 @@ class StoreFill:
             if self.spec and image.split in self.options.data.training_splits and image.sha256 not in augmented:
                 views += tuple(range(1, self.options.data.view_count))
             if views:
-                tasks[image.sha256] = Task(image.sha256, image.path, views)
-        return list(tasks.values())
+                tasks[image.sha256] = Task(image.sha256, image.place, views)
+        return sorted(tasks.values(), key=lambda task: task.place.position)
 
 
 def views_spec(data: DataOptions) -> str | None:

@@ -9,6 +9,7 @@ from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_names, take_apart
 from featcache.options.cache_options import CacheOptions
 from featcache.options.class_weight_options import require_class_names
+from featcache.options.column_options import Columns
 from featcache.options.data_options import DataOptions
 from featcache.options.faults import known_keys, nearest_key
 from featcache.options.group_options import GroupRule
@@ -40,6 +41,7 @@ __all__ = [
     "SOURCE_PLUGINS",
     "AugmentationSpec",
     "CacheOptions",
+    "Columns",
     "DataOptions",
     "GroupRule",
     "HeadOptions",

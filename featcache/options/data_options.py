@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from featcache.options.augmentation_options import Augmentation
+from featcache.options.column_options import Columns
 from featcache.options.group_options import Groups
 from featcache.options.option_types import Count, Fraction, Section
 
@@ -15,7 +16,12 @@ class DataOptions(Section):
     """The images."""
 
     path: Annotated[str, Field(min_length=1)]
-    """An image folder, or `demo:digits` for the embedded handwritten digits."""
+    """Where the images are: a folder, a table (CSV, TSV, JSON lines, Parquet), a zip or tar, shards, arrays, a data set
+    of another library (docs/data.md has each); or `demo:digits` for the embedded handwritten digits."""
+    root: Annotated[str, Field(min_length=1)] | None = None
+    """The folder that paths in a table are below; null: the table's own."""
+    columns: Columns | None = None
+    """What the columns of a table are called; null: by their usual names."""
     batch_size: Count = 32
     """Images in one step of head training; throughput is measured at it too."""
     augmentations: tuple[Augmentation, ...] = ()

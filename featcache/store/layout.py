@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.places import FilePlace
 from featcache.records import (
     FORMAT_VERSION,
     SPLITS,
@@ -206,7 +207,10 @@ def read_dataset(file: h5py.File, fingerprint: str) -> Manifest | None:
     def images(split: Split) -> list[ImageRecord]:
         part = group[split]
         columns = zip(part["path"].asstr()[:], part["row"][:], part["label"][:], strict=True)
-        return [ImageRecord(root / n, n, hashes[row].tobytes().hex(), int(label), split) for n, row, label in columns]
+        return [
+            ImageRecord(FilePlace.at(root / n), n, hashes[row].tobytes().hex(), int(label), split)
+            for n, row, label in columns
+        ]
 
     classes = tuple(str(c) for c in group.attrs["classes"])
     return Manifest(root.name or "data", root, classes, tuple(i for split in SPLITS for i in images(split)))

@@ -85,7 +85,7 @@ class DecodedInputs:
     def inputs(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
         """Images of each batch."""
         tasks = [
-            Task(image.sha256, image.path, (int(view),))
+            Task(image.sha256, image.place, (int(view),))
             for batch in batches
             for image, view in zip((self.images[i] for i in batch.images), batch.views, strict=True)
         ]

@@ -16,6 +16,7 @@ from featcache.counted_nouns import counted
 from featcache.data import Task
 from featcache.errors import WorkError
 from featcache.extraction import Extraction, Inference, decoded_blocks, fill_store
+from featcache.places import said
 from heads.finetune.batch_inputs import InputSource, KeptInMemory, KeptInStore
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.training_images import TrainingImages
@@ -85,7 +86,7 @@ def _in_memory(front: Backbone, setup: RunSetup) -> NDArray[np.float32]:
     infer = Inference(front, setup.device, setup.options.cache.batch_size)
     decoder = setup.decoder()
     tasks = [
-        Task(image.sha256, image.path, tuple(range(views)))
+        Task(image.sha256, image.place, tuple(range(views)))
         for image, views in zip(dataset.images, dataset.views.tolist(), strict=True)
     ]
     values = np.empty((dataset.rows, front.features), np.float32)
@@ -95,7 +96,7 @@ def _in_memory(front: Backbone, setup: RunSetup) -> NDArray[np.float32]:
         images: list[Tensor] = []
         for one in block:
             if one.images is None:
-                raise WorkError(f"{one.task.path}: cannot be read any more ({one.error}). Run again.")
+                raise WorkError(f"{said(one.task.place)}: cannot be read any more ({one.error}). Run again.")
             images += one.images
         values[row : row + len(images)] = infer(torch.stack(images)).numpy()
         row += len(images)

@@ -10,6 +10,7 @@ from typing import Any
 
 from featcache.audit import Audit, exact_leaks, find_audit
 from featcache.counted_nouns import counted
+from featcache.data import locate
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
 from featcache.store import FeatureStore
@@ -28,7 +29,7 @@ from heads.redundancy import BackboneComparison
 from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_maps
 from heads.report.run_details import Detail, detail
 from heads.report.sweep_results import Sweep, load_sweeps
-from heads.runs import Run, cache_of, leakage, predictions_of
+from heads.runs import Run, cache_of, data_options_of, leakage, predictions_of
 
 log = logging.getLogger("featcache")
 
@@ -84,6 +85,9 @@ def collect(
     }
     fingerprint = str(next(iter(here.values())).summary["data"]["fingerprint"])
     manifest = _manifest([path for paths in stores.values() for path in paths], fingerprint)
+    data = data_options_of(next(iter(here.values())))
+    if manifest is not None and data is not None:
+        manifest = locate(manifest, data, caches[board.rows[0].run])
     images = choose_images(manifest) if manifest is not None else []
     audit = find_audit(ranked.results_dir, fingerprint)
     maps = _maps(stores, images, caches, progress)

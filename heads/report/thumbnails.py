@@ -16,6 +16,7 @@ from PIL import Image
 
 from featcache.data import UnreadableImageError, decode_image
 from featcache.errors import FeatcacheError
+from featcache.places import ImagePlace
 from featcache.records import PLAIN_DEPTH, Depth, ImageRecord
 
 log = logging.getLogger("featcache")
@@ -33,7 +34,7 @@ def thumbnails(images: Iterable[ImageRecord], cache_dir: Path, depth: Depth = PL
     What is made is kept under `cache_dir`, so that a page can be written again where the images are not. A cache that
     cannot be written only costs time.
     """
-    wanted = {image.sha256: image.path for image in images}
+    wanted = {image.sha256: image.place for image in images}
     if not cache_dir.is_dir():  # a page never makes a cache where none is
         return _made(wanted, depth)
     at = "" if depth == PLAIN_DEPTH else f":{depth.integers}:{depth.floats}"  # after the hash in the cache
@@ -46,7 +47,7 @@ def thumbnails(images: Iterable[ImageRecord], cache_dir: Path, depth: Depth = PL
                 for key, p in kept.execute("SELECT sha256, webp FROM thumbnails WHERE side = ?", (SIDE,))
                 if key in keys
             }
-            new = _made({h: path for h, path in wanted.items() if h not in found}, depth)
+            new = _made({h: place for h, place in wanted.items() if h not in found}, depth)
             kept.executemany(
                 "INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", [(h + at, SIDE, p) for h, p in new.items()]
             )
@@ -56,17 +57,17 @@ def thumbnails(images: Iterable[ImageRecord], cache_dir: Path, depth: Depth = PL
         return _made(wanted, depth)
 
 
-def _made(paths: Mapping[str, Path], depth: Depth) -> dict[str, bytes]:
+def _made(places: Mapping[str, ImagePlace], depth: Depth) -> dict[str, bytes]:
     with ThreadPoolExecutor() as pool:
-        pictures = pool.map(partial(_thumbnail, depth), paths.items())
-    return {sha256: picture for sha256, picture in zip(paths, pictures, strict=True) if picture is not None}
+        pictures = pool.map(partial(_thumbnail, depth), places.items())
+    return {sha256: picture for sha256, picture in zip(places, pictures, strict=True) if picture is not None}
 
 
-def _thumbnail(depth: Depth, image: tuple[str, Path]) -> bytes | None:
-    """None where the file does not hold that content any more."""
-    sha256, path = image
+def _thumbnail(depth: Depth, image: tuple[str, ImagePlace]) -> bytes | None:
+    """None where that content is not there any more."""
+    sha256, place = image
     try:
-        data = path.read_bytes()
+        data = place.read()
         if hashlib.sha256(data).hexdigest() != sha256:
             return None
         picture = decode_image(data, depth)

@@ -1,6 +1,6 @@
 """Finished runs: their folders under results/, what they say of themselves, their predictions, their models."""
 
-from heads.runs.audited_runs import audit_runs, exclude_of, groups_of
+from heads.runs.audited_runs import audit_runs, data_options_of, exclude_of, groups_of
 from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
 from heads.runs.loaded_run import load_run, normalisation_of
 from heads.runs.predictions import (
@@ -31,6 +31,7 @@ __all__ = [
     "arrays_of",
     "audit_runs",
     "cache_of",
+    "data_options_of",
     "doubts_of",
     "exclude_of",
     "finished_runs",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from featcache import __version__
 from featcache.audit import Audit, audit_stores, find_audit, is_complete
-from featcache.data import group_images, quarantined
+from featcache.data import group_images, quarantined, regroup
 from featcache.options import DataOptions, GroupRule
 from featcache.records import Progress
 from featcache.store import FeatureStore
@@ -26,6 +26,9 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
     paths = list(dict.fromkeys(path for run in runs for path in _stores(run, cache_dir)))
     fingerprint = str(runs[0].summary["data"]["fingerprint"])
     manifest = FeatureStore.at(paths[0]).dataset(fingerprint)
+    data = data_options_of(runs[0])
+    if data is not None and data.groups is None:
+        manifest = regroup(manifest, data, paths[0].parent)
     images, _ = group_images(manifest.images, groups_of(runs[0]))
     manifest = replace(manifest, images=tuple(images))
     bad = quarantined(manifest, paths[0].parent)
@@ -43,17 +46,18 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
 
 def exclude_of(run: Run) -> str | None:
     """The run's data.exclude; None where there is none, or the run does not say."""
-    data = _data_options(run)
+    data = data_options_of(run)
     return data.exclude if data is not None else None
 
 
 def groups_of(run: Run) -> GroupRule | None:
     """The run's data.groups; None where there is none, or the run does not say."""
-    data = _data_options(run)
+    data = data_options_of(run)
     return data.groups if data is not None else None
 
 
-def _data_options(run: Run) -> DataOptions | None:
+def data_options_of(run: Run) -> DataOptions | None:
+    """The run's section `data`; None where the run does not say."""
     try:
         data = json.loads((run.folder / "options.json").read_text(encoding="utf-8"))["data"]
         return DataOptions.model_validate_json(json.dumps(data))

@@ -35,6 +35,7 @@ from featcache.extraction.one_backbone import extract
 from featcache.options.loading import parse_options
 from featcache.options.model_options import ModelOptions
 from featcache.options.run_options import Options
+from featcache.places import FilePlace
 
 SIX = ["resnet18", "resnet50", "efficientnet_b0", "mobilenet_v3_large", "densenet121", "swin_t"]
 TWELVE = [
@@ -108,7 +109,7 @@ class Bench:
         self.backbone: Backbone = load_backbone(self.model)
         self.infer = Inference(load_backbone(self.model), self.device, BATCH)
         self.files = sorted(data.rglob("*.jpg"))
-        self.tasks = [Task(_sha256(f), f, (0,)) for f in self.files]
+        self.tasks = [Task(_sha256(f), FilePlace.at(f), (0,)) for f in self.files]
         self.number = 0
         # Describes the backbone and measures its profile once, on another data set: what is timed finds both known.
         self.few = write_photographs(work / "few", 16)

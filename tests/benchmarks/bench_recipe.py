@@ -155,7 +155,7 @@ def features(folder: Path, cache: Path, model: dict[str, Any]) -> tuple[NDArray[
         }
     )
     cached = extract_all(options, Session.begin("cpu"))
-    images = sorted(cached.manifest.images, key=lambda i: i.path)
+    images = sorted(cached.manifest.images, key=lambda i: i.place.path)
     return read_plain(cached, images), np.array([i.label for i in images])
 
 

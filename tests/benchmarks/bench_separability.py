@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.audit import audit
+from featcache.places import FilePlace
 from featcache.records import ImageRecord, Manifest
 from featcache.separability import (
     centroid_accuracy,
@@ -76,7 +77,7 @@ def clusters(count: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.in
 def images(labels: NDArray[np.int64]) -> Manifest:
     """A data set of as many different images, all in train but every tenth."""
     records = tuple(
-        ImageRecord(Path(f"{i}.png"), f"{i}.png", f"{i:064x}", int(label), "val" if i % 10 == 0 else "train")
+        ImageRecord(FilePlace.at(f"{i}.png"), f"{i}.png", f"{i:064x}", int(label), "val" if i % 10 == 0 else "train")
         for i, label in enumerate(labels)
     )
     return Manifest("made", Path("made"), tuple("abcd"), records)

@@ -17,6 +17,7 @@ from featcache.backbones import find_source
 from featcache.backbones.name_catalogue import catalogue
 from featcache.errors import InputError, PluginError
 from featcache.options import SOURCE_PLUGINS
+from featcache.places import FilePlace
 from featcache.plugins import load_plugin, plugin_names, with_plugins
 from featcache.records import ImageRecord
 from featcache.separability.measures import MEASURES, PLUGINS, LabelledFeatures, Measure
@@ -118,7 +119,9 @@ def test_a_source_that_fails_is_named(install: Install) -> None:
 
 def test_a_changed_measure_of_a_package_is_computed_again(tmp_path: Path, install: Install) -> None:
     install(("spread", f"{HERE}:spread"))
-    images = [ImageRecord(Path(), str(i), f"{i:02}", int(label), "train") for i, label in enumerate(FEATURES.labels)]
+    images = [
+        ImageRecord(FilePlace.at(""), str(i), f"{i:02}", int(label), "train") for i, label in enumerate(FEATURES.labels)
+    ]
     looked: list[int] = []
 
     def read(chosen: Any) -> Any:

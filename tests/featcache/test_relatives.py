@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from featcache.places import FilePlace
 from featcache.records import ImageRecord
 from featcache.relatives import family_names, joined, relatives
 
@@ -28,7 +27,7 @@ def test_joined_are_the_components_of_the_graph_of_equal_keys() -> None:
 
 
 def image(name: str, sha256: str, group: str | None) -> ImageRecord:
-    return ImageRecord(Path(name), name, sha256, 0, "train", group)
+    return ImageRecord(FilePlace.at(name), name, sha256, 0, "train", group)
 
 
 def test_copies_join_groups_and_a_family_is_called_by_its_first_group() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featcache.audit import audit, clean_list, exact_leaks
 from featcache.audit.cosine_neighbours import between, directions, nearest
 from featcache.audit.near_groups import KNOWN, Seen, near_copies
+from featcache.places import FilePlace
 from featcache.records import ImageRecord, Manifest, Split
 
 Rows = NDArray[np.float32]
@@ -20,7 +21,7 @@ Rows = NDArray[np.float32]
 
 def manifest(rows: Sequence[tuple[str, Split, int, str]], classes: int = 2) -> Manifest:
     """Images as (name, split, label, content)."""
-    images = tuple(ImageRecord(Path(n), n, content, label, split) for n, split, label, content in rows)
+    images = tuple(ImageRecord(FilePlace.at(n), n, content, label, split) for n, split, label, content in rows)
     return Manifest("made", Path("/made"), tuple("abcdefgh"[:classes]), images)
 
 

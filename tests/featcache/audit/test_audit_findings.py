@@ -20,6 +20,7 @@ from featcache.audit.evidence import Evidence
 from featcache.audit.finding_views import Groups, Pictures
 from featcache.audit.findings import FINDINGS, Finding
 from featcache.errors import RunError
+from featcache.places import FilePlace
 from featcache.records import BadImage, ImageRecord, Manifest, Split
 
 ODD = "train/[bold]odd[/] <b>.png"  # no markup anywhere
@@ -52,7 +53,7 @@ def made(dark: int = 1) -> Audit:
     splits: tuple[Split, ...] = ("train", "val", "test", "train")
     images = tuple(
         ImageRecord(
-            Path(str(i)),
+            FilePlace(str(i)),
             ODD if i == 0 else f"{i}.png",
             f"{min(i, COUNT - 2):064x}",
             i // 8 % 2,

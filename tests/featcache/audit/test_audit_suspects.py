@@ -12,6 +12,7 @@ from featcache.audit import Audit, audit, clean_list, emptied, write_audit, writ
 from featcache.audit.audit_json import load_audit
 from featcache.audit.suspect_labels import confident_learning, probabilities, reduced
 from featcache.errors import RunError
+from featcache.places import FilePlace
 from featcache.records import BadImage, ImageRecord, Manifest, Split
 
 
@@ -23,7 +24,7 @@ def digits(count: int = 600, classes: int = 10) -> tuple[np.ndarray, np.ndarray]
 
 def manifest(labels: np.ndarray, splits: tuple[Split, ...] = ("train", "train", "train", "val", "test")) -> Manifest:
     images = tuple(
-        ImageRecord(Path(f"{i}"), f"{i:04d}.png", f"{i:064x}", int(label), splits[i % len(splits)])
+        ImageRecord(FilePlace.at(f"{i}"), f"{i:04d}.png", f"{i:064x}", int(label), splits[i % len(splits)])
         for i, label in enumerate(labels)
     )
     names = tuple(f"digit {k}" for k in range(int(labels.max()) + 1))
@@ -121,7 +122,7 @@ def test_balance_is_counted_and_remarked_on() -> None:
     labels = np.r_[np.zeros(200), np.ones(40)].astype(np.int64)
     splits: list[Split] = ["train"] * 160 + ["val"] * 10 + ["test"] * 30 + ["train"] * 10 + ["val"] * 20 + ["test"] * 10
     images = tuple(
-        ImageRecord(Path(f"{i}"), f"{i}", f"{i}", int(k), s)
+        ImageRecord(FilePlace.at(f"{i}"), f"{i}", f"{i}", int(k), s)
         for i, (k, s) in enumerate(zip(labels, splits, strict=True))
     )
     found = audit(Manifest("made", Path("/made"), ("many", "few"), images), {})
@@ -157,7 +158,10 @@ def made(tmp_path: Path) -> Audit:
     x, labels = digits(120)
     labels[3] = (labels[3] + 1) % 10
     data = manifest(labels)
-    images = (*data.images, ImageRecord(Path("c"), 'train/odd, "name"\n.png', data.images[4].sha256, 0, "train"))
+    images = (
+        *data.images,
+        ImageRecord(FilePlace.at("c"), 'train/odd, "name"\n.png', data.images[4].sha256, 0, "train"),
+    )
     whole = Manifest(data.name, data.root, data.classes, images)
     return audit(whole, {"pixels": np.concatenate([x, x[[4]]])}, [BadImage("#bad.png", "ff", "no, image")])
 
@@ -206,7 +210,7 @@ def test_the_clean_list_has_suspects_only_when_asked(tmp_path: Path) -> None:
 
 def test_a_list_that_would_empty_a_class_says_so(tmp_path: Path) -> None:
     images = [
-        ImageRecord(Path(n), n, sha, label, split)
+        ImageRecord(FilePlace.at(n), n, sha, label, split)
         for n, split, label, sha in (
             ("train/a", "train", 0, "x"), ("train/b", "train", 1, "z"),
             ("val/a", "val", 0, "x"), ("val/b", "val", 1, "w"), ("test/a", "test", 0, "u"), ("test/b", "test", 1, "v"),

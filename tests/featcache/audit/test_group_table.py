@@ -20,11 +20,12 @@ from featcache.data import load_manifest
 from featcache.errors import OptionsError
 from featcache.options import GroupRule
 from featcache.options.data_options import DataOptions
+from featcache.places import FilePlace
 from featcache.records import ImageRecord, Manifest
 
 
 def image(name: str, content: str, group: str | None = None) -> ImageRecord:
-    return ImageRecord(Path(name), name, content, 0, "train", group)
+    return ImageRecord(FilePlace.at(name), name, content, 0, "train", group)
 
 
 def test_copies_join_the_groups_that_were_given() -> None:

@@ -137,7 +137,7 @@ def test_a_run_from_a_folder_extracts_and_check_reads_it(here: Path, config: Con
     image = extraction.manifest.images[0]
     from featcache.data.transforms import EvalTransform
 
-    batch = EvalTransform(extraction.info.identity.preprocessing)(image.path)[None]
+    batch = EvalTransform(extraction.info.identity.preprocessing)(image.place.path)[None]
     cached = torch.from_numpy(extraction.store.read([image.sha256])).float()
     torch.testing.assert_close(cached, features_of(network, batch), rtol=2**-10, atol=1e-3)
 

@@ -78,7 +78,7 @@ TIMM = [
 def check_parity(options_dict: dict[str, Any]) -> None:
     options = parse_options(options_dict)
     extraction = extract(options, device="cpu")
-    images = {i.sha256: i.path for i in extraction.manifest.images}
+    images = {i.sha256: i.place.path for i in extraction.manifest.images}
     cached = torch.from_numpy(extraction.store.read(list(images)))
 
     model = load_model(options, classes=len(extraction.manifest.classes)).eval()

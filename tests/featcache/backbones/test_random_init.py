@@ -44,7 +44,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     parts = []
     for split, count in (("train", 150), ("test", 50)):
         images = sorted(manifest.of(split), key=lambda i: i.sha256)[:count]
-        parts += [torch.stack([transform(i.path) for i in images]), [i.label for i in images]]
+        parts += [torch.stack([transform(i.place.path) for i in images]), [i.label for i in images]]
     return Demo(*parts)
 
 

@@ -22,6 +22,7 @@ from featcache.data.image_files import UnreadableImageError, read_picture
 from featcache.extraction.one_backbone import extract
 from featcache.options.augmentation_options import HorizontalFlip
 from featcache.options.loading import parse_options
+from featcache.places import FilePlace
 from featcache.records import Depth, Preprocessing
 
 Config = Callable[..., dict[str, Any]]
@@ -43,7 +44,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def tasks_of(digits: Path, views: tuple[int, ...] = (0,)) -> list[Task]:
     files = sorted((digits / "train").rglob("*.png"))
-    return [Task(hashlib.sha256(f.read_bytes()).hexdigest(), f, views) for f in files]
+    return [Task(hashlib.sha256(f.read_bytes()).hexdigest(), FilePlace.at(f), views) for f in files]
 
 
 def pixels(decoder: Decoder, tasks: list[Task]) -> torch.Tensor:
@@ -118,10 +119,11 @@ def test_blocks_hold_whole_batches_but_for_the_last(digits: Path, ahead: bool) -
 
 def test_bad_files_are_told_from_files_that_changed(digits: Path) -> None:
     good, bad, changed, gone = tasks_of(digits)[:4]
-    bad.path.write_bytes(b"text")
-    bad = Task(hashlib.sha256(b"text").hexdigest(), bad.path, (0,))
-    changed.path.write_bytes(good.path.read_bytes())
-    gone.path.unlink()
+    bad_file, changed_file, good_file, gone_file = (Path(t.place.path) for t in (bad, changed, good, gone))
+    bad_file.write_bytes(b"text")
+    bad = Task(hashlib.sha256(b"text").hexdigest(), bad.place, (0,))
+    changed_file.write_bytes(good_file.read_bytes())
+    gone_file.unlink()
     (block,) = Decoder(SMALL, [], 2).blocks([good, bad, changed, gone], 8, 4, ahead=False)
     assert [type(d.error).__name__ for d in block] == [
         "NoneType",

@@ -191,7 +191,7 @@ def test_12_bit_images_from_files_to_predictions(
     run = train_model(options_of(config, root), results_dir=tmp_path / "results", allow_custom=True)
     loaded = load_run(run.folder, allow_custom=True)
     assert loaded.transform.preprocessing.depth == Depth("12")
-    deep, ordinary = ([image.path for image in one.manifest.of("test")] for one in (done, plain))
+    deep, ordinary = ([image.place.path for image in one.manifest.of("test")] for one in (done, plain))
     assert torch.equal(loaded.predict(deep), loaded.predict(ordinary))
 
 

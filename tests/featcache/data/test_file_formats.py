@@ -16,8 +16,9 @@ from PIL import Image
 from featcache.data import file_formats
 from featcache.data.file_formats import is_heif, is_jxl, may_exceed_8_bits
 from featcache.data.image_files import UnreadableImageError, decode_image, read_picture
-from featcache.data.image_folder import read_image_folder
 from featcache.data.jxl_header import jxl_size
+from featcache.data.sources.image_folder import list_folder
+from featcache.options import DataOptions
 
 PICTURE = noise(160, 120)
 
@@ -143,6 +144,6 @@ def test_names_of_images(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         for name in [*names, "notes.txt", "run.1", "DICOMDIR"]:
             (tmp_path / label / name).write_bytes(struct.pack("<I", 0))
-    folder = read_image_folder(tmp_path)
-    assert sorted(p.name for _, label, p in folder.files if label == 0) == sorted(names)
-    assert sorted(folder.ignored) == ["one/notes.txt", "one/run.1", "two/notes.txt", "two/run.1"]
+    listing = list_folder(str(tmp_path), DataOptions(path=str(tmp_path)))
+    assert sorted(row.name for row in listing.rows if row.label == "one") == sorted(f"one/{name}" for name in names)
+    assert sorted(listing.ignored) == ["one/notes.txt", "one/run.1", "two/notes.txt", "two/run.1"]

@@ -15,6 +15,7 @@ from featcache.data.image_groups import straddling_said
 from featcache.data.split_cutting import _draw
 from featcache.errors import DataError, OptionsError
 from featcache.options import parse_options
+from featcache.places import FilePlace
 from featcache.records import ImageRecord, Manifest
 
 CLASSES = ("cat", "dog")
@@ -273,7 +274,7 @@ def test_groups_with_images_in_a_given_split_stay_in_train(tmp_path: Path) -> No
 
 def image(name: str, group: str | None) -> ImageRecord:
     split: Any = name.split("/")[0]
-    return ImageRecord(Path(name), name, name, 0, split, group)
+    return ImageRecord(FilePlace.at(name), name, name, 0, split, group)
 
 
 def test_groups_in_several_given_splits_are_counted_and_one_is_named() -> None:

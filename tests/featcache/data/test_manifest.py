@@ -83,8 +83,8 @@ def test_names_of_split_folders(tmp_path: Path, train: str, val: str, test: str)
         folder, name = image.name.split("/")[:2]
         assert {train: "train", val: "val", test: "test"}[folder] == image.split
         assert manifest.classes[image.label] == name
-        assert image.path.read_bytes() == f"{folder}/{name} {int(image.path.stem)}".encode()
-        assert image.sha256 == hashlib.sha256(image.path.read_bytes()).hexdigest()
+        assert image.place.read() == f"{folder}/{name} {int(Path(image.place.path).stem)}".encode()
+        assert image.sha256 == hashlib.sha256(image.place.read()).hexdigest()
 
 
 def test_val_is_cut_from_train_and_test_stays(tmp_path: Path) -> None:
@@ -396,7 +396,7 @@ def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:
     manifest = load(root)
     (image,) = [i for i in manifest.images if "caf" in i.name]
     assert image.name == "train/cat/caf\\xe9.png"
-    assert image.path.read_bytes() == b"latin"
+    assert image.place.read() == b"latin"
     "".join([*manifest.ignored, *manifest.notices]).encode()  # tables are UTF-8
     assert load(root) == manifest  # from the memo
 
@@ -572,7 +572,7 @@ def test_the_demo_set_is_there_and_written_once(tmp_path: Path, monkeypatch: pyt
     assert len({i.sha256 for i in first.images}) > 700  # pictures, and not one over and over
     for split in ("train", "val", "test"):
         assert {i.label for i in first.of(split)} == {0, 1, 2, 3}
-    with Image.open(first.images[0].path) as image:
+    with Image.open(first.images[0].place.path) as image:
         assert image.format == "PNG"
         image.load()
 

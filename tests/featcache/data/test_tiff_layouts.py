@@ -70,7 +70,7 @@ def test_a_range_that_the_file_says() -> None:
 
 
 def test_what_is_neither_grey_nor_rgb() -> None:
-    with pytest.raises(UnreadableImageError, match="1 channels, photometric 3"):
+    with pytest.raises(UnreadableImageError, match="1 channel, photometric 3"):
         decode_image(tiff(TWELVE.tobytes(), (W, H), 16, 3))
 
 

@@ -47,7 +47,7 @@ def test_features_are_those_of_the_network_on_each_image_alone(run: Callable[...
     transform = EvalTransform(backbone.preprocessing)
     for image in extraction.manifest.images[::7]:
         with torch.inference_mode():
-            expected = backbone(transform(image.path)[None])[0].numpy()
+            expected = backbone(transform(image.place.path)[None])[0].numpy()
         stored = extraction.store.read([image.sha256])[0]
         assert np.allclose(stored, expected, rtol=2e-3, atol=1e-4)
 

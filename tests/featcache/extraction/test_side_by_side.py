@@ -120,11 +120,11 @@ def test_load_run_gives_the_joined_model_back(config: Config, tmp_path: Path, di
     for image in joined.manifest.of("val")[::4]:
         cached = np.concatenate([p.store.read([image.sha256]) for p in joined.parts], axis=1)
         with torch.inference_mode():
-            from_image = loaded.model([t(image.path)[None] for t in loaded.transforms])
+            from_image = loaded.model([t(image.place.path)[None] for t in loaded.transforms])
             from_cache = head(torch.from_numpy(cached))
         assert torch.allclose(from_image, from_cache, rtol=2e-3, atol=2e-3)
     with pytest.raises(ValueError, match="2 backbones take a batch of images each"):
-        loaded.model([loaded.transform(image.path)[None]])
+        loaded.model([loaded.transform(image.place.path)[None]])
 
 
 def test_each_of_joined_backbones_takes_images_its_own_way(config: Config, tmp_path: Path, digits: Path) -> None:

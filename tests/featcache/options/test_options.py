@@ -107,6 +107,8 @@ def test_defaults() -> None:
             "test_fraction": 0.15,
             "folds": None,
             "groups": None,
+            "root": None,
+            "columns": None,
         },
         "training": {
             "epochs": 50,

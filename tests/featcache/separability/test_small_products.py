@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from featcache.places import FilePlace
 from featcache.records import ImageRecord
 from featcache.separability import LabelledFeatures, Measure, measure_separability, nested_logistic, probe_logistic
 from featcache.separability.logistic_regression import LogisticProblems
@@ -49,7 +50,7 @@ def test_measures_of_few_images_take_one_thread(
 
     monkeypatch.setattr("featcache.separability.remembered.measures", lambda: {"seen": Measure("seen", "", score, "")})
     monkeypatch.setattr("featcache.separability.remembered.SMALL", most)
-    images = [ImageRecord(Path(f"{i}.png"), f"{i}.png", f"{i:064d}", i % 2, "train") for i in range(8)]
+    images = [ImageRecord(FilePlace(f"{i}.png"), f"{i}.png", f"{i:064d}", i % 2, "train") for i in range(8)]
     features = np.random.default_rng(0).random((8, 3), np.float32)
     assert measure_separability(images, [{}], lambda some: features[: len(some)], tmp_path).figures["seen"] == 0.5
     assert seen == [expected]

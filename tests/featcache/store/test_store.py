@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from featcache.errors import NonFiniteError, StoreError
+from featcache.places import FilePlace
 from featcache.records import BackboneInfo, Identity, ImageRecord, Manifest, Preprocessing, WeightsOrigin
 from featcache.store import FeatureStore
 
@@ -68,8 +69,8 @@ def test_the_file_explains_itself(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path, info())
     fill(store, 1, 2, 3)
     images = (
-        ImageRecord(tmp_path / "a", "train/cat/a ü.png", sha(2), 0, "train"),
-        ImageRecord(tmp_path / "b", "val/dog/b.png", sha(1), 1, "val"),
+        ImageRecord(FilePlace.at(tmp_path / "a"), "train/cat/a ü.png", sha(2), 0, "train"),
+        ImageRecord(FilePlace.at(tmp_path / "b"), "val/dog/b.png", sha(1), 1, "val"),
     )
     manifest = Manifest("my data", tmp_path, ("cat", "dog"), images)
     store.save_dataset(manifest)
@@ -258,10 +259,10 @@ def test_a_second_writer_waits_and_says_so(tmp_path: Path) -> None:
 
 def test_a_store_is_opened_by_its_file_alone_and_gives_its_data_sets(tmp_path: Path) -> None:
     images = (
-        ImageRecord(tmp_path / "train/cat/a ü.png", "train/cat/a ü.png", sha(2), 0, "train"),
-        ImageRecord(tmp_path / "train/dog/c.png", "train/dog/c.png", sha(3), 1, "train"),
-        ImageRecord(tmp_path / "val/dog/b.png", "val/dog/b.png", sha(1), 1, "val"),
-        ImageRecord(tmp_path / "test/cat/a.png", "test/cat/a.png", sha(2), 0, "test"),
+        ImageRecord(FilePlace.at(tmp_path / "train/cat/a ü.png"), "train/cat/a ü.png", sha(2), 0, "train"),
+        ImageRecord(FilePlace.at(tmp_path / "train/dog/c.png"), "train/dog/c.png", sha(3), 1, "train"),
+        ImageRecord(FilePlace.at(tmp_path / "val/dog/b.png"), "val/dog/b.png", sha(1), 1, "val"),
+        ImageRecord(FilePlace.at(tmp_path / "test/cat/a.png"), "test/cat/a.png", sha(2), 0, "test"),
     )
     manifest = Manifest(tmp_path.name, tmp_path, ("cat", "dog"), images)
     written = FeatureStore(tmp_path, info())

@@ -12,6 +12,7 @@ import pytest
 from test_store import FEATURES, info, rows, sha
 
 from featcache.errors import StoreError
+from featcache.places import FilePlace
 from featcache.records import ImageRecord, Manifest
 from featcache.store import FeatureStore
 from featcache.store.file_seal import seal
@@ -30,7 +31,9 @@ def store(tmp_path: Path) -> FeatureStore:
     """40 rows, views of the first 30, a data set, a profile."""
     store = FeatureStore(tmp_path, info())
     numbers = list(range(COUNT))
-    images = tuple(ImageRecord(tmp_path / f"{n}", f"train/a/{n}.png", sha(n), 0, "train") for n in numbers)
+    images = tuple(
+        ImageRecord(FilePlace.at(tmp_path / f"{n}"), f"train/a/{n}.png", sha(n), 0, "train") for n in numbers
+    )
     with store.writing() as writer:
         writer.append([sha(n) for n in numbers], rows(*numbers))
         writer.append([sha(n) for n in numbers[:30]], views(*numbers[:30]), SPEC)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from featcache.places import FilePlace
 from featcache.records import BackboneInfo, Identity, ImageRecord, Manifest, Preprocessing, WeightsOrigin
 from featcache.separability import linear_cka
 from featcache.store import FeatureStore
@@ -19,10 +20,12 @@ IMAGES = 40
 
 def manifest() -> Manifest:
     images = [
-        ImageRecord(Path(f"{i}.png"), f"{i}.png", f"{i * 7919 % 1000:064x}", i % 2, "val" if i % 4 == 3 else "train")
+        ImageRecord(
+            FilePlace(f"{i}.png"), f"{i}.png", f"{i * 7919 % 1000:064x}", i % 2, "val" if i % 4 == 3 else "train"
+        )
         for i in range(IMAGES)
     ]
-    copy = ImageRecord(Path("copy.png"), "copy.png", images[0].sha256, 0, "train")
+    copy = ImageRecord(FilePlace.at("copy.png"), "copy.png", images[0].sha256, 0, "train")
     return Manifest("made", Path(), ("a", "b"), (*images, copy))
 
 

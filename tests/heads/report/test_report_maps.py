@@ -11,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from featcache.places import FilePlace
 from featcache.records import BackboneInfo, Identity, ImageRecord, Manifest, Preprocessing, WeightsOrigin
 from featcache.store import FeatureStore
 from heads.report import feature_maps_2d
@@ -18,7 +19,7 @@ from heads.report.feature_maps_2d import POINTS, choose_images, feature_map, fea
 
 
 def images(count: int, classes: int = 3) -> list[ImageRecord]:
-    return [ImageRecord(Path(f"/x/{i}"), f"train/{i}", f"{i:064x}", i % classes, "train") for i in range(count)]
+    return [ImageRecord(FilePlace.at(f"/x/{i}"), f"train/{i}", f"{i:064x}", i % classes, "train") for i in range(count)]
 
 
 def clusters(count: int, width: int = 20, classes: int = 3) -> np.ndarray:
@@ -151,22 +152,25 @@ def test_no_map_without_a_whole_store(tmp_path: Path, damage: str, caplog: pytes
 
 
 def test_a_few_of_many_images_in_the_classes_shares() -> None:
-    many = [ImageRecord(Path("x"), f"{i}", f"{i * 7919 % 100003:064x}", int(i % 10 == 0), "train") for i in range(3000)]
+    many = [
+        ImageRecord(FilePlace.at("x"), f"{i}", f"{i * 7919 % 100003:064x}", int(i % 10 == 0), "train")
+        for i in range(3000)
+    ]
     manifest = Manifest("m", Path("x"), ("a", "b"), tuple(many))
     chosen = choose_images(manifest)
     assert len(chosen) == POINTS and sum(i.label for i in chosen) == POINTS // 10
-    more = Manifest("m", Path("x"), ("a", "b"), (*many, *(ImageRecord(Path("y"), "y", "f" * 64, 0, "val"),)))
+    more = Manifest("m", Path("x"), ("a", "b"), (*many, *(ImageRecord(FilePlace.at("y"), "y", "f" * 64, 0, "val"),)))
     assert {i.sha256 for i in choose_images(more)} == {i.sha256 for i in chosen}
 
 
 def test_copies_are_one_point_and_no_class_is_forgotten() -> None:
-    copies = [ImageRecord(Path("x"), f"{i}", f"{i // 2:064x}", 0, "train") for i in range(20)]
+    copies = [ImageRecord(FilePlace.at("x"), f"{i}", f"{i // 2:064x}", 0, "train") for i in range(20)]
     assert len(choose_images(Manifest("m", Path("x"), ("a",), tuple(copies)))) == 10
-    rare = [ImageRecord(Path("x"), f"{i}", f"{i:064x}", int(i == 7), "train") for i in range(5000)]
+    rare = [ImageRecord(FilePlace.at("x"), f"{i}", f"{i:064x}", int(i == 7), "train") for i in range(5000)]
     assert sum(i.label for i in choose_images(Manifest("m", Path("x"), ("a", "b"), tuple(rare)))) == 1
 
 
 def test_hundreds_of_classes_are_still_no_more_than_a_map_can_show() -> None:
-    many = [ImageRecord(Path("x"), f"{i}", f"{i:064x}", i % 1000, "train") for i in range(5000)]
+    many = [ImageRecord(FilePlace.at("x"), f"{i}", f"{i:064x}", i % 1000, "train") for i in range(5000)]
     names = tuple(f"{i:04d}" for i in range(1000))
     assert len(choose_images(Manifest("m", Path("x"), names, tuple(many)))) <= 2.5 * POINTS

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featcache.places import FilePlace
 from featcache.records import PLAIN_DEPTH, Depth, ImageRecord
 from heads.report.thumbnails import FILE, SIDE, thumbnails
 
@@ -21,7 +22,7 @@ def write(file: Path, seed: int = 0, size: tuple[int, int] = (200, 100), mode: s
 
 
 def record(file: Path) -> ImageRecord:
-    return ImageRecord(file, file.name, hashlib.sha256(file.read_bytes()).hexdigest(), 0, "train")
+    return ImageRecord(FilePlace.at(file), file.name, hashlib.sha256(file.read_bytes()).hexdigest(), 0, "train")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1"])
@@ -43,16 +44,17 @@ def test_what_is_in_the_picture_stays_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["gone", "changed", "corrupt", "folder"])
 def test_no_picture_of_what_is_not_there(tmp_path: Path, damage: str) -> None:
-    good, bad = write(tmp_path / "good.png"), write(tmp_path / "bad.png", 1)
+    file = tmp_path / "bad.png"
+    good, bad = write(tmp_path / "good.png"), write(file, 1)
     if damage == "corrupt":
-        bad.path.write_bytes(bad.path.read_bytes()[:200])
-        bad = record(bad.path)
+        file.write_bytes(file.read_bytes()[:200])
+        bad = record(file)
     else:
-        bad.path.unlink()
+        file.unlink()
     if damage == "changed":
-        write(bad.path, 2)
+        write(file, 2)
     if damage == "folder":
-        bad.path.mkdir()
+        file.mkdir()
     assert set(thumbnails([good, bad], tmp_path / "cache")) == {good.sha256}
 
 
@@ -61,16 +63,16 @@ def test_pictures_outlive_their_files(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     first = thumbnails(all_, tmp_path / "cache")
     for image in all_:
-        image.path.unlink()
+        Path(image.place.path).unlink()
     assert thumbnails(all_, tmp_path / "cache") == first and len(first) == 3
     assert thumbnails(all_[:1], tmp_path / "cache") == {all_[0].sha256: first[all_[0].sha256]}
 
 
 def test_what_was_missing_is_made_when_it_is_there(tmp_path: Path) -> None:
     image = write(tmp_path / "a.png")
-    moved = image.path.rename(tmp_path / "b.png")
+    moved = Path(image.place.path).rename(tmp_path / "b.png")
     assert thumbnails([image], tmp_path / "cache") == {}
-    moved.rename(image.path)
+    moved.rename(image.place.path)
     assert set(thumbnails([image], tmp_path / "cache")) == {image.sha256}
 
 

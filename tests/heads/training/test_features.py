@@ -19,6 +19,7 @@ from featcache.errors import DataError
 from featcache.extraction.side_by_side import CachedFeatures, extract_all
 from featcache.extraction.stored_rows import StoreRows
 from featcache.options.loading import parse_options
+from featcache.places import FilePlace
 from featcache.records import ImageRecord, Manifest
 from featcache.session import Session
 from heads import train_model
@@ -41,10 +42,10 @@ def pool(
     contents = contents or [f"content {i}" for i in range(len(labels))]
     cut = 3 * len(labels) // 4
     images = [
-        ImageRecord(Path(f"{i}.png"), f"{i}.png", sha, label, "train" if i < cut else "val", group)
+        ImageRecord(FilePlace.at(f"{i}.png"), f"{i}.png", sha, label, "train" if i < cut else "val", group)
         for i, (label, sha, group) in enumerate(zip(labels, contents, groups or [None] * len(labels), strict=True))
     ]
-    images.append(ImageRecord(Path("t.png"), "t.png", "only for testing", 0, "test"))
+    images.append(ImageRecord(FilePlace.at("t.png"), "t.png", "only for testing", 0, "test"))
     manifest = Manifest("insects", Path(), CLASSES, tuple(images))
     joined: Any = SimpleNamespace(manifest=manifest, parts=[SimpleNamespace(views=3)], features=8)
     return load_features(joined, CPU, folds=folds, limit_bytes=math.inf)

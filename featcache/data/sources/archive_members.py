@@ -1,0 +1,84 @@
+"""An archive's members become the folder that would lie there if it were unpacked; nothing is unpacked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from featcache.counted_nouns import counted
+from featcache.data.pillow_files import MAX_BYTES
+from featcache.data.sources.folder_tree import MemberFolder, printable
+from featcache.data.sources.image_folder import lay_out
+from featcache.data.sources.rows import SPLIT_NAMES, Listing
+from featcache.errors import DataError
+from featcache.places import ImagePlace
+
+ENDINGS = (".tar.gz", ".tgz", ".tar", ".zip")
+
+
+def list_archive(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> Listing:
+    """The rows of an archive that is laid out inside as an image folder is; a lone folder at its top is gone into.
+
+    Raises DataError for a member whose name leaves the archive, and as `lay_out` does.
+    """
+    found: dict[str, ImagePlace] = {}
+    twice = []
+    for name, place in members:
+        plain = member_name(archive, name)
+        if plain in found:
+            twice.append(plain)
+        found[plain] = place
+    if not found:
+        raise DataError(f"data.path: {archive} holds no files. Expected <class>/* or train/<class>/* in it.")
+    folder, notices = _entered(MemberFolder(archive, found))
+    listing = lay_out(folder, archive)
+    if twice:
+        notices.append(f"{counted(len(twice), 'name')} several times in it, such as {twice[0]}: the last is read")
+    return replace(listing, name=plain_name(archive), notices=(*listing.notices, *notices))
+
+
+def plain_name(archive: Path) -> str:
+    """The archive's name without what says that it is one."""
+    ending = next((e for e in ENDINGS if archive.name.lower().endswith(e)), "")
+    return archive.name[: len(archive.name) - len(ending)] or "data"
+
+
+def member_name(archive: Path, name: str) -> str:
+    """A member's name below the archive's top; raises DataError where it would lie outside if it were unpacked."""
+    parts = PurePosixPath(name.replace("\\", "/") if "/" not in name else name).parts
+    if ".." in parts or name.startswith(("/", "\\")) or name[1:3] in {":/", ":\\"}:
+        raise DataError(
+            f"data.path: {archive}: its member {printable(name)!r} would lie outside the folder that the archive is "
+            "unpacked to. Expected names below it: such an archive is broken, or made to do harm. Make it anew."
+        )
+    return printable("/".join(parts))
+
+
+def why_refused(size: int) -> str | None:
+    """Why a member of so many bytes is not read; None where it is."""
+    if size > MAX_BYTES:
+        return f"{size} bytes are more than the {MAX_BYTES} that an image may have"
+    return None
+
+
+def _entered(root: MemberFolder) -> tuple[MemberFolder, list[str]]:
+    """The folder that is meant: below folders that have no other beside them, as archives are made."""
+    folder = root
+    while True:
+        inside = folder.folders()
+        if len(inside) != 1 or inside[0].name.lower() in SPLIT_NAMES:
+            break
+        only = inside[0]
+        assert isinstance(only, MemberFolder)
+        below = only.folders()
+        lone = len(below) == 1 and (below[0].name.lower() in SPLIT_NAMES or below[0].folders())
+        if len(below) < 2 and not lone:
+            break
+        folder = only.as_root()
+    said = [] if folder is root else [f"the images are looked for in its folder {_below(folder, root)}"]
+    return folder, said
+
+
+def _below(folder: MemberFolder, root: MemberFolder) -> str:
+    return folder.where.relative_to(root.where).as_posix()

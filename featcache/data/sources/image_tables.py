@@ -1,0 +1,49 @@
+"""A table of images as its readers give it: columns, and rows of some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featcache.places import ImagePlace
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCell:
+    """A cell that holds an image's bytes, and what the image is called."""
+
+    place: ImagePlace
+    name: str
+
+
+Cells = Iterator[tuple[int, Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is open for reading; of its cells nothing is kept."""
+
+    file: Path
+    columns: tuple[str, ...]
+    read: Callable[[Sequence[int]], Cells]  # the columns of these numbers: of each row its number and their cells
+    unit: str = "line"  # what its rows are counted in
+    images: frozenset[int] = frozenset()  # columns of ImageCell
+    names: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # what the numbers in a column stand for
+    notices: tuple[str, ...] = ()
+
+    def row(self, number: int) -> str:
+        """A row's number in words."""
+        return f"{self.unit} {number}"
+
+
+def text_of(cell: Any) -> str:
+    """What a cell says: "" for nothing, a whole number without a decimal point."""
+    if type(cell) is str:
+        return cell.strip()
+    if cell is None or (isinstance(cell, float) and cell != cell):
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip()

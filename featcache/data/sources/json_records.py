@@ -1,0 +1,84 @@
+"""JSON lines, and lists of JSON objects (Label Studio's exports among them), become tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from featcache.data.sources.delimited_text import encoding_of
+from featcache.data.sources.image_tables import Cells, Table
+from featcache.errors import DataError
+
+LOOKED_AT = 1000  # records, for the names of columns
+
+
+def open_json(file: Path) -> Table:
+    """The records in `file`, one on each line or all in one list; raises DataError where there are none."""
+    columns: dict[str, None] = {}
+    for _, record in islice(_records(file), LOOKED_AT):
+        columns.update(dict.fromkeys(record))
+    if not columns:
+        raise DataError(f"data.path: {file} holds no records. Expected a JSON object for each image, one on a line.")
+    names = tuple(columns)
+
+    def read(chosen: Sequence[int]) -> Cells:
+        keys = [names[column] for column in chosen]
+        for number, record in _records(file):
+            yield number, [record.get(key) for key in keys]
+
+    return Table(file, names, read, unit="line" if _is_lines(file) else "record")
+
+
+def _is_lines(file: Path) -> bool:
+    try:
+        with file.open(encoding=encoding_of(file)) as stream:
+            return next((line.lstrip()[:1] for line in stream if line.strip()), "{") != "["
+    except (OSError, UnicodeError) as error:
+        raise _broken(file, error) from None
+
+
+def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and fields of each record."""
+    try:
+        with file.open(encoding=encoding_of(file)) as stream:
+            if _is_lines(file):
+                found = ((n, json.loads(line)) for n, line in enumerate(stream, 1) if not line.isspace())
+            else:
+                found = ((n, value) for n, value in enumerate(json.load(stream), 1))
+            for number, value in found:
+                if not isinstance(value, dict):
+                    raise ValueError(f"number {number} is no JSON object")
+                yield number, _plain(value)
+    except (OSError, UnicodeError, ValueError, RecursionError) as error:
+        raise _broken(file, error) from None
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of Label Studio's full export as image and choice; any other one as it is.
+
+    Source: Label Studio's documentation, "Label Studio JSON format of annotated tasks".
+    """
+    if not isinstance(record.get("data"), dict) or "annotations" not in record:
+        return record
+    data = dict(record["data"])
+    choices = []
+    for annotation in record["annotations"] or ():
+        if annotation.get("was_cancelled"):
+            continue
+        for result in annotation.get("result") or ():
+            if result.get("type") == "choices":
+                choices += [result["value"]["choices"]]
+    distinct = [list(one) for one in dict.fromkeys(map(tuple, choices))]
+    data.pop("choice", None)
+    return {**data, "choice": distinct[0] if len(distinct) == 1 else [c for one in distinct for c in one]}
+
+
+def _broken(file: Path, error: Exception) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return DataError(
+        f"data.path: {file} cannot be read as JSON records ({reason}). Expected a JSON object for each image, one on "
+        "each line, or all of them in one list."
+    )

@@ -1,0 +1,99 @@
+"""What `data.path` names: the kind of its source, by exact rules, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from featcache.data.sources.array_files import list_arrays
+from featcache.data.sources.image_folder import list_folder
+from featcache.data.sources.rows import DataSource, Listing
+from featcache.data.sources.shards import TARS, are_shards, is_pattern, list_shards, list_tar
+from featcache.data.sources.table_file import TABLES, list_table, list_table_folder, tables_of
+from featcache.data.sources.torchvision_sets import list_torchvision
+from featcache.data.sources.zip_archive import list_zip
+from featcache.errors import DataError
+from featcache.options import DataOptions
+from featcache.plugins import one_with_plugins, package_code, plugin_names
+
+GROUP = "featcache.data_sources"  # the entry points of installed packages that bring kinds of sources
+
+SOURCES: dict[str, DataSource] = {
+    "folder": list_folder,
+    "table": list_table,
+    "tables": list_table_folder,
+    "zip": list_zip,
+    "tar": list_tar,
+    "shards": list_shards,
+    "arrays": list_arrays,
+    "torchvision": list_torchvision,
+}
+
+READ = (
+    "an image folder (<class>/*, or train/<class>/*), a table (CSV, TSV, JSON lines, Parquet), an archive of such a "
+    "folder (zip, tar, tar.gz), shards (train-{000..127}.tar), arrays (npz) or torchvision:NAME:ROOT"
+)
+
+
+def list_images(path: str, options: DataOptions) -> Listing:
+    """The images of the source at `path`, of whatever kind: "KIND:PATH", or a path whose kind is plain to see.
+
+    Raises DataError where it cannot be used.
+    """
+    kind, place = recognise(path)
+    if kind in SOURCES:
+        return SOURCES[kind](place, options)
+    with package_code(f"data source {kind!r}"):
+        return one_with_plugins(GROUP, kind, SOURCES, DataSource)(place, options)  # type: ignore[type-abstract]
+
+
+def is_folder(path: str) -> bool:
+    """Whether an image folder on the disk is at `path`, or nothing that can be told to be another source."""
+    try:
+        return recognise(path)[0] == "folder"
+    except (DataError, OSError):
+        return True
+
+
+def recognise(path: str) -> tuple[str, str]:
+    """The kind of the source at `path`, and the path that its reader gets; raises DataError where there is none."""
+    try:
+        place = Path(path).expanduser()
+        exists = place.exists()
+    except RuntimeError as error:  # ~somebody who has no home
+        raise DataError(f"data.path: {path}: {error}") from None
+    kind, colon, rest = path.partition(":")
+    if not exists and colon and len(kind) > 1 and kind.isidentifier():
+        if kind in SOURCES or kind in plugin_names(GROUP, SOURCES):
+            return kind, rest if kind == "torchvision" or kind not in SOURCES else str(
+                Path(rest).expanduser().absolute()
+            )
+        raise DataError(
+            f"data.path: {path}: {kind!r} is no kind of source. Expected {', '.join(SOURCES)} before a colon."
+        )
+    if not exists and is_pattern(path):
+        return "shards", str(place.absolute())
+    if not exists:
+        raise DataError(f"data.path: {place} does not exist. Expected {READ}.")
+    place = place.resolve()
+    found = next((name for name, rule in RULES.items() if rule(place)), None)
+    if found is None:
+        raise DataError(
+            f"data.path: {place} is a file of a kind that is not read ({place.suffix or 'no ending'}). Expected {READ}."
+            + (" Save the sheet as CSV." if place.suffix.lower() in SHEETS else "")
+        )
+    return found, str(place)
+
+
+SHEETS = {".xlsx", ".xls", ".ods"}  # of spreadsheets
+
+# What each kind looks like; the first that fits is taken.
+RULES: dict[str, Callable[[Path], bool]] = {
+    "shards": lambda path: path.is_dir() and are_shards(path),
+    "tables": lambda path: path.is_dir() and bool(tables_of(path)),
+    "folder": Path.is_dir,
+    "table": lambda file: file.suffix.lower() in TABLES,
+    "zip": lambda file: file.suffix.lower() == ".zip",
+    "tar": lambda file: file.name.lower().endswith(TARS),
+    "arrays": lambda file: file.suffix.lower() == ".npz",
+}

@@ -1,0 +1,161 @@
+"""Tars, plain or of WebDataset, become rows: an image folder inside, or samples with a label beside each image.
+
+Shards are read by `tarfile`, not by the libraries `webdataset` and `wids`: these stream shards from end to end, or want
+an index that somebody has written; here any image is read at once, by many threads, since its offset is known.
+Source: T. Breuel et al., "The WebDataset Format" (2020): files of one sample have one name up to the first dot.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from featcache.counted_nouns import counted
+from featcache.data.sources.archive_members import list_archive, member_name, plain_name
+from featcache.data.sources.brace_patterns import expand
+from featcache.data.sources.folder_tree import is_junk
+from featcache.data.sources.image_folder import image_endings
+from featcache.data.sources.image_tables import text_of
+from featcache.data.sources.rows import Listing, Row
+from featcache.data.sources.split_words import split_said
+from featcache.data.sources.table_columns import USUAL
+from featcache.data.sources.tar_archive import Entry, tar_entries
+from featcache.errors import DataError
+from featcache.options import DataOptions
+from featcache.places import ImagePlace
+
+LABELS = (".cls", ".json")  # files that hold a sample's label
+NAMES = ("classnames.txt", "classes.txt")  # beside the shards: the names that numbers stand for, one on a line
+TARS = (".tar", ".tar.gz", ".tgz")
+
+
+def list_tar(path: str, options: DataOptions) -> Listing:
+    """The images of one tar: samples where it has labels beside images, else an image folder."""
+    archive = Path(path)
+    entries = list(tar_entries(archive, LABELS))
+    if any(entry.name.endswith(".cls") for entry in entries):
+        listing = _listing([_Shard(archive, entries)], archive, plain_name(archive), options)
+        return replace(listing, rows=[row._replace(split=None) for row in listing.rows])  # there is none beside it
+    return list_archive(archive, ((entry.name, entry.place) for entry in entries))
+
+
+def list_shards(path: str, options: DataOptions) -> Listing:
+    """The samples of all shards that `path` names: a folder of them, or a pattern such as `train-{000..127}.tar`."""
+    root = Path(path)
+    if root.is_dir():
+        files = sorted(p for p in root.rglob("*") if p.name.lower().endswith(TARS) and not is_junk(p.name))
+        return _listing([_Shard(f, list(tar_entries(f, LABELS))) for f in files], root, root.name or "data", options)
+    files = [Path(name) for name in expand(path)]
+    lost = next((file for file in files if not file.is_file()), None)
+    if lost is not None or not files:
+        raise DataError(
+            f"data.path: {path} names {counted(len(files), 'shard')}, and {lost or 'none'} is not there. Expected "
+            "those that are there, such as train-{000..127}.tar for 128 of them."
+        )
+    name = re.sub(r"[-_.]*[{*?\[].*", "", root.name) or root.parent.name or "data"
+    return _listing([_Shard(f, list(tar_entries(f, LABELS))) for f in files], root, name, options)
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path names several files: braces, or a star."""
+    return path.lower().endswith(TARS) and bool(set("{*?[") & set(path))
+
+
+def are_shards(folder: Path) -> bool:
+    """Whether a folder holds tars alone, or folders of such."""
+    inside = [p for p in folder.iterdir() if not is_junk(p.name) and p.suffix.lower() not in {".txt", ".json", ".md"}]
+    return bool(inside) and all(
+        any(q.name.lower().endswith(TARS) for q in p.iterdir()) if p.is_dir() else p.name.lower().endswith(TARS)
+        for p in inside
+    )
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A tar and the files in it."""
+
+    file: Path
+    entries: list[Entry]
+
+
+@dataclass
+class _Sample:
+    """Files of one name up to the first dot."""
+
+    images: list[tuple[str, ImagePlace]] = field(default_factory=list)
+    cls: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def _listing(shards: Sequence[_Shard], root: Path, name: str, options: DataOptions) -> Listing:
+    found = [(shard, _samples(shard)) for shard in shards]
+    names = Counter(n for _, samples in found for one in samples for n, _ in one.images)
+    distinct = max(names.values(), default=0) <= 1
+    classes = _class_names(shards[0].file.parent) if shards else ()
+    label = (options.columns.label if options.columns is not None else None) or ""
+    rows, unlabelled = [], []
+    for shard, samples in found:
+        split = split_said(shard.file, root if root.is_dir() else shard.file.parent.parent)
+        for sample in samples:
+            said = _label(sample, label, classes)
+            for own, place in sample.images:
+                unique = own if distinct else f"{plain_name(shard.file)}/{own}"
+                if said:
+                    rows.append(Row(unique, place, said, split))
+                else:
+                    unlabelled.append(unique)
+    if not rows:
+        raise DataError(
+            f"data.path: {root}: none of its {counted(names.total(), 'image')} has a label beside it. Expected a file "
+            "KEY.cls, or KEY.json with a label in it, for each KEY.jpg; or an image folder in one tar."
+        )
+    lost = [f"{counted(len(unlabelled), 'image')} without a label left out, such as {one}" for one in unlabelled[:1]]
+    return Listing(name, root, rows, tuple(lost))
+
+
+def _samples(shard: _Shard) -> list[_Sample]:
+    """The samples of a shard, in its order."""
+    samples: dict[str, _Sample] = {}
+    for entry in shard.entries:
+        name = member_name(shard.file, entry.name)
+        last = PurePosixPath(name).name
+        if is_junk(last):
+            continue
+        sample = samples.setdefault(name[: len(name) - len(last)] + last.partition(".")[0], _Sample())
+        if name.endswith(".cls"):
+            sample.cls = (entry.text or b"").decode("utf-8", "replace").strip()
+        elif name.endswith(".json"):
+            sample.record = _record(shard, entry)
+        elif PurePosixPath(name).suffix.lower() in image_endings():
+            sample.images.append((name, entry.place))
+    return [sample for sample in samples.values() if sample.images]
+
+
+def _record(shard: _Shard, entry: Entry) -> dict[str, Any]:
+    try:
+        value = json.loads(entry.text or b"{}")
+    except ValueError as error:
+        raise DataError(f"data.path: {shard.file}: its member {entry.name} is no JSON ({error}). Mend it.") from None
+    return value if isinstance(value, dict) else {}
+
+
+def _label(sample: _Sample, named: str, classes: Sequence[str]) -> str:
+    said: Any = sample.cls
+    if named or not said:
+        keys = (named,) if named else USUAL["label"]
+        said = next((sample.record[key] for key in keys if sample.record.get(key) is not None), "")
+    text = text_of(said)
+    return classes[int(text)] if text.isdecimal() and int(text) < len(classes) else text
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    for name in NAMES:
+        file = folder / name
+        if file.is_file():
+            return tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    return ()

@@ -1,0 +1,76 @@
+"""A file becomes the table that it holds, whatever wrote it, and the table rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from featcache.data.sources.arrow_tables import open_arrow, open_together
+from featcache.data.sources.delimited_text import open_delimited
+from featcache.data.sources.folder_tree import is_junk
+from featcache.data.sources.image_tables import Table
+from featcache.data.sources.json_records import open_json
+from featcache.data.sources.rows import SPLIT_NAMES, Listing
+from featcache.data.sources.split_words import split_said
+from featcache.data.sources.table_columns import usual_labels, usual_score
+from featcache.data.sources.table_rows import Part, list_parts
+from featcache.options import DataOptions
+
+SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")  # of `datasets`, save_to_disk
+BESIDE = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "_classes.csv")  # of imagefolder; of Roboflow
+
+# By ending; what opens it.
+TABLES: dict[str, Callable[[Path], Table]] = {
+    ".csv": lambda file: open_delimited(file, usual_score),
+    ".tsv": lambda file: open_delimited(file, usual_score),
+    ".txt": lambda file: open_delimited(file, usual_score),
+    ".json": open_json,
+    ".jsonl": open_json,
+    ".ndjson": open_json,
+    ".parquet": open_arrow,
+    ".arrow": open_arrow,
+    ".feather": open_arrow,
+}
+
+
+def list_table(path: str, options: DataOptions) -> Listing:
+    """The images that a table names or holds."""
+    file = Path(path)
+    return list_parts([Part(open_table(file))], file, file.stem or "data", options)
+
+
+def list_table_folder(path: str, options: DataOptions) -> Listing:
+    """The images of a folder that tables stand for: Parquet files, a data set that `datasets` saved, `metadata.csv` or
+    Roboflow's `_classes.csv` beside the images of each split."""
+    root = Path(path)
+    files = tables_of(root)
+    if files[0].suffix.lower() in {".parquet", ".arrow"} and not files[0].stem.startswith("metadata"):
+        tables = open_together(files, root)
+    else:
+        tables = [open_table(file) for file in files]
+    parts = [
+        Part(table, split_said(file, root), f"{file.parent.relative_to(root).as_posix()}/".removeprefix("./"))
+        for file, table in zip(files, tables, strict=True)
+    ]
+    return list_parts(parts, root, root.name or "data", options)
+
+
+def tables_of(root: Path) -> list[Path]:
+    """The tables that a folder stands for; none where it is not such a folder."""
+    if any((root / name).is_file() for name in SAVED):
+        saved = sorted((*root.glob("*.arrow"), *root.glob("*/*.arrow")))
+        return [p for p in saved if not p.name.startswith("cache-")]
+    folders = [p for p in root.iterdir() if p.is_dir() and not is_junk(p.name)]
+    parquet = sorted(
+        p for p in (*root.glob("*.parquet"), *root.glob("*/*.parquet")) if not p.name.startswith("metadata")
+    )
+    if parquet and all(any(p.parent == folder for p in parquet) for folder in folders):
+        return parquet
+    splits = [p for p in folders if p.name.lower() in SPLIT_NAMES]
+    beside = [p / name for p in (root, *sorted(splits)) for name in BESIDE if (p / name).is_file()]
+    return [p for p in beside if usual_labels(open_table(p))]
+
+
+def open_table(file: Path) -> Table:
+    """The table in `file`; raises DataError where it cannot be read."""
+    return TABLES[file.suffix.lower()](file)

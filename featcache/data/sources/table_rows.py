@@ -1,0 +1,211 @@
+"""Tables become rows: each image once, with one label and one split, or the lines that say otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from featcache.counted_nouns import counted
+from featcache.data.sources.image_tables import ImageCell, Table, text_of
+from featcache.data.sources.listed_files import ListedFiles
+from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
+from featcache.data.sources.table_columns import ChosenColumns, choose_columns, folder_of, is_yes
+from featcache.errors import DataError
+from featcache.options import DataOptions
+from featcache.records import Split
+
+LOOKED_AT = 20_000  # rows, to see how files are named
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table, the split that all of it is where its place says so, and what names of files have in front."""
+
+    table: Table
+    split: Split | None = None
+    prefix: str = ""
+
+
+def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOptions) -> Listing:
+    """The rows of one or several tables that are one data set.
+
+    Raises DataError for columns that are not there, an image with two labels or in two splits, a split that is none.
+    """
+    rows = _Rows()
+    said: dict[str, None] = {}
+    columns: dict[str, list[str]] = defaultdict(list)
+    grouped = ""
+    for part in parts:
+        chosen = choose_columns(part.table, options.columns)
+        with _no_collections():
+            rows.add(part, chosen, options)
+        said.update(dict.fromkeys(part.table.notices))
+        columns[chosen.said].append(part.table.file.name)
+        if chosen.group is not None:
+            grouped = f"column {part.table.columns[chosen.group]!r}"
+    rows.require_sound(root)
+    read = (
+        f"columns of {files[0] if len(files) == 1 else f'{len(files)} tables'}: {c}" for c, files in columns.items()
+    )
+    return Listing(name, root, rows.rows, (*read, *said, *rows.notices()), grouped=grouped)
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """Within it no garbage is looked for: rows are objects that stay, and looking through a million of them again and
+    again is a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Rows:
+    """The rows of all tables so far, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._tables: list[Table] = []
+        self._of: dict[str, int] = {}  # name -> row
+        self._numbers = array("q")  # of each row, in its table
+        self._from = array("i")  # its table
+        self._clashes: list[str] = []
+        self._unlabelled: list[str] = []
+        self._unsplit: list[str] = []
+        self._nameless: list[str] = []
+        self._twice: list[str] = []
+        self._texts: dict[str, str] = {}
+        self._looked: dict[str, None] = {}
+
+    def add(self, part: Part, chosen: ChosenColumns, options: DataOptions) -> None:
+        """The rows of one table."""
+        table = part.table
+        files = None
+        if chosen.image not in table.images:
+            names = [text for _, (cell,) in islice(table.read([chosen.image]), LOOKED_AT) if (text := text_of(cell))]
+            files = ListedFiles.of(names, folder_of(table.file, options.root), table.file) if names else None
+            if files is not None and files.said:
+                self._looked[files.said] = None
+        self._tables.append(table)
+        numbers = [chosen.image, *chosen.labels, *(n for n in (chosen.split, chosen.group) if n is not None)]
+        for number, cells in table.read(numbers):
+            self._add(number, self._row(part, chosen, files, number, cells))
+
+    def _row(
+        self, part: Part, chosen: ChosenColumns, files: ListedFiles | None, number: int, cells: Sequence[Any]
+    ) -> Row | None:
+        """A line as a row; None where it is passed over."""
+        table = part.table
+        image, rest = cells[0], cells[1 + len(chosen.labels) :]
+        if isinstance(image, ImageCell):
+            name, place = image.name, image.place
+        elif files is not None and (text := text_of(image)):
+            name, place = files.find(text)
+            name = part.prefix + name
+        else:
+            self._nameless.append(table.row(number))
+            return None
+        label = self._label(table, chosen, cells, name, number)
+        if not label:
+            self._unlabelled.append(f"{table.row(number)} ({name})")
+            return None
+        split = part.split
+        if chosen.split is not None:
+            split = self._split(table, text_of(_named(table, chosen.split, rest[0])), number, name)
+        group = text_of(_named(table, chosen.group, rest[-1])) if chosen.group is not None else ""
+        return Row(name, place, label, split, self._same(group) if group else None)
+
+    def _add(self, number: int, row: Row | None) -> None:
+        if row is None:
+            return
+        known = self._of.setdefault(row.name, len(self.rows))
+        if known == len(self.rows):
+            self.rows.append(row)
+            self._numbers.append(number)
+            self._from.append(len(self._tables) - 1)
+            return
+        before = self.rows[known]
+        first = self._tables[self._from[known]].row(self._numbers[known])
+        second = self._tables[-1].row(number)
+        for what in ("label", "split", "group"):
+            one, other = getattr(before, what), getattr(row, what)
+            if one != other:
+                self._clashes.append(f"{row.name!r} has the {what} {one!r} in {first} and {other!r} in {second}")
+                return
+        self._twice.append(f"{first} and {second} ({row.name})")
+
+    def _label(self, table: Table, chosen: ChosenColumns, cells: Sequence[Any], name: str, number: int) -> str:
+        if len(chosen.labels) == 1:
+            cell = _named(table, chosen.labels[0], cells[1])
+            if type(cell) is not str and isinstance(cell, dict | list):
+                several = cell.get("choices", ()) if isinstance(cell, dict) else cell
+                cell = self._single([*map(text_of, several)], table, name, number)
+            return self._same(text_of(cell))
+        flags = zip(chosen.labels, cells[1:], strict=False)
+        return self._single([table.columns[n] for n, cell in flags if is_yes(cell)], table, name, number)
+
+    def _single(self, labels: Sequence[str], table: Table, name: str, number: int) -> str:
+        """The one of an image's labels, or none."""
+        if len(labels) > 1:
+            self._clashes.append(f"{name!r} has the labels {' and '.join(map(repr, labels))} in {table.row(number)}")
+        return labels[0] if labels else ""
+
+    def _split(self, table: Table, text: str, number: int, name: str) -> Split | None:
+        if not text:
+            self._unsplit.append(f"{table.row(number)} ({name})")
+            return None
+        split = SPLIT_NAMES.get(text.lower())
+        if split is None:
+            raise DataError(
+                f"data.path: {table.file}: {table.row(number)} says that {name!r} is in {text!r}, which is no split. "
+                f"Expected {', '.join(SPLIT_NAMES)}. Mend it, or name the column of splits: data.columns.split."
+            )
+        return split
+
+    def _same(self, text: str) -> str:
+        """One copy of each text, however many rows have it."""
+        return self._texts.setdefault(text, text)
+
+    def require_sound(self, root: Path) -> None:
+        """Raise DataError for rows that contradict each other, or none at all."""
+        if self._clashes:
+            raise DataError(
+                f"data.path: {root}: {'; '.join(self._clashes[:SHOWN])}"
+                + (f"; and {len(self._clashes) - SHOWN} more" if len(self._clashes) > SHOWN else "")
+                + ". Expected one label, one split and one group for each image: take one of the lines out."
+            )
+        if self._unsplit and len(self._unsplit) < len(self.rows):
+            raise DataError(
+                f"data.path: {root}: {len(self._unsplit)} of {len(self.rows)} images have no split, such as "
+                f"{self._unsplit[0]}. Expected one for each image, or for none: fill the cells."
+            )
+        if not self.rows:
+            raise DataError(f"data.path: {root} names no image with a label. Expected a row for each image.")
+
+    def notices(self) -> Iterator[str]:
+        """What was passed over."""
+        yield from self._looked
+        for found, what in (
+            (self._unlabelled, "without a label left out"),
+            (self._nameless, "without an image left out"),
+            (self._twice, "there twice and read once"),
+        ):
+            if found:
+                yield f"{counted(len(found), 'row')} {what}, such as {found[0]}"
+
+
+def _named(table: Table, column: int, cell: Any) -> Any:
+    """A cell's value, or what its number stands for."""
+    names = table.names.get(column) if table.names else None
+    return names[cell] if names is not None and isinstance(cell, int) and 0 <= cell < len(names) else cell

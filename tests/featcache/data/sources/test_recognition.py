@@ -1,0 +1,108 @@
+"""What a path names, kinds that packages bring, and images found again for a report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY
+from source_makers import load, make_csv, make_zip, pictured
+
+from featcache.data import locate, regroup
+from featcache.data.sources import GROUP, SOURCES, Listing, Row, list_images
+from featcache.errors import DataError, PluginError
+from featcache.extraction.one_backbone import extract
+from featcache.options import DataOptions
+from featcache.options.loading import parse_options
+from featcache.places import FilePlace
+
+HERE = Path(__file__).stem
+
+
+def planted(path: str, options: DataOptions) -> Listing:
+    """A kind of source that a package brings: `planted:FOLDER`, classes by the first letter."""
+    files = sorted(Path(path).glob("*.png"))
+    return Listing("planted", Path(path), [Row(f.name, FilePlace.at(f), f.name[0]) for f in files])
+
+
+def broken(path: str, options: DataOptions) -> Listing:
+    raise ZeroDivisionError("of my own")
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    def point(name: str, value: str) -> None:
+        found = [EntryPoint(name, value, GROUP)]
+        monkeypatch.setattr("featcache.plugins.entry_points", lambda *, group: found if group == GROUP else [])
+
+    return point
+
+
+def test_a_kind_of_source_of_a_package(tmp_path: Path, install: Callable[[str, str], None]) -> None:
+    for n in range(40):
+        (tmp_path / f"{'ab'[n % 2]}{n}.png").write_bytes(b"%d" % n)
+    install("planted", f"{HERE}:planted")
+    manifest = load(f"planted:{tmp_path}", tmp_path / "cache")
+    assert manifest.classes == ("a", "b") and len(manifest.images) == 40
+    install("planted", f"{HERE}:broken")
+    with pytest.raises(PluginError, match=r"data source 'planted'.*of my own"):
+        load(f"planted:{tmp_path}", tmp_path / "cache")
+    install("zip", f"{HERE}:planted")
+    with pytest.raises(PluginError, match="taken"):
+        load(f"planted:{tmp_path}", tmp_path / "cache")
+
+
+def test_a_kind_may_be_said_outright(digits: Path, tmp_path: Path) -> None:
+    file = make_zip(tmp_path / "archive.bin", [(one.name, one.data) for one in pictured(digits)])
+    with pytest.raises(DataError, match=r"a kind that is not read \(\.bin\)"):
+        load(file, tmp_path / "cache")
+    assert len(load(f"zip:{file}", tmp_path / "cache").images) == 84
+    assert set(SOURCES) == {"folder", "table", "tables", "zip", "tar", "shards", "arrays", "torchvision"}
+
+
+def test_rows_that_nothing_can_be_trained_on(digits: Path, tmp_path: Path) -> None:
+    them = pictured(digits)
+
+    def refusal(rows: list[list[str]]) -> str:
+        file = make_csv(digits / "t.csv", ["path", "label", "split"], rows)
+        with pytest.raises(DataError) as refused:
+            load(file, tmp_path / "cache")
+        return str(refused.value)
+
+    assert "one class only ('x')" in refusal([[one.name, "x", one.split] for one in them])
+    assert "none in train" in refusal([[one.name, one.label, "val"] for one in them])
+    some = [[one.name, one.label, one.split] for one in them if (one.label, one.split) != ("digit 2", "val")]
+    assert "the class 'digit 2' has no image in val" in refusal(some)
+
+
+def test_images_and_groups_are_found_again_by_name(
+    config: Callable[..., dict[str, Any]], digits: Path, tmp_path: Path
+) -> None:
+    """A store knows names alone: what a report shows comes from the source itself."""
+    them = pictured(digits)
+    rows = [[one.name, one.label, one.split, f"{one.split} {n // 3}"] for n, one in enumerate(them)]
+    table = make_csv(tmp_path / "t.csv", ["path", "label", "split", "patient"], rows)
+    archive = make_zip(tmp_path / "x.zip", [(one.name, one.data) for one in them])
+    other = shutil.copy(archive, tmp_path / "archive.bin")
+    folder = {"path": str(digits)}
+    several = (folder, {"path": str(table), "root": str(digits)}, {"path": f"zip:{other}"}, {"path": str(archive)})
+    for data in several:
+        options = parse_options(config(model={"backbone": TINY, "pretrained": True}, data=data))
+        done = extract(options, allow_custom=True)
+        known = done.store.dataset(done.manifest.fingerprint)
+        found = locate(known, options.data, Path(options.cache.dir))
+        assert [i.place.read() for i in found.images] == [i.place.read() for i in done.manifest.images]
+        groups = [i.group for i in regroup(known, options.data, Path(options.cache.dir)).images]
+        assert groups == [i.group for i in done.manifest.images]
+    archive.unlink()
+    with pytest.raises(OSError):
+        locate(known, options.data, Path(options.cache.dir)).images[0].place.read()
+
+
+def test_listing_opens_no_image(digits: Path) -> None:
+    listing = list_images(str(digits), DataOptions(path=str(digits)))
+    assert len(listing.rows) == 84 and listing.name == "digits"

@@ -1,0 +1,82 @@
+"""WebDataset's shards: samples with a label beside each image, one or many tars."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from source_makers import contents, load, make_tar
+
+from featcache.data.sources.brace_patterns import expand
+from featcache.errors import DataError
+
+SPLITS = ("train", "val", "test")
+
+
+def sample(key: str, label: str, kind: str = "cls") -> list[tuple[str, bytes]]:
+    said = label if kind == "cls" else json.dumps({"label": label, "caption": "x"})
+    return [(f"{key}.jpg", f"picture {key}".encode()), (f"{key}.{kind}", said.encode())]
+
+
+def write(folder: Path, kind: str = "cls", ending: str = "tar") -> Path:
+    """Two shards of train, one of val and test: four samples each; keys begin anew in each."""
+    folder.mkdir()
+    for shard in ("train-000", "train-001", "val-000", "test-000"):
+        samples = [sample(f"{n:05d}", str(n % 2), kind) for n in range(4)]
+        make_tar(folder / f"{shard}.{ending}", [part for one in samples for part in one], "./")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["cls", "json"])
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+@pytest.mark.parametrize("pattern", ["", "/{train-{000..001},val-000,test-000}.TAR", "/*-*.TAR"])
+def test_shards(tmp_path: Path, kind: str, ending: str, pattern: str) -> None:
+    folder = write(tmp_path / "set", kind, ending)
+    (folder / "classnames.txt").write_text("cat\ndog\n")
+    manifest = load(f"{folder}{pattern.replace('TAR', ending)}", tmp_path / "cache")
+    assert manifest.classes == ("cat", "dog")
+    assert [len(manifest.of(split)) for split in SPLITS] == [8, 4, 4]
+    found = {name: (label, split) for name, _, label, split in contents(manifest)}
+    assert found["train-001/00003.jpg"] == ("dog", "train") and found["val-000/00000.jpg"] == ("cat", "val")
+    assert {i.place.read() for i in manifest.images} == {f"picture {n:05d}".encode() for n in range(4)}
+
+
+def test_one_tar_of_samples_and_keys_in_folders(tmp_path: Path) -> None:
+    parts = [part for n in range(40) for part in sample(f"a.b/{n % 2}/{n}", "cat" if n % 2 else "dog")]
+    manifest = load(make_tar(tmp_path / "x.tar", [*parts, ("a.b/1/odd.jpg", b"no label")]), tmp_path / "cache")
+    assert len(manifest.images) == 40 and {i.name for i in manifest.images} == {
+        f"a.b/{n % 2}/{n}.jpg" for n in range(40)
+    }
+    assert any("1 image without a label left out, such as a.b/1/odd.jpg" in line for line in manifest.notices)
+
+
+def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set")
+    with pytest.raises(DataError, match=r"train-002\.tar is not there"):
+        load(f"{folder}/train-{{000..002}}.tar", tmp_path / "cache")
+    make_tar(folder / "train-000.tar", [("1.jpg", b"x"), ("1.txt", b"y")])
+    with pytest.raises(DataError, match="none of its 1 image has a label beside it"):
+        load(f"{folder}/train-{{000..000}}.tar", tmp_path / "cache")
+    make_tar(folder / "train-000.tar", [("1.jpg", b"x"), ("1.json", b"{")])
+    with pytest.raises(DataError, match=r"1\.json is no JSON"):
+        load(f"{folder}/train-{{000..000}}.tar", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a.tar", ["a.tar"]),
+        ("{8..11}", ["8", "9", "10", "11"]),
+        ("x{08..10}y", ["x08y", "x09y", "x10y"]),
+        ("{a,b{1..2}}-{c,}", ["a-c", "a-", "b1-c", "b1-", "b2-c", "b2-"]),
+    ],
+)
+def test_braces_are_a_shells(pattern: str, names: list[str]) -> None:
+    assert expand(pattern) == names
+
+
+def test_too_many_names() -> None:
+    for pattern in ("{0..99999999999}", "{0..9999}{0..9999}"):
+        with pytest.raises(DataError, match="more than 1000000"):
+            expand(pattern)

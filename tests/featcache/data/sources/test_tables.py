@@ -1,0 +1,273 @@
+"""Tables as spreadsheets, scripts and labelling tools write them: read as meant, or refused with both lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from source_makers import contents, load, make_csv
+
+from featcache.data import load_manifest
+from featcache.data.file_formats import READER
+from featcache.data.sources import list_images
+from featcache.errors import DataError
+from featcache.options import DataOptions
+
+NAMES = [f"{label}/{label} {i}.png" for label in ("cat", "dog") for i in range(4)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight files in two folders."""
+    for name in NAMES:
+        file = tmp_path / "pictures" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(name.encode())
+    return tmp_path / "pictures"
+
+
+def labelled(*more: list[str]) -> list[list[str]]:
+    """A line for each file: path and label; and more."""
+    return [*([name, name[:3]] for name in NAMES), *more]
+
+
+def read(file: Path, **options: Any) -> dict[str, str]:
+    """The label of each image that a table names."""
+    return {row.name: row.label for row in list_images(str(file), DataOptions(path=str(file), **options)).rows}
+
+
+def notices(file: Path, **options: Any) -> str:
+    return "; ".join(list_images(str(file), DataOptions(path=str(file), **options)).notices)
+
+
+def refusal(file: Path, **options: Any) -> str:
+    with pytest.raises(DataError) as refused:
+        list_images(str(file), DataOptions(path=str(file), **options))
+    return str(refused.value)
+
+
+PLAIN = {name: name[:3] for name in NAMES}
+
+# --- text as it comes
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_encodings_and_separators(folder: Path, encoding: str, separator: str) -> None:
+    rows = [[name, 'Müll; Größe, "x"' if name[:3] == "cat" else "dog"] for name in NAMES]
+    file = make_csv(folder / "t.csv", ["Image Path", "Class"], rows, encoding, delimiter=separator)
+    assert read(file) == {name: 'Müll; Größe, "x"' if name[:3] == "cat" else "dog" for name in NAMES}
+    assert ("Windows-1252" in notices(file)) == (encoding == "cp1252")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    labels=st.lists(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1), min_size=2),
+    separator=st.sampled_from(",;\t|"),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    end=st.sampled_from(["\r\n", "\n"]),
+    stated=st.booleans(),
+)
+def test_whatever_a_table_says_is_what_is_read(
+    labels: list[str], separator: str, encoding: str, quoting: int, end: str, stated: bool
+) -> None:
+    labels = [" ".join(label.split()) for label in labels]
+    with tempfile.TemporaryDirectory() as place:
+        names = [f"{n}.png" for n in range(len(labels))]
+        (Path(place) / names[0]).write_bytes(b"x")
+        file = Path(place) / "t.csv"
+        with file.open("w", newline="", encoding=encoding) as stream:
+            stream.write(f"sep={separator}{end}" if stated else "")
+            table = csv.writer(stream, delimiter=separator, quoting=quoting, lineterminator=end)
+            table.writerow(["note", "label", "file"])
+            table.writerows(
+                [f"a{separator}b\n{n}", label, name] for n, (label, name) in enumerate(zip(labels, names, strict=True))
+            )
+        assert read(file) == {name: label for name, label in zip(names, labels, strict=True) if label}
+
+
+def test_json_lines_and_lists(folder: Path) -> None:
+    records = [{"file_name": name, "label": name[:3], "score": 0.5} for name in NAMES]
+    (folder / "t.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n\n")
+    (folder / "t.json").write_text(json.dumps(records))
+    assert read(folder / "t.jsonl") == read(folder / "t.json") == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("t.csv", "", ["is empty", "Expected a header"]),
+        ("t.csv", "path,label\ncat/cat 0.png,cat,what\n", ["line 2 has 3 cells, the header 2"]),
+        (
+            "t.csv",
+            'path,label\ncat/cat 0.png,"cat\ndog/dog 0.png,dog\n',
+            ["cannot be read as a table", "quotes"],
+        ),
+        ("t.csv", "path,kind\ncat/cat 0.png,cat\n", ["no column that is known to hold class names", "'kind'", "label"]),
+        ("t.csv", "where,label\nx,cat\n", ["paths of images", "data.columns.image"]),
+        ("t.csv", "path,label\nno/x.png,a\n", ["none of its files is there", "'no/x.png'", "data.root"]),
+        ("t.csv", "path,label,split\ncat/cat 0.png,cat,somewhere\n", ["line 2", "'somewhere'", "no split"]),
+        ("t.jsonl", "{]", ["cannot be read as JSON records"]),
+        ("t.jsonl", "", ["holds no records"]),
+        ("t.parquet", "text", ["cannot be read as Parquet or Arrow"]),
+        ("t.xlsx", "text", ["a kind that is not read", "Save the sheet as CSV"]),
+        ("t.docx", "text", ["a kind that is not read", "a table (CSV"]),
+    ],
+)
+def test_a_table_that_cannot_be_used(folder: Path, name: str, text: str, words: list[str]) -> None:
+    (folder / name).write_text(text)
+    message = refusal(folder / name)
+    assert all(word in message for word in words), message
+    assert str(folder / name) in message
+
+
+# --- columns
+
+
+def test_columns_that_are_named(folder: Path) -> None:
+    rows = [[name, "wrong", name[:3], f"P{n % 4}"] for n, name in enumerate(NAMES)]
+    file = make_csv(folder / "t.csv", ["where", "label", "kind", "who"], rows)
+    columns = {"image": "where", "label": "kind", "group": "who"}
+    assert read(file, columns=columns) == PLAIN
+    assert "image: 'where', label: 'kind', group: 'who'; not read: 'label'" in notices(file, columns=columns)
+    manifest = load(file, folder / "cache", columns=columns)
+    assert {i.name: i.group for i in manifest.images} == {name: f"P{n % 4}" for n, name in enumerate(NAMES)}
+    assert "groups (column 'who'): 8 images in 4 groups of 2" in "; ".join(manifest.notices)
+    message = refusal(file, columns={"image": "where", "label": "kinds"})
+    assert "no column 'kinds'" in message and "Did you mean 'kind'?" in message
+
+
+def test_one_column_for_each_class(folder: Path) -> None:
+    """As Roboflow and ISIC export them."""
+    rows = [[name, int(name[:3] == "cat"), int(name[:3] == "dog")] for name in NAMES]
+    file = make_csv(folder / "t.csv", ["filename", " cat", " dog"], rows)
+    assert read(file) == PLAIN
+    both = make_csv(folder / "u.csv", ["filename", " cat", " dog"], [[NAMES[0], 1, 1], [NAMES[1], 0, 0], *rows[2:]])
+    assert "'cat/cat 0.png' has the labels 'cat' and 'dog' in line 2" in refusal(both)
+
+
+def test_splits_of_a_table(folder: Path) -> None:
+    words = ["Train", "train", "valid", "TEST"] * 2
+    rows = [[name, name[:3], word] for name, word in zip(NAMES, words, strict=True)]
+    manifest = load(make_csv(folder / "t.csv", ["path", "label", "split"], rows), folder / "cache")
+    assert [len(manifest.of(split)) for split in ("train", "val", "test")] == [4, 2, 2]
+    rows[5][2] = ""
+    message = refusal(make_csv(folder / "t.csv", ["path", "label", "split"], rows))
+    assert "1 of 8 images have no split, such as line 7 (dog/dog 1.png)" in message
+
+
+# --- rows that say too little, or too much
+
+
+def test_missing_cells_are_left_out_and_named(folder: Path) -> None:
+    rows = labelled(["cat/cat 9.png", " "], ["", "dog"], ["", ""])
+    file = make_csv(folder / "t.csv", ["path", "label"], rows)
+    assert read(file) == PLAIN
+    assert "1 row without a label left out, such as line 10 (cat/cat 9.png)" in notices(file)
+    assert "1 row without an image left out, such as line 11" in notices(file)
+
+
+def test_a_row_that_stands_twice_is_read_once_and_both_are_named(folder: Path) -> None:
+    file = make_csv(folder / "t.csv", ["path", "label"], labelled([f"./{NAMES[2]}", "cat"]))
+    assert read(file) == PLAIN
+    assert "such as line 4 and line 10 (cat/cat 2.png)" in notices(file)
+
+
+@pytest.mark.parametrize(("column", "other"), [("label", "dog"), ("split", "val"), ("group", "Q")])
+def test_a_picture_with_two_labels_is_refused_and_both_are_named(folder: Path, column: str, other: str) -> None:
+    line = {"path": NAMES[2], "label": "cat", "split": "train", "group": "P"}
+    rows = [[name, name[:3], "train", "P"] for name in NAMES] + [[{**line, column: other}[key] for key in line]]
+    message = refusal(make_csv(folder / "t.csv", list(line), rows))
+    assert f"{NAMES[2]!r} has the {column} {line[column]!r} in line 4 and {other!r} in line 10" in message
+
+
+# --- files as they are named
+
+
+def test_files_by_their_last_part_or_without_an_ending(folder: Path) -> None:
+    by_last = make_csv(folder / "t.csv", ["image", "label"], [[n.split("/")[1], n[:3]] for n in NAMES])
+    stems = make_csv(folder / "u.csv", ["image_id", "label"], [[n.split("/")[1][:-4], n[:3]] for n in NAMES])
+    windows = make_csv(folder / "v.csv", ["path", "label"], [[f".\\{n}".replace("/", "\\"), n[:3]] for n in NAMES])
+    absolute = make_csv(folder / "w.csv", ["path", "label"], [[str(folder / n), n[:3]] for n in NAMES])
+    assert read(by_last) == read(stems) == read(windows) == read(absolute) == PLAIN
+    assert "without its ending" in notices(stems)
+    (folder / "dog" / "cat 1.png").write_bytes(b"another")
+    assert "cat/cat 1.png and dog/cat 1.png" in refusal(by_last)
+
+
+def test_a_file_that_is_not_there_goes_to_the_quarantine_list(folder: Path) -> None:
+    file = make_csv(folder / "t.csv", ["path", "label"], labelled(["cat/gone.png", "cat"]))
+    manifest, memo = load_manifest(DataOptions(path=str(file)), folder / "cache")
+    bad = {i.name: memo.bad_reason(i.sha256, READER) for i in manifest.images if memo.bad_reason(i.sha256, READER)}
+    assert bad == {"cat/gone.png": "the table names it, and there is no such file"}
+    (folder / "cat" / "gone.png").write_bytes(b"back again")
+    manifest, memo = load_manifest(DataOptions(path=str(file)), folder / "cache")
+    assert not any(memo.bad_reason(i.sha256, READER) for i in manifest.images)
+
+
+def test_a_folder_that_paths_are_below(folder: Path, tmp_path: Path) -> None:
+    file = make_csv(tmp_path / "t.csv", ["path", "label"], labelled())
+    assert read(file, root=str(folder)) == PLAIN
+    assert "data.root" in refusal(file, root=str(tmp_path / "none"))
+
+
+# --- other tools
+
+
+def test_label_studio(folder: Path) -> None:
+    def task(name: str, *choices: str, cancelled: bool = False) -> dict[str, Any]:
+        results = [{"type": "choices", "from_name": "c", "value": {"choices": [choice]}} for choice in choices]
+        annotations = [{"result": [one], "was_cancelled": cancelled} for one in results]
+        return {"id": 1, "data": {"image": f"/data/upload/3/a1b2c3d4-{name.split('/')[1]}"}, "annotations": annotations}
+
+    full = [task(name, name[:3], name[:3]) for name in NAMES]
+    (folder / "full.json").write_text(json.dumps([*full, task("x/x.png", "cat", cancelled=True)]))
+    local = [{"image": f"/data/local-files/?d={name}", "choice": name[:3], "id": n} for n, name in enumerate(NAMES)]
+    (folder / "min.json").write_text(json.dumps(local))
+    make_csv(
+        folder / "min.csv", ["annotator", "choice", "image"], [["1", one["choice"], one["image"]] for one in local]
+    )
+    assert read(folder / "full.json") == read(folder / "min.json") == read(folder / "min.csv") == PLAIN
+    assert "1 row without a label" in notices(folder / "full.json")
+    (folder / "full.json").write_text(json.dumps([*full[1:], task(NAMES[0], "cat", "dog")]))
+    assert "has the labels 'cat' and 'dog' in record 8" in refusal(folder / "full.json")
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "_classes.csv"])
+def test_tables_beside_the_images_of_each_split(folder: Path, tmp_path: Path, name: str) -> None:
+    """As `imagefolder` and Roboflow lay data sets out."""
+    root = tmp_path / "set"
+    for split, numbers in (("train", (0, 1)), ("valid", (2,)), ("test", (3,))):
+        (root / split).mkdir(parents=True)
+        rows = [(f"{label}_{n}.png", label) for label in ("cat", "dog") for n in numbers]
+        for file, label in rows:
+            (root / split / file).write_bytes((folder / label / f"{label} {file[4]}.png").read_bytes())
+        if name == "metadata.jsonl":
+            lines = [json.dumps({"file_name": file, "label": label}) for file, label in rows]
+            (root / split / name).write_text("\n".join(lines))
+        elif name == "metadata.csv":
+            make_csv(root / split / name, ["file_name", "label"], rows)
+        else:
+            flags = [[file, int(label == "cat"), int(label == "dog")] for file, label in rows]
+            make_csv(root / split / name, ["filename", " cat", " dog"], flags)
+    manifest = load(root, tmp_path / "cache")
+    found = [(name, label, split) for name, _, label, split in contents(manifest)]
+    assert found == [
+        *((f"train/{label}_{n}.png", label, "train") for label in ("cat", "dog") for n in (0, 1)),
+        *((f"valid/{label}_2.png", label, "val") for label in ("cat", "dog")),
+        *((f"test/{label}_3.png", label, "test") for label in ("cat", "dog")),
+    ]
+
+
+def test_a_table_beside_one_folder_of_images_is_pointed_at(tmp_path: Path) -> None:
+    (tmp_path / "set" / "images").mkdir(parents=True)
+    (tmp_path / "set" / "images" / "a.png").write_bytes(b"x")
+    make_csv(tmp_path / "set" / "labels.csv", ["path", "label"], [["images/a.png", "cat"]])
+    assert f"data.path={tmp_path / 'set' / 'labels.csv'}" in refusal(tmp_path / "set")
