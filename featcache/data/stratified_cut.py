@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from featcache.records import Split
 
@@ -88,11 +88,12 @@ class _Cut:
         if self._missing[label, split] < self._wanted[label, split]:
             return
         own = self._from_its_end(label, split)
-        for rule in (
+        rules: tuple[Callable[[str], bool], ...] = (
             lambda f: f not in self._held and self._brings_nearer(f, split),
             lambda f: f not in self._held,
             lambda _: True,
-        ):
+        )
+        for rule in rules:
             family = next((f for f in own if rule(f) and self._may_go(f)), None)
             if family is not None:
                 self._move(family, split)
