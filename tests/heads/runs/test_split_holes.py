@@ -11,6 +11,7 @@ import pytest
 from sklearn.metrics import recall_score
 
 from heads import train_model
+from heads.finetune.tuning_plan import plan_from_run
 from heads.report.html_page import _by_class
 from heads.runs import Run
 
@@ -61,3 +62,7 @@ def test_merged_classes_and_limits_extract_nothing(
     assert run.summary["data"]["images"] == {"train": 8, "val": 15, "test": 12}
     assert [one["n"] for one in run.summary["per_class"]["val"]] == [10, 5]
     assert "35 rows reused, 0 new" in caplog.text
+    tuned = plan_from_run(tmp_path / "results" / "merged", config=None, overrides=[]).options
+    assert tuned.data.classes == {"even": ("digit 0", "digit 2"), "odd": ("digit 1",)}
+    assert tuned.data.limit is not None
+    assert tuned.data.limit.train == 4
