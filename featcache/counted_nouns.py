@@ -12,7 +12,7 @@ def nouns(number: int, noun: str) -> str:
     """The noun alone as it stands after so many, where other words come between or the number is written otherwise."""
     if number == 1:
         return noun
-    if noun.endswith(("s", "x", "ch")):
+    if noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch"):  # whose ch is a k
         return f"{noun}es"
     return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
 
