@@ -14,7 +14,7 @@ from heads.training import Features, Fold, Rows
 
 # An epoch of few images goes over them again until it has about so many, or as many as all training images are: with
 # one pass an epoch, a head on 4 images would make 50 steps where one on all makes thousands (docs/curves.md).
-EPOCH_IMAGES = 2048
+EPOCH_IMAGES = 128
 
 Indices = NDArray[np.int64]
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 from scipy.stats import chi2
 
 from featcache.errors import InputError
@@ -17,8 +15,8 @@ FEWEST = 5  # sizes: three numbers are fitted, and some must be left to say whet
 FURTHEST = 4.0  # times the most images that were seen: beyond, the form decides and not the data
 WORLDS = 200  # resamples for the error
 RARE = 0.01  # of a residual that chance alone would give: below, the fit is poor
-LOW, HIGH = (0.0, 0.0, 0.01), (1.0, 2.0, 3.0)  # of a, b in units of b n_1^-c, c
-STARTS = tuple(product((0.7, 0.9, 1.0), (0.1, 0.4), (0.2, 0.5, 1.0)))
+RATES = np.geomspace(0.01, 3.0, 200)  # of c, that are tried
+FINER = 41  # rates that are tried between the neighbours of the best
 
 Values = NDArray[np.float64]
 
@@ -46,7 +44,7 @@ class PowerLaw:
                 f"{images:.0f} training images: the curve was measured up to {self.most}, and says nothing beyond "
                 f"{FURTHEST:g} times as many ({FURTHEST * self.most:.0f}). Ask for fewer."
             )
-        return float(_law(np.array([self.a, self.b, self.c]), np.array([images]))[0])
+        return float(self.a - self.b * images**-self.c)
 
     def gain(self, times: float) -> tuple[float, float, float]:
         """What `times` as many training images as the most would add, and its 95% limits over resamples."""
@@ -64,8 +62,8 @@ class PowerLaw:
 def fit_power_law(images: Values, values: Sequence[Values], units: NDArray[np.int64]) -> PowerLaw | None:
     """Fit the curve through the means of `values[s]` `[D, V]`, of D draws on V images, at `images[s]` training images.
 
-    Least squares, each size by its standard error over draws, from several starts. The error is that of resampled draws
-    and units (`units` `[V]`, the same for all sizes). None with fewer than FEWEST sizes.
+    Least squares, each size by its standard error over draws, with a at most 1 and b at least 0. The error is that of
+    resampled draws and units (`units` `[V]`, the same for all sizes). None with fewer than FEWEST sizes.
     """
     if len(values) < FEWEST:
         return None
@@ -73,12 +71,12 @@ def fit_power_law(images: Values, values: Sequence[Values], units: NDArray[np.in
     errors = np.array([_error(v) for v in values])
     # No size is so sure that it decides alone: a spread of few draws may be 0 by chance.
     errors = np.maximum(errors, max(1e-4, float(np.median(errors)) / 2))
-    best = min((_fit(images, means, errors, np.array(start)) for start in STARTS), key=lambda f: f[1])
     rng = np.random.default_rng([len(values), len(units)])
-    worlds = [_fit(images, world, errors, best[0])[0] for world in _resampled(values, units, rng)]
-    misfit = float(chi2.sf(best[1], len(values) - 3))
-    a, b, c = _plain(best[0], images)
-    return PowerLaw(a, b, c, round(float(images.max())), misfit, np.array([_plain(w, images) for w in worlds]))
+    worlds = np.concatenate([means[None], _resampled(values, units, rng)])
+    found, loss = _fit(np.asarray(images, np.float64), worlds, errors)
+    a, b, c = found[0].tolist()
+    misfit = float(chi2.sf(loss[0], len(values) - 3))
+    return PowerLaw(a, b, c, round(float(images.max())), misfit, found[1:])
 
 
 def _error(values: Values) -> float:
@@ -86,44 +84,57 @@ def _error(values: Values) -> float:
     return float(values.mean(axis=1).std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _law(abc: Values, n: Values) -> Values:
-    found: Values = abc[0] - abc[1] * n ** -abc[2]
-    return found
+def _fit(images: Values, worlds: Values, errors: Values) -> tuple[Values, Values]:
+    """The best a, b, c `[W, 3]` of each row of `worlds` `[W, S]`, and its sum of squared residuals in standard errors.
+
+    For a given c the rest is linear, so only c is searched (separable least squares, Golub and Pereyra 1973): on a grid
+    first, so that no start is needed and none misses the best.
+    """
+    ratio = images / images.min()  # b is found as what the smallest size lacks: all numbers are of one order
+
+    def at(rates: Values) -> tuple[Values, Values, Values]:  # of c [.., G] for each world
+        a, lost, loss = _linear(ratio ** -rates[..., None], worlds, 1 / errors**2)
+        best = loss.argmin(axis=1)
+        own = np.arange(len(worlds))
+        chosen = np.broadcast_to(rates, loss.shape)
+        return np.stack([a[own, best], lost[own, best], chosen[own, best]], axis=1), loss[own, best], best
+
+    _, _, best = at(RATES)
+    low, high = RATES[np.maximum(best - 1, 0)], RATES[np.minimum(best + 1, len(RATES) - 1)]
+    found, loss, _ = at(low[:, None] + (high - low)[:, None] * np.linspace(0, 1, FINER))
+    found[:, 1] *= images.min() ** found[:, 2]
+    return found, loss
 
 
-def _plain(scaled: Values, images: Values) -> tuple[float, float, float]:
-    """a, b, c of what is fitted: what is lost at the smallest size in place of b, so that all are of one order."""
-    a, lost, c = scaled
-    return float(a), float(lost * images.min() ** c), float(c)
+def _linear(x: Values, y: Values, weight: Values) -> tuple[Values, Values, Values]:
+    """The best a and lost `[W, G]` in y = a - lost x, x `[(W,) G, S]`, y `[W, S]`, and the weighted squares left."""
+    y = y[:, None]
+    mean_x, mean_y = (x @ weight) / weight.sum(), (y @ weight) / weight.sum()
+    apart = x - mean_x[..., None]
+    lost = np.maximum(0.0, -((apart * (y - mean_y[..., None])) @ weight) / np.maximum((apart**2) @ weight, 1e-300))
+    a = mean_y + lost * mean_x
+    # Where that is more than all right: the best through a = 1.
+    over = a > 1
+    lost = np.where(over, ((1 - y) * x) @ weight / np.maximum((x**2) @ weight, 1e-300), lost)
+    a = np.minimum(a, 1.0)
+    left = y - a[..., None] + lost[..., None] * x
+    return a, lost, (left**2) @ weight
 
 
-def _fit(images: Values, means: Values, errors: Values, start: Values) -> tuple[Values, float]:
-    """The best a, lost, c from a start, and the sum of squared residuals in standard errors."""
-    ratio = np.log(images / images.min())
-
-    def residuals(p: Values) -> Values:
-        found: Values = (p[0] - p[1] * np.exp(-p[2] * ratio) - means) / errors
-        return found
-
-    found = least_squares(residuals, np.clip(start, np.add(LOW, 1e-6), np.subtract(HIGH, 1e-6)), bounds=(LOW, HIGH))
-    return found.x, 2 * float(found.cost)
-
-
-def _resampled(values: Sequence[Values], units: NDArray[np.int64], rng: np.random.Generator) -> list[Values]:
-    """The means of each size in each resample: draws anew for each size, units of images the same for all.
+def _resampled(values: Sequence[Values], units: NDArray[np.int64], rng: np.random.Generator) -> Values:
+    """The means of each size in each resample `[W, S]`: draws anew for each size, units of images the same for all.
 
     Draws are so few that a resample varies by (D - 1) / D of what it should, which is put right.
     """
     _, unit = np.unique(units, return_inverse=True)
     count = int(unit.max()) + 1
-    found = []
-    for _ in range(WORLDS):
-        weight = np.bincount(rng.integers(count, size=count), minlength=count)[unit].astype(np.float64)
-        means = []
-        for own in values:
-            by_draw = own @ weight / weight.sum()
-            draws = len(own)
-            wider = np.sqrt(draws / (draws - 1)) if draws > 1 else 1.0
-            means.append(by_draw.mean() + wider * (by_draw[rng.integers(draws, size=draws)].mean() - by_draw.mean()))
-        found.append(np.array(means))
-    return found
+    weight = rng.multinomial(count, np.full(count, 1 / count), size=WORLDS)[:, unit].astype(np.float64)
+    weight /= weight.sum(axis=1, keepdims=True)
+    means = []
+    for own in values:
+        by_draw, draws = weight @ own.T, len(own)  # [W, D]
+        middle = by_draw.mean(axis=1)
+        again = np.take_along_axis(by_draw, rng.integers(draws, size=by_draw.shape), axis=1).mean(axis=1)
+        wider = np.sqrt(draws / (draws - 1)) if draws > 1 else 1.0
+        means.append(middle + wider * (again - middle))
+    return np.stack(means, axis=1)
