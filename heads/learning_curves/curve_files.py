@@ -43,10 +43,10 @@ def write_curves(document: Mapping[str, Any], results_dir: Path) -> tuple[Path, 
 
 
 def load_curves(results_dir: Path, data: str) -> list[SavedCurves]:
-    """Every study below `results_dir` on the data with the fingerprint `data`, in name order; what cannot be read is
-    passed over with a notice."""
+    """Every study below `results_dir` on the data with the fingerprint `data`, the earliest written first; what cannot
+    be read is passed over with a notice."""
     found = []
-    for file in sorted((results_dir / FOLDER).glob("*.json")):
+    for file in sorted((results_dir / FOLDER).glob("*.json"), key=lambda f: (f.stat().st_mtime_ns, f.name)):
         try:
             document = json.loads(file.read_text(encoding="utf-8"))
             one = SavedCurves(str(document["name"]), document)

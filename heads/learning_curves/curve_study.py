@@ -68,7 +68,7 @@ class CurveStudy:
             "data": {**data, "images": images, "classes": list(self.manifest.classes)},
             "draws": self.draws,
             "device": self.device,
-            "curves": [as_dict(curve) for curve in self.curves],
+            "curves": [{**as_dict(curve), "said": curve_sentence(curve)} for curve in self.curves],
             "leads": [{**vars(lead), "shown": lead.shown} for lead in self.leads],
             "crossings": [vars(one) for one in self.crossings],
             "said": self.sentences(),

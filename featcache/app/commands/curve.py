@@ -70,17 +70,28 @@ def curve(
 def _options(wanted: list[str], shared: Shared) -> list[Options]:
     """The options of every run and file that is meant, all checked before any work."""
     from featcache.app.many_configs import load_all
+    from featcache.options import require_frozen
 
-    return load_all([str(_options_file(one, shared.results_dir)) for one in wanted], shared.overrides)
+    found = []
+    for one in wanted:
+        folder = _run_folder(one, shared.results_dir)
+        if folder is None:
+            found += load_all([one], shared.overrides)
+        else:  # its name may have had to be told from others'
+            (options,) = load_all([str(folder / "options.json")], shared.overrides)
+            found.append(options.model_copy(update={"experiment_name": folder.resolve().name}))
+    for options in found:
+        require_frozen(options)
+    return found
 
 
-def _options_file(wanted: str, results_dir: Path) -> Path:
-    """The options of a run by its folder, name or rank; what is none of them is taken for an options file."""
+def _run_folder(wanted: str, results_dir: Path) -> Path | None:
+    """The folder of a run by itself, its name or its rank; None of what is an options file."""
     for folder in (Path(wanted), results_dir / wanted):
         if (folder / "summary.json").is_file():
-            return folder / "options.json"
+            return folder
     if not wanted.isdecimal() or Path(wanted).exists():
-        return Path(wanted)
+        return None
     from heads.leaderboard import rank_results
 
     rows = rank_results(results_dir).board.rows
@@ -89,7 +100,7 @@ def _options_file(wanted: str, results_dir: Path) -> Path:
             f"curve {wanted}: the leaderboard of {results_dir} has {counted(len(rows), 'run')}. Give a rank from 1 to "
             f"{len(rows)}, a run or an options file."
         )
-    return results_dir / rows[int(wanted) - 1].run / "options.json"
+    return results_dir / rows[int(wanted) - 1].run
 
 
 def _name(options: list[Options], given: str | None) -> str:
