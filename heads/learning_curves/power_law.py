@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.stats import f
 
 from featcache.errors import InputError
 
 FEWEST = 5  # sizes: three numbers are fitted, and some must be left to say whether they fit
 FURTHEST = 4.0  # times the most images that were seen: beyond, the form decides and not the data
 WORLDS = 200  # resamples for the error
-RARE = 0.01  # of a residual that chance alone would give: below, the fit is poor
+RARE = 0.002  # probability of such residuals by chance: below, the fit is poor
 RATES = np.geomspace(0.01, 3.0, 200)  # of c, that are tried
 FINER = 41  # rates that are tried between the neighbours of the best
 
@@ -68,20 +68,26 @@ def fit_power_law(images: Values, values: Sequence[Values], units: NDArray[np.in
     if len(values) < FEWEST:
         return None
     means = np.array([v.mean() for v in values])
-    errors = np.array([_error(v) for v in values])
-    # No size is so sure that it decides alone: a spread of few draws may be 0 by chance.
-    errors = np.maximum(errors, max(1e-4, float(np.median(errors)) / 2))
+    errors = _errors(values)
     rng = np.random.default_rng([len(values), len(units)])
     worlds = np.concatenate([means[None], _resampled(values, units, rng)])
     found, loss = _fit(np.asarray(images, np.float64), worlds, errors)
     a, b, c = found[0].tolist()
-    misfit = float(chi2.sf(loss[0], len(values) - 3))
+    freedom = len(values) - 3
+    misfit = float(f.sf(loss[0] / freedom, freedom, sum(len(v) - 1 for v in values) or 1))
     return PowerLaw(a, b, c, round(float(images.max())), misfit, found[1:])
 
 
-def _error(values: Values) -> float:
-    """The standard error of a size's mean that is its own: the luck of its draws; that of the images is shared."""
-    return float(values.mean(axis=1).std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+def _errors(values: Sequence[Values]) -> Values:
+    """The standard error of each size's mean that is its own, the luck of its draws: that of the images is shared.
+
+    Of so few draws it is itself unsure, so each size is taken together with its neighbours; none is so sure that it
+    decides alone.
+    """
+    own = [v.mean(axis=1).var(ddof=1) / len(v) if len(v) > 1 else 0.0 for v in values]
+    near = np.array([np.mean(own[max(0, s - 1) : s + 2]) for s in range(len(own))])
+    found: Values = np.sqrt(np.maximum(near, max(1e-8, float(np.median(near)) / 4)))
+    return found
 
 
 def _fit(images: Values, worlds: Values, errors: Values) -> tuple[Values, Values]:
