@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from heads.learning_curves.backbone_order import Crossing, Lead
-from heads.learning_curves.learning_curve import LearningCurve, Point
+from heads.learning_curves.learning_curve import LearningCurve
 from heads.learning_curves.power_law import FEWEST
 
 
@@ -61,14 +61,10 @@ def lead_sentences(leads: Sequence[Lead]) -> list[str]:
 
 def noise_sentence(curves: Sequence[LearningCurve]) -> str | None:
     """What the largest share of wrong labels costs each backbone, least first; None where it was not asked for."""
-    told = [(curve, curve.noise[0], curve.noise[-1]) for curve in curves if curve.noise]
+    told = sorted(
+        ((curve.lost, curve) for curve in curves if curve.lost is not None), key=lambda one: (one[0].mean, one[1].name)
+    )
     if not told:
         return None
-    told.sort(key=lambda one: _lost(one[1], one[2]))
-    share = told[0][2].noise
-    each = ", ".join(f"{curve.name} {_lost(clean, noisy):.3f}" for curve, clean, noisy in told)
-    return f"{share:.0%} wrong training labels cost (val top-1): {each}"
-
-
-def _lost(clean: Point, noisy: Point) -> float:
-    return clean.figures["val_top1"].mean - noisy.figures["val_top1"].mean
+    each = ", ".join(f"{curve.name} {lost.mean:.3f} [{lost.low:.3f}, {lost.high:.3f}]" for lost, curve in told)
+    return f"{told[0][1].noise[-1].noise:.0%} wrong training labels cost (val top-1): {each}"

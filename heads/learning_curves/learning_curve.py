@@ -74,6 +74,7 @@ class LearningCurve:
     needs: tuple[ClassNeed, ...]
     heads: int
     diverged: int
+    lost: Estimate | None = None  # of val top-1 by the largest share of wrong labels
     seconds: float = field(default=0.0)
 
     @property
@@ -119,8 +120,17 @@ def learning_curve(
         tuple(_needs(measured, train, last)),
         measured.heads,
         measured.diverged,
+        _lost(measured, keys[-1]) if len(noise) > 1 else None,
         seconds,
     )
+
+
+def _lost(measured: MeasuredHeads, noisy: tuple[int, float]) -> Estimate:
+    """What wrong labels take from top-1 on val, image by image: the mean of the heads without any less each draw's."""
+    clean = scores_of(measured, "val", "top1", (noisy[0], 0.0))
+    values = clean.values.mean(axis=0) - measured.values["val", "top1"][noisy]
+    low, high = point_interval(Scores(values, clean.units, bounded=False))
+    return Estimate(float(values.mean()), low, high, tuple(values.mean(axis=1).tolist()))
 
 
 def _point(measured: MeasuredHeads, size: Size, images: float, key: tuple[int, float]) -> Point:
@@ -174,6 +184,7 @@ def as_dict(curve: LearningCurve) -> dict[str, Any]:
         "seconds": round(curve.seconds, 2),
         "points": [_point_dict(point) for point in curve.points],
         "noise": [_point_dict(point) for point in curve.noise],
+        "lost_to_noise": None if curve.lost is None else _estimate_dict(curve.lost),
         "law": None if law is None else _law_dict(law),
         "classes": [
             {**{"class": n.name, "images": n.images, "val_images": n.val_images, "recall_before": n.before}}
@@ -185,11 +196,12 @@ def as_dict(curve: LearningCurve) -> dict[str, Any]:
 
 
 def _point_dict(point: Point) -> dict[str, Any]:
-    figures = {
-        name: {"mean": one.mean, "ci95": [one.low, one.high], "draws": list(one.draws)}
-        for name, one in point.figures.items()
-    }
+    figures = {name: _estimate_dict(one) for name, one in point.figures.items()}
     return {"size": point.size, "shots": point.shots, "images": point.images, "noise": point.noise, **figures}
+
+
+def _estimate_dict(one: Estimate) -> dict[str, Any]:
+    return {"mean": one.mean, "ci95": [one.low, one.high], "draws": list(one.draws)}
 
 
 def _law_dict(law: PowerLaw) -> dict[str, Any]:

@@ -61,7 +61,12 @@ def _lines(description: str, points: Sequence[dict[str, Any]], x: Spec) -> Spec:
     """A line for each run, its intervals as a band, its points with their figures."""
     runs = list(dict.fromkeys(point["run"] for point in points))
     # Room for long names below the figure.
-    legend = {"orient": "bottom", "columns": 2 if max(map(len, runs)) <= 24 else 1, "labelLimit": 300}
+    legend = {
+        "orient": "bottom",
+        "columns": 2 if max(map(len, runs)) <= 24 else 1,
+        "labelLimit": 300,
+        "symbolOpacity": 1,
+    }
     colour = {
         "field": "run",
         "type": "nominal",
