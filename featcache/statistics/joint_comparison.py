@@ -17,8 +17,10 @@ from scipy.stats import norm
 from featcache.statistics.intervals import CONFIDENCE, student
 from featcache.statistics.sample_size import images_needed
 from featcache.statistics.scores import Scores, Values, seed_variances
+from featcache.statistics.sign_flips import largest_leads
 
-DRAWS = 10_000  # of the joint distribution: the critical value moves by about 1% between seeds
+ENDLESS = 1e3  # standard errors: of draws that leave nothing to estimate an error from
+ROUNDING = 1e-4  # what the same figures differ by, drawn in float32: of few images many draws are exactly what was seen
 NONE = 1e-15  # a variance of a difference that is rounding: a single image of 10 million has 1e-14
 MOST = 200  # runs whose joint distribution is drawn; beyond, Bonferroni's bound is within 4% of it
 
@@ -27,10 +29,8 @@ class JointComparison:
     """K runs compared in one or several metrics, larger better: `scores[metric][k]`.
 
     The statistic is the largest studentised difference over all pairs and metrics (Tukey's range; max-type as in Romano
-    and Wolf 2005). Its distribution is that of the joint multiplier bootstrap (Chernozhukov, Chetverikov and Kato
-    2013): each draw weighs the units anew, the same for all runs, which given the data is exactly a normal
-    distribution with their joint covariance, so that it is drawn from that; quantiles are widened to Student's t. Seeds
-    are drawn for each run alone, with their pooled variance (`seed_variances`).
+    and Wolf 2005). Its distribution if all were equal is drawn by flipping units, the same for all runs
+    (`largest_leads`). Seeds are drawn for each run alone, with their pooled variance (`seed_variances`).
     """
 
     def __init__(self, scores: Mapping[str, Sequence[Scores]]) -> None:
@@ -70,8 +70,8 @@ class JointComparison:
         """The limits of a difference that hold jointly for all pairs and metrics.
 
         Where no image tells the two apart they are those of none of so many (Tango 1998): never of width 0. Of shares
-        they hold 0 where there are so few images that not even if all told the same way it would be a lead (McNemar
-        1947: `units` of them are as many standard errors as the root of their number).
+        they lie between -1 and 1, and hold 0 where there are so few images that not even if all told the same way it
+        would be a lead (McNemar 1947: by luck, 5 images all tell for the same one of two in 1 of 16 cases).
         """
         return self._limits(metric, one, other, self.critical)
 
@@ -88,7 +88,8 @@ class JointComparison:
     def _images_needed(self, metric: str, one: int, other: int, seeds: float) -> int:
         apart = self._influence[metric][one] - self._influence[metric][other]
         mean = self.difference(metric, one, other)
-        return images_needed(mean, float(apart @ apart), seeds, self.units, self.critical)
+        critical = min(self.critical, self._bound)  # of few images it is larger, and more are asked for
+        return images_needed(mean, float(apart @ apart), seeds, self.units, critical)
 
     def _limits(self, metric: str, one: int, other: int, critical: float) -> tuple[float, float]:
         mean = self.difference(metric, one, other)
@@ -96,26 +97,29 @@ class JointComparison:
         apart = self._influence[metric][one] - self._influence[metric][other]
         if apart @ apart <= NONE:
             half = math.hypot(half, self._of_none(critical))
+        if not self._scores[metric][0].bounded:
+            return mean - half, mean + half
         if self._too_few(metric, critical):
             half = max(half, abs(mean))
-        return mean - half, mean + half
+        return max(-1.0, mean - half), min(1.0, mean + half)
 
     def _of_none(self, critical: float) -> float:
         return critical**2 / (self.units + critical**2)
 
     def _too_few(self, metric: str, critical: float) -> bool:
-        return self.units <= critical**2 and self._scores[metric][0].bounded
+        few = self.units <= critical**2 if self._drawn is None else critical > ENDLESS
+        return few and self._scores[metric][0].bounded
 
     @cached_property
     def critical(self) -> float:
         """What a studentised difference must exceed to be a lead."""
-        tail = (1 - CONFIDENCE) / 2
-        if self.runs < 2:
-            return student(_normal(tail), self.units)
+        return self._bound if self._drawn is None else _exceeded(self._drawn.max(axis=1), 1 - CONFIDENCE)
+
+    @cached_property
+    def _bound(self) -> float:
+        """Bonferroni's, of so many comparisons."""
         pairs = len(self.metrics) * self.runs * (self.runs - 1) // 2
-        if self._drawn is None or pairs == 1:
-            return student(_normal(tail / pairs), self.units)
-        return student(max(_normal(tail), float(np.quantile(self._drawn.max(axis=1), CONFIDENCE))), self.units)
+        return student(_normal((1 - CONFIDENCE) / 2 / max(1, pairs)), self.units)
 
     def may_be_best(self, order: Sequence[str] = (), among: Sequence[int] | None = None) -> NDArray[np.bool_]:
         """Which runs `[K]` may be the best of all, or of those `among`: the best is among them at 95%.
@@ -149,46 +153,52 @@ class JointComparison:
         if self._drawn is None:
             z = _normal(tail / (len(self.metrics) * max(1, self.runs - 1)))
             return np.full(self.runs, student(z, self.units))
-        quantiles = np.quantile(self._drawn, 1 - tail, axis=0)
-        return np.array([student(max(_normal(tail), float(q)), self.units) for q in quantiles])
+        return np.array([_exceeded(drawn, tail) for drawn in self._drawn.T])
 
     @cached_property
     def _influence(self) -> dict[str, Values]:
         """What each unit moves each run's figure by, `[K, U]`: 0 where a run did not answer it."""
-        names = sorted({u for of in self._scores.values() for s in of for u in set(s.units)})
-        place = {name: number for number, name in enumerate(names)}
+        return {m: self._by_unit([(one.units, one.influence) for one in of]) for m, of in self._scores.items()}
+
+    def _by_unit(self, rows: Sequence[tuple[tuple[str, ...], Values]]) -> Values:
+        """Sums over the images of each unit, `[K, U]`."""
         known: dict[tuple[str, ...], NDArray[np.int64]] = {}
-        found = {}
-        for metric, of in self._scores.items():
-            table = np.zeros((self.runs, len(names)))
-            for row, one in zip(table, of, strict=True):
-                if one.units not in known:
-                    known[one.units] = np.array([place[u] for u in one.units])
-                row += np.bincount(known[one.units], one.influence, len(names))
-            found[metric] = table
-        return found
+        table = np.zeros((len(rows), len(self._places)))
+        for number, (units, values) in enumerate(rows):
+            if units not in known:
+                known[units] = np.array([self._places[u] for u in units])
+            table[number] = np.bincount(known[units], values, table.shape[1])
+        return table
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The number of each unit that any run answered."""
+        names = {u for of in self._scores.values() for one in of for u in one.units}
+        return {name: number for number, name in enumerate(sorted(names))}
 
     @cached_property
     def _drawn(self) -> Values | None:
-        """In each draw `[DRAWS, K]` how far each run is ahead at most, studentised, if all were equal; None where there
+        """In each draw `[draws, K]` how far each run is ahead at most, studentised, if all were equal; None where there
         are too many runs."""
         if not 2 <= self.runs <= MOST:
             return None
-        every = np.concatenate([self._influence[m] for m in self.metrics])
-        covariance = every @ every.T + np.diag(np.concatenate([self._seeds[m] for m in self.metrics]))
-        values, vectors = np.linalg.eigh(covariance)
-        root = vectors * np.sqrt(np.maximum(values, 0))
-        normal = np.random.default_rng([self.runs, len(self.metrics)]).standard_normal((DRAWS, len(every)))
-        moved = (normal @ root.T).astype(np.float32)
-        largest = np.zeros((DRAWS, self.runs), np.float32)
-        for number in range(len(self.metrics)):
-            own = slice(number * self.runs, (number + 1) * self.runs)
-            block, spread = moved[:, own], covariance[own, own]
-            variance = np.diag(spread)[:, None] + np.diag(spread) - 2 * spread
-            scale = np.sqrt(np.maximum(variance, 1e-15)).astype(np.float32)
-            for k in range(self.runs):
-                np.maximum(largest[:, k], ((block[:, [k]] - block) / scale[k]).max(axis=1), out=largest[:, k])
-        return largest.astype(np.float64)
+        tables = [self._figures(of) if self._same_units else self._influence[m] for m, of in self._scores.items()]
+        return largest_leads(tables, [self._seeds[m] for m in self.metrics])
+
+    @cached_property
+    def _same_units(self) -> bool:
+        """Whether all runs answered the same images."""
+        every = {one.units for of in self._scores.values() for one in of}
+        return len({tuple(sorted(units)) for units in every}) == 1
+
+    def _figures(self, scores: Sequence[Scores]) -> Values:
+        """What each unit adds to each run's figure, `[K, U]`."""
+        return self._by_unit([(one.units, one.values.mean(axis=0) / len(one.units)) for one in scores])
+
+
+def _exceeded(drawn: Values, share: float) -> float:
+    """What so large a share of the draws exceeds at most, and no less than a single pair must."""
+    return max(_normal((1 - CONFIDENCE) / 2), float(np.quantile(drawn, 1 - share, method="higher")) * (1 + ROUNDING))
 
 
 def _normal(tail: float) -> float:

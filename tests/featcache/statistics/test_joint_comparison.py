@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import studentized_range
+from scipy.stats import binomtest, studentized_range
 
 from featcache.statistics import JointComparison, Scores
 from featcache.statistics.sample_size import images_needed
@@ -77,7 +77,7 @@ def test_the_second_metric_decides_where_the_first_does_not() -> None:
 def test_runs_that_no_image_tells_apart_may_differ_on_others() -> None:
     right = np.repeat(np.arange(100)[None] < 97, 2, axis=0)
     low, high = compared(right).interval("top1", 0, 1)
-    assert (low, high) == pytest.approx((-0.038, 0.038), abs=0.001)  # none of 100 (Tango 1998)
+    assert (low, high) == pytest.approx((-0.0370, 0.0370), abs=1e-4)  # none of 100 (Tango 1998)
     assert compared(right).may_be_best().all()
 
 
@@ -150,6 +150,21 @@ def test_of_a_handful_of_images_none_is_ahead(images: int) -> None:
     assert not joint.ahead("top1", 0, 1)
     assert joint.may_be_best().all()
     assert compared(np.array([np.ones(20), np.zeros(20)])).ahead("top1", 0, 1)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(5, 0), (6, 0), (9, 1), (9, 2), (12, 4), (14, 4), (30, 15)])
+def test_of_two_runs_a_lead_is_that_of_the_exact_test(wins: int, losses: int) -> None:
+    """McNemar's exact test: of the images that tell two runs apart each could as well tell the other way round."""
+    right = np.ones((2, 200))
+    right[1, :wins] = right[0, wins : wins + losses] = 0
+    joint = compared(right)
+    assert joint.ahead("top1", 0, 1) == (binomtest(wins, wins + losses).pvalue < 0.05)
+
+
+def test_of_rare_errors_a_lead_needs_less_than_tukeys_value() -> None:
+    """Thirty runs that err in 3 of 100 images can hardly be further apart by luck than all their errors."""
+    right = np.random.default_rng(10).random((30, 100)) < 0.97
+    assert 1.96 <= compared(right).critical < 0.95 * studentized_range.ppf(0.95, 30, 100) / np.sqrt(2)
 
 
 def test_the_best_set_of_two_metrics_is_never_empty() -> None:
