@@ -172,7 +172,7 @@ def _by_point(found: Mapping[CurveHead, Values], last: int, options: Options) ->
     for number, (head, values) in enumerate(found.items()):
         cluster = number if head.key == (last, 0.0) else head.draw  # all images: every draw is the same
         points.setdefault(head.key, {}).setdefault(cluster, []).append(values)
-    if (last, 0.0) not in points or len(points) < last + 1:
+    if any((size, 0.0) not in points for size in range(last + 1)):
         raise NonFiniteError(
             f"{options.experiment_name}: the loss of every head of a size became NaN or infinite in the first epoch. "
             f"Lower training.learning_rate (now {options.training.learning_rate:g})."
