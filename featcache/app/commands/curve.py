@@ -28,7 +28,7 @@ def curve(
         list[str],
         typer.Argument(
             metavar="RUN|CONFIG...",
-            help="Finished runs (a folder, its name below results/, or a rank of the leaderboard), or options files.",
+            help="Finished runs (a folder, its name below results/, or place on the leaderboard), or options files.",
         ),
     ],
     draws: Annotated[int, typer.Option(min=2, help="How often each share of the images is drawn.")] = 3,
@@ -82,7 +82,7 @@ def _options(wanted: list[str], shared: Shared) -> list[Options]:
             found.append(options.model_copy(update={"experiment_name": folder.resolve().name}))
     for options in found:
         require_frozen(options)
-    return found
+    return list({(one.experiment_name, one.short): one for one in found}.values())  # a run may be named in two ways
 
 
 def _run_folder(wanted: str, results_dir: Path) -> Path | None:

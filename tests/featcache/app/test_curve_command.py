@@ -87,9 +87,10 @@ def test_json_to_standard_output_is_json_alone_and_a_rank_is_a_run(tmp_path: Pat
     file, results = write(tmp_path / "one.json", options(config, "one")), tmp_path / "results"
     flags = ("--results-dir", results, "--allow-custom", "-q")
     done("train", file, *flags)
-    result = CliRunner().invoke(app, ["curve", "1", "--json", "-", "--name", "mine", *map(str, flags)])
+    result = CliRunner().invoke(app, ["curve", "1", "one", "--json", "-", "--name", "mine", *map(str, flags)])
     document = json.loads(result.stdout)
     assert document["name"] == "mine"
+    assert [curve["name"] for curve in document["curves"]] == ["one"]  # named twice, measured once
     assert document["said"][0].startswith("one: ")
     assert (results / "curves" / "mine.csv").is_file()
     again = CliRunner().invoke(app, ["curve", str(file), "--json", "-", "--name", "mine", *map(str, flags)])
