@@ -69,7 +69,7 @@ class Options(Section):
         """Eight hex digits that tell options apart (name, workers, the cache's place and disk limit do not count, nor
         does what came later while it is at its default: finished runs keep theirs)."""
         value = self.as_dict()
-        for key in ("depth", "truncated", "groups", "root", "columns"):
+        for key in ("depth", "truncated", "groups", "root", "columns", "classes", "limit"):
             if value["data"][key] == DataOptions.model_fields[key].default:
                 del value["data"][key]
         for key in ("class_weights", "balanced_draws"):
