@@ -99,7 +99,7 @@ class Leaderboard:
         """A line for each Phase 2 run beside the run that it came from, which need not be on the board."""
         return [
             f"phase 2: {row.backbone} {row.val_top1 - row.gain_top1:.3f} -> {row.val_top1:.3f} val top-1, "
-            f"{row.gain_top1:+.3f} [{row.gain_top1_low:+.3f}, {row.gain_top1_high:+.3f}] over run {row.from_run}"
+            f"{row.gain_top1:+z.3f} [{row.gain_top1_low:+z.3f}, {row.gain_top1_high:+z.3f}] over run {row.from_run}"
             for row in self.rows
             if row.gain_top1 is not None
         ]

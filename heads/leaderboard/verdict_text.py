@@ -91,7 +91,7 @@ def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
             line = f"; ahead of {name_of(row, rows)} by {_said(behind[metric])} in {find_metric(metric).title}"
             top1 = behind["top1"]
             if top1.high < 0:
-                line += f", though behind it by {-top1.mean:.3f} [{-top1.high:.3f}, {-top1.low:.3f}] in top-1"
+                line += f", though behind it by {-top1.mean:z.3f} [{-top1.high:z.3f}, {-top1.low:z.3f}] in top-1"
             return line
     return ""
 
@@ -160,4 +160,4 @@ def _trust(rows: Sequence[Row]) -> str:
 
 
 def _said(difference: Difference) -> str:
-    return f"{difference.mean:.3f} [{difference.low:.3f}, {difference.high:.3f}]"
+    return f"{difference.mean:z.3f} [{difference.low:z.3f}, {difference.high:z.3f}]"
