@@ -373,8 +373,8 @@ def test_where_the_outcomes_of_the_first_are_damaged_it_is_corrected_for_the_cho
         assert any(str(file) in line for line in caplog.messages) == (damaged is not None)
     assert "among 4 runs, 0." in said(tmp_path, "On validation")
     assert said(tmp_path, "The epochs") == (
-        f"The epochs and recipes of the first one ({first}) were not chosen again, since its val_outcomes.npz is missing "
-        "or damaged, and so those of no other."
+        f"The epochs and recipes of the first one ({first}) were not chosen again, since its val_outcomes.npz is "
+        "missing or damaged, and so those of no other."
     )
 
 
@@ -398,8 +398,8 @@ def test_what_it_is_ranked_by_is_given_as_found_and_corrected_and_named(tmp_path
     figure = board(tmp_path, "balanced_accuracy").best["balanced_accuracy"]
     assert re.search(r"\(top-3 1\.000, balanced accuracy 0\.\d+ \[0\.\d+, 0\.\d+\]\)", first)
     assert own.startswith(
-        f"On validation, where it was chosen by balanced accuracy, it gets {figure.found:.3f} balanced accuracy as found; "
-        f"corrected for having been chosen among 3 runs of 50 epochs each, {figure.mean:.3f} [{figure.low:.3f}, "
+        f"On validation, where it was chosen by balanced accuracy, it gets {figure.found:.3f} balanced accuracy as "
+        f"found; corrected for having been chosen among 3 runs of 50 epochs each, {figure.mean:.3f} [{figure.low:.3f}, "
     )
     assert re.search(r" That is 0\.\d+ top-1 as found, and 0\.\d+ \[0\.\d+, 0\.\d+\] corrected\.$", own)
     _, other = line("loss")  # which is known of the epochs that were kept alone
