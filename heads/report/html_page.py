@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from featcache.audit import PageView, page_views
 from featcache.counted_nouns import counted, nouns
-from heads.leaderboard import Row, stand_ins_text
+from heads.leaderboard import Row, stand_ins_text, tie_text
 from heads.report import vega_lite
 from heads.report.charts_latency import latency_measured
 from heads.report.figures import RUN_FIGURES, Overview, draw_sweep
@@ -68,6 +68,7 @@ def render(contents: Contents, overview: Overview) -> str:
         contents=contents,
         board=contents.board,
         stand_ins=stand_ins_text(contents.board),
+        tie=tie_text(contents.board),
         first=contents.runs[contents.rows[0].run],
         columns=leaderboard_cells(contents),
         conditions=sorted(set(conditions(contents).values())),

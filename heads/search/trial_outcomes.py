@@ -73,7 +73,7 @@ class TrialOutcomes:
     def kept(self, metric: str) -> Scores:
         """Top-1, top-3 or loss at the best epochs, larger better."""
         if metric == "loss":
-            return Scores(-self.loss.astype(np.float64), self.images.units, bounded=False)
+            return Scores(-self.loss.astype(np.float64), self.images.units, bounded=False, loss=True)
         best = at_best_epochs(self.every)
         return Scores({"top1": best.top1, "top3": best.top3}[metric][0, :, 0].astype(np.float64), self.images.units)
 
