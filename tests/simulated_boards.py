@@ -13,26 +13,35 @@ from featcache.statistics import Contender, JointComparison, Scores, correct_for
 
 SHARED, OWN, SEED, EPOCH = 0.50, 0.28, 0.15, 0.07  # of an image's difficulty: for all, a network, a seed, an epoch
 SEEDS, EPOCHS = 3, 8
+TOP3 = 0.2  # of the errors are errors in top-3 too
 PAIR = 1.959964  # standard errors: what the rule for a single pair calls a lead
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Networks, images, accuracy of the best, and by how many standard errors of a difference it is better."""
+    """Networks, images, accuracy of the best, and by how many standard errors of a difference it is better; `luck` is
+    the standard deviation by which a whole seed finds all images easier or harder (their difficulty has 1)."""
 
     networks: int
     images: int
     accuracy: float
     better: float = 0.0
+    luck: float = 0.0
 
-    def draw(self, rng: np.random.Generator) -> NDArray[np.bool_]:
-        """What is right `[K, S, E, N]`."""
+    def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """What is right `[K, S, E, N]` in top-1, and in top-3."""
         shape = (self.networks, SEEDS, EPOCHS, self.images)
         difficulty = np.sqrt(SHARED) * rng.standard_normal(self.images, np.float32)
         difficulty = difficulty + np.sqrt(OWN) * rng.standard_normal((self.networks, 1, 1, self.images), np.float32)
         difficulty = difficulty + np.sqrt(SEED) * rng.standard_normal((*shape[:2], 1, self.images), np.float32)
         difficulty = difficulty + np.sqrt(EPOCH) * rng.standard_normal(shape, np.float32)
-        return difficulty < norm.ppf(self.truth).astype(np.float32)[:, None, None, None]
+        difficulty += np.float32(self.luck) * rng.standard_normal((*shape[:2], 1, 1), np.float32)
+        spread = np.sqrt(1 + self.luck**2)
+        shares = (self.truth, 1 - TOP3 * (1 - self.truth))
+        top1, top3 = (
+            difficulty < (spread * norm.ppf(share)).astype(np.float32)[:, None, None, None] for share in shares
+        )
+        return top1, top3
 
     @property
     def truth(self) -> NDArray[np.float64]:
@@ -69,6 +78,9 @@ class Board:
     found_by_pairs: bool
     best_in_set: bool
     set_size: int
+    false_lead_of_two: bool  # ranked by top-3, then top-1, in either
+    found_of_two: bool
+    best_in_set_of_two: bool
     error_found: float  # of the winner's figure as found
     error: float  # of the corrected one
     luck: float  # of the images, by how much all networks in all epochs are better on them than in truth: 0 in the mean
@@ -78,7 +90,7 @@ class Board:
 
 def simulate(cell: Cell, rng: np.random.Generator) -> Board:
     """Draw a board, choose epochs and the best, and look what is said of them."""
-    right, truth = cell.draw(rng), cell.truth
+    (right, top3), truth = cell.draw(rng), cell.truth
     chosen = right.mean(axis=3).argmax(axis=2)
     kept = np.take_along_axis(right, chosen[:, :, None, None], axis=2)[:, :, 0].astype(np.float64)
     units = tuple(map(str, range(cell.images)))
@@ -99,6 +111,9 @@ def simulate(cell: Cell, rng: np.random.Generator) -> Board:
     corrected = correct_for_selection(contenders, best, ["top1"])["top1"]
     low, high = _percentiles(kept[best])
     equal = np.isclose(truth[:, None], truth)
+    kept3 = np.take_along_axis(top3, chosen[:, :, None, None], axis=2)[:, :, 0].astype(np.float64)
+    both = JointComparison({"top3": [Scores(values, units) for values in kept3], "top1": scores})
+    of_two, may_of_two = both.leads("top3") | both.leads("top1"), both.may_be_best(("top3", "top1"))
     return Board(
         bool((leads & equal).any()),
         bool((by_pairs & equal[best]).any()),
@@ -106,6 +121,9 @@ def simulate(cell: Cell, rng: np.random.Generator) -> Board:
         best == 0 and bool(by_pairs.any()),
         bool(may[0]) if cell.better else bool(may.any()),
         int(may.sum()),
+        bool((of_two & equal).any()),
+        bool(of_two[0].any()),
+        bool(may_of_two[0]) if cell.better else bool(may_of_two.any()),
         corrected.found - float(truth[best]),
         corrected.mean - float(truth[best]),
         float(right.mean() - truth.mean()),

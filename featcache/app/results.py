@@ -35,7 +35,7 @@ def show_leaderboard(results_dir: Path, ranking: Ranking) -> RankedResults:
     """Write leaderboard.csv and show it, with the verdict."""
     from featcache.app.progress import consoles
     from featcache.app.tables import leaderboard_table
-    from heads.leaderboard import left_out_lines, rank_results, stand_ins_text, verdict, write_leaderboard
+    from heads.leaderboard import left_out_lines, rank_results, stand_ins_text, tie_text, verdict, write_leaderboard
     from heads.runs import unreadable_runs
 
     out, err = consoles()
@@ -53,7 +53,7 @@ def show_leaderboard(results_dir: Path, ranking: Ranking) -> RankedResults:
     for line in [*verdict(ranked), *board.gains()]:
         out.print(line, markup=False, highlight=False)
     if any("=" in board.rank_text(r) for r in board.rows):
-        out.print("= a tie: on val not told from the first of that rank, at 95% for all comparisons together")
+        out.print(f"= a tie: {tie_text(board)}")
     if any("•" in board.rank_text(r) for r in board.rows):
         out.print("• may be the best: at 95% the best feature map is among these")
     if any(row.control for row in board.rows):

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from featcache.records import SPLITS
+
 if TYPE_CHECKING:
+    from featcache.data import DataView
     from heads.leaderboard import Leaderboard, Row
 
 
@@ -69,6 +72,20 @@ def trials_table(trials: Sequence[Any], keys: Sequence[str], objectives: Sequenc
             f"{seen['macs'] / 1e9:.2f}",
             *(Text(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values),
         )
+    return table
+
+
+def data_table(view: DataView) -> Table:
+    """Images by class and split, and of all classes together."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class", overflow="fold")
+    for name in (*SPLITS, "all"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, counts in view.table:
+        cells = [str(n) if n else "no images" for n in counts]
+        table.add_row(Text(name), *cells, str(sum(counts)))
+    sums = [sum(counts) for counts in zip(*(counts for _, counts in view.table), strict=True)]
+    table.add_row(f"all {len(view.table)}", *map(str, sums), str(sum(sums)), style="bold")
     return table
 
 

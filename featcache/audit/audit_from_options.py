@@ -94,6 +94,8 @@ def _data(options: Options) -> dict[str, object]:
         "path": str(resolved(data.path)),
         "root": data.root and str(resolved(data.root)),
         "columns": data.columns and data.columns.model_dump(exclude_none=True),
+        "classes": data.classes,
+        "limit": data.limit and data.limit.model_dump(exclude_none=True),
         "depth": data.depth,
         "truncated": data.truncated,
         "exclude": data.exclude and str(resolved(data.exclude)),

@@ -21,10 +21,15 @@ def gone_said(audit: Audit) -> Iterator[str]:
     """Classes without any image that can be read in a split."""
     for split in SPLITS:
         names = [count.name for count in audit.balance if not getattr(count, split)]
-        if names and audit.quarantined:
+        if names and audit.quarantined and split == "train":
             yield (
                 f"No image of {' or '.join(map(repr, names))} in {split} can be read: nothing can be trained on this "
                 "data before some are mended, or the class is taken out of every split."
+            )
+        elif names and audit.quarantined:
+            yield (
+                f"No image of {' or '.join(map(repr, names))} in {split} can be read: figures of {split} leave out the "
+                "class."
             )
 
 

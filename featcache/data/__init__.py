@@ -2,6 +2,7 @@
 
 from featcache.data.augmentations import spec_digest
 from featcache.data.content_hashes import ContentNote, HashMemo
+from featcache.data.data_view import DataView, OddFile, look_over
 from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoder import ChangedFileError, Decoded, Decoder, Task, UnreadFileError
 from featcache.data.demo_digits import DEMO_DIGITS
@@ -15,6 +16,7 @@ from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.repaired_list import list_repaired, look_for_truncated
 from featcache.data.sources import DataSource, Listing, Row
 from featcache.data.split_cutting import require_folds
+from featcache.data.split_table import write_split_table
 from featcache.data.transforms import EvalTransform, normalise
 
 __all__ = [
@@ -23,11 +25,13 @@ __all__ = [
     "ChangedFileError",
     "ContentNote",
     "DataSource",
+    "DataView",
     "Decoded",
     "Decoder",
     "EvalTransform",
     "HashMemo",
     "Listing",
+    "OddFile",
     "Row",
     "Scratch",
     "Task",
@@ -39,6 +43,7 @@ __all__ = [
     "load_manifest",
     "locate",
     "look_for_truncated",
+    "look_over",
     "names_listed",
     "normalise",
     "quarantine",
@@ -47,4 +52,5 @@ __all__ = [
     "regroup",
     "require_folds",
     "spec_digest",
+    "write_split_table",
 ]

@@ -9,21 +9,26 @@ from pathlib import Path
 
 from featcache.counted_nouns import counted
 from featcache.errors import DataError
-from featcache.records import ImageRecord
+from featcache.records import SPLITS, ImageRecord
 
 HEADER = "path"  # no image's name, which has its class's folder in it
 
 
 def exclude(
-    images: Sequence[ImageRecord], classes: Sequence[str], root: Path, file: str | None
+    images: Sequence[ImageRecord],
+    classes: Sequence[str],
+    root: Path,
+    file: str | None,
+    passed_over: frozenset[str] = frozenset(),
 ) -> tuple[list[ImageRecord], list[str]]:
     """`images` less those that `file` (data.exclude) names, and what the user should know of it.
 
-    Raises DataError when the file cannot be read or names none of them, or a class would have none left in a split.
+    It may name images that are `passed_over`, too. Raises DataError when the file cannot be read or names no image, or
+    a split would have none left, or a class none in train.
     """
     if file is None:
         return list(images), []
-    known = {i.name for i in images}
+    known = {i.name for i in images} | passed_over
     names = read_exclusion(Path(file).expanduser(), known)
     if names == [HEADER]:  # what `featcache audit --write-clean` writes where nothing is to leave out
         return list(images), [f"data.exclude ({file}) lists no file"]
@@ -103,10 +108,17 @@ class _Lines:
 def _require_classes(
     images: Sequence[ImageRecord], left: Sequence[ImageRecord], classes: Sequence[str], file: str
 ) -> None:
-    rest = {(i.split, i.label) for i in left}
-    for split, label in dict.fromkeys((i.split, i.label) for i in images):
-        if (split, label) not in rest:
-            raise DataError(
-                f"data.exclude: {file} leaves out every image of the class {classes[label]!r} in {split}. Every class "
-                "needs at least one image in every split: take some of its lines out."
-            )
+    emptied = [s for s in SPLITS if s in {i.split for i in images} - {i.split for i in left}]
+    if emptied:
+        raise DataError(
+            f"data.exclude: {file} leaves out every image of {' and of '.join(emptied)}. Expected some there: take "
+            "some of its lines out."
+        )
+    rest = {i.label for i in left if i.split == "train"}
+    gone = {i.label for i in images if i.split == "train"} - rest
+    if gone:
+        names = ", ".join(repr(classes[label]) for label in sorted(gone))
+        raise DataError(
+            f"data.exclude: {file} leaves out every image of {names} in train. Every class needs at least one there: "
+            "take some of its lines out, or leave the class out with data.classes."
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featcache.data.manifest import list_source
-from featcache.data.sources import Row, is_folder, recognise
+from featcache.data.sources import Row, entered, is_folder, recognise
 from featcache.errors import FeatcacheError
 from featcache.options import DataOptions
 from featcache.places import FilePlace, NoContentError
@@ -18,7 +18,7 @@ def locate(manifest: Manifest, options: DataOptions, cache_dir: Path) -> Manifes
     """`manifest` with each image where its source has it; the source is only looked into when one is read."""
     path = _path(manifest, options)
     if is_folder(path):  # a name says where the file is
-        root = Path(path).expanduser().absolute()
+        root = entered(Path(path).expanduser().absolute())
         return replace(manifest, images=tuple(replace(i, place=FilePlace.at(root / i.name)) for i in manifest.images))
     source = _Source(options.model_copy(update={"path": path}), cache_dir)
     return replace(manifest, images=tuple(replace(i, place=_NamedPlace(source, i.name)) for i in manifest.images))

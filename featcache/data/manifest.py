@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from featcache.data.class_limit import limit_classes
+from featcache.data.class_names import name_classes
 from featcache.data.content_hashes import HashMemo
 from featcache.data.demo_digits import DEMO_DIGITS, materialise
 from featcache.data.depth_decision import decide_depth
 from featcache.data.exclude_list import exclude
 from featcache.data.image_groups import group_images, groups_said, straddling_said
-from featcache.data.source_rows import classes_of, splits_of
+from featcache.data.source_rows import classes_of, holes_said, splits_of
 from featcache.data.sources import Listing, list_images, unreadable
 from featcache.data.split_cutting import cut_missing_splits, require_folds
 from featcache.options import DataOptions
@@ -22,7 +24,7 @@ from featcache.records import SPLITS, ImageRecord, Manifest, Split, digest
 def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest, HashMemo]:
     """The data set that `options` names, scanned and hashed; content hashes are remembered under `cache_dir`.
 
-    Raises DataError for a missing path, an empty split, a class missing in a split, or fewer than two classes.
+    Raises DataError for a missing path, an empty split, a class that train lacks, or fewer than two classes.
     """
     cache_dir = Path(cache_dir)
     listing = list_source(options, cache_dir)
@@ -46,19 +48,23 @@ def list_source(options: DataOptions, cache_dir: Path) -> Listing:
 
 def scan(listing: Listing, options: DataOptions, memo: HashMemo) -> Manifest:
     """The manifest of a source's images."""
+    named = name_classes(listing, options.classes)
+    listing = named.listing
     classes = classes_of(listing)
-    splits, present = splits_of(listing, classes)
+    splits, present = splits_of(listing)
     images = _records(listing, splits, classes, memo, options.workers or os.cpu_count() or 1)
     by = "" if options.groups is not None else listing.grouped
     images, strangers = group_images(images, options.groups)  # first: a table may name what is left out
-    images, left_out = exclude(images, classes, listing.root, options.exclude)
+    images, left_out = exclude(images, classes, listing.root, options.exclude, named.left_out)
+    holes = holes_said(images, classes, present)
     images, cut = cut_missing_splits(images, present, classes, options)
     images.sort(key=lambda i: (SPLITS.index(i.split), i.label, i.name))
     grouped = [*strangers, *groups_said(images, options.groups, by), *straddling_said(images, options.folds)]
+    images, limited = limit_classes(images, options)
     if options.folds is not None:
         pool = [i for i in images if i.split in options.training_splits]
-        cut += require_folds(pool, classes, options.folds)
-    notices = (*left_out, *grouped, *cut, *listing.notices)
+        limited += require_folds(pool, classes, options.folds)
+    notices = (*named.notices, *left_out, *grouped, *holes, *cut, *limited, *listing.notices)
     return Manifest(listing.name, listing.root, classes, tuple(images), notices, listing.ignored)
 
 

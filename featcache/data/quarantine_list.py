@@ -57,14 +57,22 @@ def quarantine(
         file,
     )
     left = readable(manifest, memo)
-    gone = {(i.split, i.label) for i in manifest.images} - {(i.split, i.label) for i in left.images}
-    for split in SPLITS:  # a class may have had none: what is cut from train has one where there are enough
-        for label, name in enumerate(manifest.classes):
-            if (split, label) in gone:
-                raise DataError(
-                    f"{manifest.root}: no image of the class {name!r} in {split} can be read. The list is {file}."
-                )
+    _require_readable(manifest, left, file)
     return left, bad
+
+
+def _require_readable(manifest: Manifest, left: Manifest, file: Path) -> None:
+    """Raise DataError where nothing of a split, or of a class in train, can be read; of classes elsewhere, say so."""
+    gone = {(i.split, i.label) for i in manifest.images} - {(i.split, i.label) for i in left.images}
+    there = {i.split for i in left.images}
+    for split in SPLITS:
+        for label, name in enumerate(manifest.classes):
+            if (split, label) not in gone:
+                continue
+            line = f"no image of the class {name!r} in {split} can be read"
+            if split == "train" or split not in there:
+                raise DataError(f"{manifest.root}: {line}. The list is {file}. Mend some of them.")
+            log.warning("%s: %s: figures of %s leave the class out", manifest.name, line, split)
 
 
 def readable(manifest: Manifest, memo: HashMemo) -> Manifest:

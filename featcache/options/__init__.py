@@ -8,6 +8,7 @@ from featcache.options import augmentation_options
 from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_names, take_apart
 from featcache.options.cache_options import CacheOptions
+from featcache.options.class_options import Classes, SplitLimits, merged_names
 from featcache.options.class_weight_options import require_class_names
 from featcache.options.column_options import Columns
 from featcache.options.data_options import DataOptions
@@ -41,6 +42,7 @@ __all__ = [
     "SOURCE_PLUGINS",
     "AugmentationSpec",
     "CacheOptions",
+    "Classes",
     "Columns",
     "DataOptions",
     "GroupRule",
@@ -50,6 +52,7 @@ __all__ = [
     "OneOf",
     "Options",
     "ProfileOptions",
+    "SplitLimits",
     "TrainingOptions",
     "UnfreezeStep",
     "apply_overrides",
@@ -61,6 +64,7 @@ __all__ = [
     "listed",
     "load_base_config",
     "load_options",
+    "merged_names",
     "nearest_key",
     "options_schema",
     "parse_options",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from featcache.options.augmentation_options import Augmentation
+from featcache.options.class_options import Classes, Limit
 from featcache.options.column_options import Columns
 from featcache.options.group_options import Groups
 from featcache.options.option_types import Count, Fraction, Section
@@ -22,6 +23,12 @@ class DataOptions(Section):
     """The folder that paths in a table are below; null: the table's own."""
     columns: Columns | None = None
     """What the columns of a table are called; null: by their usual names."""
+    classes: Classes | None = None
+    """The classes that are meant: a list of names picks them, an object of lists merges and renames
+    ({"wet": ["rain", "snow"], "dry": ["sun"]}); the others are left out. null: all."""
+    limit: Limit | None = None
+    """At most so many images of each class are trained on, chosen by content, the same for every name and order; an
+    object limits the splits one by one ({"train": 100, "val": 50, "test": 50}). null: all."""
     batch_size: Count = 32
     """Images in one step of head training; throughput is measured at it too."""
     augmentations: tuple[Augmentation, ...] = ()
@@ -38,9 +45,9 @@ class DataOptions(Section):
     truncated: Literal["read", "quarantine"] = "read"
     """Images whose files lack their end, and up to 5% of the pixels with it: read them, or leave them out as bad."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Cut from train, by content hash, where the folder has no val split."""
+    """Cut from train, by content hash and class, where the data has no val split."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Cut from train, by content hash, where the folder has no test split."""
+    """Cut from train, by content hash and class, where the data has no test split."""
     exclude: Annotated[str, Field(min_length=1)] | None = None
     """A CSV or a plain list of files to leave out, named as below data.path; `featcache audit --write-clean` writes
     one."""
@@ -55,6 +62,10 @@ class DataOptions(Section):
     def _consistent(self) -> DataOptions:
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("data.val_fraction and data.test_fraction together leave nothing to train on")
+        if self.folds is not None and self.limit is not None and self.limit.val is not None:
+            raise ValueError(
+                "data.limit.val and data.folds are given: folds pool train and val, and data.limit.train limits both"
+            )
         if self.views is not None and self.views > 1 and not self.augmentations:
             raise ValueError(
                 f"data.views is {self.views} but data.augmentations is empty: every view would be the same"

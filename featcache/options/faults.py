@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from featcache.options.augmentation_options import AUGMENTATIONS, augmentation_name
 from featcache.options.cache_options import CacheOptions
+from featcache.options.class_options import SplitLimits
 from featcache.options.class_weight_options import BY_CLASS
 from featcache.options.data_options import DataOptions
 from featcache.options.group_options import GroupRule
@@ -86,6 +87,8 @@ def _list_item_fields(place: Sequence[int | str]) -> list[str]:
     section."""
     if "groups" in place:
         return list(GroupRule.model_fields)
+    if "limit" in place:
+        return list(SplitLimits.model_fields)
     if "augmentations" in place:
         named = [c for c in AUGMENTATIONS if augmentation_name(c) == place[-1]] if isinstance(place[-1], str) else []
         return [n for c in named for n in c.model_fields]
@@ -103,5 +106,12 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def _field_names() -> set[str]:
-    sections: tuple[type[BaseModel], ...] = (Options, *_SECTIONS.values(), UnfreezeStep, GroupRule, *AUGMENTATIONS)
+    sections: tuple[type[BaseModel], ...] = (
+        Options,
+        *_SECTIONS.values(),
+        UnfreezeStep,
+        GroupRule,
+        SplitLimits,
+        *AUGMENTATIONS,
+    )
     return {n for c in sections for n in c.model_fields}

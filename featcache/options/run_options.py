@@ -17,6 +17,7 @@ from featcache.options.training_options import TrainingOptions
 from featcache.records import digest
 
 MAX_NAME = 120  # characters of an experiment's name
+OWN_NAMES = {"leaderboard.csv", "report.html", "report.md", "sweeps", "audit", "figures", "curves"}  # of results/
 
 
 class Options(Section):
@@ -33,7 +34,7 @@ class Options(Section):
 
     @model_validator(mode="after")
     def _name_stays_in_results(self) -> Options:
-        if self.experiment_name in {"leaderboard.csv", "report.html", "report.md", "sweeps", "audit", "figures"}:
+        if self.experiment_name in OWN_NAMES:
             raise ValueError(f"experiment_name is {self.experiment_name!r}, which results/ needs for itself")
         plain_name(self.experiment_name, "experiment_name")
         return self
@@ -68,7 +69,7 @@ class Options(Section):
         """Eight hex digits that tell options apart (name, workers, the cache's place and disk limit do not count, nor
         does what came later while it is at its default: finished runs keep theirs)."""
         value = self.as_dict()
-        for key in ("depth", "truncated", "groups", "root", "columns"):
+        for key in ("depth", "truncated", "groups", "root", "columns", "classes", "limit"):
             if value["data"][key] == DataOptions.model_fields[key].default:
                 del value["data"][key]
         for key in ("class_weights", "balanced_draws"):

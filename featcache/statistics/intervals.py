@@ -11,6 +11,8 @@ from scipy.stats import norm, t
 from featcache.statistics.scores import Scores, seed_variances
 
 CONFIDENCE = 0.95
+MOST_TIMES = 50.0  # in logarithms: that an end of a loss is from its figure
+EDGE = 1e-12  # a share so near 0 or 1 is rounding
 Z95 = float(norm.ppf(0.5 + CONFIDENCE / 2))
 
 
@@ -18,7 +20,8 @@ def wilson(share: float, n: float, z: float = Z95) -> tuple[float, float]:
     """The score interval (Wilson 1927) of a share of `n` images; sound near 0 and 1: 50 of 50 right give [0.929, 1]."""
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(max(0.0, share * (1 - share)) / n + (z / (2 * n)) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return 0.0 if share <= EDGE else low, 1.0 if share >= 1 - EDGE else high  # exactly, where rounding has other ideas
 
 
 def effective_images(share: float, variance: float, images: int, most: int) -> float:
@@ -33,15 +36,23 @@ def effective_images(share: float, variance: float, images: int, most: int) -> f
 def figure_interval(scores: Scores) -> tuple[float, float]:
     """The 95% interval of a run's figure over seeds and images.
 
-    Of a figure between 0 and 1 that of Wilson with the effective number of images, else Student's t. With one seed it
-    is of the images' luck alone.
+    Of a figure between 0 and 1 that of Wilson with the effective number of images, else Student's t; of a loss on the
+    log scale, so that no end passes 0. With one seed it is of the images' luck alone.
     """
     images = len(set(scores.units))
     variance = scores.image_variance + float(seed_variances([scores])[0]) / scores.seeds
     if scores.bounded:
         return wilson(scores.mean, effective_images(scores.mean, variance, images, images * scores.seeds))
-    half = student(Z95, images) * math.sqrt(variance)
-    return scores.mean - half, scores.mean + half
+    return unbounded_interval(scores.mean, student(Z95, images) * math.sqrt(variance), loss=scores.loss)
+
+
+def unbounded_interval(mean: float, half: float, *, loss: bool) -> tuple[float, float]:
+    """The limits of a figure from half their width. Those of a loss (sign turned, so below 0) are of its logarithm, by
+    the delta method: a log loss is skewed, and never passes 0."""
+    if not loss or mean >= 0:
+        return mean - half, mean + half
+    times = math.exp(min(half / -mean, MOST_TIMES))
+    return mean * times, mean / times
 
 
 def student(z: float | NDArray[np.float64], images: int) -> float:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from featcache.statistics.intervals import CONFIDENCE, student
-from featcache.statistics.sample_size import images_needed
+from featcache.statistics.sample_size import ROUNDING as NONE
+from featcache.statistics.sample_size import fewest_that_tell, images_needed
 from featcache.statistics.scores import Scores, Values, seed_variances
 from featcache.statistics.sign_flips import largest_leads
 
 ENDLESS = 1e3  # standard errors: of draws that leave nothing to estimate an error from
 ROUNDING = 1e-4  # what the same figures differ by, drawn in float32: of few images many draws are exactly what was seen
-NONE = 1e-15  # a variance of a difference that is rounding: a single image of 10 million has 1e-14
 MOST = 200  # runs whose joint distribution is drawn; beyond, Bonferroni's bound is within 4% of it
 
 
@@ -76,20 +76,33 @@ class JointComparison:
         return self._limits(metric, one, other, self.critical)
 
     def images_to_tell(self, metric: str, one: int, other: int) -> int:
-        """How many more images would show the difference that was seen, in 80% of the cases; 0 where none can be said
-        (`images_needed`)."""
-        seeds = float(self._seeds[metric][[one, other]].sum())
-        return max(0, self._images_needed(metric, one, other, seeds) - self.units)
+        """How many more images would show the difference that was seen, in 80% of the cases; 0 where it is shown
+        already or none can be said (`images_needed`), as of a single unit, which says nothing of others."""
+        if self.ahead(metric, one, other) or self.ahead(metric, other, one):
+            return 0
+        needed = self._images_needed(metric, one, other, self._seeds_of(metric, one, other))
+        return max(1, needed - self.units) if needed else 0
 
     def seeds_hide(self, metric: str, one: int, other: int) -> bool:
         """Whether it is the luck of the seeds for which no number of images can be said."""
-        return not self.images_to_tell(metric, one, other) and self._images_needed(metric, one, other, 0.0) > 0
+        seeds = self._seeds_of(metric, one, other)
+        hidden = not self._images_needed(metric, one, other, seeds)
+        return hidden and self._images_needed(metric, one, other, 0.0) > 0
+
+    def _seeds_of(self, metric: str, one: int, other: int) -> float:
+        return float(self._seeds[metric][[one, other]].sum())
 
     def _images_needed(self, metric: str, one: int, other: int, seeds: float) -> int:
+        if self.units < 2:
+            return 0
         apart = self._influence[metric][one] - self._influence[metric][other]
         mean = self.difference(metric, one, other)
-        critical = min(self.critical, self._bound)  # of few images it is larger, and more are asked for
-        return images_needed(mean, float(apart @ apart), seeds, self.units, critical)
+        # Of few images what must be exceeded is larger than of the many that are asked for.
+        tail = max(float(norm.sf(self.critical)), (1 - CONFIDENCE) / 2 / self._comparisons)
+        fewest: float = fewest_that_tell(tail)
+        if self._scores[metric][0].bounded and mean:
+            fewest /= min(1.0, abs(mean))  # no more than that share is sure to tell
+        return images_needed(mean, float(apart @ apart), seeds, self.units, _normal(tail), fewest)
 
     def _limits(self, metric: str, one: int, other: int, critical: float) -> tuple[float, float]:
         mean = self.difference(metric, one, other)
@@ -118,8 +131,11 @@ class JointComparison:
     @cached_property
     def _bound(self) -> float:
         """Bonferroni's, of so many comparisons."""
-        pairs = len(self.metrics) * self.runs * (self.runs - 1) // 2
-        return student(_normal((1 - CONFIDENCE) / 2 / max(1, pairs)), self.units)
+        return student(_normal((1 - CONFIDENCE) / 2 / self._comparisons), self.units)
+
+    @property
+    def _comparisons(self) -> int:
+        return max(1, len(self.metrics) * self.runs * (self.runs - 1) // 2)
 
     def may_be_best(self, order: Sequence[str] = (), among: Sequence[int] | None = None) -> NDArray[np.bool_]:
         """Which runs `[K]` may be the best of all, or of those `among`: the best is among them at 95%.

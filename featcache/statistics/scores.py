@@ -25,6 +25,7 @@ class Scores:
     values: Values
     units: tuple[str, ...]  # [N]
     bounded: bool = True  # whether the figure lies between 0 and 1, as a share does
+    loss: bool = False  # whether it is a loss with its sign turned, so that it lies below 0 and has no other end
 
     @cached_property
     def mean(self) -> float:

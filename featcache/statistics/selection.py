@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.statistics.intervals import Z95, wilson
+from featcache.statistics.intervals import Z95, unbounded_interval, wilson
 from featcache.statistics.scores import Scores, Values, seed_variances
 
 PARTS = 10  # that the images are cut into: fewer choose from too few images, more depend on single ones
@@ -188,8 +188,7 @@ def _interval(mean: float, kept: Sequence[Scores], wider: float, share: Values) 
     luck = seed_variances(kept)
     variance = float(share @ [s.image_variance + own / s.seeds for s, own in zip(kept, luck, strict=True)])
     if not kept[0].bounded:
-        half = Z95 * wider * math.sqrt(variance)
-        return mean - half, mean + half
+        return unbounded_interval(mean, Z95 * wider * math.sqrt(variance), loss=kept[0].loss)
     images = float(share @ [len(set(s.units)) for s in kept])
     spread = float(share @ [max(0.0, s.mean * (1 - s.mean)) for s in kept])
     most = float(share @ [s.seeds * len(set(s.units)) for s in kept])

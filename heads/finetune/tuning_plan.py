@@ -16,7 +16,10 @@ from heads.leaderboard import Criterion, Ranking, choose, rank_results
 from heads.runs import finished_runs
 
 # The options of data that say which images are in which split.
-OF_THE_IMAGES = ("path", "max_bad_fraction", "val_fraction", "test_fraction")
+OF_THE_IMAGES = (
+    *("path", "root", "columns", "classes", "limit", "exclude", "groups"),
+    *("max_bad_fraction", "depth", "truncated", "val_fraction", "test_fraction"),
+)
 SUFFIX = "-phase2"  # of the names of runs that began as runs of heads
 
 

@@ -1,6 +1,7 @@
 """Finished runs in order: rows and columns, ties, the verdict, and which go on to Phase 2."""
 
 from heads.leaderboard.board import Leaderboard, write_leaderboard
+from heads.leaderboard.chance_text import tie_text
 from heads.leaderboard.chosen_best import contender
 from heads.leaderboard.column import Column
 from heads.leaderboard.columns import Row, columns
@@ -42,6 +43,7 @@ __all__ = [
     "said_chance",
     "shown",
     "stand_ins_text",
+    "tie_text",
     "verdict",
     "write_leaderboard",
 ]

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featcache.atomic import write_text
+from featcache.counted_nouns import counted
 from featcache.statistics import Corrected
+from heads.leaderboard.chosen_best import Correction
 from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_run import Difference
 from heads.training import find_metric
@@ -20,6 +22,24 @@ MAY_BE_BEST = "•"  # behind the rank
 
 
 @dataclass(frozen=True)
+class Judged:
+    """By how many images runs are judged, and how many of them were drawn independently: images and groups."""
+
+    images: int = 0
+    units: int = 0
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it is groups (data.groups) that count."""
+        return self.units < self.images
+
+    def __str__(self) -> str:
+        """As a sentence begins with it: "32 validation images"."""
+        images = counted(self.images, "validation image")
+        return f"{counted(self.units, 'group')} ({images})" if self.grouped else images
+
+
+@dataclass(frozen=True)
 class Rival:
     """The first feature map that is not told from the best."""
 
@@ -27,7 +47,6 @@ class Rival:
     metric: str
     behind: float
     images: int  # more validation images that would tell the two apart; 0 where no number can be said
-    grouped: bool  # whether it is groups of images (data.groups) that are counted so
     seeds_differ: bool = False  # whether none can be said since the luck of the seeds would remain
 
 
@@ -41,10 +60,15 @@ class Leaderboard:
     # Of Phase 1 runs by name, how far they are behind the best one: in val top-1 and top-3, and in the linear probe.
     behind: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
     stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each run: where its features lie
-    # Of the first Phase 1 run by metric: its figure on val as found, and corrected for having been chosen.
-    best: Mapping[str, Corrected] = field(default_factory=dict)
+    correction: Correction = field(default_factory=Correction)  # of the first Phase 1 run
     rival: Rival | None = None
     order: tuple[str, ...] = ("top3", "top1")  # the metrics that it is ranked by
+    judged: Judged = field(default_factory=Judged)  # the validation images of the first Phase 1 run
+
+    @property
+    def best(self) -> Mapping[str, Corrected]:
+        """Of the first Phase 1 run by metric: its figure on val as found, and corrected for having been chosen."""
+        return self.correction.figures
 
     @property
     def candidates(self) -> tuple[Row, ...]:
@@ -99,7 +123,7 @@ class Leaderboard:
         """A line for each Phase 2 run beside the run that it came from, which need not be on the board."""
         return [
             f"phase 2: {row.backbone} {row.val_top1 - row.gain_top1:.3f} -> {row.val_top1:.3f} val top-1, "
-            f"{row.gain_top1:+.3f} [{row.gain_top1_low:+.3f}, {row.gain_top1_high:+.3f}] over run {row.from_run}"
+            f"{row.gain_top1:+z.3f} [{row.gain_top1_low:+z.3f}, {row.gain_top1_high:+z.3f}] over run {row.from_run}"
             for row in self.rows
             if row.gain_top1 is not None
         ]

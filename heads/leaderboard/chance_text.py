@@ -3,47 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from featcache.counted_nouns import nouns
 from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.chosen_best import MOST, Correction
 from heads.leaderboard.columns import Row
 from heads.leaderboard.control_text import listed, name_of
 from heads.training import find_metric
 
 NAMED = 12  # backbones that a sentence names, at most
+FEW = 3  # runs that a sentence names, at most
 
 
 def chance_text(board: Leaderboard, rows: Sequence[Row]) -> list[str]:
     """Sentences about the first of the feature maps `rows`, best first; those that have nothing to say are left out."""
-    every = (corrected_text(board), best_set_text(rows), images_text(board, rows), mixed_heads_text(board))
+    said = (best_set_text(rows), images_text(board, rows), mixed_heads_text(board))
+    every = (*corrected_text(board), *said)
     return [line for line in every if line]
 
 
-def corrected_text(board: Leaderboard) -> str:
-    """The winner's figure on val as found, and corrected for having been chosen."""
-    top1 = board.best.get("top1")
+def corrected_text(board: Leaderboard) -> list[str]:
+    """The winner's figure on val as found and corrected for having been chosen, in the metric that it was chosen by and
+    in top-1; and for which choices it could not be."""
+    known = board.correction
+    if known.reason:
+        return [f"What being chosen added to the first one's figure on validation cannot be said: {known.reason}."]
+    top1 = known.figures.get("top1")
     if top1 is None:
-        return ""
-    among = chosen_among(top1, "runs")
-    if not among:
-        return ""
-    return (
-        f"On validation, where it was chosen, it gets {top1.found:.3f} as found; corrected for having been chosen "
-        f"among {among}, {top1.mean:.3f} [{top1.low:.3f}, {top1.high:.3f}]."
-    )
+        return []
+    among = chosen_among(top1, _runs_of(known))
+    lines = [_corrected_figures(known, among)] if among else []
+    return [*lines, *_lacking(known)]
+
+
+def _corrected_figures(known: Correction, among: str) -> str:
+    top1, own = known.figures["top1"], known.figures[known.by]
+    if known.by == "top1":
+        begin, of_top1 = "On validation, where it was chosen, it gets", _as_found("top1", top1)
+        return f"{begin} {of_top1}; corrected for having been chosen among {among}, {_limits('top1', top1)}."
+    title = find_metric(known.by).title
+    line = f"On validation, where it was chosen by {title}, it gets {_as_found(known.by, own)}"
+    if known.epochs_by:
+        line += f"; corrected for having been chosen among {among}, {_limits(known.by, own)}"
+        return f"{line}. That is {_as_found('top1', top1)}, and {_limits('top1', top1)} corrected."
+    if own.among > 1:
+        runs = chosen_among(replace(own, choices=((1, 1),) * own.among), _runs_of(known))
+        line += f"; corrected for having been chosen among {runs}, {_limits(known.by, own)}"
+    line += f" (not for its epochs: of others than those kept {title} is not known)"
+    return f"{line}. That is {_as_found('top1', top1)}; corrected for {among}, {_limits('top1', top1)}."
+
+
+def _as_found(metric: str, one: Corrected) -> str:
+    return f"{_sign(metric) * one.found:z.3f} {find_metric(metric).title} as found"
+
+
+def _limits(metric: str, one: Corrected) -> str:
+    low, high = sorted(_sign(metric) * end for end in (one.low, one.high))
+    return f"{_sign(metric) * one.mean:z.3f} [{low:z.3f}, {high:z.3f}]"
+
+
+def _sign(metric: str) -> int:
+    """Figures are kept larger better."""
+    return 1 if find_metric(metric).larger_is_better else -1
+
+
+def _runs_of(known: Correction) -> str:
+    """Which runs the first was chosen among again: all, or those that are a match for it."""
+    if known.matched == known.runs:
+        return "runs" if known.matched <= MOST else f"of {known.runs} runs"
+    of = "" if known.matched <= MOST else f"of the {known.matched} "
+    return f"{of}of {known.runs} runs that {find_metric(known.told_by).title} does not tell from it"
+
+
+def _lacking(known: Correction) -> list[str]:
+    """Of which runs epochs and recipes were not chosen again."""
+    if not known.lacking:
+        return []
+    if known.alone:
+        line = f"The epochs and recipes of the first one ({known.first}) were not chosen again, since its "
+        line += "val_outcomes.npz is missing or damaged"
+        return [line + (", and so those of no other." if known.matched > 1 else ".")]
+    named = [*known.lacking[:FEW], *([f"{len(known.lacking) - FEW} more"] if len(known.lacking) > FEW else [])]
+    whose = "its" if len(known.lacking) == 1 else "their"
+    return [
+        f"The epochs and recipes of {listed(named)} were not chosen again, since {whose} val_outcomes.npz is missing "
+        "or damaged: in this choice they stand with the figures that they were found with."
+    ]
 
 
 def chosen_among(corrected: Corrected, what: str) -> str:
     """What the best was chosen among: runs, their recipes and epochs, as far as these are known; "" where there was
-    nothing to choose."""
+    nothing to choose. `what` stands behind the number of runs, such as "runs" or "of 5 runs that ..."."""
     recipes, each = sum(r for r, _ in corrected.choices), {e for _, e in corrected.choices}
     epochs = f"{max(each)} epochs" if max(each) > 1 else ""
     if corrected.among == recipes == 1:
         return epochs
     of_each = f" of {epochs} each" if len(each) == 1 else f" of up to {epochs} each"
-    runs = f"{corrected.among} {what}" if corrected.among > 1 else ""
+    some = what.startswith("of ")
+    runs = f"{'the ' if some else ''}{corrected.among} {what}" if corrected.among > 1 else ""
     tried = f"{recipes} recipes" if recipes > corrected.among else ""
-    return " with ".join(part for part in (runs, tried) if part) + (of_each if epochs else "")
+    said = (", with " if some else " with ").join(part for part in (runs, tried) if part)
+    if not epochs:
+        return said
+    return f"{said},{of_each}" if some and runs and not tried else f"{said}{of_each}"
 
 
 def best_set_text(rows: Sequence[Row]) -> str:
@@ -68,11 +132,19 @@ def images_text(board: Leaderboard, rows: Sequence[Row]) -> str:
     other = next((row for row in board.rows if row.run == rival.run), None)
     if other is None:
         return ""
+    if board.judged.units < 2:
+        what = (
+            f"All {board.judged.images} validation images are one group"
+            if board.judged.grouped
+            else ("There is a single validation image")
+        )
+        return f"{what}: nothing can be said of other {'groups' if board.judged.grouped else 'images'} by that."
     pair = listed([name_of(rows[0], rows), name_of(other, rows)])
     title = find_metric(rival.metric).title
     if rival.images:
         more = rounded(rival.images)
-        what = "groups of validation images" if rival.grouped else "validation images"
+        grouped = board.judged.grouped
+        what = f"{nouns(more, 'group')} of validation images" if grouped else nouns(more, "validation image")
         return (
             f"To tell {pair} apart, {abs(rival.behind):.3f} from each other in {title}, about {more:,} more {what} "
             "would be needed."
@@ -87,12 +159,23 @@ def images_text(board: Leaderboard, rows: Sequence[Row]) -> str:
 
 def mixed_heads_text(board: Leaderboard) -> str:
     """A word of caution where tuned heads stand beside uniform ones: what holds jointly does not pay for recipes."""
-    if len({row.head for row in board.rows if row.phase == 1}) < 2:
+    if not mixed_heads(board):
         return ""
     return (
         "Tuned and uniform heads stand on one board: a lead of a tuned head over another feature map's uniform one has "
         "the luck of its recipes in it. --heads tuned or --heads uniform compares like with like."
     )
+
+
+def mixed_heads(board: Leaderboard) -> bool:
+    """Whether tuned heads stand beside uniform ones."""
+    return len({row.head for row in board.rows if row.phase == 1}) > 1
+
+
+def tie_text(board: Leaderboard) -> str:
+    """What a tie is, for a footnote: what holds for all comparisons together pays for no recipes that were tried."""
+    line = "on val not told from the first of that rank, at 95% for all comparisons together"
+    return f"{line}, the leads of tuned heads over uniform ones aside" if mixed_heads(board) else line
 
 
 def rounded(images: int) -> int:

@@ -2,43 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from featcache.counted_nouns import counted
 from featcache.statistics import Contender, Corrected, Scores, correct_for_selection
 from heads.leaderboard.compared_run import ComparedRun
 from heads.leaderboard.run_comparison import RunComparison
-from heads.runs import ValOutcomes, val_outcomes_of
+from heads.runs import ValOutcomes, checked_outcomes
+
+log = logging.getLogger("featcache")
 
 MOST = 100  # runs that the best is chosen among again: those with the largest figures, others are no match
 SHOWN = ("top1", "top3")
 
 
-def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> dict[str, Corrected]:
-    """Top-1 and top-3 of the first of some runs, corrected; empty where there are no images to choose again by.
+@dataclass(frozen=True)
+class Correction:
+    """What the first of some runs owes to having been chosen, and for which choices that could be said."""
+
+    figures: Mapping[str, Corrected] = field(default_factory=dict)  # by metric; larger better, so a loss is negative
+    by: str = "top1"  # the metric that the run is chosen again by
+    told_by: str = "top3"  # the one that tells the runs from it that are no match
+    runs: int = 0  # that there are
+    matched: int = 0  # of them, those that are not told from it
+    first: str = ""  # the name of the first
+    lacking: tuple[str, ...] = ()  # names of those whose epochs and recipes could not be chosen again
+    alone: bool = False  # whether the first is one of those, so that of all runs the choice of the run alone is made
+    epochs_by: bool = True  # whether `by` is known of every epoch, and not only of those that were kept
+    reason: str = ""  # why nothing could be corrected
+
+
+def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> Correction:
+    """The first of some runs in the metric of the ranking, top-1 and top-3, corrected.
 
     Runs that the first metric of the ranking tells from the best are no match for it; among the others the best is
     chosen by the next one, which is top-1 unless the ranking is by another metric. Epochs and recipes are chosen again
-    by the metric that they were chosen by.
+    by the metric that they were chosen by; where that cannot be done of the first, it is done of none: figures that
+    have seen the images held out would stand beside others that have not.
     """
-    by = comparison.order[-1]
-    if not ordered or ordered[0].predictions is None or len(set(ordered[0].scores(by).units)) < 2:
-        return {}
-    match = [one for one in ordered if comparison.same(one, ordered[0], comparison.order[0])][:MOST]
-    match = [one for one in match if one.predictions is not None]
+    by, told_by = comparison.order[-1], comparison.order[0]
+    if not ordered:
+        return Correction()
+    first = ordered[0]
+    same = [one for one in ordered if comparison.same(one, first, told_by)]
+    said = Correction({}, by, told_by, len(ordered), len(same), first.name)
+    if first.predictions is None:
+        return replace(said, reason="its predictions.npz is missing or damaged")
+    units = first.scores(by).units
+    if len(set(units)) < 2:
+        one = f"one group of {counted(len(units), 'image')}" if len(units) > 1 else "a single one"
+        return replace(said, reason=f"its validation images are {one}, and it takes others to choose again by")
+    match = [one for one in same[:MOST] if one.predictions is not None]
+    known = {one.name: _outcomes(one) for one in match}
+    alone = known[first.name] is None
     metrics = list(dict.fromkeys([by, *SHOWN]))
-    found = correct_for_selection([_contender(one, by, metrics) for one in match], 0, metrics)
-    return {metric: replace(one, found=ordered[0].scores(metric).mean) for metric, one in found.items()}
+    made = [_contender(one, by, metrics, None if alone else known[one.name]) for one in match]
+    found = correct_for_selection(made, 0, metrics)
+    return replace(
+        said,
+        figures={metric: replace(one, found=first.scores(metric).mean) for metric, one in found.items()},
+        lacking=tuple(name for name, outcomes in known.items() if outcomes is None),
+        alone=alone,
+        epochs_by=by in SHOWN or all(one.run.summary.get("selection_metric") == f"val_{by}" for one in match),
+    )
 
 
-def _contender(one: ComparedRun, by: str, metrics: Sequence[str]) -> Contender:
+def _outcomes(one: ComparedRun) -> ValOutcomes | None:
+    """Those of a run; None where there are none, and with a warning where they are not to be believed."""
+    assert one.predictions is not None
+    try:
+        return checked_outcomes(one.run.folder, one.predictions)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        log.warning("%s: its epochs cannot be chosen again. Train the run again (--fresh).", error)
+        return None
+
+
+def _contender(one: ComparedRun, by: str, metrics: Sequence[str], outcomes: ValOutcomes | None) -> Contender:
     kept = {metric: one.scores(metric) for metric in metrics}
     second = one.scores("loss").values.mean(axis=0)
-    outcomes = val_outcomes_of(one.run.folder)
-    seen = one.predictions
-    if outcomes is None or seen is None or outcomes.images != seen.images:
+    if outcomes is None:
         return Contender.of_kept(kept[by], second, {m: kept[m].values for m in metrics[1:]})
     return contender(outcomes, str(one.run.summary["selection_metric"]), kept[by], second, by)
 

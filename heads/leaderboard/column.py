@@ -121,7 +121,7 @@ class Column:
         if value is None:
             return ""
         number = value if isinstance(value, str) or self.scale == 1 else value / self.scale
-        shown = format(number, self.form)
+        shown = format(number, signless_zero(self.form))
         if not self.beside or place in self.bare:
             return shown
         return f"{shown} {self.beside.format(**row.values())}"
@@ -129,7 +129,12 @@ class Column:
 
 def interval_template(name: str, sign: str = "") -> str:
     """The 95% interval of a column, from the columns of its ends."""
-    return f"[{{{name}_low:{sign}.3f}}, {{{name}_high:{sign}.3f}}]"
+    return f"[{{{name}_low:{sign}z.3f}}, {{{name}_high:{sign}z.3f}}]"
+
+
+def signless_zero(form: str) -> str:
+    """A format that shows what rounds to 0 without a minus."""
+    return form.replace(".", "z.") if form.endswith("f") else form
 
 
 def shown_at(terminal: int | None = None, page: int | None = None, markdown: int | None = None) -> dict[Place, int]:

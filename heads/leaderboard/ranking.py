@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from featcache.counted_nouns import counted
 from featcache.errors import OptionsError, RunError
 from featcache.options import listed
-from heads.leaderboard.board import Leaderboard, Rival
+from heads.leaderboard.board import Judged, Leaderboard, Rival
 from heads.leaderboard.chosen_best import correct_best
 from heads.leaderboard.column import PlacedRun
 from heads.leaderboard.columns import columns, make_row
@@ -51,7 +51,7 @@ def leaderboard(
     left_out = tuple(r.folder.name for r in runs if fingerprint_of(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in every if c.run.summary["weights_fell_back"])
     maps = [one for one in ordered[0] if one.run.summary["phase"] == 1]
-    best = correct_best(maps, comparisons[0])
+    correction = correct_best(maps, comparisons[0])
     may = comparisons[0].may_be_best(maps)
     phase1 = [*maps, *(one for one in ordered[1] if one.run.summary["phase"] == 1)]
     named = {one.name: one for one in known}
@@ -63,7 +63,7 @@ def leaderboard(
             one.name in controls,
             twin_of(one, every, controls),
             one.name in may,
-            best if maps and one is maps[0] else {},
+            correction.figures if maps and one is maps[0] else {},
         )
         for rank, one in zip(ranks, every, strict=True)
     ]
@@ -73,9 +73,10 @@ def leaderboard(
         tuple(fell_back),
         _behind(maps, [one for one in phase1 if one.name in controls], comparisons[0]),
         {one.name: tuple(one.run.summary["stores"]) for one in every},
-        best,
+        correction,
         _rival(maps, comparisons[0]),
         order,
+        _judged(maps, order[-1]),
     )
 
 
@@ -123,6 +124,10 @@ def _rival(maps: Sequence[ComparedRun], comparison: RunComparison) -> Rival | No
     metric = comparison.order[-1]
     apart = comparison.difference(maps[0], rivals[0], metric).mean
     images = comparison.images_to_tell(maps[0], rivals[0], metric)
-    units = maps[0].scores(metric).units
-    grouped = len(set(units)) < len(units)
-    return Rival(rivals[0].name, metric, apart, images, grouped, comparison.seeds_hide(maps[0], rivals[0], metric))
+    return Rival(rivals[0].name, metric, apart, images, comparison.seeds_hide(maps[0], rivals[0], metric))
+
+
+def _judged(maps: Sequence[ComparedRun], metric: str) -> Judged:
+    """What the first of them is judged by."""
+    units = maps[0].scores(metric).units if maps else ()
+    return Judged(len(units), len(set(units)))

@@ -49,21 +49,32 @@ def agreements(rows: Sequence[Row]) -> list[Agreement]:
 
 def _by_heads(board: Leaderboard, rows: Sequence[Row], runs: Mapping[str, Run]) -> str:
     best, rest = rows[0], rows[1:]
-    right = f"its heads get {_quoted(runs[best.run])} images right"
-    n = runs[best.run].summary["val"]["top1"]["n"]
+    right = f"its heads get {_quoted(runs[best.run])} images right (top-3 {best.test_top3:.3f}"
+    right += f"{_in_the_metric(board, runs[best.run])})"
     kind = "pretrained feature map" if board.controls else "feature map"
     if not rest:
-        return f"{best.backbone} is the only {kind} here: {right} (top-3 {best.test_top3:.3f})."
+        return f"{best.backbone} is the only {kind} here: {right}."
     among = f"{len(rows)} pretrained ones" if board.controls else f"{len(rows)}"
-    line = f"{name_of(best, rows)} gives the most separable feature map of {among}: {right} (top-3 "
-    line += f"{best.test_top3:.3f})"
+    line = f"{name_of(best, rows)} gives the most separable feature map of {among}: {right}"
     tied = _tied(board, rest)
     if tied:
         line += f", tied with {names_of(tied, rows)}"
     if len(tied) == len(rest):
         them = "the other" if len(rest) == 1 else "any of them"
-        return f"{line}; {counted(n, 'validation image')} cannot tell {them} from it."
+        return f"{line}; {board.judged} cannot tell {them} from it."
     return line + _lead(board, rest, rows) + "."
+
+
+def _in_the_metric(board: Leaderboard, run: Run) -> str:
+    """What it gets on test in the metric that it is ranked by, where that is another than top-1 and top-3."""
+    by = board.order[-1]
+    if by in ("top1", "top3"):
+        return ""
+    figure = run.summary["test"].get(by)  # a metric of a package may not have been there when the run was made
+    if figure is None:
+        return ""
+    low, high = figure["ci95"]
+    return f", {find_metric(by).title} {figure['mean']:z.3f} [{low:z.3f}, {high:z.3f}]"
 
 
 def _quoted(run: Run) -> str:
@@ -91,7 +102,7 @@ def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
             line = f"; ahead of {name_of(row, rows)} by {_said(behind[metric])} in {find_metric(metric).title}"
             top1 = behind["top1"]
             if top1.high < 0:
-                line += f", though behind it by {-top1.mean:.3f} [{-top1.high:.3f}, {-top1.low:.3f}] in top-1"
+                line += f", though behind it by {-top1.mean:z.3f} [{-top1.high:z.3f}, {-top1.low:z.3f}] in top-1"
             return line
     return ""
 
@@ -111,9 +122,16 @@ def _by_probe(board: Leaderboard, rows: Sequence[Row]) -> str:
     if not rest:
         name, right = name_of(best, rows), best.more["linear_probe"]
         return f"Without any head, a linear probe gets {right:.3f} of {name}'s training images right, cross-validated."
-    line = f"Without any head, a linear probe of the training images {'also ' if best is rows[0] else ''}puts "
-    line += f"{name_of(best, rows)} first ({best.more['linear_probe']:.3f} right, cross-validated)"
+    right = best.more["linear_probe"] or 0
     tied = [row for row in rest if behind[row.run].tied]
+    line = "Without any head, a linear probe of the training images "
+    if not right:
+        return f"{line}gets none of them right, whatever the feature map."
+    if len(tied) == len(rest):
+        line += f"tells none from the one that it gets most right with, {name_of(best, rows)}"
+    else:
+        line += f"{'also ' if best is rows[0] else ''}puts {name_of(best, rows)} first"
+    line += f" ({right:.3f} right, cross-validated)"
     if tied:
         line += f", tied with {names_of(tied, rows)}"
     ahead = next((row for row in rest if behind[row.run].low > 0), None)
@@ -160,4 +178,4 @@ def _trust(rows: Sequence[Row]) -> str:
 
 
 def _said(difference: Difference) -> str:
-    return f"{difference.mean:.3f} [{difference.low:.3f}, {difference.high:.3f}]"
+    return f"{difference.mean:z.3f} [{difference.low:z.3f}, {difference.high:z.3f}]"

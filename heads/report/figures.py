@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from featcache.separability import Measure, measures
 from heads.report import (
     charts_cost,
+    charts_curves,
     charts_latency,
     charts_phase2,
     charts_redundancy,
@@ -26,7 +27,7 @@ from heads.report.vega_lite import Spec
 
 # The ids of the page's sections. That on separability is left out where nothing was measured, that on redundancy where
 # nothing was compared, that on Phase 2 where no run is of it: there a figure of theirs has nothing to draw either.
-Section = Literal["leaderboard", "latency", "separability", "redundancy", "cost", "phase2", "audit"]
+Section = Literal["leaderboard", "latency", "separability", "redundancy", "curves", "cost", "phase2", "audit"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,22 @@ FIGURES: tuple[Figure, ...] = (
         title="Linear CKA between feature maps",
         caption=charts_redundancy.alignment_caption,
         make=charts_redundancy.alignment,
+    ),
+    Figure(
+        name="curve_images",
+        section="curves",
+        title="Validation top-1 against training images",
+        heading="What more training images would buy.",
+        caption=charts_curves.images_caption,
+        make=charts_curves.images,
+    ),
+    Figure(
+        name="curve_noise",
+        section="curves",
+        title="Validation top-1 against wrong training labels",
+        heading="Wrong labels.",
+        caption=charts_curves.noise_caption,
+        make=charts_curves.noise,
     ),
     Figure(
         name="latency_split",

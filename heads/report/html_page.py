@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from featcache.audit import PageView, page_views
 from featcache.counted_nouns import counted, nouns
-from heads.leaderboard import Row, stand_ins_text
+from heads.leaderboard import Row, stand_ins_text, tie_text
 from heads.report import vega_lite
 from heads.report.charts_latency import latency_measured
 from heads.report.figures import RUN_FIGURES, Overview, draw_sweep
@@ -69,6 +69,7 @@ def render(contents: Contents, overview: Overview) -> str:
         contents=contents,
         board=contents.board,
         stand_ins=stand_ins_text(contents.board),
+        tie=tie_text(contents.board),
         first=contents.runs[contents.rows[0].run],
         columns=leaderboard_cells(contents),
         conditions=sorted(set(conditions(contents).values())),
@@ -143,14 +144,25 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
         ("seeds", f"{len(run.summary['seeds'])}"),
         ("images", ", ".join(f"{n} {split}" for split, n in data["images"].items())),
     ]
-    further = [(words, row.value(f"val_{m}")) for m, words in WHOLE.items()]
-    told = ", ".join(f"{words} {value:.4f}" for words, value in further if isinstance(value, float))
+    told = _by_class(row, run.summary["per_class"]["val"])
     if told:
         facts.insert(2, ("validation, by class", told))
     if row.from_run:
         facts.append(("comes from run", row.from_run))
     facts += [("recipe", line) for line in contents.recipe_notes.get(row.run, ())]
     return facts
+
+
+def _by_class(row: Row, classes: Sequence[Mapping[str, Any]]) -> str:
+    """The figures that are means over classes, and over which, where some have no image; AUROC takes two of them."""
+    there = sum(one["n"] > 0 for one in classes)
+    figures = {words: row.value(f"val_{m}") for m, words in WHOLE.items() if m != "auroc" or there > 1}
+    told = ", ".join(f"{words} {value:.4f}" for words, value in figures.items() if isinstance(value, float))
+    if told and there < len(classes):
+        without = [one["class"] for one in classes if not one["n"]]
+        told += f"; over {there} of {counted(len(classes), 'class')}, no images of {', '.join(without[:LINES])}"
+        told += f" and {len(without) - LINES} more" if len(without) > LINES else ""
+    return told
 
 
 def _stage(stage: Mapping[str, Any], curves: Sequence[Point], line: int) -> dict[str, Any]:

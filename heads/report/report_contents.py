@@ -25,6 +25,7 @@ from heads.leaderboard import (
     recipe_notes,
     verdict,
 )
+from heads.learning_curves import SavedCurves, load_curves
 from heads.redundancy import BackboneComparison
 from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_maps
 from heads.report.run_details import Detail, detail
@@ -57,6 +58,7 @@ class Contents:
     group_leakage: Mapping[str, Mapping[str, Mapping[str, Any]]]  # the same of groups (data.groups), of runs with any
     audit: Audit | None
     sweeps: tuple[Sweep, ...]
+    curves: tuple[SavedCurves, ...]  # learning curves of runs on the board, the earliest written first
     cache_dir: Path
 
     @property
@@ -109,6 +111,7 @@ def collect(
         group_leakage={name: one for name, run in here.items() if (one := run.summary.get("group_leakage"))},
         audit=audit,
         sweeps=tuple(load_sweeps(ranked.results_dir / SWEEPS, fingerprint)),
+        curves=tuple(c for c in load_curves(ranked.results_dir, fingerprint) if not set(c.runs).isdisjoint(here)),
         cache_dir=caches[board.rows[0].run],
     )
 

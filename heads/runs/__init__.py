@@ -20,7 +20,14 @@ from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
 from heads.runs.split_figures import split_figures, split_scores
-from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes, val_outcomes, val_outcomes_of
+from heads.runs.val_outcomes import (
+    ValOutcomes,
+    checked_outcomes,
+    load_val_outcomes,
+    save_val_outcomes,
+    val_outcomes,
+    val_outcomes_of,
+)
 
 __all__ = [
     "Predictions",
@@ -31,6 +38,7 @@ __all__ = [
     "arrays_of",
     "audit_runs",
     "cache_of",
+    "checked_outcomes",
     "data_options_of",
     "doubts_of",
     "exclude_of",

@@ -16,7 +16,9 @@ def split_scores(seen: Predictions, outcomes: Sequence[ImageOutcomes], metric: s
     """A metric of each head image by image, larger better; images of a group are one unit."""
     one = find_metric(metric)
     values = np.stack([o.values[one.name] for o in outcomes])
-    return Scores(values if one.larger_is_better else -values, seen.units, bounded=one.limits == (0.0, 1.0))
+    scores = values if one.larger_is_better else -values
+    loss = not one.larger_is_better and one.limits[0] == 0
+    return Scores(scores, seen.units, bounded=one.limits == (0.0, 1.0), loss=loss)
 
 
 def split_figures(seen: Predictions, outcomes: Sequence[ImageOutcomes]) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.runs.predictions import arrays_of
+from heads.runs.predictions import Predictions, arrays_of
 from heads.training import EpochOutcomes, Features, TrainedHead
 
 OUTCOMES_FILE = "val_outcomes.npz"
+NEARLY = 0.01  # of the largest logit: closer, the same head may answer either way on another device
 
 Bits = NDArray[np.bool_]
 
@@ -97,6 +98,8 @@ def load_val_outcomes(file: Path) -> ValOutcomes:
             int(arrays["best"]),
             arrays["selected"] if "selected" in arrays.files else None,
         )
+    if found.epochs.ndim != 3 or found.loss.shape[:3] != found.epochs.shape or found.loss.ndim != 4:
+        raise ValueError(f"{file}: is damaged (epochs {list(found.epochs.shape)}, losses {list(found.loss.shape)})")
     expected = (*found.epochs.shape[:2], found.loss.shape[-1], len(images))
     if found.top1.shape != expected or found.top3.shape != expected or len(found.fold) != len(images):
         raise ValueError(f"{file}: is damaged (outcomes {list(found.top1.shape)}, expected {list(expected)})")
@@ -111,6 +114,50 @@ def val_outcomes_of(folder: Path) -> ValOutcomes | None:
         return load_val_outcomes(folder / OUTCOMES_FILE)
     except (OSError, KeyError, ValueError):
         return None
+
+
+def checked_outcomes(folder: Path, seen: Predictions) -> ValOutcomes:
+    """Those of the run in `folder`, if they are of the heads that gave its predictions `seen` on val.
+
+    Raises FileNotFoundError where there are none, ValueError with the reason where they are damaged or another run's:
+    of other images or heads, or right on others at the epochs that were kept.
+    """
+    file = folder / OUTCOMES_FILE
+    try:
+        found = load_val_outcomes(file)
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, ValueError, IndexError, TypeError) as error:
+        raise ValueError(f"{file}: cannot be read ({error})") from None
+    if not _of_the_same_heads(found, seen):
+        raise ValueError(f"{file}: is of another run than the predictions.npz beside it")
+    return found
+
+
+def _of_the_same_heads(found: ValOutcomes, seen: Predictions) -> bool:
+    recipes, seeds, longest, _ = found.top1.shape
+    chosen = found.chosen
+    if found.images != seen.images or seeds != len(seen.logits) or chosen.shape != found.epochs.shape:
+        return False
+    if not 0 <= found.best < recipes or (found.selected is not None and found.selected.shape != found.top1.shape):
+        return False
+    if (chosen < 0).any() or (chosen >= found.epochs).any() or (found.epochs > longest).any():
+        return False
+    epoch = chosen[found.best][:, found.fold]  # [S, N]
+    right = np.take_along_axis(found.top1[found.best], epoch[:, None], axis=1)[:, 0]
+    return not (right & _surely(seen, False) | ~right & _surely(seen, True)).any()
+
+
+def _surely(seen: Predictions, right: bool) -> Bits:
+    """Which images `[S, N]` are right (or wrong) by more than another order of the same sums would move a logit."""
+    rows = np.arange(len(seen.labels))
+    own = seen.logits[:, rows, seen.labels]
+    others = seen.logits.copy()
+    others[:, rows, seen.labels] = -np.inf
+    lead = own - others.max(axis=-1)
+    slack = NEARLY * (1 + np.abs(seen.logits).max(axis=-1))
+    found: Bits = lead > slack if right else lead < -slack
+    return found
 
 
 def _unpacked(bits: NDArray[np.uint8], images: int) -> Bits:

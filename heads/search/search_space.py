@@ -28,7 +28,7 @@ NOT_SEARCHED = {
     "training.seeds": "seeds are given by the sweep's `seeds`",
     "training.unfreeze_schedule": "trials train heads on frozen backbones",
     **dict.fromkeys(
-        ("data.path", "data.folds", "data.val_fraction", "data.test_fraction"),
+        ("data.path", "data.classes", "data.limit", "data.folds", "data.val_fraction", "data.test_fraction"),
         "trials on other validation images do not compare",
     ),
 }

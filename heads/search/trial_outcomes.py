@@ -93,7 +93,7 @@ class TrialOutcomes:
         if metric in self.whole:
             return Scores(self.whole[metric].astype(np.float64), self.images.units)
         if metric == "loss":
-            return Scores(-self.loss.astype(np.float64), self.images.units, bounded=False)
+            return Scores(-self.loss.astype(np.float64), self.images.units, bounded=False, loss=True)
         best = at_best_epochs(self.every)
         return Scores({"top1": best.top1, "top3": best.top3}[metric][0, :, 0].astype(np.float64), self.images.units)
 

@@ -4,7 +4,7 @@ from heads.training.class_weights import class_weights
 from heads.training.curve_end import still_improving
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.feature_fit import Fit
-from heads.training.features import Features, Fold, load_features
+from heads.training.features import Features, Fold, Rows, load_features
 from heads.training.figure_summary import summarise
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
@@ -42,6 +42,7 @@ __all__ = [
     "ImageOutcomes",
     "Metric",
     "Recipe",
+    "Rows",
     "Score",
     "TrainedHead",
     "class_weights",

@@ -13,8 +13,8 @@ def summarise(scores: Scores, *, negative: bool = False) -> dict[str, Any]:
     per_seed = scores.values.mean(axis=1)
     low, high = figure_interval(scores)
     return {
-        "mean": -scores.mean if negative else scores.mean,
+        "mean": 0.0 - scores.mean if negative else scores.mean,  # 0.0: never -0.0
         "std": float(per_seed.std(ddof=1)) if scores.seeds > 1 else 0.0,
-        "ci95": [-high, -low] if negative else [low, high],
+        "ci95": [0.0 - high, 0.0 - low] if negative else [low, high],
         "n": scores.values.shape[1],
     }

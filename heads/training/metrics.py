@@ -84,7 +84,14 @@ _BUILT_IN = (
         "share of images with the label among the first three",
         limits=(0, 1),
     ),
-    Metric("loss", "loss", cross_entropies, "log loss (cross-entropy), in nats", larger_is_better=False),
+    Metric(
+        "loss",
+        "loss",
+        cross_entropies,
+        "log loss (cross-entropy), in nats",
+        larger_is_better=False,
+        limits=(0, math.inf),
+    ),
     Metric(
         "balanced_accuracy",
         "balanced accuracy",

@@ -10,7 +10,8 @@ from featcache.counted_nouns import counted
 from featcache.data.pillow_files import MAX_BYTES
 from featcache.data.sources.folder_tree import MemberFolder, printable
 from featcache.data.sources.image_folder import lay_out
-from featcache.data.sources.rows import SPLIT_NAMES, Listing
+from featcache.data.sources.lone_folder import enter
+from featcache.data.sources.rows import Listing
 from featcache.errors import DataError
 from featcache.places import ImagePlace
 
@@ -31,11 +32,12 @@ def list_archive(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> Li
         found[plain] = place
     if not found:
         raise DataError(f"data.path: {archive} holds no files. Expected <class>/* or train/<class>/* in it.")
-    folder, notices = _entered(MemberFolder(archive, found))
+    folder, notices = enter(MemberFolder(archive, found))
     listing = lay_out(folder, archive)
-    if twice:
-        notices.append(f"{counted(len(twice), 'name')} several times in it, such as {twice[0]}: the last is read")
-    return replace(listing, name=plain_name(archive), notices=(*listing.notices, *notices))
+    doubled = (
+        [f"{counted(len(twice), 'name')} several times in it, such as {twice[0]}: the last is read"] if twice else []
+    )
+    return replace(listing, name=plain_name(archive), notices=(*notices, *listing.notices, *doubled))
 
 
 def plain_name(archive: Path) -> str:
@@ -60,25 +62,3 @@ def why_refused(size: int) -> str | None:
     if size > MAX_BYTES:
         return f"{size} bytes are more than the {MAX_BYTES} that an image may have"
     return None
-
-
-def _entered(root: MemberFolder) -> tuple[MemberFolder, list[str]]:
-    """The folder that is meant: below folders that have no other beside them, as archives are made."""
-    folder = root
-    while True:
-        inside = folder.folders()
-        if len(inside) != 1 or inside[0].name.lower() in SPLIT_NAMES:
-            break
-        only = inside[0]
-        assert isinstance(only, MemberFolder)
-        below = only.folders()
-        lone = len(below) == 1 and (below[0].name.lower() in SPLIT_NAMES or below[0].folders())
-        if len(below) < 2 and not lone:
-            break
-        folder = only.as_root()
-    said = [] if folder is root else [f"the images are looked for in its folder {_below(folder, root)}"]
-    return folder, said
-
-
-def _below(folder: MemberFolder, root: MemberFolder) -> str:
-    return folder.where.relative_to(root.where).as_posix()

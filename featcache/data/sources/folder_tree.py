@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,9 @@ class Folder(Protocol):
 
     def walk(self) -> Iterator[tuple[str, ImagePlace]]:
         """Name and place of every file below it, those of a folder in name order; raises DataError."""
+
+    def as_root(self) -> Folder:
+        """The same folder as the root that names are below."""
 
 
 class DiskFolder:
@@ -70,6 +74,10 @@ class DiskFolder:
                 if not is_junk(name) and (path.is_file() or path.is_symlink()):
                     yield name_below(path, self._root), FilePlace.at(path)
 
+    def as_root(self) -> DiskFolder:
+        """With names below itself."""
+        return DiskFolder(self.where, self.where)
+
 
 class MemberFolder:
     """A folder of an archive; `members` are its files, by their names below it, and where they are."""
@@ -102,7 +110,7 @@ class MemberFolder:
         return [MemberFolder(self.where / name, below[name], f"{self._prefix}{name}/") for name in sorted(below)]
 
     def as_root(self) -> MemberFolder:
-        """The same folder as the root that names are below."""
+        """With names below itself."""
         return MemberFolder(self.where, self._members)
 
 
@@ -129,3 +137,9 @@ def name_below(path: Path, root: Path) -> str:
 def printable(name: str) -> str:
     """A file's name as UTF-8 that can be written anywhere, whatever bytes it holds."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC), one for all spellings that look alike: archives made on a Mac have the
+    decomposed one."""
+    return unicodedata.normalize("NFC", name)

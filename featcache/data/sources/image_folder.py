@@ -7,15 +7,14 @@ the disk or in an archive.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
-from featcache.counted_nouns import counted
-from featcache.data.file_formats import ENDINGS
-from featcache.data.sources.folder_tree import DiskFolder, Folder, printable
+from featcache.counted_nouns import are, counted, have, nouns
+from featcache.data.sources.folder_tree import DiskFolder, Folder, composed, printable
+from featcache.data.sources.image_endings import image_endings
+from featcache.data.sources.lone_folder import enter, tables_beside
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
 from featcache.errors import DataError
 from featcache.options import DataOptions
@@ -26,37 +25,67 @@ IDENTIFIER = re.compile(r"[0-9]+(\.[0-9]+){3,}")  # of DICOM: scanners name file
 
 
 def list_folder(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
-    """The image folder at `path`."""
+    """The image folder at `path`; a lone folder in it is gone into."""
     root = Path(path)
-    return lay_out(DiskFolder(root, root), root)
+    folder, notices = enter(DiskFolder(root, root))
+    listing = lay_out(folder, folder.where)
+    return replace(listing, notices=(*notices, *listing.notices))
 
 
 def lay_out(folder: Folder, root: Path) -> Listing:
     """The splits, classes and images of `folder`, for the data set that data.path `root` names; nothing is opened.
 
-    Raises DataError for an empty split or class, a class missing in a split, fewer than two classes, or a folder that
-    cannot be listed.
+    A class folder without images is no class, and said. Raises DataError for an empty split, for fewer than two
+    classes, or a folder that cannot be listed.
     """
     splits = _split_folders(folder)
-    classes = _class_folders(folder, splits)
     rows: list[Row] = []
     ignored: list[str] = []
+    empty: dict[str, None] = {}
     for split, part in splits.items():
-        own = {f.name: f for f in part.folders()}
-        for name in classes:
-            found = [Row(n, p, printable(name), split) for n, p in _image_files(own[name], ignored)]
+        before = len(rows)
+        classes = _class_folders(part)
+        for own in classes:
+            label = printable(own.name)
+            found = [Row(name, place, label, split) for name, place in _image_files(own, ignored)]
             if not found:
-                raise DataError(
-                    f"{own[name].where}: no images there, so the class {name!r} is empty in {split}. "
-                    f"Every class needs at least one image in every split: {_remedy(split)}."
-                )
+                empty[label] = None
             rows += found
+        if len(rows) == before and len(splits) > 1:
+            raise DataError(
+                f"{part.where}: no images there, in none of its {counted(len(classes), 'class folder')}, so that "
+                f"{split} is empty. Expected images: {_remedy(split)}."
+            )
+    there = {composed(row.label) for row in rows}
+    without = [name for name in empty if composed(name) not in there]
+    _require_two(folder, rows, without)
     loose = [name for part in splits.values() for name in part.files()]
-    return Listing(root.name or "data", root, rows, tuple(_notices(loose, ignored)), tuple(ignored))
+    return Listing(root.name or "data", root, rows, tuple(_notices(loose, ignored, without)), tuple(ignored))
 
 
-def _notices(loose: list[str], ignored: list[str]) -> Iterator[str]:
-    """What the user should know of the files beside the class folders, and of those that no image is named like."""
+def _require_two(folder: Folder, rows: list[Row], without: list[str]) -> None:
+    """Raise DataError where there are images of one class, or none."""
+    classes = sorted({row.label for row in rows})
+    if len(classes) >= 2:
+        return
+    what = f"one class only ({classes[0]!r})" if classes else "no images"
+    empty = f"; {_without_said(without)}" if without else ""
+    raise DataError(
+        f"{folder.where}: {what}{empty}. Classification needs two or more class folders with images."
+        + table_hint(folder)
+    )
+
+
+def _without_said(without: list[str]) -> str:
+    names = ", ".join(map(repr, without[:5])) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+    return f"the {nouns(len(without), 'class')} {names} {have(len(without))} no image"
+
+
+def _notices(loose: list[str], ignored: list[str], without: list[str]) -> Iterator[str]:
+    """What the user should know of empty classes, of the files beside the class folders, and of those that no image is
+    named like."""
+    if without:
+        yield f"{_without_said(without)} in any split and {are(len(without))} left out"
     if loose:
         yield f"{counted(len(loose), 'file')} ignored beside the class folders, such as {loose[0]}"
     if ignored:
@@ -64,12 +93,10 @@ def _notices(loose: list[str], ignored: list[str]) -> Iterator[str]:
 
 
 def _remedy(split: Split) -> str:
-    """What to do where a split lacks a class."""
+    """What to do where a split has no image."""
     if split == "train":
-        return "move images of the class to train, or take the class out of every split"
-    return (
-        f"move images of the class to {split}, or move the {split} folder elsewhere, so that {split} is cut from train"
-    )
+        return "move some to train"
+    return f"move some to {split}, or move the {split} folder elsewhere, so that {split} is cut from train"
 
 
 def _split_folders(root: Folder) -> dict[Split, Folder]:
@@ -102,49 +129,23 @@ def _split_folders(root: Folder) -> dict[Split, Folder]:
     return found
 
 
-def _class_folders(root: Folder, splits: Mapping[Split, Folder]) -> tuple[str, ...]:
-    """The names of the class folders, sorted, the same in every split."""
-    by_split = {split: [f.name for f in folder.folders()] for split, folder in splits.items()}
-    for split, names in by_split.items():
-        if not names:
-            raise DataError(
-                f"{splits[split].where}: no class folders there. Expected one folder of images for each class."
-                + table_hint(splits[split])
-            )
-    everything = sorted({n for names in by_split.values() for n in names})
-    for split, names in by_split.items():
-        missing = [n for n in everything if n not in names]
-        if missing:
-            has = next(s for s, others in by_split.items() if missing[0] in others)
-            raise DataError(
-                f"{splits[split].where}: the class {missing[0]!r} is missing in {split} (it is in {has}). Every split "
-                "must have the same class folders, spelt alike, with an image in each: mend the name, or "
-                f"{_remedy(split)}."
-            )
-    if len(everything) < 2:
+def _class_folders(split: Folder) -> list[Folder]:
+    """The class folders of a split; raises DataError where there are none."""
+    found = split.folders()
+    if not found:
         raise DataError(
-            f"{root.where}: one class only ({everything[0]!r}). Classification needs two or more class folders."
-            + table_hint(root)
+            f"{split.where}: no class folders there. Expected one folder of images for each class." + table_hint(split)
         )
-    return tuple(everything)
+    return found
 
 
 def table_hint(folder: Folder) -> str:
     """What to do where a table lies beside folders that are no classes."""
-    endings = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-    tables = [name for name in folder.files() if name.lower().endswith(endings)]
-    return (
-        f" If {tables[0]!r} says which image is what, name it: data.path={folder.where / tables[0]}." if tables else ""
-    )
-
-
-@cache
-def image_endings() -> frozenset[str]:
-    """The endings of the formats that Pillow opens by itself, no placeholders for HDF5, no documents; and of those that
-    packages beside it open, installed or not: what cannot be read for want of one is told so."""
-    formats = set(Image.registered_extensions().values()) & set(Image.OPEN)
-    formats -= {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats) | ENDINGS
+    tables = tables_beside(folder)
+    if not tables:
+        return ""
+    name = PurePosixPath(tables[0]).name
+    return f" If {name!r} says which image is what, name it: data.path={folder.where / name}."
 
 
 def _image_files(folder: Folder, ignored: list[str]) -> Iterator[tuple[str, ImagePlace]]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from featcache.data.sources.folder_tree import DiskFolder, printable
-from featcache.data.sources.image_folder import image_endings
+from featcache.data.sources.image_endings import image_endings
 from featcache.errors import DataError
 from featcache.places import FilePlace, ImagePlace, NoContentError, NoPlace, file_stamp
 

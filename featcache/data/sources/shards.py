@@ -19,7 +19,7 @@ from featcache.counted_nouns import counted
 from featcache.data.sources.archive_members import list_archive, member_name, plain_name
 from featcache.data.sources.brace_patterns import expand
 from featcache.data.sources.folder_tree import is_junk
-from featcache.data.sources.image_folder import image_endings
+from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import text_of
 from featcache.data.sources.rows import Listing, Row
 from featcache.data.sources.split_words import split_said

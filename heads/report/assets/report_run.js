@@ -103,7 +103,7 @@
         if (total) cell.style.background = "rgba(var(--heat), " + (0.45 * n / total).toFixed(3) + ")";
         return cell;
       });
-      return [data.classes[i], ...cells, total ? (counts[i] / total).toFixed(3) : ""];
+      return [data.classes[i], ...cells, total ? (counts[i] / total).toFixed(3) : "no images"];
     });
     const caption = "Rows: true class. Columns: what the kept head says. " + split;
     return tableOf(caption, "confusion", ["true \\ said", ...data.classes, "recall"], rows);
@@ -113,9 +113,10 @@
   function pairTables(pairs, classes, split) {
     const box = make("div", null, { class: "beside" });
     const worst = classes.filter((c) => c.n).sort((a, b) => a.recall - b.recall || b.n - a.n);
+    worst.push(...classes.filter((c) => !c.n));
     box.append(
       tableOf("Recall of each class, lowest first. " + split, "confusion recall", ["class", "n", "recall"],
-        worst.map((c) => [c.class, c.n, c.n ? c.recall.toFixed(3) : ""])),
+        worst.map((c) => [c.class, c.n, c.n ? c.recall.toFixed(3) : "no images"])),
       tableOf("Pairs most often confused. " + split, "confusion pairs", ["true", "said", "images"],
         pairs.map(([n, i, j]) => [data.classes[i], data.classes[j], n])),
     );

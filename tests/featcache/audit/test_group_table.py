@@ -99,7 +99,9 @@ def test_after_the_round_trip_no_near_copies_are_in_two_splits(planted: Path) ->
         families[row["group"]].add(row["path"])
     assert sum(len({before[name] for name in own}) > 1 for own in families.values()) > 3  # else it shows nothing
     assert all(len({after[name] for name in own}) == 1 for own in families.values())
-    assert {name for name in before if before[name] != after[name]} <= listed  # the others stay where they were
+    others = [(before[name], after[name]) for name in before.keys() - listed if before[name] != after[name]]
+    assert len(others) <= 5  # of 200 or so: the shares are kept, for which few make room
+    assert all("train" in pair for pair in others)
     look(planted, "--set", f"data.groups=csv:{file}")
     later = [json.loads(p.read_text()) for p in (planted / "results" / "audit").glob("*.json") if p != report]
     assert all(not group["across_splits"] for group in later[0]["near"])

@@ -130,6 +130,12 @@ def test_what_cannot_be_meant_is_refused(root: Path) -> None:
     assert "cannot be read" in refusal(root, None)
 
 
-def test_a_class_must_keep_an_image_in_every_split(root: Path) -> None:
-    said = refusal(root, "".join(f"val/b/{i}.png\n" for i in range(3)))
-    assert "every image of the class 'b' in val" in said
+def test_a_class_must_keep_an_image_in_train_and_a_split_some(root: Path) -> None:
+    def listed(*folders: str) -> str:
+        return "".join(f"{folder}/{i}.png\n" for folder in folders for i in range(3))
+
+    assert "every image of val. Expected" in refusal(root, listed("val/a", "val/b"))
+    them = sorted(n for n in names(load(root, None, exclude=None)) if n.startswith("train/b/"))
+    assert "every image of 'b' in train" in refusal(root, "".join(f'"{n}"\n' for n in them))
+    left = load(root, listed("val/b"))
+    assert any("val has no images of 'b'" in notice and "over 1 of 2" in notice for notice in left.notices)

@@ -208,10 +208,16 @@ def test_a_few_new_images_do_not_change_the_measured_rate(run: Callable[..., Ext
     assert extraction.store.extraction() == first
 
 
-def test_a_class_without_a_readable_image_is_an_error(run: Callable[..., Extraction], digits: Path) -> None:
-    for file in (digits / "val" / "digit 2").iterdir():
-        file.write_bytes(b"broken " + file.name.encode())
-    with pytest.raises(DataError, match=r"no image of the class 'digit 2' in val"):
+def test_a_class_without_a_readable_image_is_said_and_in_train_an_error(
+    run: Callable[..., Extraction], digits: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for split in ("val", "train"):
+        for file in (digits / split / "digit 2").iterdir():
+            file.write_bytes(b"broken " + file.name.encode())
+        if split == "val":
+            run(data={"max_bad_fraction": 0.5})
+            assert "no image of the class 'digit 2' in val can be read: figures of val leave" in caplog.text
+    with pytest.raises(DataError, match=r"no image of the class 'digit 2' in train can be read"):
         run(data={"max_bad_fraction": 0.5})
 
 

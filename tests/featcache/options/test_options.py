@@ -109,6 +109,8 @@ def test_defaults() -> None:
             "groups": None,
             "root": None,
             "columns": None,
+            "classes": None,
+            "limit": None,
         },
         "training": {
             "epochs": 50,
@@ -670,6 +672,9 @@ def test_a_folder_is_no_options_file(tmp_path: Path) -> None:
 def test_what_came_later_tells_options_apart_only_where_it_is_not_its_default() -> None:
     before = options()
     assert options(data={"depth": "auto", "truncated": "read"}, head={"normalise": "none"}).short == before.short
+    assert options(data={"classes": None, "limit": None}).short == before.short
+    assert len({before.short, options(data={"limit": 5}).short, options(data={"classes": ["a", "b"]}).short}) == 3
+    assert options(data={"limit": 5}) == options(data={"limit": {"train": 5}})
     assert options(head={"normalise": "l2"}).short != before.short
     assert len({o.short for o in (before, options(data={"depth": 12}), options(data={"truncated": "quarantine"}))}) == 3
 

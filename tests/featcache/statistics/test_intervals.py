@@ -80,3 +80,27 @@ def test_whatever_the_sample_the_limits_hold_the_figure_and_are_apart(values: np
     assert 0 <= low <= values.mean() + 1e-12
     assert values.mean() - 1e-12 <= high <= 1
     assert high - low > 0.02
+
+
+def test_the_limits_of_a_log_loss_do_not_pass_0_and_hold_the_true_loss() -> None:
+    """Confident heads: most images cost nearly nothing, few cost much."""
+    rng = np.random.default_rng(4)
+    held, symmetric = 0, 0
+    for _ in range(400):
+        losses = rng.lognormal(-3, 1.5, (1, 60))
+        low, high = figure_interval(Scores(-losses, tuple(map(str, range(60))), bounded=False, loss=True))
+        assert low < -losses.mean() < high < 0
+        truth = -np.exp(-3 + 1.5**2 / 2)
+        held += low < truth < high
+        half = t.ppf(0.975, 59) * losses.std() / np.sqrt(60)
+        symmetric += abs(losses.mean() + truth) < half
+    assert held > symmetric  # of so skewed a loss either covers less than 95%
+    few = figure_interval(Scores(-np.array([[0.001, 0.001, 2.0]]), ("a", "b", "c"), bounded=False, loss=True))
+    assert few[1] < 0
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("images", [7, 42, 56, 168, 1000])
+def test_all_right_ends_at_1_and_all_wrong_begins_at_0_exactly(seeds: int, images: int) -> None:
+    assert figure_interval(scores(np.ones((seeds, images))))[1] == 1.0
+    assert figure_interval(scores(np.zeros((seeds, images))))[0] == 0.0

@@ -130,6 +130,35 @@ def test_no_number_of_images_is_said_where_none_is_in_sight() -> None:
     assert images_needed(0.05, 1e-3, 0.0, 100, 2.0) > 100
 
 
+@pytest.mark.parametrize(("images", "more"), [(2, 4), (3, 3), (5, 1)])
+def test_where_every_image_tells_the_same_as_many_are_asked_for_as_can_tell(images: int, more: int) -> None:
+    """Six images that all tell for the same of two are 1 of 32 cases by luck, five 1 of 16 (McNemar 1947)."""
+    joint = compared(np.array([np.ones(images), np.zeros(images)]))
+    assert joint.images_to_tell("top1", 0, 1) == more
+    assert not joint.seeds_hide("top1", 0, 1)
+    enough = compared(np.array([np.ones(images + more), np.zeros(images + more)]))
+    assert enough.ahead("top1", 0, 1)
+    assert enough.images_to_tell("top1", 0, 1) == 0
+
+
+def test_never_fewer_images_are_asked_for_than_can_tell() -> None:
+    """Four of five for the one: of eight images six or seven would be, and no fewer than six are a lead."""
+    joint = compared(np.array([[1, 1, 1, 1, 0], [0, 0, 0, 0, 0]], np.float64))
+    assert joint.images_to_tell("top1", 0, 1) >= 2
+
+
+def test_of_a_single_group_nothing_is_said_of_images_or_of_seeds() -> None:
+    """Influences of one unit sum to rounding, not to 0."""
+    rng = np.random.default_rng(3)
+    for seeds in (1, 3):
+        units = ("patient",) * 31
+        joint = JointComparison(
+            {"top1": [Scores((rng.random((seeds, 31)) < p).astype(float), units) for p in (1, 0.3)]}
+        )
+        assert joint.images_to_tell("top1", 0, 1) == 0
+        assert not joint.seeds_hide("top1", 0, 1)
+
+
 def test_the_leads_of_all_pairs_are_those_of_each_pair() -> None:
     rng = np.random.default_rng(9)
     for images in (5, 12, 200):

@@ -134,6 +134,8 @@ def test_boards_with_a_known_truth(cell: Cell) -> None:
     assert share("false_lead") <= 0.10  # at most 6%, and the luck of 30 boards
     assert share("covers") >= 0.85
     assert share("best_in_set") >= 0.9
+    assert share("false_lead_of_two") <= 0.10
+    assert share("best_in_set_of_two") >= 0.9
     spread = np.sqrt(cell.accuracy * (1 - cell.accuracy) / cell.images / len(boards))
     assert abs(share("error")) < 0.003 + 3 * spread
     if cell.better:

@@ -14,7 +14,7 @@ from made_runs import EVERY, save_run
 from featcache.errors import OptionsError, RunError
 from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
-from heads.leaderboard.chance_text import chosen_among, rounded
+from heads.leaderboard.chance_text import chosen_among, rounded, tie_text
 from heads.leaderboard.column import Place
 from heads.leaderboard.ranked_results import Ranking, rank_results
 from heads.leaderboard.shown_columns import shown
@@ -139,6 +139,14 @@ def test_of_one_group_of_images_nothing_is_chosen_again(tmp_path: Path) -> None:
     assert found.best == {}
     assert [row.rank for row in found.rows] == [1, 1, 1]
     assert found.rows[0].corrected_top1 is None
+    assert said(tmp_path, "What being chosen added").endswith(
+        "its validation images are one group of 100 images, and it takes others to choose again by."
+    )
+    assert said(tmp_path, "All 100") == (
+        "All 100 validation images are one group: nothing can be said of other groups by that."
+    )
+    assert "; 1 group (100 validation images) cannot tell any of them from it." in said(tmp_path, "before gives")
+    assert not any("seeds might" in line for line in verdict(rank_results(tmp_path)))
 
 
 def test_without_outcomes_of_epochs_the_choice_of_the_run_is_corrected(tmp_path: Path) -> None:
@@ -342,4 +350,100 @@ def test_the_verdict_is_of_the_same_comparisons_as_the_ranks_by_another_metric(t
     assert not found.behind["b"]["balanced_accuracy"].tied
     assert (
         "; ahead of b by 0.090 [" in verdict(rank_results(tmp_path, Ranking(data="d", rank_by="balanced_accuracy")))[0]
+    )
+
+
+def test_where_the_outcomes_of_the_first_are_damaged_it_is_corrected_for_the_choice_of_the_run_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else it would stand with epochs that have seen the images held out, and the others with epochs that have not."""
+    lucky_runs(tmp_path, 4)
+    first = board(tmp_path).rows[0].run
+    other = next(name for name in ("r00", "r01") if name != first)
+    file = tmp_path / first / "val_outcomes.npz"
+    whole = file.read_bytes()
+    foreign = (tmp_path / other / "val_outcomes.npz").read_bytes()
+    for damaged in (b"", whole[:-200], foreign, None):
+        caplog.clear()
+        file.unlink()
+        if damaged is not None:
+            file.write_bytes(damaged)
+        found = board(tmp_path)
+        assert found.best["top1"].choices == ((1, 1),) * 4
+        assert any(str(file) in line for line in caplog.messages) == (damaged is not None)
+    assert "among 4 runs, 0." in said(tmp_path, "On validation")
+    assert said(tmp_path, "The epochs") == (
+        f"The epochs and recipes of the first one ({first}) were not chosen again, since its val_outcomes.npz is "
+        "missing or damaged, and so those of no other."
+    )
+
+
+def test_a_run_that_lacks_its_outcomes_is_named(tmp_path: Path) -> None:
+    lucky_runs(tmp_path, 3)
+    last = board(tmp_path).rows[-1].run
+    (tmp_path / last / "val_outcomes.npz").unlink()
+    assert said(tmp_path, "The epochs").startswith(
+        f"The epochs and recipes of {last} were not chosen again, since its "
+    )
+
+
+def test_what_it_is_ranked_by_is_given_as_found_and_corrected_and_named(tmp_path: Path) -> None:
+    lucky_runs(tmp_path, 3, selection="val_balanced_accuracy")
+
+    def line(by: str) -> tuple[str, str]:
+        lines = verdict(rank_results(tmp_path, Ranking("d", rank_by=by)))
+        return lines[0], next(one for one in lines if one.startswith("On validation"))
+
+    first, own = line("balanced_accuracy")
+    figure = board(tmp_path, "balanced_accuracy").best["balanced_accuracy"]
+    assert re.search(r"\(top-3 1\.000, balanced accuracy 0\.\d+ \[0\.\d+, 0\.\d+\]\)", first)
+    assert own.startswith(
+        f"On validation, where it was chosen by balanced accuracy, it gets {figure.found:.3f} balanced accuracy as "
+        f"found; corrected for having been chosen among 3 runs of 50 epochs each, {figure.mean:.3f} [{figure.low:.3f}, "
+    )
+    assert re.search(r" That is 0\.\d+ top-1 as found, and 0\.\d+ \[0\.\d+, 0\.\d+\] corrected\.$", own)
+    _, other = line("loss")  # which is known of the epochs that were kept alone
+    assert re.search(
+        r"chosen by loss, it gets (0\.\d+) loss as found; corrected for having been chosen among 3 runs, ", other
+    )
+    assert "(not for its epochs: of others than those kept loss is not known)" in other
+    assert "top-1 as found; corrected for 3 runs of 50 epochs each, 0." in other
+    assert "-" not in other.split("loss as found")[1].split("(not")[0]
+
+
+def test_of_runs_that_are_no_match_it_is_said_that_they_are_not_counted(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90))
+    save_run(tmp_path, "b", range(1, 90))
+    save_run(tmp_path, "c", range(20), top3=range(30))
+    line = said(tmp_path, "On validation")
+    assert "corrected for having been chosen among the 2 of 3 runs that top-3 does not tell from it, 0." in line
+
+
+def test_the_footnote_of_ties_is_true_of_mixed_heads_too(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90))
+    folder = save_run(tmp_path, "b", range(5, 92))
+    assert tie_text(board(tmp_path)).endswith("at 95% for all comparisons together")
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "tuned": {"recipes": [], "chosen": {}}}))
+    mixed = rank_results(tmp_path, Ranking("d", "all")).board
+    assert tie_text(mixed).endswith("comparisons together, the leads of tuned heads over uniform ones aside")
+
+
+def test_of_groups_it_is_groups_that_cannot_tell(tmp_path: Path) -> None:
+    for name, right in (("a", range(90)), ("b", range(6, 92))):
+        folder = save_run(tmp_path, name, right)
+        val = load_predictions(folder / "predictions.npz", "val")
+        save_predictions(folder / "predictions.npz", {"val": replace(val, groups=np.arange(100) // 2 * 2)})
+    assert said(tmp_path, "a gives").endswith("; 50 groups (100 validation images) cannot tell the other from it.")
+
+
+def test_a_probe_puts_none_first_that_is_right_on_nothing_or_that_all_tie_with(tmp_path: Path) -> None:
+    for name in "ab":
+        save_run(tmp_path / "none", name, range(90), probe=())
+        save_run(tmp_path / "tie", name, range(90), probe=range(80))
+    assert said(tmp_path / "none", "Without any head") == (
+        "Without any head, a linear probe of the training images gets none of them right, whatever the feature map."
+    )
+    assert said(tmp_path / "tie", "Without any head").endswith(
+        "images tells none from the one that it gets most right with, a (0.800 right, cross-validated), tied with b."
     )

@@ -1,0 +1,66 @@
+"""`featcache show`: look at a data set before anything is made of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featcache.app.data_argument import Data, options_for
+from featcache.app.shared_options import Shared, command
+from featcache.counted_nouns import counted
+
+if TYPE_CHECKING:
+    from featcache.data import DataView
+
+SHOWN = 10  # odd files on a terminal
+
+
+@command("set_", "cache_dir", "verbose", "quiet")
+def show(
+    data: Data,
+    shared: Shared,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+) -> None:
+    """Look at the data: images by class and split, sizes, formats, odd files; nothing is trained or changed."""
+    options = options_for(data, shared)
+    with shared.telling() as progress:
+        from featcache.data import load_manifest, look_over
+
+        manifest, _ = load_manifest(options.data, options.cache.dir)
+        view = look_over(manifest, options.data, progress)
+        if html is not None:
+            from heads.report import write_data_page
+
+            write_data_page(view, html, Path(options.cache.dir))
+    if as_json:
+        typer.echo(json.dumps(view.as_dict(), indent=1, ensure_ascii=False))
+    else:
+        _print(view)
+        if html is not None:
+            typer.echo(f"{html}: the page ({html.stat().st_size / 1e6:.1f} MB)")
+
+
+def _print(view: DataView) -> None:
+    from featcache.app.progress import consoles
+    from featcache.app.tables import data_table
+
+    out, manifest = consoles()[0], view.manifest
+    contents = len({i.sha256 for i in manifest.images})
+    copies = f", {contents} of different content" if contents < len(manifest.images) else ""
+    out.print(f"{manifest.name}: {counted(len(manifest.images), 'image')}{copies}", markup=False)
+    out.print(data_table(view))
+    lines = [
+        f"sizes: {view.sizes()}",
+        *(f"{what}s: {', '.join(f'{k} ({n})' for k, n in view.kinds(what).items())}" for what in ("format", "mode")),
+        *manifest.notices,
+    ]
+    odd = view.odd
+    lines += [f"{one.name}: {one.what}" for one in odd[:SHOWN]]
+    if len(odd) > SHOWN:
+        lines.append(f"and {counted(len(odd) - SHOWN, 'more odd file')}: --json and --html list all")
+    for line in lines:
+        out.print(line, markup=False, highlight=False)

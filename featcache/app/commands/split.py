@@ -1,0 +1,40 @@
+"""`featcache split`: write down which image is in which split, to keep and to edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featcache.app.data_argument import Data, options_for
+from featcache.app.shared_options import Shared, command
+from featcache.counted_nouns import counted
+
+
+@command("set_", "cache_dir", "verbose", "quiet")
+def split(
+    data: Data,
+    shared: Shared,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The CSV to write: path, label, split, group.")],
+) -> None:
+    """Write the split that would be used as a table, which data.path reads."""
+    options = options_for(data, shared)
+    with shared.telling():
+        from featcache.app.progress import consoles
+        from featcache.data import load_manifest, write_split_table
+        from featcache.records import SPLITS
+
+        manifest, _ = load_manifest(options.data, options.cache.dir)
+        root = write_split_table(manifest, out)
+        for notice in manifest.notices:
+            consoles()[1].print(notice, markup=False)
+    counts = ", ".join(f"{len(manifest.of(s))} {s}" for s in SPLITS)
+    typer.echo(
+        f"{out}: {counted(len(manifest.images), 'image')} of {counted(len(manifest.classes), 'class')}, {counts}"
+    )
+    if root is None:
+        typer.echo("The images are no files of these names: the table is to read, and no data.path.")
+        return
+    below = "" if root == out.absolute().parent else f" --set data.root={root}"
+    typer.echo(f"Use it with --set data.path={out}{below}")

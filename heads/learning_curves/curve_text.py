@@ -1,0 +1,70 @@
+"""What a study of learning curves says in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from heads.learning_curves.backbone_order import Crossing, Lead
+from heads.learning_curves.learning_curve import LearningCurve
+from heads.learning_curves.power_law import FEWEST
+
+
+def curve_sentence(curve: LearningCurve) -> str:
+    """What doubling the training images would buy, and whose labels are the scarcest."""
+    return f"{curve.name}: {_doubling(curve)}; {_scarcest(curve)}"
+
+
+def _doubling(curve: LearningCurve) -> str:
+    if curve.law is None:
+        return f"no power law is fitted: {len(curve.points)} sizes, and {FEWEST} are wanted"
+    gain, low, high = curve.law.gain(2)
+    said = f"doubling the training images would buy about {gain:.3f} [{low:.3f}, {high:.3f}] of val top-1"
+    if curve.law.poor:
+        said += f" (the power law fits poorly, p = {curve.law.misfit:.1g}: read the points)"
+    return said
+
+
+def _scarcest(curve: LearningCurve) -> str:
+    need = curve.scarcest
+    if need is None:
+        return "no class's labels are scarcer than the others'"
+    said = f"labels of {need.name!r} are the scarcest ({need.images} of them"
+    if need.certain:
+        said += f"; its recall rose by {need.rise:.2f} with the last step"
+    elif not need.val_images:
+        said += "; none in val"
+    return f"{said})"
+
+
+def crossing_sentence(one: Crossing) -> str:
+    """Who overtakes whom."""
+    how = "at 95% for all pairs and sizes together" if one.certain else "by the figures alone, which chance may order"
+    return (
+        f"{one.first} is ahead of {one.then} up to {one.below:.0f} training images, and behind from {one.above:.0f} on "
+        f"({how})"
+    )
+
+
+def lead_sentences(leads: Sequence[Lead]) -> list[str]:
+    """Of each pair that does not change places for certain: at which sizes which is ahead."""
+    said = []
+    for pair in dict.fromkeys((lead.one, lead.other) for lead in leads):
+        own = [lead for lead in leads if (lead.one, lead.other) == pair]
+        ahead = {way: [f"{lead.images:.0f}" for lead in own if lead.shown == way] for way in (1, -1)}
+        if not ahead[1] and not ahead[-1]:
+            said.append(f"{pair[0]} and {pair[1]}: val does not tell them apart at any size")
+        for way, first, then in ((1, *pair), (-1, *pair[::-1])):
+            if ahead[way]:
+                said.append(f"{first} is ahead of {then} with {', '.join(ahead[way])} training images (jointly at 95%)")
+    return said
+
+
+def noise_sentence(curves: Sequence[LearningCurve]) -> str | None:
+    """What the largest share of wrong labels costs each backbone, least first; None where it was not asked for."""
+    told = sorted(
+        ((curve.lost, curve) for curve in curves if curve.lost is not None), key=lambda one: (one[0].mean, one[1].name)
+    )
+    if not told:
+        return None
+    each = ", ".join(f"{curve.name} {lost.mean:.3f} [{lost.low:.3f}, {lost.high:.3f}]" for lost, curve in told)
+    return f"{told[0][1].noise[-1].noise:.0%} wrong training labels cost (val top-1): {each}"
