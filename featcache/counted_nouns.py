@@ -25,3 +25,8 @@ def have(number: int) -> str:
 def are(number: int) -> str:
     """The same of being."""
     return "is" if number == 1 else "are"
+
+
+def them(number: int) -> str:
+    """What stands for so many where they were named before."""
+    return "it" if number == 1 else "them"

@@ -63,8 +63,8 @@ def train_run(options: Options, session: Session) -> Run:
     if options.training.unfreeze_schedule is not None:
         return fine_tune_run(TuningPlan(options), session)
     with results_folder(session.results_dir), recording() as log_lines:
-        folder = run_folder(session.results_dir, options)
         cached = extract_all(options, session)
+        folder = run_folder(session.results_dir, options)  # which may tell of it: not before the options are sound
         inputs = make_inputs(options, cached, device_name(session.device))
         if session.reuse and (known := same_run(folder, inputs)) is not None:
             log.info("%s: finished before with the same options on the same rows", folder)

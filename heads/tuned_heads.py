@@ -87,8 +87,8 @@ def tune_run(options: Options, session: Session) -> Run:
     """`tune_model` within a session."""
     require_tunable(options)
     with results_folder(session.results_dir), recording() as log_lines:
-        folder = _folder(session.results_dir, options)
         cached = extract_all(options, session)
+        folder = _folder(session.results_dir, options)  # which may tell of it: not before the options are sound
         inputs = make_inputs(options, cached, device_name(session.device))
         inputs["recipes"] = [asdict(recipe) for recipe in recipes_of(options)]
         if session.reuse and (known := same_run(folder, inputs)) is not None:

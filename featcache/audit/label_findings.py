@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from featcache.audit.audit_records import Audit, Suspect
 from featcache.audit.finding_views import FIRST, PICTURED, Pictured, Pictures, Remark, Table
-from featcache.counted_nouns import are, counted
+from featcache.counted_nouns import are, counted, them
 
 
 def labels_said(audit: Audit) -> Iterator[str]:
@@ -16,7 +16,8 @@ def labels_said(audit: Audit) -> Iterator[str]:
         first = flagged[0]
         yield (
             f"{counted(len(flagged), 'label')} {are(len(flagged))} contradicted by the other "
-            f"images, such as {first.name}: labelled {first.label!r}, looks like {first.suggested!r}. Look at them."
+            f"images, such as {first.name}: labelled {first.label!r}, looks like {first.suggested!r}. Look at "
+            f"{them(len(flagged))}."
         )
 
 
@@ -33,9 +34,10 @@ def suspect_table(audit: Audit) -> Iterator[Table]:
 
 def suspect_pictures(audit: Audit) -> Iterator[Pictures]:
     """Those to look at, with what was said of them."""
+    flagged = sum(s.flagged for s in audit.suspects)
     note = (
         "Most suspect first: what heads that never saw the image say of it. "
-        f"{sum(s.flagged for s in audit.suspects)} are flagged by confident learning."
+        f"{flagged} {are(flagged)} flagged by confident learning."
     )
     if audit.suspects:
         yield Pictures("Suspect labels", note, tuple(map(_picture, audit.suspects[:PICTURED])))

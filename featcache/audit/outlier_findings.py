@@ -13,7 +13,8 @@ def outliers_said(audit: Audit) -> Iterator[str]:
     """Images unlike any other."""
     flagged = [o for o in audit.outliers if o.flagged]
     if flagged:
-        yield f"{counted(len(flagged), 'image')} unlike any other, such as {flagged[0].name}. Look whether they belong."
+        belong = "it belongs" if len(flagged) == 1 else "they belong"
+        yield (f"{counted(len(flagged), 'image')} unlike any other, such as {flagged[0].name}. Look whether {belong}.")
 
 
 def outlier_table(audit: Audit) -> Iterator[Table]:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from featcache.counted_nouns import counted
+from featcache.counted_nouns import counted, them
 from featcache.errors import WeightsError
 
 INDEX_ENDING = ".index.json"
@@ -88,7 +88,8 @@ def _shards(index: Path) -> tuple[Path, ...]:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise WeightsError(
-            f"model.weights: {index} lists {counted(len(names), 'shard')} and {len(missing)} of them do not lie "
-            f"beside it: {', '.join(missing[:3])}. Fetch them too."
+            f"model.weights: {index} lists {counted(len(names), 'shard')} and {len(missing)} of them "
+            f"{'does' if len(missing) == 1 else 'do'} not lie beside it: {', '.join(missing[:3])}. Fetch "
+            f"{them(len(missing))} too."
         )
     return tuple(index.parent / name for name in names)

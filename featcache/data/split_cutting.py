@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from featcache.counted_nouns import counted
+from featcache.data.few_groups import remedy_of_few
 from featcache.data.stratified_cut import part
 from featcache.errors import DataError
 from featcache.options import DataOptions
@@ -38,7 +39,7 @@ def cut_missing_splits(
         if split not in moved.values():
             raise DataError(
                 f"every class has too few {_units(before)} in train to cut {split} from it. "
-                f"Add images, or make a {split} folder."
+                f"{remedy_of_few(before, f'make a {split} folder')}"
             )
     parted = [replace(i, split=moved.get(family, "train")) for i, family in zip(before, names, strict=True)]
     images = [*parted, *(i for i in images if i.split != "train")]
@@ -95,6 +96,10 @@ def _units(images: Sequence[ImageRecord]) -> str:
     return "groups" if has_groups(images) else "distinct images"
 
 
+def _less(most: int) -> str:
+    return f"take {most} folds" if most > 1 else "leave data.folds out"
+
+
 def require_folds(images: Sequence[ImageRecord], classes: Sequence[str], folds: int) -> list[str]:
     """What the user should know of classes that have an image in some of the folds only; relatives are one image.
 
@@ -107,7 +112,7 @@ def require_folds(images: Sequence[ImageRecord], classes: Sequence[str], folds: 
     if most < folds:
         raise DataError(
             f"data.folds: {folds} folds need at least {folds} {_units(images)} of some class in train and val "
-            f"together, and no class has more than {most}. Take fewer folds."
+            f"together, and no class has more than {most}. {remedy_of_few(images, _less(most))}"
         )
     rare = [(classes[label], len(own)) for label, own in sorted(families.items()) if len(own) < folds]
     if not rare:

@@ -71,9 +71,8 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
     """`fine_tune` within a session."""
     options = plan.options
     require_schedule(options)
-    folder = run_folder(session.results_dir, options)
     with ExitStack() as stack:
-        stack.enter_context(results_folder(folder.parent))
+        stack.enter_context(results_folder(session.results_dir))
         log_lines = stack.enter_context(recording())
         them = stack.enter_context(processes(session.device))
         stack.enter_context(_training_mode(options, session.device))
@@ -84,6 +83,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
             start = load_phase1_start(plan.from_run, options, network.backbone, plan.keep_head)
         cached = _extracted(options, them, session)
         network = replace(network, backbone=network.backbone.at_depth(cached.manifest.depth))
+        folder = run_folder(session.results_dir, options)  # which may tell of it: not before the options are sound
         inputs = {
             **make_inputs(options, cached, device_name(session.device)),
             **(start.inputs if start is not None else {}),

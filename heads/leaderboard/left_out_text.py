@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featcache.counted_nouns import are, counted
+from featcache.counted_nouns import are, counted, them
 from heads.leaderboard.compared_heads import kind_of, lost_maps
 from heads.leaderboard.control_text import listed
 from heads.leaderboard.ranked_results import RankedResults
@@ -28,7 +28,7 @@ def _other_heads(ranked: RankedResults) -> str:
     if lost:
         named = [*lost[:NAMED], *([f"{len(lost) - NAMED} more"] if len(lost) > NAMED else [])]
         line += f" (of {listed(named)} there {are(len(lost))} none)"
-    return f"{line}: --heads {kind} shows them, --heads all both"
+    return f"{line}: --heads {kind} shows {them(len(others))}, --heads all both"
 
 
 def _heads(count: int, kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import vl_convert
@@ -11,6 +12,13 @@ from featcache.atomic import replacing, write_text
 from heads.report.vega_lite import VERSION, Spec
 
 FILE_WIDTH = 640  # pixels
+
+
+def remove_figures(folder: Path, names: Iterable[str]) -> None:
+    """Remove the files of figures that are not drawn any more: those of an earlier report."""
+    for name in names:
+        for form in ("svg", "png"):
+            (folder / f"{name}.{form}").unlink(missing_ok=True)
 
 
 def save_figure(spec: Spec, folder: Path, name: str) -> list[Path]:

@@ -17,6 +17,7 @@ from heads.leaderboard import Row, stand_ins_text, tie_text
 from heads.report import vega_lite
 from heads.report.charts_latency import latency_measured
 from heads.report.figures import RUN_FIGURES, Overview, draw_sweep
+from heads.report.missing_features import missing_features
 from heads.report.page_images import Images
 from heads.report.page_tables import (
     condition,
@@ -78,6 +79,7 @@ def render(contents: Contents, overview: Overview) -> str:
         group_leakage=leakage_rows(contents, contents.group_leakage),
         group_splits=leaked_splits(contents.group_leakage),
         separability=separability_rows(contents),
+        missing_features=missing_features(contents),
         pairs=pair_rows(contents),
         confused=confused_rows(contents, _classes(contents)),
         wrong=wrong,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from featcache.counted_nouns import counted
 from heads.leaderboard import Column, Row, shown
+from heads.report.missing_features import missing_features
 from heads.report.page_tables import Leakage, leakage_rows, leaked_splits
 from heads.report.report_contents import Contents
 
@@ -27,6 +28,7 @@ def markdown(contents: Contents, figures: Sequence[tuple[str, str]]) -> str:
         f"{'; • may be the best' if any('•' in board.rank_text(row) for row in contents.rows) else ''}"
         f"{'; – the control group, on random weights' if any(row.control for row in contents.rows) else ''}.",
         *(text for line in contents.left_out for text in ("", f"{_text(line)}.")),
+        *(["", _text(missing)] if (missing := missing_features(contents)) else []),
         "",
         _row([column.heading("markdown") for column in columns]),
         _row(["--:" if column.form else "---" for column in columns]),

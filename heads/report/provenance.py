@@ -29,7 +29,9 @@ def provenance_of(contents: Contents) -> dict[str, Any]:
         "featcache": __version__,
         "data": summary["data"],
         "conditions": sorted(conditions),
-        "busy": [row.backbone for row in contents.rows if contents.runs[row.run].performance.get("busy")],
+        "busy": list(
+            dict.fromkeys(row.backbone for row in contents.rows if contents.runs[row.run].performance.get("busy"))
+        ),
         "platforms": sorted({str(e["platform"]) for e in environments if "platform" in e}),
         "pythons": sorted({str(e["python"]) for e in environments if "python" in e}),
         "versions": {package: sorted(found) for package, found in sorted(versions.items())},

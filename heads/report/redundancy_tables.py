@@ -49,7 +49,7 @@ def pair_rows(contents: Contents) -> list[PairRow]:
     for pair in contents.comparison.pairs[:PAIRS]:
         cka = contents.comparison.cka(pair)
         cells = (
-            _figure(cka, ".2f"),
+            _figure(cka, ".2f") or "–",
             f"{pair.either:.3f}",
             f"{pair.apart:.3f}",
             _figure(pair.reseeded, ".3f"),

@@ -8,8 +8,9 @@ from pathlib import Path
 from featcache.atomic import write_text
 from featcache.records import SILENT, Progress
 from heads.leaderboard import RankedResults
-from heads.report.figure_files import save_figure
+from heads.report.figure_files import remove_figures, save_figure
 from heads.report.figures import draw
+from heads.report.figures import figures as known_figures
 from heads.report.html_page import render
 from heads.report.markdown_page import markdown
 from heads.report.report_contents import collect
@@ -41,6 +42,8 @@ def write_report(
     contents = collect(ranked, cache_dir=cache_dir, progress=progress)
     overview = draw(contents)
     figures = [file for _, one in overview.main for file in save_figure(one.spec, results_dir / FOLDER, one.name)]
+    drawn = {one.name for _, one in overview.main}
+    remove_figures(results_dir / FOLDER, [one.name for one in known_figures() if one.main and one.name not in drawn])
     report = results_dir / f"report.{form}"
     if form == "md":
         write_text(report, markdown(contents, [(title, f"{FOLDER}/{one.name}.png") for title, one in overview.main]))

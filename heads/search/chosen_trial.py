@@ -16,15 +16,26 @@ from optuna.trial import FrozenTrial, TrialState
 from featcache.statistics import Contender, Corrected, JointComparison, Scores, correct_for_selection
 from heads.leaderboard import contender
 from heads.search.objectives import OBJECTIVES
-from heads.search.trial_outcomes import TrialOutcomes, at_best_epochs
+from heads.search.trial_outcomes import Lost, TrialOutcomes, at_best_epochs
+from heads.training import find_metric
 
 MOST = 200  # trials that the best is chosen among again, those with the best values: the others are no match for it
 
-# What an objective compares, in this order. Others than these are costs, which no image makes larger or smaller.
+# What an objective compares, in this order; one of a whole split compares that. Others are costs, which no image makes
+# larger or smaller.
 _COMPARED = {"val_top1": ("top1",), "val_top3": ("top3", "top1"), "val_loss": ("loss",)}
 _SHOWN = ("top1", "top3")
+OF_ANOTHER = Lost("in a file of outcomes/ that is another trial's")
 
-Read = Callable[[int], TrialOutcomes | None]  # a trial's number in, its outcomes out where they were kept
+Read = Callable[[int], TrialOutcomes | Lost]  # a trial's number in, its outcomes out where they were kept
+
+
+@dataclass(frozen=True)
+class NotCompared:
+    """A completed trial whose outcomes are not to be had."""
+
+    number: int
+    reason: str  # goes on from "what it gave on each image is"
 
 
 @dataclass(frozen=True)
@@ -32,13 +43,15 @@ class ChosenTrial:
     """What is known of the best of some completed trials."""
 
     among: int  # completed trials
+    best: int | None = None  # the trial's number; None where several objectives have no single best
     compared: int = 0  # of them, again
     epochs: int = 0  # that were chosen again, of each head of the best
     figures: dict[str, Corrected] = field(default_factory=dict)  # by metric, that of the objective first; loss negated
     may_be_best: tuple[int, ...] = ()  # numbers of the trials that it is among at 95%
-    missing: int = 0  # completed trials whose outcomes were not kept
+    missing: tuple[NotCompared, ...] = ()  # of those with the best values
     shortened: int = 0  # of those compared, trials whose epochs are too many to be chosen again
     reason: str = ""  # why nothing could be corrected
+    each: dict[str, ChosenTrial] = field(default_factory=dict)  # of several objectives: the best in each, costs aside
 
     @property
     def by_images(self) -> bool:
@@ -54,24 +67,40 @@ class _Known:
     outcomes: TrialOutcomes
 
 
+def compared_in(objective: str) -> tuple[str, ...]:
+    """The metrics that an objective compares trials in, the first one first; none of a cost."""
+    whole = OBJECTIVES[objective].whole
+    return (whole,) if whole is not None else _COMPARED.get(objective, ())
+
+
 def judge_best(objectives: Sequence[str], trials: Sequence[FrozenTrial], best: FrozenTrial, read: Read) -> ChosenTrial:
-    """The figures of the `best` of some trials, corrected for having been chosen; `read` gives the
-    outcomes of each."""
+    """The figures of the `best` of some trials, corrected for having been chosen; `read` gives the outcomes of each.
+
+    A Pareto front has no single best, so with several objectives it is the best trial in each, among all trials.
+    """
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    if len(objectives) > 1:
-        return ChosenTrial(len(complete), reason="several objectives have no single best")
-    (objective,) = objectives
-    if OBJECTIVES[objective].whole is not None:
-        return ChosenTrial(len(complete), reason=f"{objective} is of all images together, and has no part without some")
-    order = _COMPARED.get(objective, ())  # of costs there is none
-    leading = _leading(complete, OBJECTIVES[objective].maximise) if order else [best]
-    found = [(t, read(t.number)) for t in leading]
+    if len(objectives) == 1:
+        return _judge(objectives[0], 0, complete, best, read)
+    each = {}
+    for place, objective in enumerate(objectives):
+        if compared_in(objective):
+            pick = max if OBJECTIVES[objective].maximise else min
+            own = pick(complete, key=lambda t: t.values[place])
+            each[objective] = _judge(objective, place, complete, own, read)
+    return ChosenTrial(len(complete), each=each, reason="" if each else "costs owe nothing to the luck of images")
+
+
+def _judge(objective: str, place: int, complete: Sequence[FrozenTrial], best: FrozenTrial, read: Read) -> ChosenTrial:
+    """The best of trials in the objective in this place of their values."""
+    order = compared_in(objective)
+    leading = _leading(complete, place, OBJECTIVES[objective].maximise) if order else [best]
+    found = {t.number: _checked(read(t.number), t, order) for t in leading}
     # Ties go to the earlier trial, as the study has it; the correction gives them to the last of those it is given.
-    known = [_Known(t.number, o) for t, o in reversed(found) if o is not None and _is_of(o, t)]
-    missing = len(found) - len(known)
-    if best.number not in [one.number for one in known]:
-        reason = "what it gave on each image was not kept: the trial is of an earlier version of featcache"
-        return ChosenTrial(len(complete), missing=missing, reason=reason)
+    known = [_Known(n, o) for n, o in reversed(found.items()) if isinstance(o, TrialOutcomes)]
+    missing = tuple(NotCompared(n, o.reason) for n, o in found.items() if isinstance(o, Lost))
+    if isinstance(lost := found[best.number], Lost):
+        reason = f"what trial {best.number} gave on each image is {lost.reason}"
+        return ChosenTrial(len(complete), best.number, missing=missing, reason=reason)
     metrics = list(dict.fromkeys([*order[:1], *_SHOWN]))
     may = _may_be_best([one.outcomes for one in known], order)
     # The others are no match for the best, and may be nothing like it: an interval must not follow from their spread.
@@ -81,6 +110,7 @@ def judge_best(objectives: Sequence[str], trials: Sequence[FrozenTrial], best: F
     own = next(one.outcomes for one in match if one.number == best.number)
     return ChosenTrial(
         among=len(complete),
+        best=best.number,
         compared=len(known),
         epochs=_epochs(own, order),
         figures={metric: replace(one, found=own.kept(metric).mean) for metric, one in corrected.items()},
@@ -90,15 +120,23 @@ def judge_best(objectives: Sequence[str], trials: Sequence[FrozenTrial], best: F
     )
 
 
-def _leading(trials: Sequence[FrozenTrial], larger: bool) -> list[FrozenTrial]:
+def _leading(trials: Sequence[FrozenTrial], place: int, larger: bool) -> list[FrozenTrial]:
     """The trials with the best values, in their order."""
-    ranked = sorted(trials, key=lambda t: -t.values[0] if larger else t.values[0])[:MOST]
+    ranked = sorted(trials, key=lambda t: -t.values[place] if larger else t.values[place])[:MOST]
     return sorted(ranked, key=lambda t: t.number)
 
 
-def _is_of(outcomes: TrialOutcomes, trial: FrozenTrial) -> bool:
-    """Whether outcomes are those of this trial: a file may be left from another of its number."""
-    return abs(outcomes.kept("top1").mean - float(trial.user_attrs["val_top1"])) < 1e-6
+def _checked(outcomes: TrialOutcomes | Lost, trial: FrozenTrial, order: Sequence[str]) -> TrialOutcomes | Lost:
+    """The outcomes where they are those of this trial (a file may be left from another of its number) and have what is
+    compared."""
+    if isinstance(outcomes, Lost):
+        return outcomes
+    if abs(outcomes.kept("top1").mean - float(trial.user_attrs["val_top1"])) >= 1e-6:
+        return OF_ANOTHER
+    for metric in order:
+        if not outcomes.knows(metric):
+            return Lost(f"kept without its part of {find_metric(metric).title} (by an earlier version of featcache)")
+    return outcomes
 
 
 def _may_be_best(outcomes: Sequence[TrialOutcomes], order: Sequence[str]) -> NDArray[np.bool_]:
@@ -131,7 +169,7 @@ def _contender(of: TrialOutcomes, order: Sequence[str], metrics: Sequence[str], 
     by, kept = metrics[0], of.kept(metrics[0])
     loss = -of.loss.astype(np.float64).mean(axis=0)
     if by != "loss":
-        tops = of.kept("top1").values.mean(axis=0) if order == _COMPARED["val_top3"] else 0.0
+        tops = of.kept("top1").values.mean(axis=0) if tuple(order) == _COMPARED["val_top3"] else 0.0
         return contender(of.every, of.selection, kept, tops + small * loss, by)
     every = of.every if of.selection == "val_loss" else at_best_epochs(of.every)
     values = kept.values[None, :, None] if of.selection != "val_loss" else every.selected

@@ -31,12 +31,13 @@ def write_trials(
     figures and its options."""
     keys = list(space.distributions)
     values = [f"value_{o}" for o in sweep.objectives]
+    judged = _judged(chosen)
     rows = [
         {
             "trial": t.number,
             "state": STATES[t.state],
             **dict(zip(values, t.values or [], strict=False)),
-            "may_be_best": "yes" if chosen is not None and t.number in chosen.may_be_best else "",
+            **{column: "yes" if t.number in one.may_be_best else "" for column, one in judged.items()},
             **{n: t.user_attrs.get(n, "") for n in FIGURES},
             **{k: t.params.get(k, "") for k in keys},
             "pruned_at": t.user_attrs.get("pruned_at", ""),
@@ -44,8 +45,15 @@ def write_trials(
         }
         for t in trials
     ]
-    columns = ["trial", "state", *values, "may_be_best", *FIGURES, *keys, "pruned_at", "reason"]
+    columns = ["trial", "state", *values, *judged, *FIGURES, *keys, "pruned_at", "reason"]
     write_text(file, _table(columns, rows))
+
+
+def _judged(chosen: ChosenTrial | None) -> dict[str, ChosenTrial]:
+    """By column of trials.csv what says which trials may be the best: with several objectives one for each."""
+    if chosen is None:
+        return {"may_be_best": ChosenTrial(0)}
+    return {f"may_be_best_{o}": one for o, one in chosen.each.items()} if chosen.each else {"may_be_best": chosen}
 
 
 def write_history(file: Path, sweep: SweepOptions, trials: Sequence[FrozenTrial]) -> None:
@@ -96,13 +104,18 @@ def write_summary(
     document = {
         "options": {**sweep.model_dump(mode="json"), "base": space.base},
         "best": [{"trial": t.number, "options": t.params, "values": t.values, **t.user_attrs} for t in best],
-        "chosen": {**asdict(chosen), "figures": _corrected(chosen), "said": chosen_text(chosen)},
+        "chosen": {**_chosen(chosen), "said": chosen_text(chosen)},
         "data": data,
         "directions": ["maximize" if OBJECTIVES[o].maximise else "minimize" for o in sweep.objectives],
         "importances": importances,
         "seconds_of_the_last_call": seconds,
     }
     write_text(file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _chosen(chosen: ChosenTrial) -> dict[str, Any]:
+    each = {objective: _chosen(one) for objective, one in chosen.each.items()}
+    return {**asdict(chosen), "figures": _corrected(chosen), "each": each}
 
 
 def _corrected(chosen: ChosenTrial) -> dict[str, dict[str, float]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial
 
 from featcache.atomic import make_folder
 from featcache.counted_nouns import counted
@@ -96,11 +97,7 @@ def _finish(
     write_trials(folder / "trials.csv", sweep, space, trials, chosen)
     write_history(folder / "history.csv", sweep, trials)
     if chosen is None:
-        reasons = [t.user_attrs.get("reason", "") for t in trials]
-        raise WorkError(
-            f"{folder}: none of {counted(len(trials), 'trial')} was completed. The last one: {reasons[-1]} When the "
-            "reason is mended, --fresh begins anew."
-        )
+        raise WorkError(_none_completed(folder, trials))
     configs = write_best(folder, sweep, space, best)
     importances = study.importances()
     write_summary(
@@ -116,6 +113,16 @@ def _finish(
     return SweepResult(
         folder, sweep.objectives, tuple(trials), tuple(best), tuple(configs), new, importances, seconds, chosen
     )
+
+
+def _none_completed(folder: Path, trials: Sequence[FrozenTrial]) -> str:
+    """Why a sweep has nothing to show."""
+    failed = [(t.number, str(t.user_attrs["reason"])) for t in trials if "reason" in t.user_attrs]
+    line = f"{folder}: none of {counted(len(trials), 'trial')} was completed."
+    if failed:  # the others were pruned
+        number, reason = failed[-1]
+        line += f" Trial {number}, the last to fail, says: {reason.rstrip('.')}."
+    return f"{line} When the reason is mended, --fresh begins anew."
 
 
 def _data_fingerprint(space: Space) -> str:

@@ -7,7 +7,7 @@ With it the choice of the best trial, and of each head's epoch, can be made agai
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,19 @@ OUTCOMES_FOLDER = "outcomes"  # in a sweep's folder
 LIMIT_BYTES = 2_000_000
 
 _TOPS = ("top1", "top3")
+_WHOLE = "whole_"  # what the names of arrays begin with that hold a metric of the whole split
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Outcomes that are not to be had."""
+
+    reason: str  # goes on from "what it gave on each image is"
+
+
+GONE = Lost("not in outcomes/ (its file was removed, or is of a version of featcache that kept none)")
+DAMAGED = Lost("in a damaged file of outcomes/")
+NAMELESS = Lost("of images that are no longer known (outcomes/images-*.json is gone or damaged)")
 
 
 @dataclass(frozen=True)
@@ -64,14 +77,21 @@ class TrialOutcomes:
     loss: NDArray[np.float32]  # [S, N]: of each image at its head's best epoch
     selection: str  # what its heads' epochs were chosen by, such as `val_top1`
     trained: int  # epochs, of the longest head
+    whole: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # [S, N] likewise: parts of metrics of all
 
     @property
     def complete(self) -> bool:
         """Whether all its epochs are there, so that they can be chosen again."""
         return int(self.every.top1.shape[2]) >= self.trained
 
+    def knows(self, metric: str) -> bool:
+        """Whether `kept` has it."""
+        return metric in (*_TOPS, "loss", *self.whole)
+
     def kept(self, metric: str) -> Scores:
-        """Top-1, top-3 or loss at the best epochs, larger better."""
+        """Top-1, top-3, loss or a metric of the whole split at the best epochs, larger better."""
+        if metric in self.whole:
+            return Scores(self.whole[metric].astype(np.float64), self.images.units)
         if metric == "loss":
             return Scores(-self.loss.astype(np.float64), self.images.units, bounded=False, loss=True)
         best = at_best_epochs(self.every)
@@ -86,13 +106,18 @@ def trial_outcomes(
     seeds = [heads[start : start + folds] for start in range(0, len(heads), folds)]
     every = val_outcomes(features, [seeds], images.names)
     loss = np.zeros((len(seeds), len(images.names)), np.float32)
-    for row, own in zip(loss, seeds, strict=True):
+    assert heads[0].outcomes is not None
+    whole = {name: np.zeros_like(loss) for name in heads[0].outcomes.further}
+    for seed, own in enumerate(seeds):
         for head in own:
             assert head.outcomes is not None
-            row[every.fold == head.fold] = head.outcomes.loss
+            loss[seed, every.fold == head.fold] = head.outcomes.loss
+            for name, values in head.outcomes.further.items():
+                whole[name][seed, every.fold == head.fold] = values
     trained = every.top1.shape[2]
     held = every.top1.size * 2 + (0 if every.selected is None else every.selected.nbytes)
-    return TrialOutcomes(images, every if held <= LIMIT_BYTES else at_best_epochs(every), loss, selection, trained)
+    known = every if held <= LIMIT_BYTES else at_best_epochs(every)
+    return TrialOutcomes(images, known, loss, selection, trained, whole)
 
 
 def at_best_epochs(every: ValOutcomes) -> ValOutcomes:
@@ -137,20 +162,31 @@ class OutcomeFiles:
             "chosen": every.chosen,
             "loss": of.loss,
             **({} if every.selected is None else {"selected": every.selected}),
+            **{f"{_WHOLE}{name}": values for name, values in of.whole.items()},
         }
         with replacing(self._file(number)) as file, file.open("wb") as stream:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own for ours
 
-    def read(self, number: int) -> TrialOutcomes | None:
-        """Those of a trial; None where they are not there, as in sweeps of earlier versions, or damaged."""
+    def read(self, number: int) -> TrialOutcomes | Lost:
+        """Those of a trial, or why they are not to be had."""
+        if not self._file(number).exists():
+            return GONE
         try:
-            with arrays_of(self._file(number)) as arrays:
-                return self._of({name: arrays[name] for name in arrays.files})
+            with arrays_of(self._file(number)) as file:
+                arrays = {name: file[name] for name in file.files}
+            key = str(arrays["images"])
         except (OSError, KeyError, ValueError, TypeError):
-            return None
+            return DAMAGED
+        try:
+            images = self._images_of(key)
+        except (OSError, KeyError, ValueError, TypeError):
+            return NAMELESS
+        try:
+            return self._of(images, arrays)
+        except (KeyError, ValueError, TypeError):
+            return DAMAGED
 
-    def _of(self, arrays: dict[str, NDArray[np.generic]]) -> TrialOutcomes:
-        images = self._images_of(str(arrays["images"]))
+    def _of(self, images: ValImages, arrays: dict[str, NDArray[np.generic]]) -> TrialOutcomes:
         count = len(images.names)
         bits = {
             name: np.unpackbits(arrays[name].astype(np.uint8), axis=-1, count=count).view(np.bool_) for name in _TOPS
@@ -166,9 +202,15 @@ class OutcomeFiles:
             selected=arrays["selected"].astype(np.float32) if "selected" in arrays else None,
         )
         loss = arrays["loss"].astype(np.float32)
-        if every.top1.shape[-1] != count or loss.shape != every.top1.shape[1::2] or len(every.fold) != count:
+        whole = {n.removeprefix(_WHOLE): v.astype(np.float32) for n, v in arrays.items() if n.startswith(_WHOLE)}
+        expected = every.top1.shape[1::2]
+        if (
+            expected[-1] != count
+            or len(every.fold) != count
+            or any(v.shape != expected for v in (loss, *whole.values()))
+        ):
             raise ValueError("is damaged")
-        return TrialOutcomes(images, every, loss, str(arrays["selection"]), int(arrays["trained"]))
+        return TrialOutcomes(images, every, loss, str(arrays["selection"]), int(arrays["trained"]), whole)
 
     def _images_of(self, key: str) -> ValImages:
         if key not in self._images:

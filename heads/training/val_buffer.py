@@ -47,6 +47,7 @@ class ValBuffer:
             for m, _ in single
         }
         self._whole = [whole_metrics(h, also) for h in heads]
+        self._further = {n: torch.zeros(kept, self.width + 1, device=device) for n in also} if kept else {}
         self._asking = [k for k, names in enumerate(self._whole) if names]
         self._rows = torch.tensor(self._asking, dtype=torch.int64, device=device)
         self._logits = torch.zeros(len(self._asking), self.width + 1, heads[0].dims[-1], device=device)
@@ -77,13 +78,21 @@ class ValBuffer:
                 found[k][name] = mean
                 if k in self._valued and self._chosen[k] is metric:
                     self._values[k, : len(labels)] = own if metric.larger_is_better else -own
+                if name in self._further:
+                    self._further[name][k, : len(labels)] = own if metric.larger_is_better else -own
         return found
 
     def outcomes(self) -> list[Seen]:
         """Of each head what `EpochOutcomes.add` takes; after `whole`."""
         tops, values, loss = (a.cpu().numpy() for a in (self._tops, self._values, self._loss))
+        further = {name: a.cpu().numpy() for name, a in self._further.items()}
         counts = [len(self._labels[fold]) for fold in self._folds]
         return [
-            (tops[k, :, :n], values[k, :n].copy() if k in self._valued else None, loss[k, :n])
+            (
+                tops[k, :, :n],
+                values[k, :n].copy() if k in self._valued else None,
+                loss[k, :n],
+                {name: own[k, :n] for name, own in further.items()},
+            )
             for k, n in enumerate(counts)
         ]

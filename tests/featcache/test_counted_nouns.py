@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from featcache.counted_nouns import are, counted, have, nouns
+from featcache.counted_nouns import are, counted, have, nouns, them
 
 ROOT = Path(__file__).parents[2]
 # What the house counts, and of which there may be one.
@@ -31,6 +31,7 @@ def test_one_is_singular(noun: str, several: str) -> None:
     assert counted(2, noun) == several
     assert counted(0, noun) == f"0 {nouns(0, noun)}"
     assert (have(1), have(2), are(1), are(0)) == ("has", "have", "is", "are")
+    assert (them(1), them(2)) == ("it", "them")
 
 
 def test_tables_and_notices_of_the_command_line_count_so() -> None:

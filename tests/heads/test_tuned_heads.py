@@ -160,6 +160,17 @@ def test_what_cannot_be_tuned_is_said_before_any_work(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("run", [tune_model, train_model])
+def test_where_a_run_goes_is_not_told_of_options_that_cannot_be_followed(
+    options: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, run: Callable[..., Run]
+) -> None:
+    for taken in ("run", "run-tuned"):
+        (tmp_path / "results" / taken).mkdir(parents=True)
+    with caplog.at_level("INFO", "featcache"), pytest.raises(OptionsError, match="no class is called 'nope'"):
+        run(options(training={"class_weights": {"nope": 2}}), results_dir=tmp_path / "results")
+    assert "this run goes to" not in caplog.text
+
+
 # On the leaderboard
 
 HEADS: tuple[Heads, ...] = ("all", "uniform", "tuned")

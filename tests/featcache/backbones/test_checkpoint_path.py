@@ -56,7 +56,7 @@ def test_a_missing_shard_is_named(tmp_path: Path, ending: str) -> None:
     index = sharded(tmp_path, state_of(1), ending)
     gone = next(p for p in tmp_path.iterdir() if "-00002-of" in p.name)
     gone.unlink()
-    with pytest.raises(WeightsError, match=f"lists 2 shards and 1 of them do not lie beside it: {gone.name}"):
+    with pytest.raises(WeightsError, match=f"lists 2 shards and 1 of them does not lie beside it: {gone.name}"):
         loaded(index)
 
 

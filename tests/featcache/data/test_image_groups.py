@@ -295,3 +295,27 @@ def test_groups_in_several_given_splits_are_counted_and_one_is_named() -> None:
     ((first,),) = [straddling_said([image("val/0", "a"), image("train/0", "a"), image("test/0", "a")], 5)]
     assert "such as 'a' with val/0 and test/0" in first  # train and val are one
     assert straddling_said([i for i in images if i.split == "train"], None) == []
+
+
+@pytest.mark.parametrize(
+    ("level", "has", "options"),
+    [
+        (1, "each class is one group", {}),
+        (2, "no class has more than 2 groups", {}),
+        (1, "each class is one group", {"folds": 3}),
+        (2, "no class has more than 2 groups", {"folds": 3}),
+    ],
+)
+def test_of_too_few_groups_more_of_the_same_are_not_asked_for(
+    tmp_path: Path, level: int, has: str, options: dict[str, Any]
+) -> None:
+    root = tmp_path / "d" / "train" if options else tmp_path / "d"
+    for n in range(12):
+        for name in CLASSES:
+            put(root / name / f"all of {name}" / f"p{n % 2}" / f"{n}.png", f"{name} {n}")
+        if options:
+            put(tmp_path / "d" / "test" / CLASSES[n % 2] / f"{n}.png", f"test {n}")
+    with pytest.raises(DataError, match=f"By data.groups {has}.*another level or pattern for data.groups") as error:
+        load(tmp_path / "d", groups=f"folder:{level}", **options)
+    assert "Add images" not in str(error.value)
+    assert ("or take 2 folds" if options and level == 2 else "") in str(error.value)

@@ -71,3 +71,13 @@ def test_a_class_that_is_not_there_is_said_before_any_work(config: Config, tmp_p
     with pytest.raises(OptionsError, match="no class is called 'digit nine'"):
         tune(chosen, tmp_path / "results")
     assert not list((tmp_path / "cache").glob("*.h5"))
+
+
+def test_where_a_run_goes_is_not_told_of_options_that_cannot_be_followed(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = options(config)
+    (tmp_path / "results" / chosen.experiment_name).mkdir(parents=True)
+    with caplog.at_level("INFO", "featcache"), pytest.raises(OptionsError, match="no class is called"):
+        tune(options(config, class_weights={"digit nine": 2.0}), tmp_path / "results")
+    assert "this run goes to" not in caplog.text

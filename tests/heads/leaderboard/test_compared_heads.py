@@ -78,13 +78,13 @@ def test_what_is_left_out_is_said_with_the_option_that_shows_it(tmp_path: Path) 
     assert said() == []
     save(tmp_path, "a", tuned=True)
     assert said() == [
-        "1 run with a uniform head is left out, as the board compares tuned ones: --heads uniform shows them, --heads "
+        "1 run with a uniform head is left out, as the board compares tuned ones: --heads uniform shows it, --heads "
         "all both"
     ]
     save(tmp_path, "b")
     save(tmp_path, "c")
     assert said() == [
-        "1 run with a tuned head is left out, as the board compares uniform ones: --heads tuned shows them, --heads "
+        "1 run with a tuned head is left out, as the board compares uniform ones: --heads tuned shows it, --heads "
         "all both"
     ]
     (line,) = said("tuned")

@@ -66,8 +66,10 @@ def test_maps_of_several_stores_come_in_order_each_made_on_one_thread(
     stores = [fill(tmp_path / "stores", one, f"net {number}") for number, one in enumerate(every)]
     wanted = [([store], tmp_path / "cache") for store in (*stores, tmp_path / "gone.h5")]
     with threadpool_limits(2):
+        given = blas()  # a BLAS that was loaded with one thread (OMP_NUM_THREADS=1) may have no second one to give
         found = list(feature_maps(wanted, images(20)))
-        assert blas() == {_openmp_effective_n_threads()} == {2}
+        assert _openmp_effective_n_threads() == 2
+        assert blas() == given
     assert found == [*(make_map(one.astype(np.float32).astype(np.float64)) for one in every), None]
     assert seen == [{1}] * 3
 

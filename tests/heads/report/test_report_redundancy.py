@@ -108,7 +108,7 @@ def test_without_features_there_is_no_matrix_and_the_rest_stands(contents: Conte
     without = replace(contents, comparison=replace(contents.comparison, alignment=None))
     assert charts_redundancy.alignment(without) is None
     assert len(pair_rows(without)) == len(pair_rows(contents)) > 0
-    assert all(row.cells[0] == "" for row in pair_rows(without))
+    assert all(row.cells[0] == "–" for row in pair_rows(without))
 
 
 def test_the_page_shows_what_was_found(browser: Browser, results: Results, contents: Contents) -> None:

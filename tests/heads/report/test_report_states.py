@@ -103,6 +103,20 @@ def test_the_cache_may_be_gone(results: Results, look: Report) -> None:
     assert len(backbones(page)) == 2 and "most separable" in page.locator("#verdict").inner_text()
     assert page.locator("#mistakes .name").count() > 0
     assert page.locator("#facts dd").count() >= 5
+    said = page.locator("#missing-features").inner_text()
+    assert said.startswith("The features of 2 feature maps are not at hand (") and "linear CKA" in said
+    assert "featcache benchmark" in said and "--cache-dir" in said
+
+
+def test_markdown_says_what_is_left_out_and_no_figure_of_before_stays(results: Results) -> None:
+    shutil.rmtree(results.cache)
+    (results.folder / "figures").mkdir(exist_ok=True)
+    for name in ("alignment.png", "alignment.svg", "latency_top1.png", "mine.png"):
+        (results.folder / "figures" / name).write_text("of before")
+    done("report", "--format", "md", "--results-dir", results.folder)
+    text = (results.folder / "report.md").read_text()
+    assert "not at hand" in text and "CKA" in text and "figures/alignment" not in text
+    assert {file.name for file in (results.folder / "figures").iterdir()} == {"latency_top1.png", "mine.png"}
 
 
 def test_a_tuned_run_shows_the_recipes_that_were_tried(results: Results, look: Report) -> None:
@@ -374,6 +388,7 @@ def test_markdown_with_its_figures(results: Results, figures: None) -> None:
     assert not results.report.exists()
     text = (results.folder / "report.md").read_text()
     assert text.startswith("# ")
+    assert "not at hand" not in text
     for name in ("latency_top3", "latency_top1", "macs_latency"):
         assert f"](figures/{name}.png)" in text
         assert (results.folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

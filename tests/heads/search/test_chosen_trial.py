@@ -15,7 +15,7 @@ from simulated_boards import Cell
 from heads.runs import ValOutcomes
 from heads.search.chosen_text import chosen_text
 from heads.search.chosen_trial import ChosenTrial, judge_best
-from heads.search.trial_outcomes import TrialOutcomes, ValImages, at_best_epochs
+from heads.search.trial_outcomes import DAMAGED, GONE, Lost, TrialOutcomes, ValImages, at_best_epochs
 
 Bits = NDArray[np.bool_]
 
@@ -132,27 +132,95 @@ def test_a_cost_chooses_no_luck_but_that_of_epochs() -> None:
     assert first.startswith(f"best val top-1 {chosen.figures['top1'].found:.3f} as found")
 
 
-def test_what_cannot_be_chosen_again_is_said() -> None:
-    rng = np.random.default_rng(4)
+def five(seed: int) -> tuple[list[FrozenTrial], FrozenTrial, dict[int, TrialOutcomes | Lost]]:
+    """Trials of much the same accuracy, the best of them, and the outcomes of each."""
+    rng = np.random.default_rng(seed)
     names = tuple(map(str, range(80)))
-    images = ValImages(names, names)
-    known = [outcomes(one, images, rng) for one in Cell(5, 80, 0.8).draw(rng)]
+    known = [outcomes(one, ValImages(names, names), rng) for one in Cell(5, 80, 0.8).draw(rng)]
     trials = [trial(k, of) for k, of in enumerate(known)]
-    best = max(trials, key=lambda t: t.values[0])
-    gone = (best.number + 1) % 5
-    files: dict[int, TrialOutcomes | None] = {**dict(enumerate(known)), gone: None}
-    chosen = judge_best(["val_top1"], trials, best, files.__getitem__)
-    assert (chosen.among, chosen.compared, chosen.missing) == (5, 4, 1)
-    assert "1 of these trials could not be chosen again" in chosen_text(chosen)[-1]
-    files[best.number] = known[gone]  # left from another trial of its number
-    (line,) = chosen_text(judge_best(["val_top1"], trials, best, files.__getitem__))
-    assert line.startswith(
-        "the best is not corrected for having been chosen among 5 trials: what it gave on each image"
+    return trials, max(trials, key=lambda t: t.values[0]), dict(enumerate(known))
+
+
+def test_what_cannot_be_chosen_again_is_said_of_which_trial_and_why() -> None:
+    trials, best, files = five(4)
+    gone, torn = (n for n in range(5) if n not in (best.number, (best.number + 1) % 5, (best.number + 2) % 5))
+    known = files[gone]
+    chosen = judge_best(["val_top1"], trials, best, {**files, gone: GONE, torn: DAMAGED}.__getitem__)
+    assert (chosen.among, chosen.compared, [one.number for one in chosen.missing]) == (5, 3, sorted([gone, torn]))
+    said = "\n".join(chosen_text(chosen))
+    assert "chosen among 3 of the 5 trials" in said
+    assert "the 3 trials that could be compared of the 5" in said
+    assert (
+        f"trial {gone} could not be compared, nor chosen again: what it gave on each image is not in outcomes/" in said
     )
-    (line,) = chosen_text(judge_best(["val_top1", "params"], trials, best, files.__getitem__))
-    assert "several objectives" in line
+    assert f"trial {torn} could not be compared, nor chosen again: what it gave on each image is in a damaged" in said
+    files[best.number] = known  # left from another trial of its number
+    (line,) = chosen_text(judge_best(["val_top1"], trials, best, files.__getitem__))
+    assert line == (
+        "the best is not corrected for having been chosen among 5 trials: what trial "
+        f"{best.number} gave on each image is in a file of outcomes/ that is another trial's"
+    )
+    trials, best, files = five(4)
     (line,) = chosen_text(judge_best(["val_macro_f1"], trials, best, files.__getitem__))
-    assert "val_macro_f1 is of all images together" in line
+    assert line.endswith("is kept without its part of macro-F1 (by an earlier version of featcache)")
+
+
+def test_of_several_objectives_it_is_the_best_in_each() -> None:
+    trials, best, files = five(5)
+    for one in trials:
+        one.values = [one.values[0], -float(one.number), files[one.number].kept("loss").mean * -1]  # type: ignore[union-attr]
+    both = judge_best(["val_top1", "params", "val_loss"], trials, best, files.__getitem__)
+    assert list(both.each) == ["val_top1", "val_loss"]
+    for one in trials:
+        one.values = one.values[:1]
+    alone = judge_best(["val_top1"], trials, best, files.__getitem__)
+    assert both.each["val_top1"] == alone
+    first, second, *_ = chosen_text(both)
+    assert "no single best" in first
+    assert second == f"val_top1, trial {best.number}: {chosen_text(alone)[0]}"
+    assert both.may_be_best == ()
+    for one in trials:
+        one.values = [1.0, 2.0]
+    (line,) = chosen_text(judge_best(["params", "macs"], trials, best, files.__getitem__))
+    assert line.endswith("costs owe nothing to the luck of images")
+
+
+@pytest.mark.parametrize("selection", ["val_top1", "val_balanced_accuracy"])
+def test_a_metric_of_the_whole_split_is_corrected_by_each_images_part(selection: str) -> None:
+    """Trials that are equally good: of a class with n of N images each moves balanced accuracy by 1 / (C n), if it is
+    right rather than as often as its class."""
+    apart = []
+    names = tuple(f"i{n:03d}" for n in range(108))
+    labels = np.repeat([0, 1, 2], [72, 24, 12])
+    weight = np.repeat([108 / (3 * 72), 108 / (3 * 24), 108 / (3 * 12)], [72, 24, 12])
+    for repetition in range(4):
+        rng = np.random.default_rng(repetition)
+        right = Cell(60, 108, 0.9).draw(rng)[:, :, :3]
+        known = []
+        for bits in right:
+            of = outcomes(bits, ValImages(names, names), rng)
+            recall = np.stack([bits[..., labels == c].mean(axis=-1) for c in range(3)], axis=-1)
+            mean = recall.mean(axis=-1, keepdims=True)
+            parts = (mean + weight * (bits - recall[..., labels])).astype(np.float32)
+            if selection != "val_top1":
+                best = parts.mean(axis=2).argmax(axis=1)
+                every = replace(of.every, selected=parts[None], chosen=best[None, :, None])
+                of = replace(of, every=every, selection=selection)
+            whole = np.take_along_axis(parts, of.every.chosen[0][..., None], axis=1)[:, 0]
+            known.append(replace(of, whole={"balanced_accuracy": whole}))
+        trials = [trial(k, of) for k, of in enumerate(known)]
+        for one, of in zip(trials, known, strict=True):
+            one.values = [of.kept("balanced_accuracy").mean]
+        best_trial = max(trials, key=lambda t: t.values[0])
+        chosen = judge_best(["val_balanced_accuracy"], trials, best_trial, known.__getitem__)
+        assert next(iter(chosen.figures)) == "balanced_accuracy"
+        assert best_trial.number in chosen.may_be_best
+        figure, truth = chosen.figures["balanced_accuracy"], float((right * weight).mean())
+        assert figure.found == best_trial.values[0]
+        apart.append((figure.found - truth, figure.mean - truth))
+    found, corrected = np.mean(apart, axis=0)
+    assert found > 0.05
+    assert abs(corrected) < 0.5 * found  # four repetitions are 0.01 off by chance
 
 
 def test_of_too_many_epochs_the_best_ones_are_taken_as_they_are() -> None:

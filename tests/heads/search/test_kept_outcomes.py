@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from test_sweep import RATE, Folders, root
 
 from heads.search.sweep_result import SweepResult
-from heads.search.trial_outcomes import OutcomeFiles, TrialOutcomes
+from heads.search.trial_outcomes import GONE, OutcomeFiles, TrialOutcomes
 
 __all__ = ["root"]  # the fixture
 
@@ -23,7 +23,7 @@ def sweep(root: Path, tmp_path: Path) -> Folders:
 
 def read(sweep: Folders, number: int) -> TrialOutcomes:
     found = OutcomeFiles(sweep.folder / "outcomes").read(number)
-    assert found is not None
+    assert isinstance(found, TrialOutcomes)
     return found
 
 
@@ -31,7 +31,7 @@ def assert_kept(sweep: Folders, result: SweepResult) -> None:
     """Every completed trial's outcomes give its figures again, and no other trial has any."""
     for trial in result.trials:
         if trial.state != TrialState.COMPLETE:
-            assert OutcomeFiles(sweep.folder / "outcomes").read(trial.number) is None
+            assert OutcomeFiles(sweep.folder / "outcomes").read(trial.number) == GONE
             continue
         kept, seen = read(sweep, trial.number), trial.user_attrs
         assert kept.kept("top1").mean == pytest.approx(seen["val_top1"], abs=1e-9)
@@ -47,7 +47,7 @@ def test_a_sweep_that_goes_on_has_all_of_them(sweep: Folders) -> None:
     chosen = result.chosen
     assert (chosen.among, chosen.compared, chosen.missing) == (
         sum(t.state == TrialState.COMPLETE for t in result.trials),
-    ) * 2 + (0,)
+    ) * 2 + ((),)
     assert result.best[0].number in chosen.may_be_best
     document = json.loads((sweep.folder / "sweep.json").read_text())["chosen"]
     top3 = document["figures"]["top3"]
@@ -76,15 +76,44 @@ def test_folds_and_epochs_chosen_by_the_loss(sweep: Folders) -> None:
     assert any(line.startswith("best val loss ") for line in result.lines())
 
 
-def test_what_an_earlier_version_did_not_keep_is_said(sweep: Folders) -> None:
+@pytest.mark.parametrize("folds", [None, 3])
+def test_a_metric_of_the_whole_split_is_kept_image_by_image(sweep: Folders, folds: int | None) -> None:
+    result = sweep(trials=3, seeds=2, pruner="none", objective="val_macro_f1", sections={"data": {"folds": folds}})
+    assert_kept(sweep, result)
+    for trial in result.trials:
+        parts = read(sweep, trial.number).kept("macro_f1")
+        assert parts.mean == pytest.approx(trial.user_attrs["val_macro_f1"], abs=1e-6)
+    assert result.best[0].number in result.chosen.may_be_best
+    assert any(line.startswith("best val macro-F1 ") for line in result.lines())
+
+
+def test_several_objectives_have_a_best_in_each(sweep: Folders) -> None:
+    result = sweep(trials=4, seeds=2, pruner="none", objective=["val_top1", "params"])
+    assert any(line.startswith("val_top1, trial ") for line in result.lines())
+    assert "yes" in {row["may_be_best_val_top1"] for row in sweep.rows()}
+    document = json.loads((sweep.folder / "sweep.json").read_text())["chosen"]
+    assert document["each"]["val_top1"]["figures"]["top1"]["found"] == max(
+        t.user_attrs["val_top1"] for t in result.trials
+    )
+
+
+def test_what_was_lost_is_said(sweep: Folders) -> None:
     result = sweep(trials=8, seeds=2, pruner="none")
     best = result.best[0].number
-    (sweep.folder / "outcomes" / f"{(best + 1) % 8:05d}.npz").unlink()
-    assert (again := sweep(trials=8, seeds=2, pruner="none")).chosen.missing == 1
-    assert "1 of these trials could not be chosen again" in "\n".join(again.lines())
-    (sweep.folder / "outcomes" / f"{best:05d}.npz").write_bytes(b"torn")
-    lines = sweep(trials=8, seeds=2, pruner="none").lines()
-    assert any(line.startswith("the best is not corrected for having been chosen among 8 trials") for line in lines)
+    gone = (best + 1) % 8
+    (sweep.folder / "outcomes" / f"{gone:05d}.npz").unlink()
+    again = sweep(trials=8, seeds=2, pruner="none")
+    assert [one.number for one in again.chosen.missing] == [gone]
+    assert f"trial {gone} could not be compared" in "\n".join(again.lines())
+    assert "that could be compared of the 8" in "\n".join(again.lines())
+    file = sweep.folder / "outcomes" / f"{best:05d}.npz"
+    whole = file.read_bytes()
+    file.write_bytes(b"torn")
+    (line,) = (one for one in sweep(trials=8, seeds=2, pruner="none").lines() if one.startswith("the best is not"))
+    assert line.endswith(f"what trial {best} gave on each image is in a damaged file of outcomes/")
+    file.write_bytes(whole)
+    next((sweep.folder / "outcomes").glob("images-*.json")).unlink()
+    assert "images-*.json is gone" in "\n".join(sweep(trials=8, seeds=2, pruner="none").lines())
 
 
 def test_a_fresh_sweep_keeps_none_of_the_old_ones(sweep: Folders) -> None:

@@ -104,7 +104,7 @@ def test_a_class_with_fewer_images_than_folds_is_in_as_many_of_them(few: int, co
 
 
 def test_too_few_images_of_every_class_for_the_folds() -> None:
-    with pytest.raises(DataError, match=r"data\.folds: 5 folds need .* no class has more than 4\. Take fewer folds"):
+    with pytest.raises(DataError, match=r"data\.folds: 5 folds need .* than 4\. Add images, or take 4 folds"):
         pool([0, 1, 2] * 4, folds=5)
     pool([0, 1, 2] * 4, folds=4)
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -134,20 +135,49 @@ def compare(trained: TrainedHead, plain: Plain, head: HeadSpec) -> None:
     assert torch.allclose(found[:epochs], expected[:epochs], rtol=0, atol=TOLERANCE), head
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, **QUICK)
+def some(examples: int) -> settings:
+    return settings(max_examples=examples, deadline=None, derandomize=True, **QUICK)
+
+
+def check_with_two_threads(mix: Mix) -> None:
+    with threads(2):
+        check(*mix)
+
+
+@some(10)
 @given(mix=mixes())
 def test_any_mix_of_options_gives_each_head_its_own_result(mix: Mix) -> None:
     check(*mix)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, **QUICK)  # where all cores are busy, each takes seconds
+@some(3)  # where all cores are busy, each takes seconds
 @given(mix=mixes())
 def test_any_mix_of_options_does_so_with_two_threads_too(mix: Mix) -> None:
-    with threads(2):
-        check(*mix)
+    check_with_two_threads(mix)
 
 
-@settings(max_examples=13, deadline=None, derandomize=True, **QUICK)
+@some(4)
 @given(mix=mixes(limited=True))
 def test_any_mix_of_options_does_so_in_blocks_too(mix: Mix) -> None:
+    check(*mix)
+
+
+@pytest.mark.slow
+@some(30)
+@given(mix=mixes())
+def test_many_mixes_of_options_give_each_head_its_own_result(mix: Mix) -> None:
+    check(*mix)
+
+
+@pytest.mark.slow
+@some(8)
+@given(mix=mixes())
+def test_many_mixes_of_options_do_so_with_two_threads_too(mix: Mix) -> None:
+    check_with_two_threads(mix)
+
+
+@pytest.mark.slow
+@some(13)
+@given(mix=mixes(limited=True))
+def test_many_mixes_of_options_do_so_in_blocks_too(mix: Mix) -> None:
     check(*mix)
