@@ -64,7 +64,7 @@ def test_the_best_of_many_equal_trials_is_told_what_luck_gave_it() -> None:
     apart = []
     for repetition in range(6):
         rng = np.random.default_rng(repetition)
-        right = Cell(100, 108, 0.93).draw(rng)[:, :, :3]
+        right = Cell(100, 108, 0.93).draw(rng)[0][:, :, :3]
         top1 = sweep(right, rng).figures["top1"]
         assert top1.low <= 0.93 <= top1.high
         apart.append((top1.found - right.mean(), top1.mean - right.mean()))
@@ -78,7 +78,7 @@ def test_corrected_figures_are_right_in_the_mean_and_their_intervals_cover() -> 
     apart, covered = [], []
     for repetition in range(60):
         rng = np.random.default_rng(repetition)
-        right = Cell(200, 108, 0.93).draw(rng)
+        right = Cell(200, 108, 0.93).draw(rng)[0]
         top1 = sweep(right, rng).figures["top1"]
         apart.append((top1.found - right.mean(), top1.mean - right.mean()))
         covered.append(top1.low <= 0.93 <= top1.high)
@@ -125,7 +125,7 @@ def test_of_equal_trials_the_first_is_the_best_whatever_is_left_out() -> None:
 
 def test_a_cost_chooses_no_luck_but_that_of_epochs() -> None:
     rng = np.random.default_rng(3)
-    chosen = sweep(Cell(6, 100, 0.9).draw(rng), rng, "params")
+    chosen = sweep(Cell(6, 100, 0.9).draw(rng)[0], rng, "params")
     first = chosen_text(chosen)[0]
     assert chosen.may_be_best == ()
     assert "corrected for having been chosen among 8 epochs:" in first
@@ -136,7 +136,7 @@ def five(seed: int) -> tuple[list[FrozenTrial], FrozenTrial, dict[int, TrialOutc
     """Trials of much the same accuracy, the best of them, and the outcomes of each."""
     rng = np.random.default_rng(seed)
     names = tuple(map(str, range(80)))
-    known = [outcomes(one, ValImages(names, names), rng) for one in Cell(5, 80, 0.8).draw(rng)]
+    known = [outcomes(one, ValImages(names, names), rng) for one in Cell(5, 80, 0.8).draw(rng)[0]]
     trials = [trial(k, of) for k, of in enumerate(known)]
     return trials, max(trials, key=lambda t: t.values[0]), dict(enumerate(known))
 
@@ -195,7 +195,7 @@ def test_a_metric_of_the_whole_split_is_corrected_by_each_images_part(selection:
     weight = np.repeat([108 / (3 * 72), 108 / (3 * 24), 108 / (3 * 12)], [72, 24, 12])
     for repetition in range(4):
         rng = np.random.default_rng(repetition)
-        right = Cell(60, 108, 0.9).draw(rng)[:, :, :3]
+        right = Cell(60, 108, 0.9).draw(rng)[0][:, :, :3]
         known = []
         for bits in right:
             of = outcomes(bits, ValImages(names, names), rng)
