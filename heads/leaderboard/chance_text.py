@@ -84,7 +84,7 @@ def _lacking(known: Correction) -> list[str]:
     if known.alone:
         line = f"The epochs and recipes of the first one ({known.first}) were not chosen again, since its "
         line += "val_outcomes.npz is missing or damaged"
-        return [line + (", and so those of no other." if known.matched > 1 else ".")]
+        return [line + (", and so neither were those of the others." if known.matched > 1 else ".")]
     named = [*known.lacking[:FEW], *([f"{len(known.lacking) - FEW} more"] if len(known.lacking) > FEW else [])]
     whose = "its" if len(known.lacking) == 1 else "their"
     return [

@@ -374,7 +374,7 @@ def test_where_the_outcomes_of_the_first_are_damaged_it_is_corrected_for_the_cho
     assert "among 4 runs, 0." in said(tmp_path, "On validation")
     assert said(tmp_path, "The epochs") == (
         f"The epochs and recipes of the first one ({first}) were not chosen again, since its val_outcomes.npz is "
-        "missing or damaged, and so those of no other."
+        "missing or damaged, and so neither were those of the others."
     )
 
 

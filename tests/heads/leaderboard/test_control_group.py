@@ -20,6 +20,12 @@ def ranked_runs(results: Path) -> Leaderboard:
     return rank_results(results).board
 
 
+def told(results: Path) -> list[str]:
+    """The verdict without what it says of chance."""
+    chance = ("On validation", "At 95%", "The epochs and recipes of")
+    return [line for line in verdict(rank_results(results)) if not line.startswith(chance)]
+
+
 def names(rows: Sequence[Row]) -> list[str]:
     return [row.run for row in rows]
 
@@ -62,7 +68,7 @@ def test_a_twin_is_the_same_network_at_the_same_size(mixed: Path) -> None:
 def test_the_winners_own_twin_is_not_compared_twice(tmp_path: Path) -> None:
     save_run(tmp_path, "a", range(90), weights="W", store="a-224-11111111.h5")
     save_run(tmp_path, "a_random", range(70), weights="random(0)", backbone="a", store="a-224-33333333.h5")
-    said = verdict(rank_results(tmp_path))
+    said = told(tmp_path)
     assert said[1].startswith("Pretraining buys 20.0 points [")
     assert said[2] == "The control with random weights, a, gets 0.700."
 
@@ -74,7 +80,7 @@ def test_what_is_joined_with_a_random_network_has_no_twin(tmp_path: Path) -> Non
 
 
 def test_the_verdict_is_about_the_pretrained_ones(mixed: Path) -> None:
-    said = [line for line in verdict(rank_results(mixed)) if not line.startswith(("On validation", "At 95%"))]
+    said = told(mixed)
     assert said[0].startswith("a gives the most separable feature map of 2 pretrained ones: its heads get 0.900")
     assert "ahead of b by" in said[0] and "lucky" not in said[0]
     assert said[1].startswith("Pretraining buys 20.0 points [") and "] for a in val top-1, over the" in said[1]
@@ -92,7 +98,7 @@ def test_the_verdict_is_about_the_pretrained_ones(mixed: Path) -> None:
 def test_what_the_best_control_says(tmp_path: Path, right: range, expected: str) -> None:
     save_run(tmp_path, "a", range(90), weights="W")
     save_run(tmp_path, "c", right, weights="random(0)")
-    said = verdict(rank_results(tmp_path))
+    said = told(tmp_path)
     assert said[0].startswith("a is the only pretrained feature map here")
     assert expected in said[1]
     assert said[1].endswith(("behind a.", "behind): these images do not show that they need pretraining."))
