@@ -128,7 +128,7 @@ def _by_probe(board: Leaderboard, rows: Sequence[Row]) -> str:
     if not right:
         return f"{line}gets none of them right, whatever the feature map."
     if len(tied) == len(rest):
-        line += f"tells none from the one that it gets most right with, {name_of(best, rows)}"
+        line += f"tells none of {len(probed)} from its best, {name_of(best, rows)}"
     else:
         line += f"{'also ' if best is rows[0] else ''}puts {name_of(best, rows)} first"
     line += f" ({right:.3f} right, cross-validated)"

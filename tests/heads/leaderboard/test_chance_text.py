@@ -445,5 +445,5 @@ def test_a_probe_puts_none_first_that_is_right_on_nothing_or_that_all_tie_with(t
         "Without any head, a linear probe of the training images gets none of them right, whatever the feature map."
     )
     assert said(tmp_path / "tie", "Without any head").endswith(
-        "images tells none from the one that it gets most right with, a (0.800 right, cross-validated), tied with b."
+        "images tells none of 2 from its best, a (0.800 right, cross-validated), tied with b."
     )
