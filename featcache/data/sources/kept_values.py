@@ -31,10 +31,12 @@ class Kept:
                     return self._held[key]
             try:
                 value = make()
-            finally:
+            except BaseException:
                 with self._lock:
                     self._making.pop(key, None)
-            with self._lock:
+                raise
+            with self._lock:  # in one go: who comes between finds either the value or whoever makes it
+                self._making.pop(key, None)
                 self._held[key] = value
                 self._bytes += self._size(value)
                 while self._bytes > self._most and len(self._held) > 1:
