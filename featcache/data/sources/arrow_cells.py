@@ -92,7 +92,7 @@ class ArrowCell(_Cell):
 
 
 _groups = Kept(KEPT_BYTES, lambda array: int(array.nbytes))
-_mapped = Kept(MOST_OPEN, lambda table: 1)  # noqa: ARG005
+_mapped = Kept(MOST_OPEN, lambda _: 1)
 
 
 def mapped_table(file: str) -> Any:

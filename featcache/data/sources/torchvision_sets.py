@@ -58,7 +58,7 @@ class SetItem:
         return picture_bytes(np.asarray(picture))
 
 
-_sets = Kept(MOST_OPEN, lambda opened: 1)  # noqa: ARG005
+_sets = Kept(MOST_OPEN, lambda _: 1)
 
 
 def list_torchvision(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
