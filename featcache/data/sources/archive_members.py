@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from featcache.counted_nouns import counted
@@ -13,9 +13,32 @@ from featcache.data.sources.image_folder import lay_out
 from featcache.data.sources.lone_folder import enter
 from featcache.data.sources.rows import Listing
 from featcache.errors import DataError
-from featcache.places import ImagePlace
+from featcache.places import ImagePlace, file_stamp
 
 ENDINGS = (".tar.gz", ".tgz", ".tar", ".zip")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveMember:
+    """A file in an archive, and where in it what is of this file begins."""
+
+    archive: str
+    member: str
+    offset: int  # bytes
+
+    @property
+    def key(self) -> str:
+        """The archive and the member."""
+        return f"{self.archive}\0{self.member}"
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """As it lies in the archive."""
+        return self.archive, self.offset
+
+    def stamp(self) -> tuple[int, int]:
+        """Of the archive."""
+        return file_stamp(self.archive)
 
 
 def list_archive(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> Listing:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featcache.data.sources.archive_members import why_refused
+from featcache.data.sources.archive_members import ArchiveMember, why_refused
 from featcache.data.sources.gzip_stream import GzipStream, read_at, remember_points
 from featcache.errors import DataError
-from featcache.places import ImagePlace, NoContentError, NoPlace, file_stamp
+from featcache.places import ImagePlace, NoContentError, NoPlace
 
 GZIP = b"\x1f\x8b"
 MOST_TEXT = 1 << 20  # bytes of a label's file
@@ -20,28 +20,11 @@ MOST_HEADER = 1 << 24  # bytes of a member's own header: names are long, and not
 
 
 @dataclass(frozen=True, slots=True)
-class TarMember:
+class TarMember(ArchiveMember):
     """A member of a tar: where its bytes begin, and how many there are."""
 
-    archive: str
-    member: str
-    offset: int
     size: int
     gzipped: bool = False
-
-    @property
-    def key(self) -> str:
-        """The archive and the member."""
-        return f"{self.archive}\0{self.member}"
-
-    @property
-    def position(self) -> tuple[str, int]:
-        """As it lies in the archive."""
-        return self.archive, self.offset
-
-    def stamp(self) -> tuple[int, int]:
-        """Of the archive."""
-        return file_stamp(self.archive)
 
     def read(self) -> bytes:
         """The member."""

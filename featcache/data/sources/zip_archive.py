@@ -13,41 +13,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.data.sources.archive_members import list_archive, why_refused
+from featcache.data.sources.archive_members import ArchiveMember, list_archive, why_refused
 from featcache.data.sources.rows import Listing
 from featcache.errors import DataError
 from featcache.options import DataOptions
-from featcache.places import ImagePlace, NoContentError, NoPlace, file_stamp
+from featcache.places import ImagePlace, NoContentError, NoPlace
 
 LOCAL_HEADER = 30  # bytes, before the member's name
 ENCRYPTED = 1  # the flag
 
 
 @dataclass(frozen=True, slots=True)
-class ZipMember:
+class ZipMember(ArchiveMember):
     """A member of a zip: where it begins, how many bytes it has there and inflated, and what they sum up to."""
 
-    archive: str
-    member: str
-    offset: int
     stored: int
     size: int
     method: int
     crc: int
-
-    @property
-    def key(self) -> str:
-        """The archive and the member."""
-        return f"{self.archive}\0{self.member}"
-
-    @property
-    def position(self) -> tuple[str, int]:
-        """As it lies in the archive."""
-        return self.archive, self.offset
-
-    def stamp(self) -> tuple[int, int]:
-        """Of the archive."""
-        return file_stamp(self.archive)
 
     def read(self) -> bytes:
         """The member, inflated to the size that the archive states and no further."""
