@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_runs import done
 from conftest import TINY, write_digits
 from filelock import FileLock
 from playwright.sync_api import Browser, Page, sync_playwright
-from typer.testing import CliRunner, Result
-
-from featcache.app.main import app
 
 # Markup where only names belong: every one of these is a legal folder, file or experiment.
 IMAGE = "<img src=x onerror=alert(1)>"
@@ -41,17 +39,6 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-
-
-def featcache(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def done(*arguments: str | Path) -> Result:
-    """A command that must succeed."""
-    result = featcache(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def write_config(file: Path, images: Path, backbone: str, **sections: dict[str, Any]) -> Path:

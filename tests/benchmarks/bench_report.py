@@ -19,11 +19,12 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the modules that tests share
 
+from command_runs import done
 from conftest import TINY, write_digits
 from many_runs import write_many_runs
 from photographs import machine
 from playwright.sync_api import Browser
-from report_pages import browser_path, complete, done, open_browser, opened, write_config
+from report_pages import browser_path, complete, open_browser, opened, write_config
 
 from heads.leaderboard.ranked_results import rank_results
 from heads.leaderboard.ranking import leaderboard

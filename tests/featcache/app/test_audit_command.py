@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_runs import featcache
 from conftest import TINY, write_digits
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from featcache.app.main import app
 from featcache.audit import findings, write_clean_list
 from featcache.audit.audit_json import load_audit
 from featcache.audit.clean_list_entries import Excluded
@@ -26,10 +26,6 @@ from featcache.options.loading import parse_options
 
 Config = Callable[..., dict[str, Any]]
 ODD = ('leak, "quoted".png', "#leak.png", "leak\nof lines.png")
-
-
-def featcache(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @dataclass(frozen=True)

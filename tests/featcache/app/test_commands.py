@@ -13,16 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from command_runs import featcache
 
-from featcache.app.main import app
 from featcache.extraction import extract
 
 Config = Callable[..., dict[str, Any]]
-
-
-def featcache(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_runs import done, featcache
 from conftest import TINY
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from featcache.app.main import app
 from featcache.extraction import CachedFeatures
@@ -24,16 +25,6 @@ from heads.report.figure_files import save_figure
 
 Config = Callable[..., dict[str, Any]]
 OTHER = "networks:four_stages"
-
-
-def featcache(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
-
-
-def done(*arguments: str | Path) -> Result:
-    result = featcache(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def write(file: Path, config: dict[str, Any]) -> Path:

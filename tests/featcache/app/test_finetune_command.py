@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from command_runs import featcache
 from conftest import write_digits
 from torchvision import models
-from typer.testing import CliRunner, Result
-
-from featcache.app.main import app
+from typer.testing import Result
 
 BACKBONES = {
     "normed": "resume_networks:normed",
@@ -23,10 +22,6 @@ BACKBONES = {
     "squeeze": "squeezenet1_1",
 }
 SCHEDULE = [{"epoch": 1, "unfreeze": "last_block"}, {"epoch": 2, "unfreeze": "all", "lr_scale": 0.5}]
-
-
-def featcache(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def write_config(file: Path, place: Path, backbone: str, **sections: dict[str, Any]) -> Path:

@@ -9,18 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
+from command_runs import featcache
 from PIL import Image
 from source_makers import make_zip
-from typer.testing import CliRunner
 
-from featcache.app.main import app
 from featcache.data import load_manifest
 from featcache.options import DataOptions
-
-
-def featcache(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture

@@ -10,18 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_runs import featcache
 from conftest import TINY
-from typer.testing import CliRunner, Result
 
-from featcache.app.main import app
 from heads.search.sweep_options import sweep_schema
 
 Config = Callable[..., dict[str, Any]]
 RATE = "training.learning_rate"
-
-
-def featcache(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture

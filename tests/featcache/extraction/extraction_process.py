@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # conftest, which the option
 
 import conftest  # noqa: F401  # once for all processes
 import torch
+from forked_processes import serve
 
 import featcache.app.main
 import featcache.app.many_configs
@@ -33,40 +31,17 @@ from featcache.options.loading import parse_options
 
 
 def main() -> None:
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "wait" in request:
-            print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
-            continue
-        process = os.fork()
-        if not process:
-            _run(request)
-        print(process, flush=True)
+    serve(_run, lambda request: (f"{request['output']}.out", f"{request['output']}.err"))
 
 
-def _run(request: dict[str, Any]) -> None:
+def _run(request: dict[str, Any]) -> int:
     """In the forked process."""
-    for number, ending in ((1, "out"), (2, "err")):
-        file = os.open(f"{request['output']}.{ending}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.dup2(file, number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
-    code = 1
-    try:
-        torch.set_num_threads(1)
-        if "arguments" in request:
-            sys.argv = ["featcache", *request["arguments"]]
-            featcache.app.main.main()
-        else:
-            code = _extract(Path(request["options"]), request["commit_seconds"])
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    torch.set_num_threads(1)
+    if "arguments" not in request:
+        return _extract(Path(request["options"]), request["commit_seconds"])
+    sys.argv = ["featcache", *request["arguments"]]
+    featcache.app.main.main()
+    return 0
 
 
 def _extract(file: Path, commit_seconds: float) -> int:

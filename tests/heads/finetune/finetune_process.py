@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))  # resume_networks, which the options name a backbone of
 
 import torch
+from forked_processes import serve
 
 import featcache.app.main
 import featcache.app.many_configs
@@ -39,39 +38,17 @@ WHOLE_SAVE = torch.save
 
 
 def main() -> None:
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "wait" in request:
-            print(os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1]), flush=True)
-            continue
-        process = os.fork()
-        if not process:
-            _run(request)
-        print(process, flush=True)
+    serve(_run, lambda request: (request["output"], request["output"]))
 
 
-def _run(request: dict[str, Any]) -> None:
+def _run(request: dict[str, Any]) -> int:
     """In the forked process."""
-    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
-    code = 1
-    try:
-        torch.set_num_threads(1)
-        if request["die"]:
-            _die_at(*request["die"].split(":"))
-        sys.argv = ["featcache", *request["arguments"]]
-        featcache.app.main.main()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    torch.set_num_threads(1)
+    if request["die"]:
+        _die_at(*request["die"].split(":"))
+    sys.argv = ["featcache", *request["arguments"]]
+    featcache.app.main.main()
+    return 0
 
 
 def _die_at(point: str, number: str) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import vl_convert
+from command_runs import done
 from PIL import Image
-from report_pages import IMAGE, MARKDOWN, NETWORKS, PHASE2, Results, done, results_for
+from report_pages import IMAGE, MARKDOWN, NETWORKS, PHASE2, Results, results_for
 
 from featcache.errors import FeatcacheError
 from heads.leaderboard.board import Leaderboard

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_runs import done
 from conftest import TINY, write_digits
 from many_runs import write_many_runs
 from playwright.sync_api import Browser
-from report_pages import complete, done, open_browser, opened, write_config
+from report_pages import complete, open_browser, opened, write_config
 
 RUNS, IMAGES = 100, 800
 pytestmark = pytest.mark.slow  # half a minute; pages of a few runs have tests of their own

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from command_runs import done
 from playwright.sync_api import Browser
-from report_pages import Results, complete, done, open_browser, opened, results_for
+from report_pages import Results, complete, open_browser, opened, results_for
 
 from featcache.audit import findings, write_audit
 from featcache.audit.audit_json import load_audit

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_runs import done, featcache
 from conftest import TINY, write_digits
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from report_pages import DATA, SCHEDULE, Results, complete, done, featcache, open_browser, opened, write_config
+from report_pages import DATA, SCHEDULE, Results, complete, open_browser, opened, write_config
 
 from heads.report import vega_lite
 
