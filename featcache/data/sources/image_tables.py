@@ -38,12 +38,20 @@ class Table:
         return f"{self.unit} {number}"
 
 
+class CellError(Exception):
+    """A cell holds what it cannot mean; the message goes on after "line 7 has"."""
+
+
 def text_of(cell: Any) -> str:
-    """What a cell says: "" for nothing, a whole number without a decimal point."""
+    """What a cell says: "" for nothing, a whole number without a decimal point; raises CellError for a record."""
     if type(cell) is str:
         return cell.strip()
     if cell is None or (isinstance(cell, float) and cell != cell):
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
+    if isinstance(cell, dict | list):
+        if not cell:
+            return ""
+        raise CellError(f"{cell!r:.80} where a text or a number is expected")
     return str(cell).strip()

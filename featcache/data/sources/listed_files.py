@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from featcache.errors import DataError
 from featcache.places import FilePlace, ImagePlace, NoContentError, NoPlace, file_stamp
 
 TRIED = 200  # names, to see how the table names files
+NOT_THERE = "the table names it, and there is no such file"
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}  # a cell may hold any text
 SERVED = "/data/local-files/?d="  # Label Studio's, before a path below its root
 
 # How a table may name files; the first by which any of them is there is taken.
@@ -32,8 +35,10 @@ class ListedFile(FilePlace):
         """Of the file; raises NoContentError where there is none."""
         try:
             return file_stamp(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise NoContentError("the table names it, and there is no such file") from None
+        except ValueError:  # a NUL
+            raise NoContentError(NOT_THERE) from None
+        except OSError as error:
+            raise (NoContentError(NOT_THERE) if error.errno in NO_FILE else error) from None
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class ListedFiles:
     @classmethod
     def of(cls, names: Sequence[str], root: Path, table: Path) -> ListedFiles:
         """How `names`, some of the table's, name files; raises DataError where none of them is there."""
-        tried = [plain_spelling(name) for name in names[:: max(1, len(names) // TRIED)]]
+        tried = [plain_spelling(name, root) for name in names[:: max(1, len(names) // TRIED)]]
         if any(os.path.lexists(root / name) for name in tried):
             return cls(root, None)
         below = [
@@ -69,7 +74,7 @@ class ListedFiles:
 
     def find(self, listed: str) -> tuple[str, ImagePlace]:
         """Name and place of the file that a table names; raises DataError where several are called so."""
-        plain = plain_spelling(listed)
+        plain = plain_spelling(listed, self.root)
         if self.index is None:
             return self._name(plain), ListedFile(plain if plain.startswith("/") else self._base + plain)
         found = self.index.get(self.spell(plain), [])
@@ -79,7 +84,7 @@ class ListedFiles:
                 f"and {found[1]}. Expected paths below that folder; or set data.root to the folder that is meant."
             )
         if not found:
-            return printable(plain), NoPlace(f"{self.root}\0{plain}", "the table names it, and there is no such file")
+            return printable(plain), NoPlace(f"{self.root}\0{plain}", NOT_THERE)
         return found[0], ListedFile(self._base + found[0])
 
     @cached_property
@@ -92,16 +97,19 @@ class ListedFiles:
         return plain if plain.isascii() else printable(plain)
 
 
-def plain_spelling(listed: str) -> str:
-    """A path as tables have it, with "/" between its parts and without what goes before it."""
+def plain_spelling(listed: str, root: Path) -> str:
+    """A path as tables have it, with "/" between its parts and without what goes before it.
+
+    A backslash parts folders too (Windows writes `data/train\\cat\\1.png`), unless a file below `root` is called so.
+    """
     if listed.startswith("file://"):
         listed = listed[7:]
     if SERVED in listed:
         listed = listed.partition(SERVED)[2]
-    if "\\" in listed and "/" not in listed:
+    if "\\" in listed and not os.path.lexists(root / listed):
         listed = listed.replace("\\", "/")
-    while listed.startswith("./"):
-        listed = listed[2:]
+    if "//" in listed or "./" in listed:
+        listed = PurePosixPath(listed).as_posix()  # "." and doubled slashes say nothing; ".." stays
     return listed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -53,6 +54,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id", "case_id", "video", "video_id"),
 }
 MIN_CLASSES = 2
+BETWEEN = re.compile(r"[\s_-]+")  # words of a name; spreadsheets break long ones into lines
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def choose_columns(table: Table, given: Columns | None) -> ChosenColumns:
 
 
 def _plain(name: str) -> str:
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
+    return BETWEEN.sub("_", name.strip().lower())
 
 
 def _column(table: Table, kind: str, given: str | None) -> int | None:
