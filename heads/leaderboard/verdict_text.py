@@ -19,6 +19,8 @@ from heads.leaderboard.redundancy_text import redundancy_text
 from heads.runs import Run
 from heads.training import find_metric
 
+UNEVEN = 3  # times as many images as the rarest class has: then the most frequent one rules top-1
+
 
 def verdict(ranked: RankedResults) -> list[str]:
     """Sentences about the leaderboard's feature maps, the most important first. Empty without any.
@@ -33,7 +35,7 @@ def verdict(ranked: RankedResults) -> list[str]:
         return []
     several = len(rows) > 1
     best = runs[rows[0].run]
-    said = [_by_heads(board, rows, runs), *leaked_text(best.summary), _by_chance(rows[0], best)]
+    said = [_by_heads(board, rows, runs), *leaked_text(best.summary), _by_chance(board, rows[0], best)]
     said += chance_text(board, rows)
     said += [*controls_text(board), _by_probe(board, rows)]
     said += [_by_latency(board, rows, runs), *redundancy_text(ranked)]
@@ -84,13 +86,28 @@ def _quoted(run: Run) -> str:
     return f"{top1['mean']:.3f} [{low:.3f}, {high:.3f}] of {top1['n']} test"
 
 
-def _by_chance(best: Row, run: Run) -> str:
-    """A word where the best accuracy is no better than that of a constant answer."""
-    counts = [one["n"] for one in run.summary["per_class"]["val"]]
+def _by_chance(board: Leaderboard, best: Row, run: Run) -> str:
+    """A word where the best accuracy is no better than that of a constant answer, or where classes are so uneven that
+    top-1 says little of the rare ones."""
+    classes = [one for one in run.summary["per_class"]["val"] if one["n"]]
+    counts = [one["n"] for one in classes]
     share = max(counts) / sum(counts)
-    if best.val_top1_low > share:
+    if best.val_top1_low <= share:
+        return (
+            f"It is not told, on validation, from always saying the most frequent class, which gets {share:.3f} there."
+        )
+    if max(counts) < UNEVEN * min(counts):
         return ""
-    return f"It is not told, on validation, from always saying the most frequent class, which gets {share:.3f} there."
+    name = classes[counts.index(max(counts))]["class"]
+    line = f"Classes are uneven: always saying {name!r} gets {share:.3f} on validation"
+    balanced = run.summary["test"].get("balanced_accuracy")  # runs of before there were such figures lack it
+    if board.order[-1] != "balanced_accuracy" and balanced is not None:
+        low, high = balanced["ci95"]
+        line += (
+            f"; as a mean over classes its heads get {balanced['mean']:z.3f} [{low:z.3f}, {high:z.3f}] of test right"
+        )
+        line += " (--rank-by balanced_accuracy ranks by that)"
+    return line + "."
 
 
 def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:

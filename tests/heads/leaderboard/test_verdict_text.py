@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -251,3 +252,24 @@ def test_a_probe_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
         save_run(tmp_path, name, range(right), probe=range(right))
     (tmp_path / "c" / "predictions.npz").write_bytes(b"damaged")
     assert "; c cannot be compared image by image." in lines(tmp_path)[1]
+
+
+@pytest.mark.parametrize("rarest", [20, 30])
+def test_uneven_classes_are_told_of(tmp_path: Path, rarest: int) -> None:
+    """80 to 20 is, 70 to 30 is not: where the most frequent class rules top-1, the mean over classes is said too."""
+    run = save_run(tmp_path, "run", range(95), probe=range(90))
+    file = run / "summary.json"
+    summary = json.loads(file.read_text())
+    summary["per_class"]["val"] = [
+        {"class": "none", "recall": None, "n": 0},
+        {"class": "many", "recall": 1.0, "n": 100 - rarest},
+        {"class": "few", "recall": 0.75, "n": rarest},
+    ]
+    summary["test"]["balanced_accuracy"] = {**summary["test"]["top1"], "mean": 0.875, "ci95": [0.8, 0.95]}
+    file.write_text(json.dumps(summary))
+    line = (
+        "Classes are uneven: always saying 'many' gets 0.800 on validation; as a mean over classes its heads get "
+        "0.875 [0.800, 0.950] of test right (--rank-by balanced_accuracy ranks by that)."
+    )
+    assert (line in lines(tmp_path)) == (rarest == 20)
+    assert any("uneven" in said for said in lines(tmp_path)) == (rarest == 20)
