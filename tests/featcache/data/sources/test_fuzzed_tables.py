@@ -34,7 +34,7 @@ Property = Callable[..., None]
 QUICK = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-LONG = settings(QUICK, max_examples=5000)
+LONG = settings(QUICK, max_examples=2000)
 
 
 @pytest.fixture(scope="module")
