@@ -8,7 +8,7 @@ from scipy.stats import binomtest, studentized_range
 
 from featcache.statistics import JointComparison, Scores
 from featcache.statistics.sample_size import images_needed
-from featcache.statistics.scores import seed_variances
+from featcache.statistics.seed_luck import SeedLuck
 
 
 def compared(right: np.ndarray, **metrics: np.ndarray) -> JointComparison:
@@ -214,11 +214,11 @@ def test_a_run_of_which_a_seed_failed_does_not_hide_what_the_others_tell() -> No
     joint = compared(rng.random((14, 3, 500)) < shares[..., None])
     assert joint.ahead("top1", 0, 1)
     assert not joint.ahead("top1", 0, 13)
-    alone = seed_variances(
+    alone = SeedLuck.of(
         [Scores((rng.random((3, 500)) < share[:, None]).astype(float), ("",) * 500) for share in shares]
-    )
+    ).variance
     assert np.ptp(alone[:-1]) == 0
-    assert alone[0] < 0.001 < 0.1 < alone[-1]
+    assert alone[0] < 0.001 / 3 < 0.1 / 3 < alone[-1]
 
 
 def test_seeds_that_differ_alike_are_pooled() -> None:
@@ -227,5 +227,6 @@ def test_seeds_that_differ_alike_are_pooled() -> None:
     apart = 0
     for _ in range(40):
         values = rng.standard_normal((20, 3, 1)) + 0.1 * rng.standard_normal((20, 3, 50))
-        apart += np.ptp(seed_variances([Scores(v, tuple(map(str, range(50))), False) for v in values])) > 0
+        luck = SeedLuck.of([Scores(v, tuple(map(str, range(50))), False) for v in values])
+        apart += not luck.pooled.all()
     assert apart <= 6  # 5% of 40, and the luck of 40
