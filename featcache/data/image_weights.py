@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featcache.counted_nouns import counted
 from featcache.data.class_names import few
 from featcache.errors import DataError
-from featcache.records import ImageRecord
+from featcache.records import ImageRecord, digest
 
 
 def relative_weights(images: Sequence[ImageRecord]) -> NDArray[np.float64] | None:
@@ -21,6 +21,11 @@ def relative_weights(images: Sequence[ImageRecord]) -> NDArray[np.float64] | Non
         return None
     found: NDArray[np.float64] = weights / weights.max()
     return found
+
+
+def weights_digest(images: Sequence[ImageRecord]) -> str | None:
+    """What tells trainings of these images by other weights apart; None where all count the same."""
+    return None if relative_weights(images) is None else digest([[i.name, i.weight] for i in images])
 
 
 def require_weights(images: Sequence[ImageRecord]) -> None:

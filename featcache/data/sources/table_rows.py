@@ -38,7 +38,8 @@ class Part:
 def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOptions) -> Listing:
     """The rows of one or several tables that are one data set.
 
-    Raises DataError for columns that are not there, an image with two labels or in two splits, a split or a weight that is none.
+    Raises DataError for columns that are not there, an image with two labels or in two splits, a split or a weight that
+    is none.
     """
     rows = _Rows()
     said: dict[str, None] = {}
@@ -100,7 +101,11 @@ class _Rows:
             if files is not None and files.said:
                 self._looked[files.said] = None
         self._tables.append(table)
-        numbers = [chosen.image, *chosen.labels, *(n for n in (chosen.split, chosen.group, chosen.weight) if n is not None)]
+        numbers = [
+            chosen.image,
+            *chosen.labels,
+            *(n for n in (chosen.split, chosen.group, chosen.weight) if n is not None),
+        ]
         for number, cells in table.read(numbers):
             self._add(number, self._row(part, chosen, files, number, cells))
 
