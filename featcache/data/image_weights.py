@@ -43,6 +43,8 @@ def weights_said(images: Sequence[ImageRecord], classes: Sequence[str]) -> list[
 
     Raises DataError where all of the images, or of a class, weigh 0: nothing could learn it.
     """
+    if all(i.weight == 1 for i in images):
+        return []
     heaviest = [0.0] * len(classes)
     there = {i.label for i in images}
     for image in images:
@@ -53,8 +55,6 @@ def weights_said(images: Sequence[ImageRecord], classes: Sequence[str]) -> list[
             f"data.path: {what} has the weight 0, which leaves it out of training. Expected some above 0 in each "
             "class: mend the weights, or leave the class out with data.classes."
         )
-    if all(i.weight == 1 for i in images):
-        return []
     weights = [i.weight for i in images]
     line = f"weights: {min(weights):g} to {max(weights):g} on {counted(len(weights), 'training image')}"
     if min(weights) == max(weights):

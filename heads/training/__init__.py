@@ -8,7 +8,7 @@ from heads.training.features import Features, Fold, Rows, load_features
 from heads.training.figure_summary import summarise
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
-from heads.training.image_weights import training_weights, weight_scales
+from heads.training.loss_weights import training_weights, weight_scales
 from heads.training.metrics import (
     METRICS,
     TOP_K,

@@ -13,7 +13,7 @@ from featcache.extraction import Indices
 from featcache.options import TrainingOptions, require_class_names
 from heads.training.features import Features
 from heads.training.head_spec import HeadSpec
-from heads.training.image_weights import Weights, weight_scales
+from heads.training.loss_weights import Weights, weight_scales
 
 
 def class_weights(

@@ -22,7 +22,7 @@ from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord
 from featcache.relatives import family_names
 from heads.training.feature_fit import Fit
-from heads.training.image_weights import training_weights
+from heads.training.loss_weights import training_weights
 
 log = logging.getLogger("featcache")
 

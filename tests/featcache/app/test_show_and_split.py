@@ -136,8 +136,8 @@ def test_weights_are_said_and_written_to_be_read_again(photos: Path, tmp_path: P
     shown = featcache("show", source, *named)
     assert "weight: 'trust'" in shown.output
     assert "weights: 0 to 2 on" in shown.output
-    value = json.loads(featcache("show", source, "--json", *named).output)
+    value = json.loads(featcache("show", source, "--json", *named).stdout)
     zero = sum(weight == 0 for weight in weights.values())
     assert value["weights"] == {"least": 0.0, "most": 2.0, "zero": zero}
     plain = featcache("show", source, "--json", "--cache-dir", tmp_path / "cache")
-    assert json.loads(plain.output)["weights"] is None
+    assert json.loads(plain.stdout)["weights"] is None
