@@ -158,7 +158,7 @@ class SweepStudy:
         elif known != identity:
             raise RunError(
                 f"{url}: the study {self._sweep.name!r} there is of another sweep: its base options, space, objective, "
-                "sampler, images or their weights were others. Give this one another name, or start it anew with "
+                "sampler, images' weights or images were others. Give this one another name, or start it anew with "
                 "--fresh."
             )
 
