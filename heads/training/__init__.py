@@ -8,6 +8,7 @@ from heads.training.features import Features, Fold, Rows, load_features
 from heads.training.figure_summary import summarise
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
+from heads.training.loss_weights import training_weights, weight_scales
 from heads.training.metrics import (
     METRICS,
     TOP_K,
@@ -70,4 +71,6 @@ __all__ = [
     "threshold",
     "torch_optimiser",
     "train_heads",
+    "training_weights",
+    "weight_scales",
 ]
