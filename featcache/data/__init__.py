@@ -11,6 +11,7 @@ from featcache.data.file_formats import READER
 from featcache.data.found_again import locate, regroup
 from featcache.data.image_files import UnreadableImageError, decode_image
 from featcache.data.image_groups import group_images
+from featcache.data.image_weights import relative_weights, weights_digest
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.repaired_list import list_repaired, look_for_truncated
@@ -50,7 +51,9 @@ __all__ = [
     "quarantined",
     "readable",
     "regroup",
+    "relative_weights",
     "require_folds",
     "spec_digest",
+    "weights_digest",
     "write_split_table",
 ]

@@ -79,6 +79,7 @@ class DataView:
             "images": len(self.manifest.images),
             "contents": len({i.sha256 for i in self.manifest.images}),
             "groups": len({i.group for i in self.manifest.images if i.group is not None}) or None,
+            "weights": self._weights(),
             "classes": [{"class": name, **dict(zip(SPLITS, counts, strict=True))} for name, counts in self.table],
             "sizes": [[*size, n] for size, n in Counter(one.size for one in self.readable).most_common()],
             "formats": self.kinds("format"),
@@ -86,6 +87,13 @@ class DataView:
             "odd": [{"path": one.name, "what": one.what} for one in self.odd],
             "notices": list(self.manifest.notices),
         }
+
+    def _weights(self) -> dict[str, float] | None:
+        """The range of the images' weights, and how many are left out of training by theirs; None without any."""
+        weights = [i.weight for i in self.manifest.images]
+        if set(weights) <= {1.0}:
+            return None
+        return {"least": min(weights), "most": max(weights), "zero": weights.count(0)}
 
     def _odd(self) -> Iterator[OddFile]:
         for image, one in zip(self.manifest.images, self.facts, strict=True):

@@ -14,6 +14,7 @@ from featcache.data.demo_digits import DEMO_DIGITS, materialise
 from featcache.data.depth_decision import decide_depth
 from featcache.data.exclude_list import exclude
 from featcache.data.image_groups import group_images, groups_said, straddling_said
+from featcache.data.image_weights import require_weights, weights_said
 from featcache.data.source_rows import classes_of, holes_said, splits_of
 from featcache.data.sources import Listing, list_images, unreadable
 from featcache.data.split_cutting import cut_missing_splits, require_folds
@@ -55,6 +56,7 @@ def scan(listing: Listing, options: DataOptions, memo: HashMemo) -> Manifest:
     images = _records(listing, splits, classes, memo, options.workers or os.cpu_count() or 1)
     by = "" if options.groups is not None else listing.grouped
     images, strangers = group_images(images, options.groups)  # first: a table may name what is left out
+    require_weights(images)
     images, left_out = exclude(images, classes, listing.root, options.exclude, named.left_out)
     holes = holes_said(images, classes, present)
     images, cut = cut_missing_splits(images, present, classes, options)
@@ -64,7 +66,8 @@ def scan(listing: Listing, options: DataOptions, memo: HashMemo) -> Manifest:
     if options.folds is not None:
         pool = [i for i in images if i.split in options.training_splits]
         limited += require_folds(pool, classes, options.folds)
-    notices = (*named.notices, *left_out, *grouped, *holes, *cut, *limited, *listing.notices)
+    weighed = weights_said([i for i in images if i.split in options.training_splits], classes)
+    notices = (*named.notices, *left_out, *grouped, *holes, *cut, *limited, *weighed, *listing.notices)
     return Manifest(listing.name, listing.root, classes, tuple(images), notices, listing.ignored)
 
 
@@ -78,6 +81,6 @@ def _records(
         raise unreadable(error) from None
     labels = {name: label for label, name in enumerate(classes)}
     return [
-        ImageRecord(row.place, row.name, sha256, labels[row.label], split, row.group)
+        ImageRecord(row.place, row.name, sha256, labels[row.label], split, row.group, row.weight)
         for row, sha256, split in zip(listing.rows, hashes, splits, strict=True)
     ]

@@ -13,7 +13,7 @@ from featcache.records import ImageRecord, Manifest
 
 
 def write_split_table(manifest: Manifest, file: Path) -> Path | None:
-    """Write the images of `manifest` with class, split and group to the CSV `file`, in the manifest's order.
+    """Write the images of `manifest` with class, split, group and weight to the CSV `file`, in the manifest's order.
 
     Returns the folder that its paths are below (data.root); None where images are no files, but members of an archive
     or cells of a table, which no path names. Raises OutputError where the file exists or cannot be written.
@@ -24,12 +24,14 @@ def write_split_table(manifest: Manifest, file: Path) -> Path | None:
         )
     root = _root(manifest.images)
     grouped = any(i.group is not None for i in manifest.images)
+    weighed = any(i.weight != 1 for i in manifest.images)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "label", "split", *(["group"] if grouped else [])])
+    table.writerow(["path", "label", "split", *(["group"] if grouped else []), *(["weight"] if weighed else [])])
     for image in manifest.images:
         row = [image.name, manifest.classes[image.label], image.split]
-        table.writerow([*row, image.group or ""] if grouped else row)
+        row += [image.group or ""] if grouped else []
+        table.writerow([*row, repr(image.weight).removesuffix(".0")] if weighed else row)
     write_text(file, text.getvalue())
     return root
 

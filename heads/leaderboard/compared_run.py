@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +14,7 @@ import torch
 from featcache.records import digest
 from featcache.statistics import JointComparison, Scores
 from heads.runs import Predictions, Probe, Run, load_probe, predictions_of, split_scores
-from heads.training import ImageOutcomes, find_metric, outcome
+from heads.training import PARTS, ImageOutcomes, find_metric, outcome
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class ComparedRun:
     def difference(self, other: ComparedRun, metric: str) -> Difference:
         """This run less the other in a metric of val (of a loss: by how much it is lower): a comparison that was not
         chosen among several."""
-        compared = JointComparison({metric: [self.scores(metric), other.scores(metric)]})
+        compared = JointComparison({metric: comparable_scores([self, other], metric)})
         return Difference(self.goodness(metric) - other.goodness(metric), *compared.interval(metric, 0, 1))
 
     @property
@@ -129,6 +130,22 @@ class ComparedRun:
         spread = (high - low) / 2 / 1.96 * math.sqrt(n)
         values = figures["mean"] + spread * np.where(np.arange(n) % 2, 1.0, -1.0) * (np.arange(n) < n - n % 2)
         return Scores(sign * values[None], tuple(f"{self.name}/{i}" for i in range(n)), bounded=False)
+
+
+def comparable_scores(runs: Sequence[ComparedRun], metric: str) -> list[Scores]:
+    """What each run gave in a metric, with the parts of images that a comparison of the runs takes where the metric is
+    one of a whole split."""
+    found = [one.scores(metric) for one in runs]
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, one in enumerate(runs):
+        if metric in PARTS and one.predictions is not None:
+            alike[one.predictions.images].append(number)
+    for numbers in alike.values():
+        seen = [kept for number in numbers if (kept := runs[number].predictions) is not None]
+        parts = PARTS[metric]([torch.from_numpy(kept.logits) for kept in seen], torch.from_numpy(seen[0].labels))
+        for number, values in zip(numbers, parts, strict=True):
+            found[number] = replace(found[number], parts=values.numpy())
+    return found
 
 
 def with_shared_groups(runs: Sequence[ComparedRun]) -> list[ComparedRun]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from featcache.statistics import JointComparison
-from heads.leaderboard.compared_run import ComparedRun, Difference
+from heads.leaderboard.compared_run import ComparedRun, Difference, comparable_scores
 
 
 class RunComparison:
@@ -14,7 +14,7 @@ class RunComparison:
     def __init__(self, runs: Sequence[ComparedRun], order: Sequence[str]) -> None:
         self.runs, self.order = tuple(runs), tuple(order)
         self._place = {one.name: number for number, one in enumerate(runs)}
-        self._joint = JointComparison({m: [one.scores(m) for one in runs] for m in order}) if runs else None
+        self._joint = JointComparison({m: comparable_scores(runs, m) for m in order}) if runs else None
 
     def difference(self, one: ComparedRun, other: ComparedRun, metric: str) -> Difference:
         """One less another, with the limits that hold jointly for all of these runs."""

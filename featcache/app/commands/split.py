@@ -16,7 +16,7 @@ from featcache.counted_nouns import counted
 def split(
     data: Data,
     shared: Shared,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The CSV to write: path, label, split, group.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The CSV to write: path, label, split, group, weight.")],
 ) -> None:
     """Write the split that would be used as a table, which data.path reads."""
     options = options_for(data, shared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,8 @@ class Part:
 def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOptions) -> Listing:
     """The rows of one or several tables that are one data set.
 
-    Raises DataError for columns that are not there, an image with two labels or in two splits, a split that is none.
+    Raises DataError for columns that are not there, an image with two labels or in two splits, a split or a weight that
+    is none.
     """
     rows = _Rows()
     said: dict[str, None] = {}
@@ -85,6 +87,7 @@ class _Rows:
         self._unlabelled: list[str] = []
         self._nameless: list[str] = []
         self._twice: list[str] = []
+        self._unweighed: list[str] = []
         self._texts: dict[str, str] = {}
         self._looked: dict[str, None] = {}
 
@@ -98,7 +101,11 @@ class _Rows:
             if files is not None and files.said:
                 self._looked[files.said] = None
         self._tables.append(table)
-        numbers = [chosen.image, *chosen.labels, *(n for n in (chosen.split, chosen.group) if n is not None)]
+        numbers = [
+            chosen.image,
+            *chosen.labels,
+            *(n for n in (chosen.split, chosen.group, chosen.weight) if n is not None),
+        ]
         for number, cells in table.read(numbers):
             try:
                 self._add(number, self._row(part, chosen, files, number, cells))
@@ -110,7 +117,7 @@ class _Rows:
     ) -> Row | None:
         """A line as a row; None where it is passed over."""
         table = part.table
-        image, rest = cells[0], cells[1 + len(chosen.labels) :]
+        image, rest = cells[0], iter(cells[1 + len(chosen.labels) :])
         if isinstance(image, ImageCell):
             name, place = image.name, image.place
         elif files is not None and (text := text_of(image)):
@@ -125,9 +132,10 @@ class _Rows:
             return None
         split = part.split
         if chosen.split is not None:
-            split = self._split(table, text_of(_named(table, chosen.split, rest[0])), number, name)
-        group = text_of(_named(table, chosen.group, rest[-1])) if chosen.group is not None else ""
-        return Row(name, place, label, split, self._same(group) if group else None)
+            split = self._split(table, text_of(_named(table, chosen.split, next(rest))), number, name)
+        group = text_of(_named(table, chosen.group, next(rest))) if chosen.group is not None else ""
+        weight = self._weight(table, next(rest), number, name) if chosen.weight is not None else 1.0
+        return Row(name, place, label, split, self._same(group) if group else None, weight)
 
     def _add(self, number: int, row: Row | None) -> None:
         if row is None:
@@ -141,7 +149,7 @@ class _Rows:
         before = self.rows[known]
         first = self._place(known)
         second = self._tables[-1].row(number)
-        for what in ("label", "split", "group"):
+        for what in ("label", "split", "group", "weight"):
             one, other = getattr(before, what), getattr(row, what)
             if one != other:
                 self._clashes.append(
@@ -177,17 +185,31 @@ class _Rows:
             )
         return split
 
+    def _weight(self, table: Table, cell: Any, number: int, name: str) -> float:
+        try:
+            weight = float(text_of(cell))
+        except ValueError:
+            weight = math.nan
+        if not 0 <= weight < math.inf:
+            self._unweighed.append(f"{cell!r} in {table.row(number)} ({name})")
+        return weight
+
     def _same(self, text: str) -> str:
         """One copy of each text, however many rows have it."""
         return self._texts.setdefault(text, text)
 
     def require_sound(self, root: Path) -> None:
         """Raise DataError for rows that contradict each other, or none at all."""
+        if self._unweighed:
+            raise DataError(
+                f"data.path: {root}: {counted(len(self._unweighed), 'weight')} cannot be used: "
+                f"{_some(self._unweighed)}. Expected a number of 0 or more in each line, with a point before decimals. "
+                "Mend the cells; data.columns.weight names another column, or is false where none is to be read."
+            )
         if self._clashes:
             raise DataError(
-                f"data.path: {root}: {'; '.join(self._clashes[:SHOWN])}"
-                + (f"; and {len(self._clashes) - SHOWN} more" if len(self._clashes) > SHOWN else "")
-                + ". Expected one label, one split and one group for each image: take one of the lines out."
+                f"data.path: {root}: {_some(self._clashes)}. Expected one label, one split, one group and one weight "
+                "for each image: take one of the lines out."
             )
         unsplit = [n for n, row in enumerate(self.rows) if row.split is None]
         if 0 < len(unsplit) < len(self.rows):
@@ -233,6 +255,11 @@ def _bad_cell(table: Table, number: int, error: CellError) -> DataError:
     )
 
 
+def _some(found: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
 def _named(table: Table, column: int, cell: Any) -> Any:
     """A cell's value, or what its number stands for; raises CellError for a number that stands for nothing."""
     names = table.names.get(column) if table.names else None
@@ -245,5 +272,5 @@ def _named(table: Table, column: int, cell: Any) -> Any:
     return names[cell]
 
 
-def _quoted(said: str | None) -> str:
+def _quoted(said: object) -> str:
     return repr(said) if said is not None else "none"

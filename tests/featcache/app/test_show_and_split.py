@@ -114,3 +114,30 @@ def test_a_split_of_an_archive_is_written_and_said_to_be_no_source(photos: Path,
     assert done.exit_code == 0, done.output
     assert "no data.path" in done.output
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 41
+
+
+def test_weights_are_said_and_written_to_be_read_again(photos: Path, tmp_path: Path) -> None:
+    names = [p.relative_to(photos).as_posix() for p in sorted(photos.rglob("*.png"))]
+    weights = {name: number % 7 / 3 for number, name in enumerate(names)}
+    source = photos / "source.csv"
+    with source.open("w", newline="") as stream:
+        out = csv.writer(stream)
+        out.writerow(["path", "label", "trust"])
+        out.writerows([name, name.split("/")[0], repr(weight)] for name, weight in weights.items())
+    named = ["--set", "data.columns.weight=trust", "--cache-dir", tmp_path / "cache"]
+    done = featcache("split", source, "--out", photos / "table.csv", *named)
+    assert done.exit_code == 0, done.output
+    with (photos / "table.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["path", "label", "split", "weight"]
+    assert {row["path"]: float(row["weight"]) for row in rows} == weights
+    again, _ = load_manifest(DataOptions(path=str(photos / "table.csv")), tmp_path / "cache")
+    assert {i.name: i.weight for i in again.images} == weights
+    shown = featcache("show", source, *named)
+    assert "weight: 'trust'" in shown.output
+    assert "weights: 0 to 2 on" in shown.output
+    value = json.loads(featcache("show", source, "--json", *named).stdout)
+    zero = sum(weight == 0 for weight in weights.values())
+    assert value["weights"] == {"least": 0.0, "most": 2.0, "zero": zero}
+    plain = featcache("show", source, "--json", "--cache-dir", tmp_path / "cache")
+    assert json.loads(plain.stdout)["weights"] is None
