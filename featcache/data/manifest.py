@@ -40,8 +40,11 @@ def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest
 def list_source(options: DataOptions, cache_dir: Path) -> Listing:
     """What the source that data.path names holds; raises DataError where it cannot be used."""
     try:
-        path = str(materialise(cache_dir)) if options.path == DEMO_DIGITS else options.path
-        return list_images(path, options)
+        if DEMO_DIGITS in (options.path, options.root):
+            digits = str(materialise(cache_dir))
+            places = {"path": options.path, "root": options.root}
+            options = options.model_copy(update={k: digits for k, v in places.items() if v == DEMO_DIGITS})
+        return list_images(options.path, options)
     except PermissionError as error:
         raise unreadable(error) from None
 

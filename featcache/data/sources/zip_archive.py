@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.data.sources.archive_members import ArchiveMember, list_archive, why_refused
+from featcache.data.sources.archive_members import ArchiveMember, archive_images, list_archive, why_refused
 from featcache.data.sources.rows import Listing
+from featcache.data.sources.source_images import SourceImages
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.places import ImagePlace, NoContentError, NoPlace
@@ -66,6 +67,11 @@ class ZipMember(ArchiveMember):
 def list_zip(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
     """The images of a zip that is laid out inside as an image folder is."""
     return list_archive(Path(path), zip_members(Path(path)))
+
+
+def zip_images(path: str) -> SourceImages:
+    """The members of a zip, for a table that names them."""
+    return archive_images(Path(path), zip_members(Path(path)))
 
 
 def zip_members(archive: Path) -> Iterator[tuple[str, ImagePlace]]:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from command_runs import featcache
 from PIL import Image
-from source_makers import make_zip
 
 from featcache.data import load_manifest
 from featcache.options import DataOptions
@@ -105,12 +104,3 @@ def test_groups_and_merged_classes_are_in_the_table(photos: Path, tmp_path: Path
     groups = {row["group"] for row in rows if row["group"]}
     assert groups == set("0123456789")
     assert all(len({row["split"] for row in rows if row["group"] == group}) == 1 for group in groups)
-
-
-def test_a_split_of_an_archive_is_written_and_said_to_be_no_source(photos: Path, tmp_path: Path) -> None:
-    files = [(p.relative_to(photos).as_posix(), p.read_bytes()) for p in photos.rglob("*.png")]
-    archive = make_zip(tmp_path / "photos.zip", files)
-    done = featcache("split", archive, "--out", tmp_path / "t.csv", "--cache-dir", tmp_path / "cache")
-    assert done.exit_code == 0, done.output
-    assert "no data.path" in done.output
-    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 41
