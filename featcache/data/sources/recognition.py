@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from featcache.data.sources.array_files import list_arrays
+from featcache.data.sources.file_contents import not_read
 from featcache.data.sources.image_folder import list_folder
 from featcache.data.sources.rows import DataSource, Listing
 from featcache.data.sources.shards import (
@@ -81,7 +82,8 @@ def root_of(options: DataOptions) -> Path | SourceImages | None:
         own = options.model_copy(update={"path": options.root, "root": None, "columns": None})
         return SourceImages(options.root, {row.name: row.place for row in list_images(options.root, own).rows})
     except DataError as error:
-        raise DataError(f"data.root: {str(error).removeprefix('data.path: ')}") from None
+        said = str(error).replace("data.path", "data.root")
+        raise DataError(said if said.startswith("data.root") else f"data.root: {said}") from None
 
 
 def is_folder(path: str) -> bool:
@@ -115,14 +117,9 @@ def recognise(path: str) -> tuple[str, str]:
     place = place.resolve()
     found = next((name for name, rule in RULES.items() if rule(place)), None)
     if found is None:
-        raise DataError(
-            f"data.path: {place} is a file of a kind that is not read ({place.suffix or 'no ending'}). Expected {READ}."
-            + (" Save the sheet as CSV." if place.suffix.lower() in SHEETS else "")
-        )
+        raise not_read(place, READ)
     return found, str(place)
 
-
-SHEETS = {".xlsx", ".xls", ".ods"}  # of spreadsheets
 
 # What each kind looks like; the first that fits is taken.
 RULES: dict[str, Callable[[Path], bool]] = {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from featcache.data.sources.arrow_tables import open_arrow, open_together
 from featcache.data.sources.delimited_text import open_delimited
+from featcache.data.sources.file_contents import not_read, require_contents
 from featcache.data.sources.folder_tree import is_junk
 from featcache.data.sources.image_tables import Table
 from featcache.data.sources.json_records import open_json
@@ -33,6 +34,7 @@ TABLES: dict[str, Callable[[Path], Table]] = {
     ".arrow": open_arrow,
     ".feather": open_arrow,
 }
+TEXTS = frozenset({".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"})
 
 
 def list_table(path: str, options: DataOptions, below: Path | SourceImages | None = None) -> Listing:
@@ -92,4 +94,9 @@ def tables_of(root: Path) -> list[Path]:
 
 def open_table(file: Path) -> Table:
     """The table in `file`; raises DataError where it cannot be read."""
-    return TABLES[file.suffix.lower()](file)
+    opened = TABLES.get(file.suffix.lower())
+    if opened is None:
+        raise not_read(file, f"a table: {', '.join(TABLES)}")
+    if file.suffix.lower() in TEXTS:
+        require_contents(file, "text", "empty")
+    return opened(file)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.data.sources.archive_members import ArchiveMember, archive_images, list_archive, why_refused
+from featcache.data.sources.file_contents import require_contents
 from featcache.data.sources.rows import Listing
 from featcache.data.sources.source_images import SourceImages
 from featcache.errors import DataError
@@ -76,6 +77,7 @@ def zip_images(path: str) -> SourceImages:
 
 def zip_members(archive: Path) -> Iterator[tuple[str, ImagePlace]]:
     """Name and place of each file in a zip; raises DataError where it cannot be read."""
+    require_contents(archive, "zip")
     try:
         with zipfile.ZipFile(archive) as opened:
             infos = opened.infolist()
