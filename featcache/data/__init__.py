@@ -17,6 +17,7 @@ from featcache.data.repaired_list import list_repaired, look_for_truncated
 from featcache.data.sources import DataSource, Listing, Row
 from featcache.data.split_cutting import require_folds
 from featcache.data.split_table import write_split_table
+from featcache.data.survey import Survey, survey
 from featcache.data.transforms import EvalTransform, normalise
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "OddFile",
     "Row",
     "Scratch",
+    "Survey",
     "Task",
     "UnreadFileError",
     "UnreadableImageError",
@@ -52,5 +54,6 @@ __all__ = [
     "regroup",
     "require_folds",
     "spec_digest",
+    "survey",
     "write_split_table",
 ]

@@ -62,7 +62,7 @@ def list_parts(
     read = (
         f"columns of {files[0] if len(files) == 1 else f'{len(files)} tables'}: {c}" for c, files in columns.items()
     )
-    return Listing(name, root, rows.rows, (*read, *said, *rows.notices()), grouped=grouped)
+    return Listing(name, root, rows.rows, (*read, *said, *rows.notices()), grouped=grouped, refused=rows.refused(root))
 
 
 @contextlib.contextmanager
@@ -193,13 +193,17 @@ class _Rows:
                 + (f"; and {len(self._clashes) - SHOWN} more" if len(self._clashes) > SHOWN else "")
                 + ". Expected one label, one split and one group for each image: take one of the lines out."
             )
-        if self._unsplit and len(self._unsplit) < len(self.rows):
-            raise DataError(
-                f"data.path: {root}: {len(self._unsplit)} of {len(self.rows)} images have no split, such as "
-                f"{self._unsplit[0]}. Expected one for each image, or for none: fill the cells."
-            )
         if not self.rows:
             raise DataError(f"data.path: {root} names no image with a label. Expected a row for each image.")
+
+    def refused(self, root: Path) -> str:
+        """Why nothing can be trained on the rows; "" where something can."""
+        if not self._unsplit or len(self._unsplit) == len(self.rows):
+            return ""
+        return (
+            f"data.path: {root}: {len(self._unsplit)} of {len(self.rows)} images have no split, such as "
+            f"{self._unsplit[0]}. Expected one for each image, or for none: fill the cells."
+        )
 
     def notices(self) -> Iterator[str]:
         """What was passed over."""

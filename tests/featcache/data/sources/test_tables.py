@@ -48,7 +48,7 @@ def notices(file: Path, **options: Any) -> str:
 
 def refusal(file: Path, **options: Any) -> str:
     with pytest.raises(DataError) as refused:
-        list_images(str(file), DataOptions(path=str(file), **options))
+        load(file, file.parent.parent / "cache", **options)
     return str(refused.value)
 
 
