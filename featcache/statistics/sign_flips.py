@@ -14,6 +14,8 @@ AT_ONCE = 1_000  # draws
 LOTS = 20_000  # of units, whose signs are drawn together where there are more
 NONE = 1e-15  # a variance that is rounding
 
+Drawn = NDArray[np.float32]  # of each run and draw [K, AT_ONCE]
+
 
 def largest_leads(tables: Sequence[Values], luck: Sequence[Values]) -> Values:
     """Of each draw and run `[DRAWS, K]`: the largest studentised lead over another run, in any metric.
@@ -46,18 +48,26 @@ def _leads(every: Values, luck: Values, runs: int, units: int, rng: np.random.Ge
     count = every.shape[1]
     bits = np.frombuffer(rng.bytes(AT_ONCE * -(-count // 8)), np.uint8).reshape(AT_ONCE, -1)
     signs = np.unpackbits(bits, axis=1, count=count).astype(np.float32) * 2 - 1
-    moved = signs @ every.T.astype(np.float32)
-    shifted = moved + rng.standard_normal((AT_ONCE, len(luck)), np.float32) * np.sqrt(luck).astype(np.float32)
-    largest = np.zeros((AT_ONCE, runs), np.float32)
+    moved = every.astype(np.float32) @ signs.T
+    noise = rng.standard_normal((len(luck), AT_ONCE), np.float32)
+    shifted = moved + noise * np.sqrt(luck).astype(np.float32)[:, None]
+    largest = np.zeros((runs, AT_ONCE), np.float32)
     for first in range(0, len(every), runs):
         own = slice(first, first + runs)
         within = every[own] @ every[own].T
         square = np.diag(within)
-        spread = np.maximum(square[:, None] + square - 2 * within, 0).astype(np.float32)
-        seeds = (luck[own, None] + luck[own]).astype(np.float32)
-        for k in range(runs):
-            apart = moved[:, [first + k]] - moved[:, own]
-            variance = spread[k] - apart * apart / units + seeds[k]
-            ahead = shifted[:, [first + k]] - shifted[:, own]
-            np.maximum(largest[:, k], (ahead / np.sqrt(np.maximum(variance, NONE))).max(axis=1), out=largest[:, k])
-    return largest
+        spread = np.maximum(square[:, None] + square - 2 * within, 0)
+        seeds = luck[own, None] + luck[own]
+        _enlarge(largest, moved[own], shifted[own], (spread + seeds).astype(np.float32), units)
+    return largest.T
+
+
+def _enlarge(largest: Drawn, moved: Drawn, shifted: Drawn, spread: NDArray[np.float32], units: int) -> None:
+    """Take the leads of one metric into account, each pair once: who leads by so much is led by as much."""
+    for k in range(len(moved) - 1):
+        others = slice(k + 1, None)
+        apart = moved[k] - moved[others]
+        variance = np.maximum(spread[k, others, None] - apart * apart / units, NONE)
+        ahead = (shifted[k] - shifted[others]) / np.sqrt(variance)
+        np.maximum(largest[k], ahead.max(axis=0), out=largest[k])
+        np.maximum(largest[others], -ahead, out=largest[others])
