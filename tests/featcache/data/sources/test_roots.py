@@ -29,6 +29,15 @@ def _shards(to: Path, files: Files) -> str:
     return f"{to}/s-{{train,val,test}}.tar"
 
 
+def _saved(root: Path, folder: Path) -> str:
+    root.mkdir()
+    (root / "state.json").write_text("{}")
+    them = pictured(folder)
+    make_arrow(root / "data-00000-of-00002.arrow", arrow_table(them[:50]))
+    make_arrow(root / "data-00001-of-00002.arrow", arrow_table(them[50:]))
+    return str(root)
+
+
 def _samples(to: Path, files: Files) -> str:
     labels = [(f"{name[:-4]}.cls", b"of the shard") for name, _ in files]
     return str(make_tar(to / "x.tar", [*files, *labels]))
@@ -48,6 +57,10 @@ ROOTS: dict[str, Callable[[Path, Path, Files], str]] = {
         make_parquet(to / "x.parquet", arrow_table(pictured(folder)).select(["image"]))
     ),
     "arrow": lambda to, folder, files: str(make_arrow(to / "x.arrow", arrow_table(pictured(folder)))),
+    "saved by datasets": lambda to, folder, files: _saved(to / "saved", folder),
+    "folder of a table": lambda to, folder, files: str(
+        make_csv(folder / "metadata.csv", ["file_name", "label"], [[name, "x"] for name, _ in files]).parent
+    ),
     "folder by its kind": lambda to, folder, files: f"folder:{folder}",
 }
 
@@ -70,7 +83,7 @@ def test_a_table_names_images_of_any_source(digits: Path, tmp_path: Path, kind: 
     assert len(found.images) == 74 and found.classes == ("even", "odd")
     assert contents(found) == contents(expected) and found.fingerprint == expected.fingerprint
     assert [one.place.read() for one in found.images] == [one.place.read() for one in expected.images]
-    assert ("10 images of" in "; ".join(found.notices)) == (kind != "folder by its kind")
+    assert ("10 images of" in "; ".join(found.notices)) == (not kind.startswith("folder"))
 
 
 def test_rows_of_an_archive_that_a_table_names_are_those_of_the_folder(
