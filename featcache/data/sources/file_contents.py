@@ -113,12 +113,13 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
 
 
 def require_contents(file: Path, *expected: str) -> None:
-    """Raise DataError where a file is plainly of another kind than those `expected`; what cannot be told may pass."""
+    """Raise DataError where a file is plainly of another kind than those `expected`, the first of which its name says;
+    what cannot be told may pass."""
     found = kind_of(file)
     if found is not None and found not in expected:
         kind = KINDS[found]
         raise DataError(
-            f"data.path: {file} is {kind.what}, whatever its name says, and no {' or '.join(map(_called, expected))}. "
+            f"data.path: {file} is {kind.what}, whatever its name says, and no {_called(expected[0])}. "
             f"{kind.todo.format(file=file)}"
         )
 

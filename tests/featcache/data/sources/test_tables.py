@@ -116,7 +116,7 @@ def test_json_lines_and_lists(folder: Path) -> None:
         ("t.csv", "path,label,split\ncat/cat 0.png,cat,somewhere\n", ["line 2", "'somewhere'", "no split"]),
         ("t.jsonl", "{]", ["cannot be read as JSON records"]),
         ("t.jsonl", "", ["holds no records"]),
-        ("t.parquet", "text", ["is plain text, whatever its name says, and no Parquet file or Arrow file"]),
+        ("t.parquet", "text", ["is plain text, whatever its name says, and no Parquet file."]),
         (
             "t.xlsx",
             "text",
