@@ -18,6 +18,7 @@ from featcache.data.repaired_list import list_repaired, look_for_truncated
 from featcache.data.sources import DataSource, Listing, Row
 from featcache.data.split_cutting import require_folds
 from featcache.data.split_table import write_split_table
+from featcache.data.survey import Survey, survey
 from featcache.data.transforms import EvalTransform, normalise
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "OddFile",
     "Row",
     "Scratch",
+    "Survey",
     "Task",
     "UnreadFileError",
     "UnreadableImageError",
@@ -54,6 +56,7 @@ __all__ = [
     "relative_weights",
     "require_folds",
     "spec_digest",
+    "survey",
     "weights_digest",
     "write_split_table",
 ]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Literal
 
 from featcache.data.sources.image_tables import Table
@@ -172,13 +171,3 @@ def _lacking(table: Table, kind: str, what: str) -> DataError:
 def _listed(columns: Sequence[str]) -> str:
     names = [repr(name) for name in columns]
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") or "no columns"
-
-
-def folder_of(file: Path, given: str | None) -> Path:
-    """The folder that paths in a table are below: its own, or what data.root says."""
-    if given is None:
-        return file.parent
-    root = Path(given).expanduser()
-    if not root.is_dir():
-        raise DataError(f"data.root: {root} is no folder. Expected the one that the paths in {file} are below.")
-    return root.resolve()

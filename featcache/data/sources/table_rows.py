@@ -9,18 +9,21 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featcache.counted_nouns import counted
-from featcache.data.sources.image_tables import CellError, ImageCell, Table, text_of
+from featcache.data.sources.image_endings import image_endings
+from featcache.data.sources.image_tables import CellError, ImageCell, Table, bad_cell, first_texts, text_of
 from featcache.data.sources.listed_files import ListedFiles
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
-from featcache.data.sources.table_columns import ChosenColumns, choose_columns, folder_of, is_yes
+from featcache.data.sources.source_images import ListedImages, SourceImages
+from featcache.data.sources.table_columns import ChosenColumns, choose_columns, is_yes
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import Split
+
+NamedImages = ListedFiles | ListedImages
 
 LOOKED_AT = 20_000  # rows, to see how files are named
 SHOWN = 3
@@ -36,20 +39,23 @@ class Part:
     prefix: str = ""
 
 
-def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOptions) -> Listing:
-    """The rows of one or several tables that are one data set.
+def list_parts(
+    parts: Sequence[Part], root: Path, name: str, options: DataOptions, below: Path | SourceImages | None
+) -> Listing:
+    """The rows of one or several tables that are one data set; images that they name are `below` a folder (None: each
+    table's own) or in a source.
 
     Raises DataError for columns that are not there, an image with two labels or in two splits, a split or a weight that
     is none.
     """
-    rows = _Rows()
+    rows = _Rows(below)
     said: dict[str, None] = {}
     columns: dict[str, list[str]] = defaultdict(list)
     grouped = ""
     for part in parts:
         chosen = choose_columns(part.table, options.columns)
         with _no_collections():
-            rows.add(part, chosen, options)
+            rows.add(part, chosen)
         said.update(dict.fromkeys(part.table.notices))
         columns[chosen.said].append(part.table.file.name)
         if chosen.group is not None:
@@ -58,7 +64,7 @@ def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOption
     read = (
         f"columns of {files[0] if len(files) == 1 else f'{len(files)} tables'}: {c}" for c, files in columns.items()
     )
-    return Listing(name, root, rows.rows, (*read, *said, *rows.notices()), grouped=grouped)
+    return Listing(name, root, rows.rows, (*read, *said, *rows.notices()), grouped=grouped, refused=rows.refused(root))
 
 
 @contextlib.contextmanager
@@ -77,7 +83,8 @@ def _no_collections() -> Iterator[None]:
 class _Rows:
     """The rows of all tables so far, and what is wrong with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, below: Path | SourceImages | None) -> None:
+        self._below = below
         self.rows: list[Row] = []
         self._tables: list[Table] = []
         self._of: dict[str, int] = {}  # name -> row
@@ -91,13 +98,13 @@ class _Rows:
         self._texts: dict[str, str] = {}
         self._looked: dict[str, None] = {}
 
-    def add(self, part: Part, chosen: ChosenColumns, options: DataOptions) -> None:
+    def add(self, part: Part, chosen: ChosenColumns) -> None:
         """The rows of one table."""
         table = part.table
         files = None
         if chosen.image not in table.images:
-            names = [*_first_texts(table, chosen.image)]
-            files = ListedFiles.of(names, folder_of(table.file, options.root), table.file) if names else None
+            names = [*first_texts(table, chosen.image, LOOKED_AT)]
+            files = _named_images(names, self._below, table.file) if names else None
             if files is not None and files.said:
                 self._looked[files.said] = None
         self._tables.append(table)
@@ -110,10 +117,10 @@ class _Rows:
             try:
                 self._add(number, self._row(part, chosen, files, number, cells))
             except CellError as error:
-                raise _bad_cell(table, number, error) from None
+                raise bad_cell(table, number, error) from None
 
     def _row(
-        self, part: Part, chosen: ChosenColumns, files: ListedFiles | None, number: int, cells: Sequence[Any]
+        self, part: Part, chosen: ChosenColumns, files: NamedImages | None, number: int, cells: Sequence[Any]
     ) -> Row | None:
         """A line as a row; None where it is passed over."""
         table = part.table
@@ -122,7 +129,7 @@ class _Rows:
             name, place = image.name, image.place
         elif files is not None and (text := text_of(image)):
             name, place = files.find(text)
-            name = part.prefix + name
+            name = name if isinstance(files, ListedImages) else part.prefix + name
         else:
             self._nameless.append(table.row(number))
             return None
@@ -211,15 +218,19 @@ class _Rows:
                 f"data.path: {root}: {_some(self._clashes)}. Expected one label, one split, one group and one weight "
                 "for each image: take one of the lines out."
             )
-        unsplit = [n for n, row in enumerate(self.rows) if row.split is None]
-        if 0 < len(unsplit) < len(self.rows):
-            raise DataError(
-                f"data.path: {root}: {len(unsplit)} of {len(self.rows)} images have no split, such as "
-                f"{self._place(unsplit[0])} ({self.rows[unsplit[0]].name}). Expected one for each image, or for none: "
-                "fill the cells."
-            )
         if not self.rows:
             raise DataError(f"data.path: {root} names no image with a label. Expected a row for each image.")
+
+    def refused(self, root: Path) -> str:
+        """Why nothing can be trained on the rows; "" where something can."""
+        unsplit = [n for n, row in enumerate(self.rows) if row.split is None]
+        if not unsplit or len(unsplit) == len(self.rows):
+            return ""
+        return (
+            f"data.path: {root}: {len(unsplit)} of {len(self.rows)} images have no split, such as "
+            f"{self._place(unsplit[0])} ({self.rows[unsplit[0]].name}). Expected one for each image, or for none: fill "
+            "the cells."
+        )
 
     def _place(self, row: int) -> str:
         """Where a row is in its table."""
@@ -228,6 +239,11 @@ class _Rows:
     def notices(self) -> Iterator[str]:
         """What was passed over."""
         yield from self._looked
+        if isinstance(self._below, SourceImages):
+            others = self._below.places.keys() - {row.name for row in self.rows}
+            unnamed = sum(PurePosixPath(name).suffix.lower() in image_endings() for name in others)
+            if unnamed:
+                yield f"{counted(unnamed, 'image')} of {self._below.said} that no table names left out"
         for found, what in (
             (self._unlabelled, "without a label left out"),
             (self._nameless, "without an image left out"),
@@ -237,27 +253,15 @@ class _Rows:
                 yield f"{counted(len(found), 'row')} {what}, such as {found[0]}"
 
 
-def _first_texts(table: Table, column: int) -> Iterator[str]:
-    """What the first cells of a column say, less those that say nothing."""
-    for number, (cell,) in islice(table.read([column]), LOOKED_AT):
-        try:
-            text = text_of(cell)
-        except CellError as error:
-            raise _bad_cell(table, number, error) from None
-        if text:
-            yield text
-
-
-def _bad_cell(table: Table, number: int, error: CellError) -> DataError:
-    return DataError(
-        f"data.path: {table.file}: {table.row(number)} has {error}. Mend it, or name the columns that are meant: "
-        "data.columns."
-    )
-
-
 def _some(found: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
+def _named_images(names: Sequence[str], below: Path | SourceImages | None, table: Path) -> NamedImages:
+    if isinstance(below, SourceImages):
+        return ListedImages.of(names, below, table)
+    return ListedFiles.of(names, below, table)
 
 
 def _named(table: Table, column: int, cell: Any) -> Any:
