@@ -132,7 +132,7 @@ class ListedFiles:
 def plain_spelling(listed: str, has: Callable[[str], bool]) -> str:
     """A path as tables have it, with "/" between its parts and without what goes before it.
 
-    A backslash parts folders too (Windows writes `data/train\\cat\\1.png`), unless something is called so, as `has` knows.
+    A backslash parts folders too (`train\\cat\\1.png`, of Windows), unless something is called so: `has` knows.
     """
     if listed.startswith("file://"):
         listed = listed[7:]
