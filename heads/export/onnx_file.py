@@ -15,9 +15,9 @@ from heads.export.deployed_model import OUTPUTS
 from heads.export.made_export import MadeExport
 from heads.export.model_inputs import Batch, ModelInputs
 from heads.export.onnx_precision import to_float16, to_int8
-from heads.export.opened_run import OpenedRun
+from heads.export.opened_run import OpenedRun, failing_as
 from heads.export.request import ExportRequest
-from heads.export.tracing import trace, untraceable
+from heads.export.tracing import trace
 
 FILE = "model.onnx"
 CALIBRATED_ON = 200  # training images of int8
@@ -39,7 +39,7 @@ def write_onnx(run: OpenedRun, inputs: ModelInputs, request: ExportRequest, fold
     calibration = _calibration(run, cache) if request.precision == "int8" else None
     write_float32(run, inputs, request.opset, folder / FILE)
     facts: dict[str, Any] = {}
-    with untraceable(run, "onnxruntime"):
+    with failing_as(run, "onnxruntime"):
         if request.precision == "float16":
             to_float16(folder / FILE)
         if calibration is not None:
@@ -61,7 +61,7 @@ def write_float32(run: OpenedRun, inputs: ModelInputs, opset: int | None, file: 
     """The ONNX file `file`; raises WorkError where there is no such graph."""
     program = trace(run, inputs)
     size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
-    with untraceable(run, "torch.onnx"):
+    with failing_as(run, "torch.onnx"):
         made: Any = torch.onnx.export(
             program,
             dynamo=True,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from featcache.backbones import Backbone
 from featcache.data import normalise
+from featcache.errors import FeatcacheError, WorkError
 from heads.runs import Run, RunModel, calibration_of, load_run_model
 
 AT_ONCE = 16  # images in a forward pass
@@ -57,3 +60,21 @@ def open_run(record: Run, *, allow_custom: bool = False) -> OpenedRun:
     calibration = calibration_of(record.folder, record.summary)
     parts = model.backbones(allow_custom=allow_custom)
     return OpenedRun(record, model, parts, 1.0 if calibration is None else calibration.temperature)
+
+
+@contextmanager
+def failing_as(run: OpenedRun, what: str) -> Iterator[None]:
+    """What fails inside is that `what` cannot take this run; what only warns concerns nobody who exports."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except FeatcacheError:
+        raise
+    except Exception as error:  # tracers, converters and runtimes raise whatever they meet
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2])
+        raise WorkError(
+            f"{run.model.options.model.backbone}: {what} cannot take it ({type(error).__name__}: "
+            f"{reason if len(reason) < 300 else f'{reason[:300]} ..'}). Another --to may."
+        ) from error

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from featcache.devices import exact
 from featcache.errors import OutputError, WorkError
 from featcache.session import Session
 from heads.export.companion_files import write_companions, write_json
@@ -18,7 +15,7 @@ from heads.export.made_export import MadeExport
 from heads.export.model_card import ModelCard
 from heads.export.model_inputs import ModelInputs
 from heads.export.onnx_file import write_onnx
-from heads.export.opened_run import OpenedRun, open_run
+from heads.export.opened_run import OpenedRun, failing_as, open_run
 from heads.export.parity import Parity, compare
 from heads.export.ranked_figure import corrected_text
 from heads.export.request import ExportRequest
@@ -76,11 +73,12 @@ def export_run(record: Run, request: ExportRequest, session: Session, *, cache_d
     progress.advance(1)
     inputs = ModelInputs.of([part.preprocessing for part in run.parts], request.input_kind)
     with writing_folder(out, "an earlier export") as folder:
-        made = FORMATS[request.to](_Job(run, inputs, request, folder, cache))
+        with failing_as(run, f"--to {request.name}"):
+            made = FORMATS[request.to](_Job(run, inputs, request, folder, cache))
         progress.advance(1)
         images = images_to_compare(run, request.images, cache)
         progress.advance(1)
-        with exact("float32", torch.device("cpu")):
+        with failing_as(run, made.runtime):
             parity = compare(run.logits(images.pixels), images, inputs, made.run, made.runtime)
         limits = request.limits(run.exact)
         faults = parity.faults(limits)

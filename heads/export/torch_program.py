@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from heads.export.made_export import MadeExport
 from heads.export.model_inputs import Batch, ModelInputs
-from heads.export.opened_run import OpenedRun
-from heads.export.tracing import trace, untraceable
+from heads.export.opened_run import OpenedRun, failing_as
+from heads.export.tracing import trace
 
 FILE = "model.pt2"
 
@@ -31,10 +30,8 @@ def write_program(run: OpenedRun, inputs: ModelInputs, folder: Path) -> MadeExpo
     """`model.pt2` in `folder`, loaded back."""
     file = folder / FILE
     program = trace(run, inputs)
-    with untraceable(run, "torch.export"):
+    with failing_as(run, "torch.export"):
         torch.export.save(program, file)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what torch thinks of its own format
         model: Any = torch.export.load(file).module()
 
     def logits(batch: Batch) -> NDArray[np.generic]:

@@ -261,6 +261,20 @@ class Row:
             where_varied=True,
         ),
     ]
+    deployed_ms: Annotated[
+        float | None,
+        Column(
+            lambda r: r.deployed.mean_ms if r.deployed else None,
+            "mean of one pass of the run's fastest ONNX export that `featcache profile` has timed, in ms",
+            "ONNX ms",
+            ".1f",
+            at=shown_at(95, 35, 65),
+            small_first=True,
+        ),
+    ] = None
+    deployed_as: Annotated[
+        str, Column(lambda r: r.deployed.called if r.deployed else "", "which export that is, and on which provider")
+    ] = ""
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:
