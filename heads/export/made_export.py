@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from heads.export.parity import Runner
+from heads.export.export_parity import Runner
 
 
 @dataclass(frozen=True, eq=False)

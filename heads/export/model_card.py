@@ -12,10 +12,10 @@ from huggingface_hub import EvalResult, ModelCardData
 from featcache.counted_nouns import counted
 from featcache.records import Split
 from heads.export.companion_files import LAYOUTS
+from heads.export.export_parity import Parity
 from heads.export.made_export import MadeExport
 from heads.export.model_inputs import ModelInputs
 from heads.export.opened_run import OpenedRun
-from heads.export.parity import Parity
 from heads.export.weights_licence import licence_of
 
 CARD = "README.md"

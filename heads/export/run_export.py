@@ -11,12 +11,12 @@ from featcache.errors import OutputError, WorkError
 from featcache.session import Session
 from heads.export.companion_files import write_companions, write_json
 from heads.export.compared_images import images_to_compare
+from heads.export.export_parity import Parity, compare
 from heads.export.made_export import MadeExport
 from heads.export.model_card import ModelCard
 from heads.export.model_inputs import ModelInputs
 from heads.export.onnx_file import write_onnx
 from heads.export.opened_run import OpenedRun, failing_as, open_run
-from heads.export.parity import Parity, compare
 from heads.export.ranked_figure import corrected_text
 from heads.export.request import ExportRequest
 from heads.export.timm_folder import write_timm

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from featcache.records import Preprocessing
+from heads.export.export_parity import Runner
 from heads.export.library_recipe import LibraryRecipe, own_network, recipe_of
 from heads.export.made_export import MadeExport
 from heads.export.model_inputs import Batch, ModelInputs
 from heads.export.opened_run import OpenedRun
-from heads.export.parity import Runner
 
 FILE, CONFIG, MODULE = "model.safetensors", "config.json", "model.py"
 

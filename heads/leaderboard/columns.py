@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, get_type_hints
 
 from featcache.separability import measures
-from heads.leaderboard.added_columns import SECOND_JUDGE, column_of_measure, columns_of_metric
+from heads.leaderboard.added_columns import DEPLOYED_AS, DEPLOYED_MS, SECOND_JUDGE, column_of_measure, columns_of_metric
 from heads.leaderboard.column import INTERVAL, Column, PlacedRun, Value, interval_template, shown_at
 from heads.training import metrics
 
@@ -261,20 +261,8 @@ class Row:
             where_varied=True,
         ),
     ]
-    deployed_ms: Annotated[
-        float | None,
-        Column(
-            lambda r: r.deployed.mean_ms if r.deployed else None,
-            "mean of one pass of the run's fastest ONNX export that `featcache profile` has timed, in ms",
-            "ONNX ms",
-            ".1f",
-            at=shown_at(95, 35, 65),
-            small_first=True,
-        ),
-    ] = None
-    deployed_as: Annotated[
-        str, Column(lambda r: r.deployed.called if r.deployed else "", "which export that is, and on which provider")
-    ] = ""
+    deployed_ms: Annotated[float | None, DEPLOYED_MS] = None
+    deployed_as: Annotated[str, DEPLOYED_AS] = ""
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:

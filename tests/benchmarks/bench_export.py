@@ -19,10 +19,10 @@ from featcache.backbones import build_head, make_backbone
 from featcache.errors import FeatcacheError
 from featcache.options import ModelOptions, Options
 from heads.export.compared_images import ComparedImages
+from heads.export.export_parity import compare
 from heads.export.model_inputs import ModelInputs
 from heads.export.onnx_file import open_session, opset_of, write_float32
 from heads.export.opened_run import OpenedRun
-from heads.export.parity import compare
 from heads.runs import Run, RunModel
 
 IMAGES, CLASSES, HIDDEN = 20, 10, 16

@@ -16,8 +16,8 @@ from featcache.records import Preprocessing
 from heads.export import ExportRequest, Limits
 from heads.export.companion_files import LAYOUTS
 from heads.export.compared_images import ComparedImages
+from heads.export.export_parity import compare
 from heads.export.model_inputs import ModelInputs
-from heads.export.parity import compare
 from heads.export.ranked_figure import corrected_text
 from heads.export.standalone_preprocess import batch_of
 from heads.runs import Run
