@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from featcache.backbones import build_head, make_backbone
@@ -75,7 +76,7 @@ def measure(source: str, name: str) -> dict[str, Any]:
 def parity(source: str, name: str) -> dict[str, Any]:
     """Opset, agreement and largest difference of its export."""
     model = ModelOptions(backbone=name, source=source, pretrained=False)
-    backbone = make_backbone(model, "float32", "float32", settled=False)
+    backbone = make_backbone(model, "float32", "float32")
     head = build_head((backbone.features, HIDDEN, CLASSES), 0.0).eval()
     options = Options(experiment_name=name, model=model, data={"path": "."})
     whole = RunModel(Path(), options, tuple(map(str, range(CLASSES))), (backbone.info.identity,), head, 0, None)
@@ -88,15 +89,14 @@ def parity(source: str, name: str) -> dict[str, Any]:
         file = Path(folder) / "model.onnx"
         write_float32(run, inputs, None, file)
         session = open_session(file)
-        seen = compare(
-            run.logits(images.pixels), images, inputs, lambda b: session.run(["logits"], {"images": b[0]})[0], ""
-        )
+        expected = run.logits(images.pixels)
+        seen = compare(expected, images, inputs, lambda b: session.run(["logits"], {"images": b[0]})[0], "")
         return {
             "side": side,
             "opset": opset_of(file),
             "agreement": seen.agreement,
             "largest_difference": seen.largest_difference,
-            "largest_logit": seen.largest_logit,
+            "spread": float(np.ptp(expected, axis=0).max()),
         }
 
 
@@ -122,10 +122,10 @@ def table(wanted: list[tuple[str, str]], found: list[dict[str, Any]]) -> str:
 
 
 def cells(one: dict[str, Any]) -> str:
-    """Figures, or the reason why there are none; the difference as a share of the largest logit."""
+    """Figures, or the reason why there are none; the difference as a share of what the images make of a logit."""
     if "reason" in one:
         return f"| | | | {one['reason']}"
-    share = one["largest_difference"] / max(1.0, one["largest_logit"])
+    share = one["largest_difference"] / one["spread"]
     return f"{one['side']} | {one['opset']} | {one['agreement']:.0%} | {share:.1e} | "
 
 
