@@ -51,6 +51,7 @@ class ImageRecord:
     label: int
     split: Split
     group: str | None = None  # by data.groups: images of one group are never parted, and never speak for each other
+    weight: float = 1.0  # what it counts in the loss of training beside the others; no part of any row or fingerprint
 
 
 @dataclass(frozen=True)

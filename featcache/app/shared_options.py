@@ -20,6 +20,8 @@ import typer
 from featcache.app.error_reporting import exiting
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from featcache.app.progress import TerminalProgress
     from featcache.options import Options
     from featcache.session import Session
@@ -86,17 +88,30 @@ class Shared:
     @contextmanager
     def telling(self, speaks: bool = True) -> Iterator[TerminalProgress]:
         """Notices and progress alone, of work that computes on no device."""
-        from featcache.app.progress import ConsoleHandler, TerminalProgress, consoles
+        from featcache.app.progress import TerminalProgress, consoles
 
         console, quiet = consoles()[1], self.quiet or not speaks
-        level = logging.WARNING if quiet else logging.INFO
+        with self.noticing(console, quiet), closing(TerminalProgress(console, quiet)) as progress:
+            yield progress
+
+    @contextmanager
+    def noticing(self, console: Console, quiet: bool) -> Iterator[None]:
+        """Notices go to `console` inside the block, and after it where they went before: a console is bound to the
+        standard error of its time, which may be closed when the next command runs in the same process."""
+        from featcache.app.progress import ConsoleHandler
+
         log = logging.getLogger("featcache")
+        before = log.handlers, log.propagate, log.level
+        level = logging.WARNING if quiet else logging.INFO
         log.handlers = [ConsoleHandler(console, logging.DEBUG if self.verbose else level)]
         log.propagate = False
         if self.verbose:
             log.setLevel(logging.DEBUG)
-        with closing(TerminalProgress(console, quiet)) as progress:
-            yield progress
+        try:
+            yield
+        finally:
+            log.handlers, log.propagate = before[:2]
+            log.setLevel(before[2])
 
 
 def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -121,8 +136,10 @@ def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 
         @functools.wraps(function)
         def run(**arguments: Any) -> None:
+            from featcache.app.progress import consoles
+
             shared = Shared(**{name: arguments.pop(name) for name in taken})
-            with exiting(shared.verbose):
+            with exiting(shared.verbose), shared.noticing(consoles()[1], shared.quiet):
                 function(shared=shared, **arguments)
 
         parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common]

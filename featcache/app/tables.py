@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from featcache.records import SPLITS
-
 if TYPE_CHECKING:
     from featcache.data import DataView
     from heads.leaderboard import Leaderboard, Row
@@ -77,9 +75,10 @@ def trials_table(trials: Sequence[Any], keys: Sequence[str], objectives: Sequenc
 
 def data_table(view: DataView) -> Table:
     """Images by class and split, and of all classes together."""
+    columns = view.columns
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
-    for name in (*SPLITS, "all"):
+    for name in (*columns, "all"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, counts in view.table:
         cells = [str(n) if n else "no images" for n in counts]

@@ -11,12 +11,14 @@ from featcache.data.file_formats import READER
 from featcache.data.found_again import locate, regroup
 from featcache.data.image_files import UnreadableImageError, decode_image
 from featcache.data.image_groups import group_images
+from featcache.data.image_weights import relative_weights, weights_digest
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.repaired_list import list_repaired, look_for_truncated
 from featcache.data.sources import DataSource, Listing, Row
 from featcache.data.split_cutting import require_folds
 from featcache.data.split_table import write_split_table
+from featcache.data.survey import Survey, survey
 from featcache.data.transforms import EvalTransform, normalise
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "OddFile",
     "Row",
     "Scratch",
+    "Survey",
     "Task",
     "UnreadFileError",
     "UnreadableImageError",
@@ -50,7 +53,10 @@ __all__ = [
     "quarantined",
     "readable",
     "regroup",
+    "relative_weights",
     "require_folds",
     "spec_digest",
+    "survey",
+    "weights_digest",
     "write_split_table",
 ]

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from featcache.counted_nouns import counted
 from featcache.data.image_facts import SIDE, ImageFacts, look_at
+from featcache.data.survey import Survey
 from featcache.options import DataOptions
 from featcache.records import SILENT, SPLITS, ImageRecord, Manifest, Progress
 
 BATCH = 512  # images whose pictures wait to be added up
+NO_SPLIT = "no split"
 SIZES = 5  # of the most frequent ones
 
 
@@ -34,15 +36,32 @@ class OddFile:
 class DataView:
     """What there is to see of a data set."""
 
-    manifest: Manifest
+    survey: Survey
     facts: tuple[ImageFacts, ...]  # of each of its images
     means: Mapping[str, NDArray[np.uint8]]  # of each class the mean of its pictures, all squashed alike [SIDE, SIDE, 3]
 
     @property
+    def manifest(self) -> Manifest:
+        """The images."""
+        return self.survey.manifest
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The splits, and what stands for none where some images have none."""
+        return (*SPLITS, NO_SPLIT) if self.survey.unsplit else SPLITS
+
+    @property
     def table(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Each class and its images in train, val and test."""
-        counts = Counter((i.split, i.label) for i in self.manifest.images)
-        return [(name, tuple(counts[s, label] for s in SPLITS)) for label, name in enumerate(self.manifest.classes)]
+        """Each class and its images in each of the `columns`."""
+        counts = Counter((self.split_of(i), i.label) for i in self.manifest.images)
+        return [
+            (name, tuple(counts[column, label] for column in self.columns))
+            for label, name in enumerate(self.manifest.classes)
+        ]
+
+    def split_of(self, image: ImageRecord) -> str:
+        """The column in which an image counts."""
+        return NO_SPLIT if image.name in self.survey.unsplit else image.split
 
     @property
     def odd(self) -> tuple[OddFile, ...]:
@@ -75,17 +94,26 @@ class DataView:
         return {
             "name": self.manifest.name,
             "path": str(self.manifest.root),
-            "fingerprint": self.manifest.fingerprint,
+            "fingerprint": self.manifest.fingerprint if not self.survey.refused else None,
+            "refused": self.survey.refused or None,
             "images": len(self.manifest.images),
             "contents": len({i.sha256 for i in self.manifest.images}),
             "groups": len({i.group for i in self.manifest.images if i.group is not None}) or None,
-            "classes": [{"class": name, **dict(zip(SPLITS, counts, strict=True))} for name, counts in self.table],
+            "weights": self._weights(),
+            "classes": [{"class": name, **dict(zip(self.columns, counts, strict=True))} for name, counts in self.table],
             "sizes": [[*size, n] for size, n in Counter(one.size for one in self.readable).most_common()],
             "formats": self.kinds("format"),
             "modes": self.kinds("mode"),
             "odd": [{"path": one.name, "what": one.what} for one in self.odd],
             "notices": list(self.manifest.notices),
         }
+
+    def _weights(self) -> dict[str, float] | None:
+        """The range of the images' weights, and how many are left out of training by theirs; None without any."""
+        weights = [i.weight for i in self.manifest.images]
+        if set(weights) <= {1.0}:
+            return None
+        return {"least": min(weights), "most": max(weights), "zero": weights.count(0)}
 
     def _odd(self) -> Iterator[OddFile]:
         for image, one in zip(self.manifest.images, self.facts, strict=True):
@@ -99,8 +127,9 @@ class DataView:
             yield OddFile(name, "passed over: no image is named like it")
 
 
-def look_over(manifest: Manifest, options: DataOptions, progress: Progress = SILENT) -> DataView:
-    """Every image of `manifest`, opened and looked at."""
+def look_over(surveyed: Survey, options: DataOptions, progress: Progress = SILENT) -> DataView:
+    """Every image that was `surveyed`, opened and looked at."""
+    manifest = surveyed.manifest
     facts: list[ImageFacts] = []
     sums = np.zeros((len(manifest.classes), SIDE, SIDE, 3))
     seen = np.zeros(len(manifest.classes), dtype=np.int64)
@@ -119,7 +148,7 @@ def look_over(manifest: Manifest, options: DataOptions, progress: Progress = SIL
         for label, name in enumerate(manifest.classes)
         if seen[label]
     }
-    return DataView(manifest, tuple(facts), means)
+    return DataView(surveyed, tuple(facts), means)
 
 
 def _batches(images: Sequence[ImageRecord]) -> Iterator[Sequence[ImageRecord]]:

@@ -4,41 +4,82 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.atomic import write_text
 from featcache.errors import OutputError
-from featcache.places import FilePlace
+from featcache.options import DataOptions
+from featcache.places import FilePlace, NoPlace
 from featcache.records import ImageRecord, Manifest
 
 
-def write_split_table(manifest: Manifest, file: Path) -> Path | None:
-    """Write the images of `manifest` with class, split and group to the CSV `file`, in the manifest's order.
+@dataclass(frozen=True)
+class _Named:
+    """What a table calls images, and in which data.root these names are theirs; None where it needs none."""
 
-    Returns the folder that its paths are below (data.root); None where images are no files, but members of an archive
-    or cells of a table, which no path names. Raises OutputError where the file exists or cannot be written.
+    names: Sequence[str]
+    root: str | None
+
+
+def write_split_table(manifest: Manifest, options: DataOptions, file: Path) -> str | None:
+    """Write the images of `manifest`, which `options` name, with class, split, group and weight to the CSV `file`,
+    in order.
+
+    Returns the data.root with which data.path reads it as the same data set; None where it needs none. Raises
+    OutputError where the file exists or cannot be written.
     """
     if file.exists():
         raise OutputError(
             f"--out {file}: exists. Expected a new file: what was edited in it would be lost. Name another."
         )
-    root = _root(manifest.images)
+    named = _named(manifest.images, options, file.resolve().parent)
     grouped = any(i.group is not None for i in manifest.images)
+    weighed = any(i.weight != 1 for i in manifest.images)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "label", "split", *(["group"] if grouped else [])])
-    for image in manifest.images:
-        row = [image.name, manifest.classes[image.label], image.split]
-        table.writerow([*row, image.group or ""] if grouped else row)
+    table.writerow(["path", "label", "split", *(["group"] if grouped else []), *(["weight"] if weighed else [])])
+    for name, image in zip(named.names, manifest.images, strict=True):
+        row = [name, manifest.classes[image.label], image.split]
+        row += [image.group or ""] if grouped else []
+        table.writerow([*row, repr(image.weight).removesuffix(".0")] if weighed else row)
     write_text(file, text.getvalue())
-    return root
+    return named.root
 
 
-def _root(images: tuple[ImageRecord, ...]) -> Path | None:
-    """The folder that names are below; None where images are not files of their names."""
-    roots = set()
-    for image in images:
-        if not isinstance(image.place, FilePlace) or not image.place.path.endswith(f"/{image.name}"):
-            return None
-        roots.add(image.place.path[: -len(image.name) - 1])
-    return Path(roots.pop() or "/") if len(roots) == 1 else None
+def _named(images: Sequence[ImageRecord], options: DataOptions, folder: Path) -> _Named:
+    """How a table in `folder` names the images: files below the folder that most of them are below, those elsewhere by
+    their whole paths; images that are no files in the source that has them."""
+    tops = [_top(image) for image in images]
+    if any(top is None for top in tops):
+        return _Named([i.name for i in images], options.root or options.path)
+    known = Counter(top for top in tops if top)
+    root = known.most_common(1)[0][0] if known else ""
+    names = [
+        image.place.path if isinstance(image.place, FilePlace) and not (root and top == root) else image.name
+        for image, top in zip(images, tops, strict=True)
+    ]
+    return _Named(names, None if _found_from(folder, root, names) else root or "/")
+
+
+def _top(image: ImageRecord) -> str | None:
+    """The folder that a file's name is below; "" where that is its whole path or it is not there, None for no file."""
+    if isinstance(image.place, NoPlace):
+        return ""
+    if not isinstance(image.place, FilePlace):
+        return None
+    name = f"/{image.name}"
+    return image.place.path[: -len(name)] if image.place.path.endswith(name) else ""
+
+
+def _found_from(folder: Path, root: str, names: Sequence[str]) -> bool:
+    """Whether a table in `folder` finds the files that it names below `root` by itself: it looks there, and above."""
+    if not root:
+        return not any(Path(name).is_relative_to(folder) for name in names)
+    if Path(root) == folder:
+        return True
+    below = Path(root) in folder.parents
+    return below and all(os.path.lexists(f"{root}/{n}") and not os.path.lexists(folder / n) for n in names)

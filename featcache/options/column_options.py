@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,3 +22,5 @@ class Columns(Section):
     """The column that says train, val or test."""
     group: Name | None = None
     """The column of groups: images that are never parted, such as those of a patient."""
+    weight: Name | Literal[False] | None = None
+    """The column of what each training image counts in the loss, 0 or more; false: none is, whatever its name."""

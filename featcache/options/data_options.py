@@ -20,7 +20,8 @@ class DataOptions(Section):
     """Where the images are: a folder, a table (CSV, TSV, JSON lines, Parquet), a zip or tar, shards, arrays, a data set
     of another library (docs/data.md has each); or `demo:digits` for the embedded handwritten digits."""
     root: Annotated[str, Field(min_length=1)] | None = None
-    """The folder that paths in a table are below; null: the table's own."""
+    """The folder that paths in a table are below, or any other source that data.path may name (a zip, shards, arrays,
+    ..), in which the table names images; null: the table's own folder."""
     columns: Columns | None = None
     """What the columns of a table are called; null: by their usual names."""
     classes: Classes | None = None

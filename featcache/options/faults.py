@@ -12,6 +12,7 @@ from featcache.options.augmentation_options import AUGMENTATIONS, augmentation_n
 from featcache.options.cache_options import CacheOptions
 from featcache.options.class_options import SplitLimits
 from featcache.options.class_weight_options import BY_CLASS
+from featcache.options.column_options import Columns
 from featcache.options.data_options import DataOptions
 from featcache.options.group_options import GroupRule
 from featcache.options.head_options import HeadOptions
@@ -83,10 +84,12 @@ def _nearest(section: str, last: str, item_fields: list[str]) -> str:
 
 
 def _list_item_fields(place: Sequence[int | str]) -> list[str]:
-    """The keys of an object in a list (an augmentation, a step of the schedule), or of the rule of groups; empty for a
-    section."""
+    """The keys of an object in a list (an augmentation, a step of the schedule), of the rule of groups or of columns;
+    empty for a section."""
     if "groups" in place:
         return list(GroupRule.model_fields)
+    if "columns" in place:
+        return list(Columns.model_fields)
     if "limit" in place:
         return list(SplitLimits.model_fields)
     if "augmentations" in place:
@@ -112,6 +115,7 @@ def _field_names() -> set[str]:
         UnfreezeStep,
         GroupRule,
         SplitLimits,
+        Columns,
         *AUGMENTATIONS,
     )
     return {n for c in sections for n in c.model_fields}

@@ -72,6 +72,8 @@ class Options(Section):
         for key in ("depth", "truncated", "groups", "root", "columns", "classes", "limit"):
             if value["data"][key] == DataOptions.model_fields[key].default:
                 del value["data"][key]
+        if self.data.columns is not None and self.data.columns.weight is None:
+            del value["data"]["columns"]["weight"]
         for key in ("class_weights", "balanced_draws"):
             if value["training"][key] == TrainingOptions.model_fields[key].default:
                 del value["training"][key]

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from featcache.statistics.scores import Scores, seed_variances
+from featcache.statistics.scores import Scores
+from featcache.statistics.seed_luck import SeedLuck
 
 CONFIDENCE = 0.95
 MOST_TIMES = 50.0  # in logarithms: that an end of a loss is from its figure
@@ -40,7 +41,7 @@ def figure_interval(scores: Scores) -> tuple[float, float]:
     log scale, so that no end passes 0. With one seed it is of the images' luck alone.
     """
     images = len(set(scores.units))
-    variance = scores.image_variance + float(seed_variances([scores])[0]) / scores.seeds
+    variance = scores.image_variance + float(SeedLuck.of([scores]).variance[0])
     if scores.bounded:
         return wilson(scores.mean, effective_images(scores.mean, variance, images, images * scores.seeds))
     return unbounded_interval(scores.mean, student(Z95, images) * math.sqrt(variance), loss=scores.loss)

@@ -17,7 +17,8 @@ from scipy.stats import norm
 from featcache.statistics.intervals import CONFIDENCE, student
 from featcache.statistics.sample_size import ROUNDING as NONE
 from featcache.statistics.sample_size import fewest_that_tell, images_needed
-from featcache.statistics.scores import Scores, Values, seed_variances
+from featcache.statistics.scores import Scores, Values
+from featcache.statistics.seed_luck import SeedLuck
 from featcache.statistics.sign_flips import largest_leads
 
 ENDLESS = 1e3  # standard errors: of draws that leave nothing to estimate an error from
@@ -30,7 +31,7 @@ class JointComparison:
 
     The statistic is the largest studentised difference over all pairs and metrics (Tukey's range; max-type as in Romano
     and Wolf 2005). Its distribution if all were equal is drawn by flipping units, the same for all runs
-    (`largest_leads`). Seeds are drawn for each run alone, with their pooled variance (`seed_variances`).
+    (`largest_leads`). Seeds are drawn for each run alone, with their pooled variance (`SeedLuck`).
     """
 
     def __init__(self, scores: Mapping[str, Sequence[Scores]]) -> None:
@@ -40,7 +41,8 @@ class JointComparison:
         self.runs = len(first)
         self.units = min((len(set(s.units)) for s in first), default=0)
         self._means = {m: np.array([s.mean for s in of]) for m, of in self._scores.items()}
-        self._seeds = {m: seed_variances(of) / np.array([s.seeds for s in of]) for m, of in self._scores.items()}
+        self._luck = {m: SeedLuck.of(of) for m, of in self._scores.items()}
+        self._seeds = {m: luck.variance for m, luck in self._luck.items()}
 
     def difference(self, metric: str, one: int, other: int) -> float:
         """The figure of one run less that of another."""
@@ -174,7 +176,8 @@ class JointComparison:
     @cached_property
     def _influence(self) -> dict[str, Values]:
         """What each unit moves each run's figure by, `[K, U]`: 0 where a run did not answer it."""
-        return {m: self._by_unit([(one.units, one.influence) for one in of]) for m, of in self._scores.items()}
+        moved = {m: [(one.units, one.added - one.added.mean()) for one in of] for m, of in self._scores.items()}
+        return {m: self._by_unit(rows) for m, rows in moved.items()}
 
     def _by_unit(self, rows: Sequence[tuple[tuple[str, ...], Values]]) -> Values:
         """Sums over the images of each unit, `[K, U]`."""
@@ -199,7 +202,7 @@ class JointComparison:
         if not 2 <= self.runs <= MOST:
             return None
         tables = [self._figures(of) if self._same_units else self._influence[m] for m, of in self._scores.items()]
-        return largest_leads(tables, [self._seeds[m] for m in self.metrics])
+        return largest_leads(tables, [self._luck[m] for m in self.metrics])
 
     @cached_property
     def _same_units(self) -> bool:
@@ -209,7 +212,7 @@ class JointComparison:
 
     def _figures(self, scores: Sequence[Scores]) -> Values:
         """What each unit adds to each run's figure, `[K, U]`."""
-        return self._by_unit([(one.units, one.values.mean(axis=0) / len(one.units)) for one in scores])
+        return self._by_unit([(one.units, one.added) for one in scores])
 
 
 def _exceeded(drawn: Values, share: float) -> float:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 Values = NDArray[np.float64]
-RARE = 0.999  # what seeds of one run must differ by to have a variance of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +23,9 @@ class Scores:
     units: tuple[str, ...]  # [N]
     bounded: bool = True  # whether the figure lies between 0 and 1, as a share does
     loss: bool = False  # whether it is a loss with its sign turned, so that it lies below 0 and has no other end
+    # What each image adds `[N]`, times N, where a difference from another run must count more of it than its influence
+    # here: of balanced accuracy, say, the only image of a class moves nothing, being its own mean.
+    parts: Values | None = None
 
     @cached_property
     def mean(self) -> float:
@@ -37,6 +37,13 @@ class Scores:
         """What each image moves the figure by `[N]`: its mean over seeds less the figure, over N."""
         by_image = self.values.mean(axis=0)
         found: Values = (by_image - self.mean) / len(by_image)
+        return found
+
+    @cached_property
+    def added(self) -> Values:
+        """What each image adds to a difference from another run `[N]`, over N; differences alone say anything."""
+        by_image = self.values.mean(axis=0) if self.parts is None else self.parts
+        found: Values = by_image / len(by_image)
         return found
 
     @cached_property
@@ -70,29 +77,3 @@ class Scores:
         rest = self.values - self.values.mean(axis=1, keepdims=True) - self.values.mean(axis=0) + self.mean
         sums = np.stack([np.bincount(unit, row) for row in rest])
         return float((sums**2).sum() * units / ((seeds - 1) * (units - 1) * images**2))
-
-
-def seed_variances(scores: Sequence[Scores]) -> Values:
-    """The variance of one seed's figure from which seed was drawn, of each run `[K]`.
-
-    Three seeds say little of their own spread, so it is pooled: the median over runs (of two their mean), which a run
-    that trains well with some seeds only does not move. Such a run, whose seeds differ by more than would happen once
-    in a thousand by the pooled variance, has its own. Of runs with a single seed it is the others'; 0 where no run has
-    several.
-    """
-    known = [s for s in scores if s.seeds > 1]
-    if not known:
-        return np.zeros(len(scores))
-    if len(known) < 3:
-        pooled = max(0.0, float(np.mean([s.between_seeds - s.within_seeds for s in known])))
-    else:
-        middle = [s.between_seeds / (chi2.median(s.seeds - 1) / (s.seeds - 1)) for s in known]
-        pooled = max(0.0, float(np.median(np.array(middle) - [s.within_seeds for s in known])))
-    return np.array([_own_or(pooled, s) for s in scores])
-
-
-def _own_or(pooled: float, one: Scores) -> float:
-    freedom = one.seeds - 1
-    if not freedom or one.between_seeds <= (pooled + one.within_seeds) * chi2.ppf(RARE, freedom) / freedom:
-        return pooled
-    return one.between_seeds - one.within_seeds

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.statistics.intervals import Z95, unbounded_interval, wilson
-from featcache.statistics.scores import Scores, Values, seed_variances
+from featcache.statistics.scores import Scores, Values
+from featcache.statistics.seed_luck import SeedLuck, seeds_differ
 
 PARTS = 10  # that the images are cut into: fewer choose from too few images, more depend on single ones
 REPEATS = 20  # cuts
@@ -76,7 +77,9 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     others are among `also`. Raises ValueError where all images are one unit: there is none to choose by without it.
 
     Repeated cross-validation of the whole choice (Varma and Simon 2006; Tsamardinos et al. 2018): the mean over
-    REPEATS cuts of the images into PARTS of what the run that is chosen without a part gets in that part. The interval
+    REPEATS cuts of the images into PARTS of what the run that is chosen without a part gets in that part. Where seeds
+    differ by more than single images explain, a run may be first by the luck of its seeds: then it is also chosen
+    without one seed, and judged by that one, each in turn. The interval
     is Wilson's (of figures outside 0 to 1: the normal one), wider by how much more such an estimate varies than a
     figure that nobody chose: that is computed for normal figures with these runs' covariance.
     """
@@ -85,9 +88,10 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
         raise ValueError("1 unit of images; expected 2 or more, to choose by some and judge by others")
     held = _parts(len(units))
     place = {unit: number for number, unit in enumerate(units)}
-    judged = [_judge(one, held[:, [place[u] for u in one.kept.units]], metrics) for one in contenders]
+    turns = max(one.kept.seeds for one in contenders) if seeds_differ([one.kept for one in contenders]) else 0
+    judged = [_judge(one, held[:, [place[u] for u in one.kept.units]], metrics, turns) for one in contenders]
     chosen = np.lexsort((np.stack([j.second for j in judged]), np.stack([j.seen for j in judged])), axis=0)[-1]
-    splits = np.arange(len(held))
+    splits = np.arange(len(chosen))
     counts = np.stack([j.count for j in judged])[chosen, splits]
     share = np.bincount(chosen, minlength=len(contenders)) / len(chosen)
     wider = selection_spread([one.kept for one in contenders])
@@ -104,7 +108,8 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """A run in each split `[P]`: what it is chosen by, and what it then gets on the part that was held out."""
+    """A run in each split `[P]` (and turn of the seeds): what it is chosen by, and what it then gets on the part that
+    was held out."""
 
     seen: Values  # mean over the images that choose
     second: Values
@@ -112,28 +117,50 @@ class _Judged:
     count: Values  # of them
 
 
-def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str]) -> _Judged:
-    recipes = len(one.values)
+def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str], turns: int) -> _Judged:
+    recipes, seeds = one.values.shape[:2]
     train, out = (~held).astype(np.float32), held.astype(np.float32)
     by = one.values if one.chosen_by is None else one.chosen_by
     every = [one.values, *(one.also[m] for m in metrics[1:])]
-    chosen_by, chosen = np.zeros((2, recipes, len(held)))
-    judged = np.zeros((len(metrics), recipes, len(held)))
+    chosen_by, chosen = np.zeros((2, recipes, seeds, len(held)))
+    judged = np.zeros((len(metrics), recipes, seeds, len(held)))
     for number in range(one.allowed.shape[2]):
         own = np.flatnonzero(one.fold == number)
         seen_by = _sums(by, own, train)
         epochs = _best_epochs(seen_by, one.allowed[:, :, number])
-        chosen_by += _at(seen_by, epochs).mean(axis=1)
-        chosen += _at(seen_by if by is one.values else _sums(one.values, own, train), epochs).mean(axis=1)
+        chosen_by += _at(seen_by, epochs)
+        chosen += _at(seen_by if by is one.values else _sums(one.values, own, train), epochs)
         for m, values in enumerate(every):
-            judged[m] += _at(_sums(values, own, out), epochs).mean(axis=1)
-    recipe = chosen_by.argmax(axis=0)
-    at = np.arange(len(held))
-    count = train.sum(axis=1, dtype=np.float64)
-    second: Values = (train @ one.second).astype(np.float64) / np.maximum(count, 1)
+            judged[m] += _at(_sums(values, own, out), epochs)
+    choosing, judging = _seed_shares(seeds, turns)
+    recipe = _by_turn(chosen_by, choosing).argmax(axis=0)
+    count, tested = (np.tile(x.sum(axis=1, dtype=np.float64), len(choosing)) for x in (train, out))
+    second = np.tile((train @ one.second).astype(np.float64), len(choosing)) / np.maximum(count, 1)
     # Of few images a part may hold all that a run answered: it is not chosen without any.
-    seen: Values = np.where(count > 0, chosen[recipe, at] / np.maximum(count, 1), -np.inf)
-    return _Judged(np.round(seen, 9), second, [sums[recipe, at] for sums in judged], out.sum(axis=1, dtype=np.float64))
+    found = _picked(_by_turn(chosen, choosing), recipe)
+    seen: Values = np.where(count > 0, found / np.maximum(count, 1), -np.inf)
+    return _Judged(np.round(seen, 9), second, [_picked(_by_turn(sums, judging), recipe) for sums in judged], tested)
+
+
+def _seed_shares(seeds: int, turns: int) -> tuple[Values, Values]:
+    """What each seed counts `[turns, S]` in choosing and in judging: all of them in both, or each in turn in one of
+    them. A single seed can only do both."""
+    if not turns or seeds < 2:
+        every = np.full((max(1, turns), seeds), 1 / seeds)
+        return every, every
+    judging = np.eye(seeds)[np.arange(turns) % seeds]
+    return (1 - judging) / (seeds - 1), judging
+
+
+def _by_turn(sums: Values, shares: Values) -> Values:
+    """Means over seeds of sums `[T, S, P]` as they count in each turn: `[T, turns x P]`."""
+    found: Values = np.einsum("tsp,rs->trp", sums, shares).reshape(len(sums), -1)
+    return found
+
+
+def _picked(values: Values, recipe: NDArray[np.int64]) -> Values:
+    found: Values = values[recipe, np.arange(values.shape[1])]
+    return found
 
 
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
@@ -185,8 +212,7 @@ def _parts(units: int) -> NDArray[np.bool_]:
 
 def _interval(mean: float, kept: Sequence[Scores], wider: float, share: Values) -> tuple[float, float]:
     """Of a figure that is that of each run for a `share` `[K]` of the splits."""
-    luck = seed_variances(kept)
-    variance = float(share @ [s.image_variance + own / s.seeds for s, own in zip(kept, luck, strict=True)])
+    variance = float(share @ (SeedLuck.of(kept).variance + [s.image_variance for s in kept]))
     if not kept[0].bounded:
         return unbounded_interval(mean, Z95 * wider * math.sqrt(variance), loss=kept[0].loss)
     images = float(share @ [len(set(s.units)) for s in kept])
@@ -234,7 +260,7 @@ def _variances(kept: Sequence[Scores]) -> tuple[float, float]:
     alone = float(sum(t @ t for t in tables))
     runs = len(kept)
     shared = max(0.0, (float(together @ together) - alone) / (runs * (runs - 1)))
-    luck = float(np.mean(seed_variances(kept) / [s.seeds for s in kept]))
+    luck = float(np.mean(SeedLuck.of(kept).variance))
     return max(0.0, alone / runs - shared) + luck, shared
 
 

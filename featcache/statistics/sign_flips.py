@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.statistics.scores import Values
+from featcache.statistics.seed_luck import SeedLuck
 
 DRAWS = 10_000  # the critical value moves by about 1% between seeds
 AT_ONCE = 1_000  # draws
@@ -17,19 +18,20 @@ NONE = 1e-15  # a variance that is rounding
 Drawn = NDArray[np.float32]  # of each run and draw [K, AT_ONCE]
 
 
-def largest_leads(tables: Sequence[Values], luck: Sequence[Values]) -> Values:
+def largest_leads(tables: Sequence[Values], luck: Sequence[SeedLuck]) -> Values:
     """Of each draw and run `[DRAWS, K]`: the largest studentised lead over another run, in any metric.
 
     `tables` `[K, U]` of each metric: what each unit (an image, a group) adds to each run's figure; only differences
     between runs count. If two runs are equally good, each unit could as well have turned out the other way round: its
     sign is drawn, the same for all runs and metrics (McNemar 1947 for two; with the largest of all pairs Romano and
     Wolf 2005). That is exact where few units tell runs apart, and with many of them the multiplier bootstrap
-    (Chernozhukov, Chetverikov and Kato 2013). `luck` `[K]` of each metric is the variance by seeds, drawn as normal.
+    (Chernozhukov, Chetverikov and Kato 2013). `luck` of each metric is that of the seeds, drawn as normal, and
+    its estimate as that varies.
     """
     runs, units = tables[0].shape
-    every, shares = np.concatenate(_in_lots(tables)), np.concatenate(luck)
+    every = np.concatenate(_in_lots(tables))
     rng = np.random.default_rng([runs, len(tables)])
-    found = [_leads(every, shares, runs, units, rng) for _ in range(DRAWS // AT_ONCE)]
+    found = [_leads(every, luck, runs, units, rng) for _ in range(DRAWS // AT_ONCE)]
     return np.concatenate(found).astype(np.float64)
 
 
@@ -43,31 +45,33 @@ def _in_lots(tables: Sequence[Values]) -> list[Values]:
     return [np.stack([np.bincount(lot, row, LOTS) for row in table]) for table in kept]
 
 
-def _leads(every: Values, luck: Values, runs: int, units: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def _leads(every: Values, luck: Sequence[SeedLuck], runs: int, units: int, rng: np.random.Generator) -> Drawn:
     """`AT_ONCE` draws; `every` holds the runs of one metric after those of another."""
     count = every.shape[1]
     bits = np.frombuffer(rng.bytes(AT_ONCE * -(-count // 8)), np.uint8).reshape(AT_ONCE, -1)
     signs = np.unpackbits(bits, axis=1, count=count).astype(np.float32) * 2 - 1
     moved = every.astype(np.float32) @ signs.T
-    noise = rng.standard_normal((len(luck), AT_ONCE), np.float32)
-    shifted = moved + noise * np.sqrt(luck).astype(np.float32)[:, None]
+    deviation = np.sqrt(np.concatenate([one.variance for one in luck])).astype(np.float32)
+    shifted = moved + rng.standard_normal((len(every), AT_ONCE), np.float32) * deviation[:, None]
     largest = np.zeros((runs, AT_ONCE), np.float32)
-    for first in range(0, len(every), runs):
-        own = slice(first, first + runs)
+    for number, of_seeds in enumerate(luck):
+        own = slice(number * runs, (number + 1) * runs)
         within = every[own] @ every[own].T
         square = np.diag(within)
-        spread = np.maximum(square[:, None] + square - 2 * within, 0)
-        seeds = luck[own, None] + luck[own]
-        _enlarge(largest, moved[own], shifted[own], (spread + seeds).astype(np.float32), units)
+        spread = np.maximum(square[:, None] + square - 2 * within, 0).astype(np.float32)
+        _enlarge(largest, moved[own], shifted[own], spread, of_seeds.drawn(rng, AT_ONCE), units)
     return largest.T
 
 
-def _enlarge(largest: Drawn, moved: Drawn, shifted: Drawn, spread: NDArray[np.float32], units: int) -> None:
+def _enlarge(largest: Drawn, moved: Drawn, shifted: Drawn, spread: Drawn, seeds: Drawn, units: int) -> None:
     """Take the leads of one metric into account, each pair once: who leads by so much is led by as much."""
+    any_luck = bool(seeds.any())
     for k in range(len(moved) - 1):
         others = slice(k + 1, None)
         apart = moved[k] - moved[others]
-        variance = np.maximum(spread[k, others, None] - apart * apart / units, NONE)
-        ahead = (shifted[k] - shifted[others]) / np.sqrt(variance)
+        variance = spread[k, others, None] - apart * apart / units
+        if any_luck:
+            variance += seeds[k] + seeds[others]
+        ahead = (shifted[k] - shifted[others]) / np.sqrt(np.maximum(variance, NONE))
         np.maximum(largest[k], ahead.max(axis=0), out=largest[k])
         np.maximum(largest[others], -ahead, out=largest[others])

@@ -172,11 +172,11 @@ class Trainer:
         for step, x in enumerate(self._training_source().inputs(batches)):
             (mine, weight), whole = shares[step], places[step]
             setup.processes.copies[0] = round(1 / weight)
-            y = self._labels[torch.from_numpy(batches[step].images).to(setup.device)]
+            images = torch.from_numpy(batches[step].images).to(setup.device)
             keep = dropout(draws, setup.options.model.dropout, self._units, updates.batch, mine - whole[0])
             keep = keep if keep is None else keep.to(setup.device)
             mass = updates.mass(dataset.labels[order[whole]])
-            share = BatchShare(x, y, keep, weight, len(whole), mass)
+            share = BatchShare(x, self._labels[images], keep, weight, len(whole), mass, updates.counts(images))
             sums.append(torch.stack(updates.step(self._model, share)))
             if self._average is not None:
                 self._average.update(self._live)

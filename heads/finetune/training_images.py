@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featcache.extraction import Extraction, Indices
 from featcache.records import ImageRecord
+from heads.training import training_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +21,7 @@ class TrainingImages:
     views: Indices
     train: Indices
     val: Indices
+    weights: NDArray[np.float64] | None = None  # what each counts in the loss [N]; None: all the same
 
     @property
     def first(self) -> Indices:
@@ -32,11 +35,13 @@ class TrainingImages:
 
 
 def make_training_images(extraction: Extraction) -> TrainingImages:
-    """Train and val of an extraction; training images have views."""
+    """Train and val of an extraction; training images have views, and those of weight 0 are not among
+    those that train."""
     train, val = extraction.manifest.of("train"), extraction.manifest.of("val")
     images = (*train, *val)
     views = np.ones(len(images), np.int64)
     views[: len(train)] = extraction.views
     every = np.arange(len(images))
     labels = np.array([i.label for i in images], np.int64)
-    return TrainingImages(images, labels, views, every[: len(train)], every[len(train) :])
+    trains, weights = training_weights(images, len(train))
+    return TrainingImages(images, labels, views, every[: len(train)][trains], every[len(train) :], weights)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.transforms import v2
 
@@ -19,7 +19,7 @@ from featcache.devices import out_of_memory
 from featcache.errors import WorkError
 from featcache.extraction import Indices
 from heads.finetune.run_setup import RunSetup
-from heads.training import class_weights, torch_optimiser
+from heads.training import class_weights, torch_optimiser, weight_scales
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class BatchShare:
     keep: Tensor | None  # [units, n]; None where nothing is dropped
     weight: float  # that each of these images counts
     total: int
-    mass: float  # that the sum of the whole batch's losses is divided by: its images, or what they weigh
+    mass: float  # that the sum of the whole batch's losses is divided by: its images, or what their classes weigh
+    counts: Tensor | None = None  # what each image's loss is multiplied by [n]; None: 1
 
 
 class OptimiserStep:
@@ -40,8 +41,15 @@ class OptimiserStep:
 
     def __init__(self, setup: RunSetup, groups: Sequence[Sequence[nn.Parameter]]) -> None:
         self._setup = setup
-        train = setup.dataset.labels[setup.dataset.train]
-        self._weights = class_weights(setup.training, setup.extraction.manifest.classes, train)
+        dataset = setup.dataset
+        labels, weights = dataset.labels[dataset.train], dataset.weights
+        own = None if weights is None else weights[dataset.train]
+        self._weights = class_weights(setup.training, setup.extraction.manifest.classes, labels, own)
+        self._counts = None
+        if weights is not None and own is not None:
+            of_classes = np.ones(setup.extraction.dims[-1]) if self._weights is None else self._weights
+            scales = weight_scales(setup.training, labels, own, of_classes)
+            self._counts = torch.from_numpy(weights * scales[dataset.labels]).to(setup.device, torch.float32)
         self._of_classes = None
         if self._weights is not None:
             self._of_classes = torch.from_numpy(self._weights).to(setup.device, torch.float32)
@@ -61,6 +69,10 @@ class OptimiserStep:
         if self._weights is None or self._setup.mixes:
             return float(len(labels))
         return float(self._weights[labels].sum())
+
+    def counts(self, images: Tensor) -> Tensor | None:
+        """What the losses of these images, by their places, are multiplied by; None where that is 1."""
+        return None if self._counts is None else self._counts[images]
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes."""
@@ -95,21 +107,19 @@ class OptimiserStep:
         """Fill the gradients, piece by piece, of the mean over the whole batch in all processes."""
         self._optimizer.zero_grad(set_to_none=True)
         training, processes = self._setup.training, self._setup.processes.count
-        x, y, keep, weight = share.x, share.y, share.keep, share.weight
+        x, y, keep, weight, counts = share.x, share.y, share.keep, share.weight, share.counts
         parts = np.array_split(np.arange(len(x)), self._pieces(share.total))
         loss_sum, right = torch.zeros((), device=x.device), torch.zeros((), device=x.device)
         for number, part in enumerate(parts):
             cut = slice(int(part[0]), int(part[-1]) + 1)
             with _unsynced(model, more=number + 1 < len(parts)):
-                inputs, target = self._mixed(x[cut], y[cut])
+                inputs, target = self._mixed(x[cut], y[cut] if counts is None else self._weighed(y[cut], counts[cut]))
                 logits = model(inputs, keep if keep is None else keep[:, cut])
-                loss = cross_entropy(
-                    logits,
-                    target,
-                    self._of_classes,
-                    reduction="sum",
-                    label_smoothing=training.label_smoothing,
-                )
+                smoothing = training.label_smoothing
+                if counts is not None:  # torch's own takes every distribution for one that sums to 1
+                    whole = target.sum(dim=1, keepdim=True)
+                    target, smoothing = target * (1 - smoothing) + whole * (smoothing / target.shape[1]), 0.0
+                loss = cross_entropy(logits, target, self._of_classes, reduction="sum", label_smoothing=smoothing)
                 self._scaler.scale(loss * weight * processes / share.mass).backward()
             with torch.no_grad():
                 loss_sum += loss.detach() * weight * (share.total / share.mass)
@@ -125,6 +135,11 @@ class OptimiserStep:
         size = self._setup.micro_batches.size
         joined = int(total > self.batch and size > 1)
         return min(total // processes, -(-(-(-total // processes) - joined) // size))
+
+    def _weighed(self, y: Tensor, counts: Tensor) -> Tensor:
+        """Labels as distributions times what their images count `[N, C]`: the loss is linear in its target, so that of
+        images that are mixed each part has the weight of its own."""
+        return one_hot(y, self._setup.extraction.dims[-1]) * counts[:, None]
 
     def _mixed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels, mixed where that is wanted: then labels are distributions over the classes `[N, C]`."""

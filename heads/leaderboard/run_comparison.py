@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from featcache.statistics import JointComparison, Scores
-from heads.leaderboard.compared_run import ComparedRun, Difference, unmeasured_difference
+from heads.leaderboard.compared_run import ComparedRun, Difference, comparable_scores, unmeasured_difference
 
 
 class RunComparison:
@@ -90,10 +90,11 @@ class RunComparison:
 def _scores(runs: Sequence[ComparedRun], metric: str) -> list[Scores]:
     """What each gave. One without a figure would leave no limit of any other standing, and so takes part as one more of
     the first that has one: that makes no pair differ by more."""
-    measured = next((one.scores(metric) for one in runs if one.measured(metric)), None)
-    return [one.scores(metric) if one.measured(metric) else measured or _of_nothing(one, metric) for one in runs]
+    found = comparable_scores(runs, metric)
+    known = [one.measured(metric) for one in runs]
+    stand_in = next((scores for scores, there in zip(found, known, strict=True) if there), None)
+    return [scores if there else stand_in or _of_nothing(scores) for scores, there in zip(found, known, strict=True)]
 
 
-def _of_nothing(one: ComparedRun, metric: str) -> Scores:
-    scores = one.scores(metric)
+def _of_nothing(scores: Scores) -> Scores:
     return replace(scores, values=np.zeros_like(scores.values))

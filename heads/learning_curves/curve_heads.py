@@ -93,6 +93,7 @@ def curve_features(features: Features, draws: Sequence[Sequence[Indices]], noise
         rows=RepeatedRows(features.rows, places),
         labels=np.concatenate(labels),
         views=features.views[places],
+        weights=None if features.weights is None else features.weights[places],
         folds=tuple(folds),
     )
 

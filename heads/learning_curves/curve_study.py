@@ -16,7 +16,7 @@ from featcache.devices import device_name
 from featcache.errors import DataError
 from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options, as_options, require_frozen
-from featcache.records import Manifest
+from featcache.records import ImageRecord, Manifest
 from featcache.session import Session, SessionKeywords
 from heads.learning_curves.backbone_order import Crossing, Lead, compare_curves, crossings
 from heads.learning_curves.curve_files import FORMAT
@@ -25,6 +25,7 @@ from heads.learning_curves.flipped_labels import NOISE
 from heads.learning_curves.learning_curve import LearningCurve, as_dict, learning_curve
 from heads.learning_curves.measured_heads import CurvePlan, MeasuredHeads, train_curve
 from heads.learning_curves.training_subsets import DRAWS, Size, curve_sizes, nested_subsets
+from heads.training import training_weights
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,18 @@ class CurveStudy:
 
 def plan_curves(manifest: Manifest, draws: int = DRAWS, noise: bool = False) -> tuple[tuple[Size, ...], CurvePlan]:
     """The sizes and the draws of a study on these images."""
-    train = manifest.of("train")
+    train = _trained(manifest)
     sizes = curve_sizes(np.array([i.label for i in train]), len(manifest.classes))
     subsets = tuple(tuple(nested_subsets(train, sizes, draw)) for draw in range(draws))
     return sizes, CurvePlan(subsets, NOISE if noise else ())
+
+
+def _trained(manifest: Manifest) -> list[ImageRecord]:
+    """The images that train: those of train, as `load_features` has them, less what weighs 0."""
+    train = manifest.of("train")
+    return [
+        image for image, trains in zip(train, training_weights(train, len(train))[0].tolist(), strict=True) if trains
+    ]
 
 
 def measure_curve(options: Options, session: Session, draws: int = DRAWS, noise: bool = False) -> Measured:
@@ -109,7 +118,7 @@ def study_of(measured: Sequence[Measured], session: Session, draws: int = DRAWS,
         )
     sizes, plan = plan_curves(manifest, draws, noise)
     images = [float(np.mean([len(subsets[size]) for subsets in plan.draws])) for size in range(len(sizes))]
-    counts = Counter(image.label for image in manifest.of("train"))
+    counts = Counter(image.label for image in _trained(manifest))
     train = {name: counts[label] for label, name in enumerate(manifest.classes)}
     leads = compare_curves([one.heads for one in measured], sizes, images)
     return CurveStudy(

@@ -15,7 +15,7 @@ from PIL import Image
 from featcache.atomic import write_text
 from featcache.counted_nouns import counted, nouns
 from featcache.data import DataView
-from featcache.records import SPLITS, ImageRecord
+from featcache.records import ImageRecord
 from heads.report.thumbnails import thumbnails
 
 HERE = Path(__file__).parent / "assets"
@@ -50,8 +50,8 @@ def write_data_page(view: DataView, file: Path, cache_dir: Path) -> None:
     page = environment.get_template("data.html.j2").render(
         view=view,
         manifest=view.manifest,
-        splits=SPLITS,
-        totals=[len(view.manifest.of(split)) for split in SPLITS],
+        splits=view.columns,
+        totals=[sum(column) for column in zip(*(counts for _, counts in view.table), strict=True)],
         classes=_classes(view, cache_dir),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
     )
@@ -70,7 +70,7 @@ def _classes(view: DataView, cache_dir: Path) -> list[_Class]:
         _Class(
             name,
             _png(view, name),
-            tuple(_Picture(i.name, i.split, _uri("webp", small.get(i.sha256, b""))) for i in own),
+            tuple(_Picture(i.name, view.split_of(i), _uri("webp", small.get(i.sha256, b""))) for i in own),
         )
         for name, own in zip(names, chosen, strict=True)
     ]

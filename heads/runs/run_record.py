@@ -13,6 +13,7 @@ import torch
 
 from featcache import __version__
 from featcache.atomic import save_tensors
+from featcache.data import weights_digest
 from featcache.devices import device_name
 from featcache.extraction import CachedFeatures
 from featcache.options import Options
@@ -52,13 +53,15 @@ def write_record(
 def make_inputs(options: Options, cached: CachedFeatures, device: str) -> dict[str, Any]:
     """What decides a run's result: equal inputs give equal runs."""
     images = cached.manifest.images
-    # A table of groups may change while its name in the options stays.
+    # Tables of groups and weights may change while their names in the options stay.
     grouped = {"groups": digest([[i.name, i.group] for i in images])} if has_groups(images) else {}
+    weights = weights_digest([i for i in images if i.split in options.data.training_splits])
     return {
         "options": options.short,
         "identities": [digest(identity) for identity in cached.identities()],
         "data": cached.manifest.fingerprint,
         **grouped,
+        **({"weights": weights} if weights is not None else {}),
         "device": device,
         "featcache": __version__,
         "torch": str(torch.__version__),  # else an object of torch's, which checkpoints do not load

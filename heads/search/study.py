@@ -158,7 +158,8 @@ class SweepStudy:
         elif known != identity:
             raise RunError(
                 f"{url}: the study {self._sweep.name!r} there is of another sweep: its base options, space, objective, "
-                "sampler or images were others. Give this one another name, or start it anew with --fresh."
+                "sampler, images' weights or images were others. Give this one another name, or start it anew with "
+                "--fresh."
             )
 
 
@@ -197,7 +198,9 @@ def _identity(sweep: SweepOptions, space: Space, base: Options, data: str) -> Se
     distributions = {k: optuna.distributions.distribution_to_json(d) for k, d in space.distributions.items()}
     options = base.model_dump(mode="json", exclude={"experiment_name": True, "cache": True, "profile": True})
     del options["data"]["workers"]
-    if base.head == HeadOptions():  # as it was before there was the section
+    if base.data.columns is not None and base.data.columns.weight is None:  # as it was before there was the option
+        del options["data"]["columns"]["weight"]
+    if base.head == HeadOptions():  # likewise
         del options["head"]
     for key in ("class_weights", "balanced_draws"):  # likewise
         if options["training"][key] == TrainingOptions.model_fields[key].default:

@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial
 
 from featcache.atomic import make_folder
 from featcache.counted_nouns import counted
-from featcache.data import load_manifest, readable
+from featcache.data import load_manifest, readable, weights_digest
 from featcache.errors import OutputError, WorkError
 from featcache.options import parse_options, require_frozen
+from featcache.records import Manifest, digest
 from featcache.session import Session, SessionKeywords
 from heads.search.chosen_trial import judge_best
 from heads.search.extraction_ahead import extract_ahead
@@ -66,7 +67,7 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
         if not session.reuse:
             remove_study(sweep, folder)
         with clock.running():
-            study = SweepStudy(sweep, space, options, folder, manifest.fingerprint)
+            study = SweepStudy(sweep, space, options, folder, _data_seen(manifest))
             done, wanted = study.count(), _trial_count(sweep, space)
             setup = SamplerSetup(space.distributions, space.start(options), sweep.batch, sweep.seed, finished=done)
             study.use(make_sampler(sweep.sampler, setup))
@@ -123,6 +124,12 @@ def _none_completed(folder: Path, trials: Sequence[FrozenTrial]) -> str:
         number, reason = failed[-1]
         line += f" Trial {number}, the last to fail, says: {reason.rstrip('.')}."
     return f"{line} When the reason is mended, --fresh begins anew."
+
+
+def _data_seen(manifest: Manifest) -> str:
+    """What trials must have in common of the data: the images, and what those count that any of them may train on."""
+    weights = weights_digest((*manifest.of("train"), *manifest.of("val")))
+    return manifest.fingerprint if weights is None else digest([manifest.fingerprint, weights])
 
 
 def _data_fingerprint(space: Space) -> str:

@@ -8,6 +8,7 @@ from heads.training.features import Features, Fold, Rows, load_features
 from heads.training.figure_summary import figure_limits, no_narrower, summarise
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
+from heads.training.loss_weights import training_weights, weight_scales
 from heads.training.metrics import (
     METRICS,
     TOP_K,
@@ -25,12 +26,14 @@ from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.recipes import Recipe, Score, recipe_score, recipes_of
 from heads.training.schedulers import rate_factor
+from heads.training.split_metric_parts import PARTS
 from heads.training.stacked_training import train_heads
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
 
 __all__ = [
     "FITTED",
     "METRICS",
+    "PARTS",
     "TOP_K",
     "Draws",
     "EpochOutcomes",
@@ -70,4 +73,6 @@ __all__ = [
     "threshold",
     "torch_optimiser",
     "train_heads",
+    "training_weights",
+    "weight_scales",
 ]

@@ -22,6 +22,7 @@ from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord
 from featcache.relatives import family_names
 from heads.training.feature_fit import Fit
+from heads.training.loss_weights import training_weights
 
 log = logging.getLogger("featcache")
 
@@ -74,6 +75,7 @@ class Features:
     device: torch.device
     limit_bytes: float = float("inf")
     class_names: tuple[str, ...] = ()
+    weights: NDArray[np.float64] | None = None  # what each image counts in the loss [N]; None: all the same
 
     @cached_property
     def fits(self) -> dict[tuple[str, int], Fit]:
@@ -120,7 +122,8 @@ def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | 
     """Training and validation images of an extraction, or of several whose features lie side by side.
 
     Without `folds` there is one: train against val. With it both are pooled and cut into so many, stratified by class,
-    equal files and those of a group together. Test images are no part of it.
+    equal files and those of a group together. Test images are no part of it. Images of weight 0 train nothing: they
+    choose epochs where they are in val.
     """
     manifest = cached.manifest
     train, val = manifest.of("train"), manifest.of("val")
@@ -133,6 +136,7 @@ def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | 
         cut: tuple[Fold, ...] = (Fold(every[: len(train)], every[len(train) :]),)
     else:
         cut = _cut(images, labels, folds, manifest.classes)
+    cut, weights = _weighted(images, len(images if folds else train), cut)
     features = Features(
         StoreRows(cached, images, views),
         labels,
@@ -142,6 +146,7 @@ def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | 
         device,
         limit_bytes,
         manifest.classes,
+        weights,
     )
     if features.block_count > 1:
         log.warning(
@@ -153,6 +158,22 @@ def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | 
             features.block_count,
         )
     return features
+
+
+def _weighted(
+    images: Sequence[ImageRecord], count: int, folds: tuple[Fold, ...]
+) -> tuple[tuple[Fold, ...], NDArray[np.float64] | None]:
+    """`folds` less the training images of weight 0, and what each image counts; the first `count` may train."""
+    trains, weights = training_weights(images, count)
+    if trains.all():
+        return folds, weights
+    kept = tuple(Fold(f.train[trains[f.train]], f.val) for f in folds)
+    if not all(len(f.train) for f in kept):
+        raise DataError(
+            "data.folds: all images with a weight above 0 are in one fold, so that its head has none to train on. Take "
+            "fewer folds, or mend the weights."
+        )
+    return kept, weights
 
 
 def _cut(images: Sequence[ImageRecord], labels: Indices, folds: int, classes: Sequence[str]) -> tuple[Fold, ...]:

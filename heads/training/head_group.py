@@ -37,7 +37,7 @@ class _Batches:
     labels: Indices
     share: NDArray[np.float32]  # of an image in its batch's mean; 0 for what only fills the last batch up
     images: Indices  # [K]: how many are real
-    weighted: Shares | None = None  # where classes weigh differently
+    weighted: Shares | None = None  # where classes or images weigh differently
 
 
 class HeadGroup:
@@ -188,7 +188,7 @@ class HeadGroup:
         smoothing = [h.training.label_smoothing for h in self._current]
         self._smoothing = self._column(smoothing) if any(smoothing) else None
         self._weights: StackWeights | None = None
-        if any(h.training.class_weights is not None for h in self._current):
+        if self._features.weights is not None or any(h.training.class_weights is not None for h in self._current):
             self._weights = StackWeights(self._features, self._current)
             self._class_weights = torch.from_numpy(self._weights.of_classes).float().to(self._device)[..., None]
         self._scale: Tensor | None = None
@@ -237,7 +237,7 @@ class HeadGroup:
         return every.to(torch.float32).ge_(self._threshold[..., None]).mul_(self._scale[..., None])
 
     def _batches(self, block: Block) -> _Batches:
-        known: dict[tuple[int, int, bool], tuple[Indices, Indices]] = {}
+        known: dict[tuple[int, int, bool], tuple[Indices, Indices, Indices]] = {}
         for head in self._current:
             key = (head.seed, head.fold, head.training.balanced_draws)
             if key not in known:
@@ -248,15 +248,18 @@ class HeadGroup:
                 rows = block.first[local]
                 if len(local) and (views := int(self._features.views[block.images[local[0]]])) > 1:
                     rows = rows + draws.views(len(local), views)
-                known[key] = rows, self._features.labels[block.images[local]]
+                of_pool = block.images[local]
+                known[key] = rows, self._features.labels[of_pool], of_pool
         every = [known[h.seed, h.fold, h.training.balanced_draws] for h in self._current]
-        images = np.array([len(rows) for rows, _ in every])
+        images = np.array([len(rows) for rows, *_ in every])
         length = -(-int(images.max()) // self._batch) * self._batch
         size = np.clip(images[:, None] - np.arange(0, length, self._batch), 1, self._batch)  # of each batch
         share = np.where(np.arange(length) < images[:, None], 1 / np.repeat(size, self._batch, axis=1), 0)
         share = share.astype(np.float32)
-        rows, labels = (np.stack([np.pad(e[i], (0, length - len(e[i]))) for e in every]) for i in (0, 1))
-        weighted = self._weights.shares(labels, share, self._batch) if self._weights is not None else None
+        rows, labels = (_padded([e[i] for e in every], length) for i in (0, 1))
+        weighted = None
+        if self._weights is not None:
+            weighted = self._weights.shares(_padded([e[2] for e in every], length), labels, share, self._batch)
         return _Batches(rows, labels, share, images, weighted)
 
     def _local(self, block: Block, images: Indices) -> Indices:
@@ -287,3 +290,8 @@ class HeadGroup:
         if self._device.type != "cuda":
             return tensor.to(self._device)
         return tensor.pin_memory().to(self._device, non_blocking=True)  # from other memory the CPU would have to wait
+
+
+def _padded(rows: Sequence[Indices], length: int) -> Indices:
+    """Rows of one length, zeros behind what they have."""
+    return np.stack([np.pad(own, (0, length - len(own))) for own in rows])

@@ -15,10 +15,10 @@ from torch import Tensor
 
 def balanced_accuracies(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean over classes of the share of their images that are right (Brodersen et al. 2010)."""
-    classes, right = logits.shape[-1], _predicted(logits) == labels
-    n = _counts(labels, classes)
+    classes, right = logits.shape[-1], predicted_classes(logits) == labels
+    n = class_counts(labels, classes)
     present = (n > 0).sum(dim=-1, keepdim=True)
-    recall = _counts(labels, classes, right.double()) / n.clamp(min=1)
+    recall = class_counts(labels, classes, right.double()) / n.clamp(min=1)
     images = labels.shape[-1]
     mean = recall.sum(dim=-1, keepdim=True) / present
     return mean + images / (present * n.gather(-1, labels)) * (right.double() - recall.gather(-1, labels))
@@ -26,13 +26,13 @@ def balanced_accuracies(logits: Tensor, labels: Tensor) -> Tensor:
 
 def macro_f1s(logits: Tensor, labels: Tensor) -> Tensor:
     """The mean over classes of F1 = 2 TP / (images + predictions), a ratio of two means over images, linearised."""
-    classes, predicted = logits.shape[-1], _predicted(logits)
+    classes, predicted = logits.shape[-1], predicted_classes(logits)
     right, known = (predicted == labels).double(), predicted >= 0
     taken = predicted.clamp(min=0)
-    n = _counts(labels, classes)
-    both = n + _counts(taken, classes, known.double())
+    n = class_counts(labels, classes)
+    both = n + class_counts(taken, classes, known.double())
     images = labels.shape[-1]
-    f1 = 2 * _counts(labels, classes, right) / both.clamp(min=1)
+    f1 = 2 * class_counts(labels, classes, right) / both.clamp(min=1)
     present = (n > 0).sum(dim=-1, keepdim=True)
     # Of class c: what an image adds to twice the hits less F1 times what it adds to images and predictions.
     own = (2 * right - f1.gather(-1, labels)) / both.gather(-1, labels)
@@ -55,6 +55,18 @@ def aurocs(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _auroc(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """One class against the rest: the values `[.., N]`, and whether there are images of both sorts `[.., 1]`."""
+    beaten, beating = auroc_placements(scores, positive)
+    positives = positive.sum(dim=-1, keepdim=True)
+    negatives = positive.shape[-1] - positives
+    own = torch.where(positive, beaten, beating)
+    area = torch.where(positive, beaten, 0.0).sum(dim=-1, keepdim=True) / positives.clamp(min=1)
+    share = positive.shape[-1] / torch.where(positive, positives, negatives).clamp(min=1)
+    return area + share * (own - area), (positives > 0) & (negatives > 0)
+
+
+def auroc_placements(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    """By scores `[.., N]`: of each image as a positive one the share of the others that it beats, and as one of the
+    others the share of positive ones that beat it; ties count half."""
     ordered, order = scores.sort(dim=-1)
     low = torch.searchsorted(ordered, scores)
     high = torch.searchsorted(ordered, scores, right=True)
@@ -65,18 +77,15 @@ def _auroc(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     negatives = positive.shape[-1] - positives
     beaten = ((low - below_low) + (high - below_high)).double() / (2 * negatives).clamp(min=1)  # of the rest
     beating = 1 - (below_low + below_high).double() / (2 * positives).clamp(min=1)  # of the positives
-    own = torch.where(positive, beaten, beating)
-    area = torch.where(positive, beaten, 0.0).sum(dim=-1, keepdim=True) / positives.clamp(min=1)
-    share = positive.shape[-1] / torch.where(positive, positives, negatives).clamp(min=1)
-    return area + share * (own - area), (positives > 0) & (negatives > 0)
+    return beaten, beating
 
 
-def _predicted(logits: Tensor) -> Tensor:
+def predicted_classes(logits: Tensor) -> Tensor:
     """The class of the largest logit `[.., N]`; -1 where one is NaN."""
     return torch.where(logits.isnan().any(dim=-1), -1, logits.argmax(dim=-1))
 
 
-def _counts(labels: Tensor, classes: int, values: Tensor | None = None) -> Tensor:
+def class_counts(labels: Tensor, classes: int, values: Tensor | None = None) -> Tensor:
     """Of each class how many images, or the sum of their values, float64 `[.., C]`; whole numbers, so exact."""
     values = torch.ones_like(labels, dtype=torch.float64) if values is None else values
     empty = torch.zeros(*labels.shape[:-1], classes, dtype=torch.float64, device=labels.device)

@@ -11,6 +11,7 @@ import typer
 from featcache.app.data_argument import Data, options_for
 from featcache.app.shared_options import Shared, command
 from featcache.counted_nouns import counted
+from featcache.errors import DataError
 
 if TYPE_CHECKING:
     from featcache.data import DataView
@@ -25,13 +26,15 @@ def show(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Look at the data: images by class and split, sizes, formats, odd files; nothing is trained or changed."""
+    """Look at the data: images by class and split, sizes, formats, odd files; nothing is trained or changed.
+
+    Data that training would refuse is shown as it lies there, with the reason, and exit code 2.
+    """
     options = options_for(data, shared)
     with shared.telling() as progress:
-        from featcache.data import load_manifest, look_over
+        from featcache.data import look_over, survey
 
-        manifest, _ = load_manifest(options.data, options.cache.dir)
-        view = look_over(manifest, options.data, progress)
+        view = look_over(survey(options.data, options.cache.dir), options.data, progress)
         if html is not None:
             from heads.report import write_data_page
 
@@ -42,6 +45,8 @@ def show(
         _print(view)
         if html is not None:
             typer.echo(f"{html}: the page ({html.stat().st_size / 1e6:.1f} MB)")
+    if view.survey.refused:
+        raise typer.Exit(DataError.exit_code)
 
 
 def _print(view: DataView) -> None:
@@ -64,3 +69,5 @@ def _print(view: DataView) -> None:
         lines.append(f"and {counted(len(odd) - SHOWN, 'more odd file')}: --json and --html list all")
     for line in lines:
         out.print(line, markup=False, highlight=False)
+    if view.survey.refused:
+        out.print(f"\nthis would be refused: {view.survey.refused}", markup=False, highlight=False, style="bold red")

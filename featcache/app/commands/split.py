@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from featcache.counted_nouns import counted
 def split(
     data: Data,
     shared: Shared,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The CSV to write: path, label, split, group.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The CSV to write: path, label, split, group, weight.")],
 ) -> None:
     """Write the split that would be used as a table, which data.path reads."""
     options = options_for(data, shared)
@@ -26,15 +27,12 @@ def split(
         from featcache.records import SPLITS
 
         manifest, _ = load_manifest(options.data, options.cache.dir)
-        root = write_split_table(manifest, out)
+        root = write_split_table(manifest, options.data, out)
         for notice in manifest.notices:
             consoles()[1].print(notice, markup=False)
     counts = ", ".join(f"{len(manifest.of(s))} {s}" for s in SPLITS)
     typer.echo(
         f"{out}: {counted(len(manifest.images), 'image')} of {counted(len(manifest.classes), 'class')}, {counts}"
     )
-    if root is None:
-        typer.echo("The images are no files of these names: the table is to read, and no data.path.")
-        return
-    below = "" if root == out.absolute().parent else f" --set data.root={root}"
-    typer.echo(f"Use it with --set data.path={out}{below}")
+    values = [f"data.path={out}", *([f"data.root={root}"] if root is not None else [])]
+    typer.echo(f"Use it with {' '.join(f'--set {shlex.quote(value)}' for value in values)}")

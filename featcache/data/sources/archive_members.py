@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 
 from featcache.counted_nouns import counted
 from featcache.data.pillow_files import MAX_BYTES
-from featcache.data.sources.folder_tree import MemberFolder, printable
+from featcache.data.sources.folder_tree import Folder, MemberFolder, printable
 from featcache.data.sources.image_folder import lay_out
 from featcache.data.sources.lone_folder import enter
 from featcache.data.sources.rows import Listing
+from featcache.data.sources.source_images import SourceImages
 from featcache.errors import DataError
 from featcache.places import ImagePlace, file_stamp
 
@@ -46,6 +47,23 @@ def list_archive(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> Li
 
     Raises DataError for a member whose name leaves the archive, and as `lay_out` does.
     """
+    folder, notices, twice = _folder(archive, members)
+    listing = lay_out(folder, archive)
+    doubled = (
+        [f"{counted(len(twice), 'name')} several times in it, such as {twice[0]}: the last is read"] if twice else []
+    )
+    return replace(listing, name=plain_name(archive), notices=(*notices, *listing.notices, *doubled))
+
+
+def archive_images(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> SourceImages:
+    """The members of an archive, whatever folders they are in, called as `list_archive` calls them."""
+    folder, _, _ = _folder(archive, members)
+    top = folder.where.relative_to(archive).as_posix()
+    return SourceImages(str(archive), dict(folder.walk()), "" if top == "." else f"{top}/")
+
+
+def _folder(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> tuple[Folder, list[str], list[str]]:
+    """The folder in an archive that is meant, what the user should know of it, and the names that are there twice."""
     found: dict[str, ImagePlace] = {}
     twice = []
     for name, place in members:
@@ -55,12 +73,7 @@ def list_archive(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> Li
         found[plain] = place
     if not found:
         raise DataError(f"data.path: {archive} holds no files. Expected <class>/* or train/<class>/* in it.")
-    folder, notices = enter(MemberFolder(archive, found))
-    listing = lay_out(folder, archive)
-    doubled = (
-        [f"{counted(len(twice), 'name')} several times in it, such as {twice[0]}: the last is read"] if twice else []
-    )
-    return replace(listing, name=plain_name(archive), notices=(*notices, *listing.notices, *doubled))
+    return *enter(MemberFolder(archive, found)), twice
 
 
 def plain_name(archive: Path) -> str:

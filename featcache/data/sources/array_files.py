@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.data.sources.file_contents import require_contents
 from featcache.data.sources.kept_values import Kept
 from featcache.data.sources.raw_pictures import picture_bytes
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
@@ -66,6 +67,7 @@ class ArrayRow:
 def list_arrays(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
     """The pictures of a `.npz`: an array of images and one of labels, for each split or for all."""
     file = Path(path)
+    require_contents(file, "npz", "zip")
     found = _shapes(file)
     rows: list[Row] = []
     for split, images, labels in _pairs(file, found):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.data.sources.arrow_cells import ArrowCell, ParquetCell, mapped_table, require_pyarrow
+from featcache.data.sources.file_contents import require_contents
 from featcache.data.sources.image_tables import Cells, ImageCell, Table
 from featcache.errors import DataError
 from featcache.places import ImagePlace
@@ -46,6 +47,7 @@ def open_together(files: Sequence[Path], root: Path) -> list[Table]:
     require_pyarrow(files[0])
     opened, names = [], []
     for file in files:
+        require_contents(file, "parquet", "arrow")
         with _readable(file):
             opened.append(_open(file))
             names.append(_paths(opened[-1]))

@@ -35,45 +35,52 @@ def list_folder(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
 def lay_out(folder: Folder, root: Path) -> Listing:
     """The splits, classes and images of `folder`, for the data set that data.path `root` names; nothing is opened.
 
-    A class folder without images is no class, and said. Raises DataError for an empty split, for fewer than two
-    classes, or a folder that cannot be listed.
+    A class folder without images is no class, and said. An empty split, and fewer than two classes, are refused by what
+    is trained on them. Raises DataError where there is no image at all, or a folder that cannot be listed.
     """
     splits = _split_folders(folder)
     rows: list[Row] = []
     ignored: list[str] = []
     empty: dict[str, None] = {}
+    refused: list[str] = []
     for split, part in splits.items():
         before = len(rows)
-        classes = _class_folders(part)
+        classes = part.folders()
         for own in classes:
             label = printable(own.name)
             found = [Row(name, place, label, split) for name, place in _image_files(own, ignored)]
             if not found:
                 empty[label] = None
             rows += found
-        if len(rows) == before and len(splits) > 1:
-            raise DataError(
+        if not classes:
+            refused.append(
+                f"{part.where}: no class folders there. Expected one folder of images for each class."
+                + table_hint(part)
+            )
+        elif len(rows) == before and len(splits) > 1:
+            refused.append(
                 f"{part.where}: no images there, in none of its {counted(len(classes), 'class folder')}, so that "
                 f"{split} is empty. Expected images: {_remedy(split)}."
             )
     there = {composed(row.label) for row in rows}
     without = [name for name in empty if composed(name) not in there]
-    _require_two(folder, rows, without)
+    refused += _too_few(folder, rows, without)
+    if not rows:
+        raise DataError(refused[0])
     loose = [name for part in splits.values() for name in part.files()]
-    return Listing(root.name or "data", root, rows, tuple(_notices(loose, ignored, without)), tuple(ignored))
+    notices = tuple(_notices(loose, ignored, without))
+    return Listing(root.name or "data", root, rows, notices, tuple(ignored), refused="".join(refused[:1]))
 
 
-def _require_two(folder: Folder, rows: list[Row], without: list[str]) -> None:
-    """Raise DataError where there are images of one class, or none."""
+def _too_few(folder: Folder, rows: list[Row], without: list[str]) -> Iterator[str]:
+    """What to say where there are images of one class, or none."""
     classes = sorted({row.label for row in rows})
     if len(classes) >= 2:
         return
     what = f"one class only ({classes[0]!r})" if classes else "no images"
     empty = f"; {_without_said(without)}" if without else ""
-    raise DataError(
-        f"{folder.where}: {what}{empty}. Classification needs two or more class folders with images."
-        + table_hint(folder)
-    )
+    said = f"{folder.where}: {what}{empty}. Classification needs two or more class folders with images."
+    yield said + table_hint(folder)
 
 
 def _without_said(without: list[str]) -> str:
@@ -125,16 +132,6 @@ def _split_folders(root: Folder) -> dict[Split, Folder]:
         raise DataError(
             f"{root.where}: holds split folders ({', '.join(f.name for f in found.values())}) and also {strays[0]!r}, "
             f"which is none of {', '.join(SPLIT_NAMES)}. Move it elsewhere."
-        )
-    return found
-
-
-def _class_folders(split: Folder) -> list[Folder]:
-    """The class folders of a split; raises DataError where there are none."""
-    found = split.folders()
-    if not found:
-        raise DataError(
-            f"{split.where}: no class folders there. Expected one folder of images for each class." + table_hint(split)
         )
     return found
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import posixpath
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -37,50 +38,75 @@ class ListedFile(FilePlace):
 
 
 @dataclass(frozen=True)
-class ListedFiles:
-    """The files below `root` as a table names them."""
+class Spelling:
+    """How a table spells the names of images that are there, where it does not have them whole."""
 
-    root: Path
-    index: dict[str, list[str]] | None  # by how they are spelt; None where names are paths
-    spell: Callable[[str], str] = str
-    said: str = ""
+    how: str
+    spell: Callable[[str], str]  # of a name in the table
+    index: dict[str, list[str]]  # the images of each such spelling
 
     @classmethod
-    def of(cls, names: Sequence[str], root: Path, table: Path) -> ListedFiles:
-        """How `names`, some of the table's, name files; raises DataError where none of them is there."""
-        tried = [plain_spelling(name) for name in names[:: max(1, len(names) // TRIED)]]
-        if any(os.path.lexists(root / name) for name in tried):
-            return cls(root, None)
-        below = [
-            name for name, _ in DiskFolder(root, root).walk() if PurePosixPath(name).suffix.lower() in image_endings()
-        ]
+    def of(cls, tried: Sequence[str], there: Iterable[str]) -> Spelling | None:
+        """The first by which any of the names that are `tried` is one `there`; None where there is none."""
+        images = [name for name in there if PurePosixPath(name).suffix.lower() in image_endings()]
         for how, spell in SPELLINGS.items():
             index: dict[str, list[str]] = {}
-            for name in below:
+            for name in images:
                 key = PurePosixPath(name).stem if "ending" in how else PurePosixPath(name).name
                 index.setdefault(key, []).append(name)
             wanted = _whole if "ending" in how else spell
             if any(wanted(name) in index for name in tried):
-                return cls(root, index, wanted, f"files of {table.name} are looked for below {root} by their {how}")
-        raise DataError(
-            f"data.path: {table}: none of its files is there, such as {names[0]!r}. Expected paths below {root}, or "
-            "files there of such names: say in data.root which folder they are below."
-        )
+                return cls(how, wanted, index)
+        return None
+
+    def find(self, plain: str, root: str) -> str | None:
+        """The image that a table calls `plain`; raises DataError where several below `root` are called so."""
+        found = self.index.get(self.spell(plain), [])
+        if len(found) > 1:
+            raise DataError(
+                f"data.path: its table names {plain!r}, and several files below {root} are called so: {found[0]} and "
+                f"{found[1]}. Expected paths below it; or set data.root to the folder that is meant."
+            )
+        return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class ListedFiles:
+    """The files below `root` as a table names them."""
+
+    root: Path
+    spelling: Spelling | None = None  # None where names are paths
+    said: str = ""
+
+    @classmethod
+    def of(cls, names: Sequence[str], given: Path | None, table: Path) -> ListedFiles:
+        """How `names`, some of the table's, name files below the folder that is `given`, else below the table's own, or
+        one of those above it that has all of them; raises DataError where none of them is there."""
+        tried = [plain_spelling(name) for name in names[:: max(1, len(names) // TRIED)]]
+        root = given if given is not None else table.parent
+        if any(os.path.lexists(root / name) for name in tried):
+            return cls(root)
+        above = () if given is not None else root.parents
+        for folder in above:
+            if all(os.path.lexists(folder / name) for name in tried):
+                return cls(folder, said=f"paths of {table.name} are below {folder}, a folder above it")
+        spelling = Spelling.of(tried, (name for name, _ in DiskFolder(root, root).walk()))
+        if spelling is None:
+            raise DataError(
+                f"data.path: {table}: none of its files is there, such as {names[0]!r}. Expected paths below {root}, "
+                "or files there of such names: say in data.root which folder, archive or other source they are in."
+            )
+        return cls(root, spelling, f"files of {table.name} are looked for below {root} by their {spelling.how}")
 
     def find(self, listed: str) -> tuple[str, ImagePlace]:
         """Name and place of the file that a table names; raises DataError where several are called so."""
         plain = plain_spelling(listed)
-        if self.index is None:
+        if self.spelling is None:
             return self._name(plain), ListedFile(plain if plain.startswith("/") else self._base + plain)
-        found = self.index.get(self.spell(plain), [])
-        if len(found) > 1:
-            raise DataError(
-                f"data.path: its table names {listed!r}, and several files below {self.root} are called so: {found[0]} "
-                f"and {found[1]}. Expected paths below that folder; or set data.root to the folder that is meant."
-            )
-        if not found:
+        found = self.spelling.find(plain, str(self.root))
+        if found is None:
             return printable(plain), NoPlace(f"{self.root}\0{plain}", "the table names it, and there is no such file")
-        return found[0], ListedFile(self._base + found[0])
+        return found, ListedFile(self._base + found)
 
     @cached_property
     def _base(self) -> str:
@@ -89,6 +115,8 @@ class ListedFiles:
     def _name(self, plain: str) -> str:
         if plain.startswith("/"):
             plain = plain.removeprefix(self._base).lstrip("/")
+        if ".." in plain:  # so that a file has one name, whichever way leads to it
+            plain = posixpath.normpath(plain)
         return plain if plain.isascii() else printable(plain)
 
 

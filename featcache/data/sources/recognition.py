@@ -6,12 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from featcache.data.sources.array_files import list_arrays
+from featcache.data.sources.file_contents import not_read
 from featcache.data.sources.image_folder import list_folder
 from featcache.data.sources.rows import DataSource, Listing
-from featcache.data.sources.shards import TARS, are_shards, is_pattern, list_shards, list_tar
-from featcache.data.sources.table_file import TABLES, list_table, list_table_folder, tables_of
+from featcache.data.sources.shards import (
+    TARS,
+    are_shards,
+    is_pattern,
+    list_shards,
+    list_tar,
+    shard_images,
+    tar_images,
+)
+from featcache.data.sources.source_images import SourceImages
+from featcache.data.sources.table_file import TABLES, list_table, list_table_folder, table_images, tables_of
 from featcache.data.sources.torchvision_sets import list_torchvision
-from featcache.data.sources.zip_archive import list_zip
+from featcache.data.sources.zip_archive import list_zip, zip_images
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.plugins import one_with_plugins, package_code, plugin_names
@@ -20,13 +30,22 @@ GROUP = "featcache.data_sources"  # the entry points of installed packages that 
 
 SOURCES: dict[str, DataSource] = {
     "folder": list_folder,
-    "table": list_table,
-    "tables": list_table_folder,
+    "table": lambda path, options: list_table(path, options, root_of(options)),
+    "tables": lambda path, options: list_table_folder(path, options, root_of(options)),
     "zip": list_zip,
     "tar": list_tar,
     "shards": list_shards,
     "arrays": list_arrays,
     "torchvision": list_torchvision,
+}
+
+# The images of a source by name alone, for a table that says what they are; where a kind is not here, its rows are.
+NAMED: dict[str, Callable[[str], SourceImages | None]] = {
+    "zip": zip_images,
+    "tar": tar_images,
+    "shards": shard_images,
+    "table": table_images,
+    "tables": table_images,
 }
 
 READ = (
@@ -45,6 +64,26 @@ def list_images(path: str, options: DataOptions) -> Listing:
         return SOURCES[kind](place, options)
     with package_code(f"data source {kind!r}"):
         return one_with_plugins(GROUP, kind, SOURCES, DataSource)(place, options)  # type: ignore[type-abstract]
+
+
+def root_of(options: DataOptions) -> Path | SourceImages | None:
+    """What the paths in a table are below (data.root): a folder, or the images of another source; None for its own
+    folder.
+
+    Raises DataError where it cannot be used.
+    """
+    if options.root is None:
+        return None
+    try:
+        kind, place = recognise(options.root)
+        found = NAMED[kind](place) if kind in NAMED else None
+        if found is not None or kind == "folder" or (kind == "tables" and Path(place).is_dir()):
+            return found if found is not None else Path(place)
+        own = options.model_copy(update={"path": options.root, "root": None, "columns": None})
+        return SourceImages(options.root, {row.name: row.place for row in list_images(options.root, own).rows})
+    except DataError as error:
+        said = str(error).replace("data.path", "data.root")
+        raise DataError(said if said.startswith("data.root") else f"data.root: {said}") from None
 
 
 def is_folder(path: str) -> bool:
@@ -78,14 +117,9 @@ def recognise(path: str) -> tuple[str, str]:
     place = place.resolve()
     found = next((name for name, rule in RULES.items() if rule(place)), None)
     if found is None:
-        raise DataError(
-            f"data.path: {place} is a file of a kind that is not read ({place.suffix or 'no ending'}). Expected {READ}."
-            + (" Save the sheet as CSV." if place.suffix.lower() in SHEETS else "")
-        )
+        raise not_read(place, READ)
     return found, str(place)
 
-
-SHEETS = {".xlsx", ".xls", ".ods"}  # of spreadsheets
 
 # What each kind looks like; the first that fits is taken.
 RULES: dict[str, Callable[[Path], bool]] = {

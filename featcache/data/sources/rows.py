@@ -1,4 +1,4 @@
-"""What every source of images gives: rows of name, place, label, split and group, and what to say of them."""
+"""What every source of images gives: rows of name, place, label, split, group and weight, and what to say of them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Row(NamedTuple):
     label: str  # the name of its class
     split: Split | None = None  # None in every row: the splits are cut
     group: str | None = None
+    weight: float = 1.0  # what it counts in the loss of training beside the others; 0 or more, finite
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Listing:
     notices: tuple[str, ...] = ()  # what the user should know of how it was read
     ignored: tuple[str, ...] = ()  # what lies among the images and is none by its name
     grouped: str = ""  # by what the rows have groups, in a few words; "" where they have none
+    refused: str = ""  # why nothing can be trained on them, where that is known by how they lie there
 
 
 @runtime_checkable

@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featcache.counted_nouns import counted
-from featcache.data.sources.archive_members import list_archive, member_name, plain_name
+from featcache.data.sources.archive_members import archive_images, list_archive, member_name, plain_name
 from featcache.data.sources.brace_patterns import expand
 from featcache.data.sources.folder_tree import is_junk
 from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import text_of
 from featcache.data.sources.rows import Listing, Row
+from featcache.data.sources.source_images import SourceImages
 from featcache.data.sources.split_words import split_said
 from featcache.data.sources.table_columns import USUAL
 from featcache.data.sources.tar_archive import Entry, tar_entries
@@ -38,18 +39,44 @@ def list_tar(path: str, options: DataOptions) -> Listing:
     """The images of one tar: samples where it has labels beside images, else an image folder."""
     archive = Path(path)
     entries = list(tar_entries(archive, LABELS))
-    if any(entry.name.endswith(".cls") for entry in entries):
+    if _are_samples(entries):
         listing = _listing([_Shard(archive, entries)], archive, plain_name(archive), options)
         return replace(listing, rows=[row._replace(split=None) for row in listing.rows])  # there is none beside it
     return list_archive(archive, ((entry.name, entry.place) for entry in entries))
 
 
+def tar_images(path: str) -> SourceImages:
+    """The members of a tar, for a table that names them."""
+    archive = Path(path)
+    entries = list(tar_entries(archive, LABELS))
+    if _are_samples(entries):
+        return _images([_Shard(archive, entries)], path)
+    return archive_images(archive, ((entry.name, entry.place) for entry in entries))
+
+
 def list_shards(path: str, options: DataOptions) -> Listing:
     """The samples of all shards that `path` names: a folder of them, or a pattern such as `train-{000..127}.tar`."""
     root = Path(path)
+    folder = root.name if root.is_dir() else re.sub(r"[-_.]*[{*?\[].*", "", root.name) or root.parent.name
+    return _listing(_shards(path), root, folder or "data", options)
+
+
+def shard_images(path: str) -> SourceImages:
+    """The images of all shards that `path` names, with or without labels beside them, for a table that names them."""
+    return _images(_shards(path), path)
+
+
+def _shards(path: str) -> list[_Shard]:
+    """The shards that `path` names; raises DataError where one is not there."""
+    root = Path(path)
     if root.is_dir():
         files = sorted(p for p in root.rglob("*") if p.name.lower().endswith(TARS) and not is_junk(p.name))
-        return _listing([_Shard(f, list(tar_entries(f, LABELS))) for f in files], root, root.name or "data", options)
+    else:
+        files = _expanded(path)
+    return [_Shard(file, list(tar_entries(file, LABELS))) for file in files]
+
+
+def _expanded(path: str) -> list[Path]:
     files = [Path(name) for name in expand(path)]
     lost = next((file for file in files if not file.is_file()), None)
     if lost is not None or not files:
@@ -57,8 +84,12 @@ def list_shards(path: str, options: DataOptions) -> Listing:
             f"data.path: {path} names {counted(len(files), 'shard')}, and {lost or 'none'} is not there. Expected "
             "those that are there, such as train-{000..127}.tar for 128 of them."
         )
-    name = re.sub(r"[-_.]*[{*?\[].*", "", root.name) or root.parent.name or "data"
-    return _listing([_Shard(f, list(tar_entries(f, LABELS))) for f in files], root, name, options)
+    return files
+
+
+def _are_samples(entries: Sequence[Entry]) -> bool:
+    """Whether a tar has labels beside its images."""
+    return any(entry.name.endswith(".cls") for entry in entries)
 
 
 def is_pattern(path: str) -> bool:
@@ -93,29 +124,39 @@ class _Sample:
 
 
 def _listing(shards: Sequence[_Shard], root: Path, name: str, options: DataOptions) -> Listing:
-    found = [(shard, _samples(shard)) for shard in shards]
-    names = Counter(n for _, samples in found for one in samples for n, _ in one.images)
-    distinct = max(names.values(), default=0) <= 1
     classes = _class_names(shards[0].file.parent) if shards else ()
     label = (options.columns.label if options.columns is not None else None) or ""
+    tops = {shard.file: root if root.is_dir() else shard.file.parent.parent for shard in shards}
+    splits = {file: split_said(file, top) for file, top in tops.items()}
     rows, unlabelled = [], []
-    for shard, samples in found:
-        split = split_said(shard.file, root if root.is_dir() else shard.file.parent.parent)
-        for sample in samples:
-            said = _label(sample, label, classes)
-            for own, place in sample.images:
-                unique = own if distinct else f"{plain_name(shard.file)}/{own}"
-                if said:
-                    rows.append(Row(unique, place, said, split))
-                else:
-                    unlabelled.append(unique)
+    for shard, sample, unique, place in _named(shards):
+        said = _label(sample, label, classes)
+        if said:
+            rows.append(Row(unique, place, said, splits[shard.file]))
+        else:
+            unlabelled.append(unique)
     if not rows:
         raise DataError(
-            f"data.path: {root}: none of its {counted(names.total(), 'image')} has a label beside it. Expected a file "
-            "KEY.cls, or KEY.json with a label in it, for each KEY.jpg; or an image folder in one tar."
+            f"data.path: {root}: none of its {counted(len(unlabelled), 'image')} has a label beside it. Expected a "
+            "file KEY.cls, or KEY.json with a label in it, for each KEY.jpg; or an image folder in one tar."
         )
     lost = [f"{counted(len(unlabelled), 'image')} without a label left out, such as {one}" for one in unlabelled[:1]]
     return Listing(name, root, rows, tuple(lost))
+
+
+def _images(shards: Sequence[_Shard], path: str) -> SourceImages:
+    return SourceImages(path, {unique: place for _, _, unique, place in _named(shards)})
+
+
+def _named(shards: Sequence[_Shard]) -> Iterator[tuple[_Shard, _Sample, str, ImagePlace]]:
+    """Every image of the shards and its sample, called by a name that no other has."""
+    found = [(shard, _samples(shard)) for shard in shards]
+    names = Counter(n for _, samples in found for one in samples for n, _ in one.images)
+    distinct = max(names.values(), default=0) <= 1
+    for shard, samples in found:
+        for sample in samples:
+            for own, place in sample.images:
+                yield shard, sample, own if distinct else f"{plain_name(shard.file)}/{own}", place
 
 
 def _samples(shard: _Shard) -> list[_Sample]:

@@ -1,11 +1,11 @@
-"""Which columns of a table hold the images, their labels, splits and groups: by name, usual or given."""
+"""Which columns of a table hold the images, their labels, splits, groups and weights: by name, usual or given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
+from typing import Literal
 
 from featcache.data.sources.image_tables import Table
 from featcache.errors import DataError
@@ -51,6 +51,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     ),
     "split": ("split", "set", "subset", "partition", "data_split", "dataset"),
     "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id", "case_id", "video", "video_id"),
+    "weight": ("weight", "sample_weight", "image_weight"),
 }
 MIN_CLASSES = 2
 
@@ -63,6 +64,7 @@ class ChosenColumns:
     labels: tuple[int, ...]
     split: int | None
     group: int | None
+    weight: int | None
     said: str  # which they are, in words
 
 
@@ -86,31 +88,34 @@ def choose_columns(table: Table, given: Columns | None) -> ChosenColumns:
     Raises DataError where a given one is not there, or there is none for the image or the label.
     """
     named = given if given is not None else Columns()
-    image, label, split, group = (_column(table, kind, getattr(named, kind)) for kind in USUAL)
+    image, label, split, group, weight = (_column(table, kind, getattr(named, kind)) for kind in USUAL)
     if image is None:
         raise _lacking(table, "image", "paths of images, or their bytes")
-    labels = (label,) if label is not None else _one_for_each_class(table, {image, split, group})
+    labels = (label,) if label is not None else _one_for_each_class(table, {image, split, group, weight})
     if not labels:
         raise _lacking(table, "label", "class names")
-    chosen = {image, *labels, split, group}
+    chosen = {image, *labels, split, group, weight}
     parts = [f"image: {table.columns[image]!r}"]
     parts.append(
         f"label: {table.columns[labels[0]]!r}" if label is not None else f"labels: {len(labels)} columns of 0 and 1"
     )
-    parts += [f"{kind}: {table.columns[n]!r}" for kind, n in (("split", split), ("group", group)) if n is not None]
+    further = {"split": split, "group": group, "weight": weight}
+    parts += [f"{kind}: {table.columns[n]!r}" for kind, n in further.items() if n is not None]
     rest = [repr(name) for n, name in enumerate(table.columns) if n not in chosen and name]
     said = ", ".join(parts)
     if rest:
         said += f"; not read: {', '.join(rest[:5])}" + (f" and {len(rest) - 5} more" if len(rest) > 5 else "")
-    return ChosenColumns(image, labels, split, group, said)
+    return ChosenColumns(image, labels, split, group, weight, said)
 
 
 def _plain(name: str) -> str:
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-def _column(table: Table, kind: str, given: str | None) -> int | None:
-    """The number of the column of a kind; None where there is none."""
+def _column(table: Table, kind: str, given: str | Literal[False] | None) -> int | None:
+    """The number of the column of a kind; None where there is none, or none is wanted."""
+    if given is False:
+        return None
     if given is not None:
         found = [n for n, name in enumerate(table.columns) if name == given]
         if len(found) == 1:
@@ -164,13 +169,3 @@ def _lacking(table: Table, kind: str, what: str) -> DataError:
 def _listed(columns: Sequence[str]) -> str:
     names = [repr(name) for name in columns]
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") or "no columns"
-
-
-def folder_of(file: Path, given: str | None) -> Path:
-    """The folder that paths in a table are below: its own, or what data.root says."""
-    if given is None:
-        return file.parent
-    root = Path(given).expanduser()
-    if not root.is_dir():
-        raise DataError(f"data.root: {root} is no folder. Expected the one that the paths in {file} are below.")
-    return root.resolve()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from featcache.data.sources.arrow_tables import open_arrow, open_together
 from featcache.data.sources.delimited_text import open_delimited
+from featcache.data.sources.file_contents import not_read, require_contents
 from featcache.data.sources.folder_tree import is_junk
 from featcache.data.sources.image_tables import Table
 from featcache.data.sources.json_records import open_json
 from featcache.data.sources.rows import SPLIT_NAMES, Listing
+from featcache.data.sources.source_images import SourceImages
 from featcache.data.sources.split_words import split_said
 from featcache.data.sources.table_columns import usual_labels, usual_score
 from featcache.data.sources.table_rows import Part, list_parts
 from featcache.options import DataOptions
+from featcache.places import ImagePlace
 
 SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")  # of `datasets`, save_to_disk
 BESIDE = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "_classes.csv")  # of imagefolder; of Roboflow
@@ -31,28 +34,46 @@ TABLES: dict[str, Callable[[Path], Table]] = {
     ".arrow": open_arrow,
     ".feather": open_arrow,
 }
+TEXTS = frozenset({".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"})
 
 
-def list_table(path: str, options: DataOptions) -> Listing:
-    """The images that a table names or holds."""
+def list_table(path: str, options: DataOptions, below: Path | SourceImages | None = None) -> Listing:
+    """The images that a table names, `below` a folder (None: its own) or in a source, or holds."""
     file = Path(path)
-    return list_parts([Part(open_table(file))], file, file.stem or "data", options)
+    return list_parts([Part(open_table(file))], file, file.stem or "data", options, below)
 
 
-def list_table_folder(path: str, options: DataOptions) -> Listing:
+def list_table_folder(path: str, options: DataOptions, below: Path | SourceImages | None = None) -> Listing:
     """The images of a folder that tables stand for: Parquet files, a data set that `datasets` saved, `metadata.csv` or
     Roboflow's `_classes.csv` beside the images of each split."""
     root = Path(path)
     files = tables_of(root)
-    if files[0].suffix.lower() in {".parquet", ".arrow"} and not files[0].stem.startswith("metadata"):
-        tables = open_together(files, root)
-    else:
-        tables = [open_table(file) for file in files]
+    tables = _opened(files, root)
     parts = [
         Part(table, split_said(file, root), f"{file.parent.relative_to(root).as_posix()}/".removeprefix("./"))
         for file, table in zip(files, tables, strict=True)
     ]
-    return list_parts(parts, root, root.name or "data", options)
+    return list_parts(parts, root, root.name or "data", options, below)
+
+
+def table_images(path: str) -> SourceImages | None:
+    """The images that a table, or a folder of tables, holds, for another table that names them; None where it holds
+    none, but names them itself."""
+    root = Path(path)
+    files = tables_of(root) if root.is_dir() else [root]
+    places: dict[str, ImagePlace] = {}
+    for table in _opened(files, root) if root.is_dir() else [open_table(root)]:
+        if len(table.images) != 1:
+            return None
+        places.update((cell.name, cell.place) for _, (cell,) in table.read([*table.images]))
+    return SourceImages(path, places)
+
+
+def _opened(files: Sequence[Path], root: Path) -> list[Table]:
+    """The tables in the files of one data set."""
+    if files[0].suffix.lower() in {".parquet", ".arrow"} and not files[0].stem.startswith("metadata"):
+        return open_together(files, root)
+    return [open_table(file) for file in files]
 
 
 def tables_of(root: Path) -> list[Path]:
@@ -73,4 +94,9 @@ def tables_of(root: Path) -> list[Path]:
 
 def open_table(file: Path) -> Table:
     """The table in `file`; raises DataError where it cannot be read."""
-    return TABLES[file.suffix.lower()](file)
+    opened = TABLES.get(file.suffix.lower())
+    if opened is None:
+        raise not_read(file, f"a table: {', '.join(TABLES)}")
+    if file.suffix.lower() in TEXTS:
+        require_contents(file, "text", "empty")
+    return opened(file)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featcache.counted_nouns import counted
+from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import ImageCell, Table, text_of
 from featcache.data.sources.listed_files import ListedFiles
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
-from featcache.data.sources.table_columns import ChosenColumns, choose_columns, folder_of, is_yes
+from featcache.data.sources.source_images import ListedImages, SourceImages
+from featcache.data.sources.table_columns import ChosenColumns, choose_columns, is_yes
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import Split
+
+NamedImages = ListedFiles | ListedImages
 
 LOOKED_AT = 20_000  # rows, to see how files are named
 SHOWN = 3
@@ -34,19 +39,23 @@ class Part:
     prefix: str = ""
 
 
-def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOptions) -> Listing:
-    """The rows of one or several tables that are one data set.
+def list_parts(
+    parts: Sequence[Part], root: Path, name: str, options: DataOptions, below: Path | SourceImages | None
+) -> Listing:
+    """The rows of one or several tables that are one data set; images that they name are `below` a folder (None: each
+    table's own) or in a source.
 
-    Raises DataError for columns that are not there, an image with two labels or in two splits, a split that is none.
+    Raises DataError for columns that are not there, an image with two labels or in two splits, a split or a weight that
+    is none.
     """
-    rows = _Rows()
+    rows = _Rows(below)
     said: dict[str, None] = {}
     columns: dict[str, list[str]] = defaultdict(list)
     grouped = ""
     for part in parts:
         chosen = choose_columns(part.table, options.columns)
         with _no_collections():
-            rows.add(part, chosen, options)
+            rows.add(part, chosen)
         said.update(dict.fromkeys(part.table.notices))
         columns[chosen.said].append(part.table.file.name)
         if chosen.group is not None:
@@ -55,7 +64,7 @@ def list_parts(parts: Sequence[Part], root: Path, name: str, options: DataOption
     read = (
         f"columns of {files[0] if len(files) == 1 else f'{len(files)} tables'}: {c}" for c, files in columns.items()
     )
-    return Listing(name, root, rows.rows, (*read, *said, *rows.notices()), grouped=grouped)
+    return Listing(name, root, rows.rows, (*read, *said, *rows.notices()), grouped=grouped, refused=rows.refused(root))
 
 
 @contextlib.contextmanager
@@ -74,7 +83,8 @@ def _no_collections() -> Iterator[None]:
 class _Rows:
     """The rows of all tables so far, and what is wrong with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, below: Path | SourceImages | None) -> None:
+        self._below = below
         self.rows: list[Row] = []
         self._tables: list[Table] = []
         self._of: dict[str, int] = {}  # name -> row
@@ -85,34 +95,39 @@ class _Rows:
         self._unsplit: list[str] = []
         self._nameless: list[str] = []
         self._twice: list[str] = []
+        self._unweighed: list[str] = []
         self._texts: dict[str, str] = {}
         self._looked: dict[str, None] = {}
 
-    def add(self, part: Part, chosen: ChosenColumns, options: DataOptions) -> None:
+    def add(self, part: Part, chosen: ChosenColumns) -> None:
         """The rows of one table."""
         table = part.table
         files = None
         if chosen.image not in table.images:
             names = [text for _, (cell,) in islice(table.read([chosen.image]), LOOKED_AT) if (text := text_of(cell))]
-            files = ListedFiles.of(names, folder_of(table.file, options.root), table.file) if names else None
+            files = _named_images(names, self._below, table.file) if names else None
             if files is not None and files.said:
                 self._looked[files.said] = None
         self._tables.append(table)
-        numbers = [chosen.image, *chosen.labels, *(n for n in (chosen.split, chosen.group) if n is not None)]
+        numbers = [
+            chosen.image,
+            *chosen.labels,
+            *(n for n in (chosen.split, chosen.group, chosen.weight) if n is not None),
+        ]
         for number, cells in table.read(numbers):
             self._add(number, self._row(part, chosen, files, number, cells))
 
     def _row(
-        self, part: Part, chosen: ChosenColumns, files: ListedFiles | None, number: int, cells: Sequence[Any]
+        self, part: Part, chosen: ChosenColumns, files: NamedImages | None, number: int, cells: Sequence[Any]
     ) -> Row | None:
         """A line as a row; None where it is passed over."""
         table = part.table
-        image, rest = cells[0], cells[1 + len(chosen.labels) :]
+        image, rest = cells[0], iter(cells[1 + len(chosen.labels) :])
         if isinstance(image, ImageCell):
             name, place = image.name, image.place
         elif files is not None and (text := text_of(image)):
             name, place = files.find(text)
-            name = part.prefix + name
+            name = name if isinstance(files, ListedImages) else part.prefix + name
         else:
             self._nameless.append(table.row(number))
             return None
@@ -122,9 +137,10 @@ class _Rows:
             return None
         split = part.split
         if chosen.split is not None:
-            split = self._split(table, text_of(_named(table, chosen.split, rest[0])), number, name)
-        group = text_of(_named(table, chosen.group, rest[-1])) if chosen.group is not None else ""
-        return Row(name, place, label, split, self._same(group) if group else None)
+            split = self._split(table, text_of(_named(table, chosen.split, next(rest))), number, name)
+        group = text_of(_named(table, chosen.group, next(rest))) if chosen.group is not None else ""
+        weight = self._weight(table, next(rest), number, name) if chosen.weight is not None else 1.0
+        return Row(name, place, label, split, self._same(group) if group else None, weight)
 
     def _add(self, number: int, row: Row | None) -> None:
         if row is None:
@@ -138,7 +154,7 @@ class _Rows:
         before = self.rows[known]
         first = self._tables[self._from[known]].row(self._numbers[known])
         second = self._tables[-1].row(number)
-        for what in ("label", "split", "group"):
+        for what in ("label", "split", "group", "weight"):
             one, other = getattr(before, what), getattr(row, what)
             if one != other:
                 self._clashes.append(f"{row.name!r} has the {what} {one!r} in {first} and {other!r} in {second}")
@@ -173,29 +189,52 @@ class _Rows:
             )
         return split
 
+    def _weight(self, table: Table, cell: Any, number: int, name: str) -> float:
+        try:
+            weight = float(text_of(cell))
+        except ValueError:
+            weight = math.nan
+        if not 0 <= weight < math.inf:
+            self._unweighed.append(f"{cell!r} in {table.row(number)} ({name})")
+        return weight
+
     def _same(self, text: str) -> str:
         """One copy of each text, however many rows have it."""
         return self._texts.setdefault(text, text)
 
     def require_sound(self, root: Path) -> None:
         """Raise DataError for rows that contradict each other, or none at all."""
+        if self._unweighed:
+            raise DataError(
+                f"data.path: {root}: {counted(len(self._unweighed), 'weight')} cannot be used: "
+                f"{_some(self._unweighed)}. Expected a number of 0 or more in each line, with a point before decimals. "
+                "Mend the cells; data.columns.weight names another column, or is false where none is to be read."
+            )
         if self._clashes:
             raise DataError(
-                f"data.path: {root}: {'; '.join(self._clashes[:SHOWN])}"
-                + (f"; and {len(self._clashes) - SHOWN} more" if len(self._clashes) > SHOWN else "")
-                + ". Expected one label, one split and one group for each image: take one of the lines out."
-            )
-        if self._unsplit and len(self._unsplit) < len(self.rows):
-            raise DataError(
-                f"data.path: {root}: {len(self._unsplit)} of {len(self.rows)} images have no split, such as "
-                f"{self._unsplit[0]}. Expected one for each image, or for none: fill the cells."
+                f"data.path: {root}: {_some(self._clashes)}. Expected one label, one split, one group and one weight "
+                "for each image: take one of the lines out."
             )
         if not self.rows:
             raise DataError(f"data.path: {root} names no image with a label. Expected a row for each image.")
 
+    def refused(self, root: Path) -> str:
+        """Why nothing can be trained on the rows; "" where something can."""
+        if not self._unsplit or len(self._unsplit) == len(self.rows):
+            return ""
+        return (
+            f"data.path: {root}: {len(self._unsplit)} of {len(self.rows)} images have no split, such as "
+            f"{self._unsplit[0]}. Expected one for each image, or for none: fill the cells."
+        )
+
     def notices(self) -> Iterator[str]:
         """What was passed over."""
         yield from self._looked
+        if isinstance(self._below, SourceImages):
+            others = self._below.places.keys() - {row.name for row in self.rows}
+            unnamed = sum(PurePosixPath(name).suffix.lower() in image_endings() for name in others)
+            if unnamed:
+                yield f"{counted(unnamed, 'image')} of {self._below.said} that no table names left out"
         for found, what in (
             (self._unlabelled, "without a label left out"),
             (self._nameless, "without an image left out"),
@@ -203,6 +242,17 @@ class _Rows:
         ):
             if found:
                 yield f"{counted(len(found), 'row')} {what}, such as {found[0]}"
+
+
+def _some(found: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+
+
+def _named_images(names: Sequence[str], below: Path | SourceImages | None, table: Path) -> NamedImages:
+    if isinstance(below, SourceImages):
+        return ListedImages.of(names, below, table)
+    return ListedFiles.of(names, below, table)
 
 
 def _named(table: Table, column: int, cell: Any) -> Any:

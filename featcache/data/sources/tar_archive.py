@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.data.sources.archive_members import ArchiveMember, why_refused
+from featcache.data.sources.file_contents import require_contents
 from featcache.data.sources.gzip_stream import GzipStream, read_at, remember_points
 from featcache.errors import DataError
 from featcache.places import ImagePlace, NoContentError, NoPlace
@@ -51,6 +52,7 @@ class Entry:
 def tar_entries(archive: Path, texts: tuple[str, ...] = ()) -> Iterator[Entry]:
     """Each file in a tar, those whose names end in one of `texts` with what is in them; raises DataError where the tar
     cannot be read."""
+    require_contents(archive, "tar", "tar.gz", "gzip")
     try:
         with archive.open("rb") as file:
             gzipped = file.read(2) == GZIP

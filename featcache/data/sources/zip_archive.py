@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.data.sources.archive_members import ArchiveMember, list_archive, why_refused
+from featcache.data.sources.archive_members import ArchiveMember, archive_images, list_archive, why_refused
+from featcache.data.sources.file_contents import require_contents
 from featcache.data.sources.rows import Listing
+from featcache.data.sources.source_images import SourceImages
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.places import ImagePlace, NoContentError, NoPlace
@@ -68,8 +70,14 @@ def list_zip(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
     return list_archive(Path(path), zip_members(Path(path)))
 
 
+def zip_images(path: str) -> SourceImages:
+    """The members of a zip, for a table that names them."""
+    return archive_images(Path(path), zip_members(Path(path)))
+
+
 def zip_members(archive: Path) -> Iterator[tuple[str, ImagePlace]]:
     """Name and place of each file in a zip; raises DataError where it cannot be read."""
+    require_contents(archive, "zip")
     try:
         with zipfile.ZipFile(archive) as opened:
             infos = opened.infolist()

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_runs import featcache
+from markupsafe import escape
 from PIL import Image
-from source_makers import make_zip
+from source_makers import make_csv
 
 from featcache.data import load_manifest
+from featcache.errors import DataError
 from featcache.options import DataOptions
 
 
@@ -66,12 +68,79 @@ def test_show_on_a_terminal_counts_by_class_and_split(photos: Path, tmp_path: Pa
     assert "data.limit" in done.output
 
 
+def _colours(root: Path, counts: dict[str, int]) -> Path:
+    """So many pictures in each folder, no two alike."""
+    for at, (folder, count) in enumerate(counts.items()):
+        (root / folder).mkdir(parents=True)
+        for n in range(count):
+            Image.new("RGB", (9, 9), (at, n, 0)).save(root / folder / f"{n}.png")
+    return root
+
+
+# Counts of pictures in folders, and words of why they are refused.
+REFUSED: dict[str, tuple[dict[str, int], str]] = {
+    "a class that train lacks": (
+        {"train/a": 3, "train/b": 2, "val/a": 1, "val/<c>": 2},
+        "train has no image of 1 class",
+    ),
+    "near names": ({"train/Cloudy": 3, "train/cloudy": 2, "val/cloudy": 1}, "differ by case or spaces alone"),
+    "one class only": ({"train/a": 3, "val/a": 2}, "one class only ('a')"),
+    "a split without images": ({"train/a": 3, "train/b": 2, "val/a": 0, "val/b": 0}, "so that val is empty"),
+    "a split without folders": ({"train/a": 3, "train/b": 2, "test": 0}, "no class folders there"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_would_be_refused_is_shown_and_said_to_be(tmp_path: Path, fault: str) -> None:
+    folders, words = REFUSED[fault]
+    root, page, cache = _colours(tmp_path / "d", folders), tmp_path / "page.html", tmp_path / "cache"
+    with pytest.raises(DataError) as refusal:
+        load_manifest(DataOptions(path=str(root)), cache)
+    assert words in str(refusal.value)
+    shown = featcache("show", root, "--json", "--html", page, "--cache-dir", cache, "-q")
+    found = json.loads(shown.stdout)
+    assert (shown.exit_code, found["refused"], found["fingerprint"]) == (2, str(refusal.value), None)
+    counts = {f"{split}/{one['class']}": one[split] for one in found["classes"] for split in ("train", "val", "test")}
+    assert {k: n for k, n in counts.items() if n} == {k: n for k, n in folders.items() if n}
+    assert (found["images"], found["formats"]) == (sum(folders.values()), {"PNG": sum(folders.values())})
+    assert f"This would be refused:</strong> {escape(refusal.value)}" in page.read_text(encoding="utf-8")
+    text = featcache("show", root, "--cache-dir", cache)
+    assert text.exit_code == 2 and f"this would be refused: {refusal.value}" in text.stdout
+    assert "formats: PNG" in text.stdout and "Traceback" not in text.output
+
+
+def test_images_without_a_split_are_counted_as_such(tmp_path: Path) -> None:
+    root = _colours(tmp_path / "d", {"a": 4, "b": 3})
+    rows = [["a/0.png", "a", "train"], ["a/1.png", "a", ""], ["b/0.png", "b", "train"], ["b/1.png", "b", "test"]]
+    table = make_csv(root / "t.csv", ["path", "label", "split"], rows)
+    shown = featcache("show", table, "--json", "--cache-dir", tmp_path / "cache", "-q")
+    assert shown.exit_code == 2
+    found = json.loads(shown.stdout)
+    assert found["classes"] == [
+        {"class": "a", "train": 1, "val": 0, "test": 0, "no split": 1},
+        {"class": "b", "train": 1, "val": 0, "test": 1, "no split": 0},
+    ]
+    assert "1 of 4 images have no split, such as line 3 (a/1.png)" in found["refused"]
+    assert featcache("split", table, "--out", tmp_path / "u.csv", "--cache-dir", tmp_path / "cache").exit_code == 2
+
+
+def test_what_can_be_trained_on_is_not_said_to_be_refused(photos: Path, tmp_path: Path) -> None:
+    shown = featcache("show", photos, "--json", "--html", tmp_path / "p.html", "--cache-dir", tmp_path / "cache", "-q")
+    found = json.loads(shown.stdout)
+    assert (shown.exit_code, found["refused"]) == (0, None) and found["fingerprint"]
+    assert "would be refused" not in (tmp_path / "p.html").read_text(encoding="utf-8")
+
+
+def test_nothing_to_show_is_an_error_alone(tmp_path: Path) -> None:
+    shown = featcache("show", _colours(tmp_path / "d", {"a": 0, "b": 0}), "--cache-dir", tmp_path / "cache")
+    assert shown.exit_code == 2 and "no images" in shown.output and "would be refused" not in shown.output
+
+
 def test_the_mean_picture_is_the_mean(photos: Path, tmp_path: Path) -> None:
-    from featcache.data import look_over
+    from featcache.data import look_over, survey
 
     options = DataOptions(path=str(photos), workers=2)
-    manifest, _ = load_manifest(options, tmp_path / "cache")
-    mean = look_over(manifest, options).means["<b>red"]
+    mean = look_over(survey(options, tmp_path / "cache"), options).means["<b>red"]
     assert np.abs(mean.reshape(-1, 3).mean(axis=0) - np.array([200, 10, 10 + np.mean(np.arange(20) % 3)])).max() < 0.6
 
 
@@ -107,10 +176,28 @@ def test_groups_and_merged_classes_are_in_the_table(photos: Path, tmp_path: Path
     assert all(len({row["split"] for row in rows if row["group"] == group}) == 1 for group in groups)
 
 
-def test_a_split_of_an_archive_is_written_and_said_to_be_no_source(photos: Path, tmp_path: Path) -> None:
-    files = [(p.relative_to(photos).as_posix(), p.read_bytes()) for p in photos.rglob("*.png")]
-    archive = make_zip(tmp_path / "photos.zip", files)
-    done = featcache("split", archive, "--out", tmp_path / "t.csv", "--cache-dir", tmp_path / "cache")
+def test_weights_are_said_and_written_to_be_read_again(photos: Path, tmp_path: Path) -> None:
+    names = [p.relative_to(photos).as_posix() for p in sorted(photos.rglob("*.png"))]
+    weights = {name: number % 7 / 3 for number, name in enumerate(names)}
+    source = photos / "source.csv"
+    with source.open("w", newline="") as stream:
+        out = csv.writer(stream)
+        out.writerow(["path", "label", "trust"])
+        out.writerows([name, name.split("/")[0], repr(weight)] for name, weight in weights.items())
+    named = ["--set", "data.columns.weight=trust", "--cache-dir", tmp_path / "cache"]
+    done = featcache("split", source, "--out", photos / "table.csv", *named)
     assert done.exit_code == 0, done.output
-    assert "no data.path" in done.output
-    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 41
+    with (photos / "table.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["path", "label", "split", "weight"]
+    assert {row["path"]: float(row["weight"]) for row in rows} == weights
+    again, _ = load_manifest(DataOptions(path=str(photos / "table.csv")), tmp_path / "cache")
+    assert {i.name: i.weight for i in again.images} == weights
+    shown = featcache("show", source, *named)
+    assert "weight: 'trust'" in shown.output
+    assert "weights: 0 to 2 on" in shown.output
+    value = json.loads(featcache("show", source, "--json", *named).stdout)
+    zero = sum(weight == 0 for weight in weights.values())
+    assert value["weights"] == {"least": 0.0, "most": 2.0, "zero": zero}
+    plain = featcache("show", source, "--json", "--cache-dir", tmp_path / "cache")
+    assert json.loads(plain.stdout)["weights"] is None

@@ -233,7 +233,7 @@ def test_a_missing_path(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_a_file(tmp_path: Path) -> None:
-    assert "is a file" in refusal(put(tmp_path / "x.png", "x"))
+    assert "a file of a kind that is not read (.png)" in refusal(put(tmp_path / "x.png", "x"))
 
 
 def test_the_home_folder_of_nobody(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, studentized_range
 
 from featcache.statistics import JointComparison, Scores
 from featcache.statistics.sample_size import images_needed
-from featcache.statistics.scores import seed_variances
+from featcache.statistics.seed_luck import SeedLuck
 
 
 def compared(right: np.ndarray, **metrics: np.ndarray) -> JointComparison:
@@ -214,11 +216,11 @@ def test_a_run_of_which_a_seed_failed_does_not_hide_what_the_others_tell() -> No
     joint = compared(rng.random((14, 3, 500)) < shares[..., None])
     assert joint.ahead("top1", 0, 1)
     assert not joint.ahead("top1", 0, 13)
-    alone = seed_variances(
+    alone = SeedLuck.of(
         [Scores((rng.random((3, 500)) < share[:, None]).astype(float), ("",) * 500) for share in shares]
-    )
+    ).variance
     assert np.ptp(alone[:-1]) == 0
-    assert alone[0] < 0.001 < 0.1 < alone[-1]
+    assert alone[0] < 0.001 / 3 < 0.1 / 3 < alone[-1]
 
 
 def test_seeds_that_differ_alike_are_pooled() -> None:
@@ -227,5 +229,27 @@ def test_seeds_that_differ_alike_are_pooled() -> None:
     apart = 0
     for _ in range(40):
         values = rng.standard_normal((20, 3, 1)) + 0.1 * rng.standard_normal((20, 3, 50))
-        apart += np.ptp(seed_variances([Scores(v, tuple(map(str, range(50))), False) for v in values])) > 0
+        luck = SeedLuck.of([Scores(v, tuple(map(str, range(50))), False) for v in values])
+        apart += not luck.pooled.all()
     assert apart <= 6  # 5% of 40, and the luck of 40
+
+
+@pytest.mark.parametrize(("runs", "freedom"), [(2, 4), (14, 14)])
+def test_where_only_seeds_differ_the_critical_value_knows_how_few_they_are(runs: int, freedom: int) -> None:
+    """Of two runs Student's t; of many the variance is a median, of half the freedom."""
+    figures = np.random.default_rng(12).standard_normal((runs, 3, 1))
+    images = np.broadcast_to(figures, (runs, 3, 40))
+    joint = JointComparison({"loss": [Scores(one, tuple(map(str, range(40))), bounded=False) for one in images]})
+    expected = studentized_range.ppf(0.95, runs, freedom) / np.sqrt(2)
+    assert joint.critical == pytest.approx(expected, rel=0.04)
+
+
+def test_a_difference_counts_what_an_image_adds_where_that_is_said() -> None:
+    """One image of 50 makes all of a difference that is constant in the values, as of the only image of its class."""
+    units, alone = tuple(map(str, range(50))), np.eye(50)[7] * 50 * 0.2
+    plain = [Scores(np.full((1, 50), mean), units) for mean in (0.7, 0.5)]
+    joint = JointComparison({"top1": [replace(plain[0], parts=alone), replace(plain[1], parts=0 * alone)]})
+    assert joint.difference("top1", 0, 1) == pytest.approx(0.2)
+    assert joint.standard_error("top1", 0, 1) == pytest.approx(0.2, rel=0.02)
+    assert not joint.ahead("top1", 0, 1)
+    assert JointComparison({"top1": plain}).standard_error("top1", 0, 1) == 0

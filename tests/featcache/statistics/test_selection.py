@@ -94,6 +94,20 @@ def test_a_run_is_not_chosen_by_no_images() -> None:
         correct_for_selection([contender(np.ones((1, 1, 1, 1), np.bool_))], 0, ["top1"])
 
 
+def test_a_run_that_is_first_by_the_luck_of_its_seeds_is_corrected_for_that() -> None:
+    """Twenty equal networks, each seed of which is better or worse on all images."""
+    rng = np.random.default_rng(13)
+    found = []
+    for _ in range(40):
+        shares = 0.7 + 0.05 * rng.standard_normal((20, 3, 1, 1))
+        runs = [contender(rng.random((1, 3, 1, 400)) < share) for share in shares]
+        best = int(np.argmax([run.kept.mean for run in runs]))
+        found.append(correct_for_selection(runs, best, ["top1"])["top1"])
+    assert np.mean([one.found for one in found]) > 0.75
+    assert np.mean([one.mean for one in found]) == pytest.approx(0.7, abs=0.012)
+    assert all(one.low < 0.7 < one.high for one in found)
+
+
 def test_one_that_is_far_ahead_is_as_unsure_as_one_that_nobody_chose() -> None:
     rng = np.random.default_rng(6)
     shares = np.r_[0.95, np.full(13, 0.5)]

@@ -124,6 +124,14 @@ def kill(process: subprocess.Popen[str]) -> None:
         os.kill(worker, signal.SIGKILL)
 
 
+def weighted(images: Path) -> Path:
+    """A table of the images with weights from 0.5 to 2."""
+    files = [(p, p.relative_to(images).parts) for p in sorted(images.rglob("*.png"))]
+    lines = [f"{'/'.join(parts)},{parts[1]},{parts[0]},{int(p.stem) % 4 / 2 + 0.5}\n" for p, parts in files]
+    (images.parent / "table.csv").write_text("path,label,split,weight\n" + "".join(lines))
+    return images.parent / "table.csv"
+
+
 def alone(folder: Path, options: dict[str, Any]) -> Path:
     """The run by one process."""
     return fine_tune(parse_options(options), results_dir=folder / "alone", allow_custom=True).folder
@@ -154,8 +162,9 @@ def assert_close(found: Path, expected: Path, tolerance: float = 1e-4, images: i
 def test_two_processes_train_what_one_does_and_speak_with_one_voice(tmp_path: Path, make: Make) -> None:
     # Shares of 5 and 4 images, whose batch norms take statistics together; a last batch of 5.
     normed = make("normed", "steady", 9)
-    # Batches of 49 images in pieces, and a last one of a single image.
+    # Batches of 49 images in pieces, and a last one of a single image; each image with a weight.
     plain = make("plain", "plain", 7, accumulate=7)
+    plain["data"] |= {"path": str(weighted(Path(plain["data"]["path"]))), "root": plain["data"]["path"]}
     code, out, err = launch(tmp_path, normed, plain)
     assert code == 0, err
     results = tmp_path / "results"

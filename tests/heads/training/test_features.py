@@ -37,13 +37,15 @@ def pool(
     *,
     folds: int | None,
     groups: Sequence[str | None] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Features:
     """Images that were never extracted: the last quarter is val, and one more is for testing."""
     contents = contents or [f"content {i}" for i in range(len(labels))]
     cut = 3 * len(labels) // 4
+    columns = zip(labels, contents, groups or [None] * len(labels), weights or [1.0] * len(labels), strict=True)
     images = [
-        ImageRecord(FilePlace.at(f"{i}.png"), f"{i}.png", sha, label, "train" if i < cut else "val", group)
-        for i, (label, sha, group) in enumerate(zip(labels, contents, groups or [None] * len(labels), strict=True))
+        ImageRecord(FilePlace.at(f"{i}.png"), f"{i}.png", sha, label, "train" if i < cut else "val", group, weight)
+        for i, (label, sha, group, weight) in enumerate(columns)
     ]
     images.append(ImageRecord(FilePlace.at("t.png"), "t.png", "only for testing", 0, "test"))
     manifest = Manifest("insects", Path(), CLASSES, tuple(images))

@@ -16,6 +16,7 @@ import torch
 from array_rows import ArrayRows
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from featcache.backbones import build_head
 from featcache.options.training_options import TrainingOptions
@@ -92,8 +93,15 @@ class Plain:
     margin: float = math.inf  # how near any comparison that decides on the best epoch was to the other way round
 
 
-def plain_loop(features: Features, head: HeadSpec, batch_size: int = BATCH, weights: Tensor | None = None) -> Plain:
-    """nn.Sequential, autograd and torch.optim, fed the same order and dropout draws."""
+def plain_loop(
+    features: Features,
+    head: HeadSpec,
+    batch_size: int = BATCH,
+    weights: Tensor | None = None,
+    counts: Tensor | None = None,
+) -> Plain:
+    """nn.Sequential, autograd and torch.optim, fed the same order and dropout draws; `weights` of classes, and what
+    each image's loss is multiplied by."""
     training, fold = head.training, features.folds[head.fold]
     torch.manual_seed(head.seed)
     layers = [nn.Linear(a, b) for a, b in pairwise(head.dims)]
@@ -122,6 +130,11 @@ def plain_loop(features: Features, head: HeadSpec, batch_size: int = BATCH, weig
                 for layer, own in zip(layers[:-1], drawn.split(head.dims[1:-1]), strict=True):
                     h = layer(h).relu() * (threshold(head.dropout) <= own.T) * scale(head.dropout)
                 loss = criterion(layers[-1](h), target)
+                if counts is not None:
+                    smoothed = training.label_smoothing
+                    each = cross_entropy(layers[-1](h), target, weights, reduction="none", label_smoothing=smoothed)
+                    whole = len(target) if weights is None else weights[target].sum()
+                    loss = (each * counts[order[batch]]).sum() / whole
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -48,6 +48,10 @@ def test_a_kind_of_source_of_a_package(tmp_path: Path, install: Callable[[str, s
     install("planted", f"{HERE}:planted")
     manifest = load(f"planted:{tmp_path}", tmp_path / "cache")
     assert manifest.classes == ("a", "b") and len(manifest.images) == 40
+    rows = [[f"{'ab'[n % 2]}{n}.png", "xy"[n % 2]] for n in range(40)]
+    table = make_csv(tmp_path / "t.csv", ["path", "label"], rows)
+    named = load(table, tmp_path / "cache", root=f"planted:{tmp_path}")
+    assert named.classes == ("x", "y") and {i.sha256 for i in named.images} == {i.sha256 for i in manifest.images}
     install("planted", f"{HERE}:broken")
     with pytest.raises(PluginError, match=r"data source 'planted'.*of my own"):
         load(f"planted:{tmp_path}", tmp_path / "cache")
@@ -89,7 +93,8 @@ def test_images_and_groups_are_found_again_by_name(
     archive = make_zip(tmp_path / "x.zip", [(one.name, one.data) for one in them])
     other = shutil.copy(archive, tmp_path / "archive.bin")
     folder = {"path": str(digits)}
-    several = (folder, {"path": str(table), "root": str(digits)}, {"path": f"zip:{other}"}, {"path": str(archive)})
+    tables = [{"path": str(table), "root": root} for root in (str(digits), f"zip:{other}")]
+    several = (folder, *tables, {"path": f"zip:{other}"}, {"path": str(archive)})
     for data in several:
         options = parse_options(config(model={"backbone": TINY, "pretrained": True}, data=data))
         done = extract(options, allow_custom=True)

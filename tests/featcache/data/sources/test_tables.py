@@ -48,7 +48,7 @@ def notices(file: Path, **options: Any) -> str:
 
 def refusal(file: Path, **options: Any) -> str:
     with pytest.raises(DataError) as refused:
-        list_images(str(file), DataOptions(path=str(file), **options))
+        load(file, file.parent.parent / "cache", **options)
     return str(refused.value)
 
 
@@ -116,9 +116,14 @@ def test_json_lines_and_lists(folder: Path) -> None:
         ("t.csv", "path,label,split\ncat/cat 0.png,cat,somewhere\n", ["line 2", "'somewhere'", "no split"]),
         ("t.jsonl", "{]", ["cannot be read as JSON records"]),
         ("t.jsonl", "", ["holds no records"]),
-        ("t.parquet", "text", ["cannot be read as Parquet or Arrow"]),
-        ("t.xlsx", "text", ["a kind that is not read", "Save the sheet as CSV"]),
-        ("t.docx", "text", ["a kind that is not read", "a table (CSV"]),
+        ("t.parquet", "text", ["is plain text, whatever its name says, and no Parquet file."]),
+        (
+            "t.xlsx",
+            "text",
+            ["is plain text, whatever its name says", "a kind that is not read (.xlsx)", "call it .csv"],
+        ),
+        ("t.docx", "text", ["a kind that is not read (.docx)", "call it .csv"]),
+        ("t.docx", "\0\1", ["a kind that is not read (.docx)", "a table (CSV"]),
     ],
 )
 def test_a_table_that_cannot_be_used(folder: Path, name: str, text: str, words: list[str]) -> None:

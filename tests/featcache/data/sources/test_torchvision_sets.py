@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_runs import done
 from PIL import Image
 from source_makers import contents, load
 
@@ -38,6 +39,10 @@ def test_a_data_set_of_arrays(tmp_path: Path) -> None:
         assert image.label == number % 10
         expected = b"P5\n28 28\n255\n" + pictures["t10k"][number].tobytes()
         assert image.place.read() == expected
+    table, root = tmp_path / "t.csv", f"torchvision:MNIST:{tmp_path / 'data'}"
+    said = done("split", root, "--out", table, "--cache-dir", tmp_path / "cache")
+    assert f"--set data.path={table} --set data.root={root}" in said.output
+    assert load(table, tmp_path / "cache", root=root).fingerprint == manifest.fingerprint
 
 
 def test_a_data_set_of_files_gives_the_files(tmp_path: Path) -> None:
