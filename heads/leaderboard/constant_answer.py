@@ -25,7 +25,7 @@ def constant_text(best: Run, by: str) -> str:
 
 def says_nothing(summary: Mapping[str, Any], split: str, metric: str) -> bool:
     """Whether a metric is the same whatever is answered: AUROC sets a class against others, and takes two."""
-    return metric == "auroc" and sum(n > 0 for n in _counts(summary, split)) < 2
+    return metric == "auroc" and split in summary["per_class"] and sum(n > 0 for n in _counts(summary, split)) < 2
 
 
 def _counts(summary: Mapping[str, Any], split: str) -> list[int]:
