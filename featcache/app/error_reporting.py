@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import typer
 from featcache.errors import FeatcacheError, InputError
 
 STOPPED = 130  # exit code of Ctrl-C, as shells have it
+PIPE_CLOSED = 141  # and of a pipe that nobody reads any more
 
 
 @contextmanager
@@ -35,6 +37,9 @@ def exiting(verbose: bool) -> Iterator[None]:
         raise typer.Exit(STOPPED) from None
     except (typer.Exit, typer.Abort):
         raise
+    except BrokenPipeError:  # whoever read the output, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
+        raise typer.Exit(PIPE_CLOSED) from None
     except Exception as error:
         traceback.print_exc()
         typer.echo(f"featcache: unexpected {type(error).__name__}: {error}. This is a fault of featcache.", err=True)

@@ -15,6 +15,7 @@ from featcache.app.commands.check import check
 from featcache.app.commands.curve import curve
 from featcache.app.commands.extract import extract
 from featcache.app.commands.finetune import finetune
+from featcache.app.commands.predict import predict
 from featcache.app.commands.report import report
 from featcache.app.commands.schema import schema
 from featcache.app.commands.show import show
@@ -23,7 +24,10 @@ from featcache.app.commands.sweep import sweep
 from featcache.app.commands.train import train
 
 # In the order that `--help` lists them: from images to results, then what looks after things.
-COMMANDS = (benchmark, extract, train, sweep, finetune, report, curve, audit, show, split, check, backbones, schema)
+COMMANDS = (
+    *(benchmark, extract, train, sweep, finetune, report, predict),
+    *(curve, audit, show, split, check, backbones, schema),
+)
 
 app = typer.Typer(
     help="Which pretrained backbone separates your image classes best, and at what latency?",

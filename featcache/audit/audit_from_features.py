@@ -29,7 +29,7 @@ from featcache.audit.exact_copies import across_splits, conflicting_labels, exac
 from featcache.audit.findings import further, warnings
 from featcache.audit.near_groups import KNOWN, MIN_IMAGES, Seen, near_copies, smallest_cosine
 from featcache.audit.outliers import FENCE, outlier_scores
-from featcache.audit.suspect_labels import confident_learning, probabilities
+from featcache.audit.suspect_labels import confident_learning, of_known_classes, probabilities
 from featcache.counted_nouns import counted
 from featcache.records import SILENT, SPLITS, BadImage, Manifest, Progress
 from featcache.relatives import relatives
@@ -137,7 +137,7 @@ def _suspects(manifest: Manifest, features: Features, groups: Ints) -> tuple[Sus
     p = probabilities(features.values(), labels, groups)
     if p is None:
         return ()
-    issues = confident_learning(p, labels)
+    issues = of_known_classes(confident_learning(p, labels), labels)
     found = []
     for place in issues.order[: max(LISTED, int(issues.flagged.sum()))].tolist():
         image, other = manifest.images[place], int(issues.suggested[place])

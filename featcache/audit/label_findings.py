@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from featcache.audit.audit_records import Audit, Suspect
 from featcache.audit.finding_views import FIRST, PICTURED, Pictured, Pictures, Remark, Table
+from featcache.audit.suspect_labels import FEWEST
 from featcache.counted_nouns import are, counted, them
 
 
@@ -37,10 +38,17 @@ def suspect_pictures(audit: Audit) -> Iterator[Pictures]:
     flagged = sum(s.flagged for s in audit.suspects)
     note = (
         "Most suspect first: what heads that never saw the image say of it. "
-        f"{flagged} {are(flagged)} flagged by confident learning."
+        f"{flagged} {are(flagged)} flagged by confident learning{_unjudged(audit)}."
     )
     if audit.suspects:
         yield Pictures("Suspect labels", note, tuple(map(_picture, audit.suspects[:PICTURED])))
+
+
+def _unjudged(audit: Audit) -> str:
+    """Which classes are too small for their labels to be judged, in words."""
+    totals = {one.name: one.train + one.val + one.test for one in audit.balance}
+    small = [f"{name!r} ({counted(total, 'image')})" for name, total in totals.items() if 0 < total < FEWEST]
+    return f"; the labels of {' and '.join(small)} are not judged: too few to learn the class from" if small else ""
 
 
 def _picture(one: Suspect) -> Pictured:

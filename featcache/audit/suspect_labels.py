@@ -16,6 +16,9 @@ from featcache.separability import Ints, deal
 
 FOLDS = 5
 SEED = 0  # of the folds
+FEWEST = (
+    FOLDS  # images of a class by which a label can be judged: with fewer, some folds leave too few to learn it from
+)
 COMPONENTS = 128  # principal components that the classifier sees: enough for the classes, and seconds, not minutes
 STRENGTH = 0.1  # of the classifier's fit against its penalty (C)
 ITERATIONS = 500
@@ -103,3 +106,13 @@ def confident_learning(p: Matrix, labels: Ints) -> LabelIssues:
     suggested = np.where(flagged, confident, others.argmax(axis=1))
     margin = p[every, labels] - others.max(axis=1)
     return LabelIssues(np.lexsort((margin, ~flagged)), flagged, suggested)
+
+
+def of_known_classes(issues: LabelIssues, labels: Ints) -> LabelIssues:
+    """The same, with no label `[N]` flagged whose class has fewer than FEWEST images.
+
+    Of a class of three, two are left to learn it from: what the classifier says of the third is that it never saw one.
+    """
+    flagged = issues.flagged & (np.bincount(labels)[labels] >= FEWEST)
+    order = issues.order[np.argsort(~flagged[issues.order], kind="stable")]
+    return LabelIssues(order, flagged, issues.suggested)

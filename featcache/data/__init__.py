@@ -15,7 +15,7 @@ from featcache.data.image_weights import relative_weights, weights_digest
 from featcache.data.manifest import load_manifest
 from featcache.data.quarantine_list import quarantine, quarantined, readable
 from featcache.data.repaired_list import list_repaired, look_for_truncated
-from featcache.data.sources import DataSource, Listing, Row
+from featcache.data.sources import DataSource, Listing, Row, images_below
 from featcache.data.split_cutting import require_folds
 from featcache.data.split_table import write_split_table
 from featcache.data.survey import Survey, survey
@@ -42,6 +42,7 @@ __all__ = [
     "UnreadableImageError",
     "decode_image",
     "group_images",
+    "images_below",
     "list_repaired",
     "load_manifest",
     "locate",

@@ -1,8 +1,9 @@
 """Finished runs: their folders under results/, what they say of themselves, their predictions, their models."""
 
 from heads.runs.audited_runs import audit_runs, data_options_of, exclude_of, groups_of
+from heads.runs.calibration import Calibration, calibrate, calibration_of
 from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
-from heads.runs.loaded_run import load_run, normalisation_of
+from heads.runs.loaded_run import LoadedRun, RunModel, load_run, load_run_model, normalisation_of
 from heads.runs.predictions import (
     Predictions,
     Probe,
@@ -31,15 +32,20 @@ from heads.runs.val_outcomes import (
 )
 
 __all__ = [
+    "Calibration",
+    "LoadedRun",
     "OtherRunError",
     "Predictions",
     "Probe",
     "Result",
     "Run",
+    "RunModel",
     "ValOutcomes",
     "arrays_of",
     "audit_runs",
     "cache_of",
+    "calibrate",
+    "calibration_of",
     "checked_outcomes",
     "data_options_of",
     "doubts_of",
@@ -51,6 +57,7 @@ __all__ = [
     "leakage_lines",
     "load_probe",
     "load_run",
+    "load_run_model",
     "load_run_record",
     "load_val_outcomes",
     "make_inputs",

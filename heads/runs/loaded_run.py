@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,52 @@ class LoadedRun:
         return torch.cat(rows) if rows else torch.empty(0, len(self.classes))
 
 
+@dataclass(frozen=True)
+class RunModel:
+    """What a run's folder holds of its model: all but the published weights of a backbone that stayed frozen."""
+
+    folder: Path
+    options: Options
+    classes: tuple[str, ...]
+    identities: tuple[Identity, ...]  # of each backbone, as it was before any fine-tuning
+    head: nn.Module  # features `[N, F]` to logits, in evaluation mode
+    seed: int  # that trained the head
+    tuned: Mapping[str, Tensor] | None  # the weights of a fine-tuned backbone
+
+    def backbones(self, *, allow_custom: bool = False) -> tuple[Backbone, ...]:
+        """Each backbone, with the weights that the head was trained on; raises WeightsError when they are not there."""
+        if self.tuned is not None:
+            (known,) = self.identities
+            return (rebuild_backbone(self.options.model, known, self.tuned, allow_custom=allow_custom),)
+        loaded = load_parts(self.options, allow_custom=allow_custom)
+        parts = [part.at_depth(known.preprocessing.depth) for part, known in zip(loaded, self.identities, strict=True)]
+        for part, known in zip(parts, self.identities, strict=True):
+            identity = part.info.identity
+            if digest(identity.as_dict()) != digest(known.as_dict()):
+                raise WeightsError(
+                    f"{self.folder}: the head was trained on other features than {identity.backbone} gives now "
+                    f"(weights {known.weights[:8]}, now {identity.weights[:8]}). Bring the weights back, or train "
+                    "again."
+                )
+        return tuple(parts)
+
+
 def load_run(folder: str | Path, *, device: str | None = None, allow_custom: bool = False) -> LoadedRun:
     """The best model of the run in `folder` (backbone and head, in evaluation mode).
 
     A fine-tuned run brings its backbone's weights; another needs those that its head was trained on. Raises RunError
     when the folder holds no finished run, WeightsError when the weights are not those.
     """
+    run = load_run_model(folder)
+    parts = run.backbones(allow_custom=allow_custom)
+    backbone = parts[0] if len(parts) == 1 else JoinedBackbone(parts)
+    model = Model(backbone, run.head).to(pick_device(device)).eval()
+    transforms = tuple(EvalTransform(part.preprocessing) for part in parts)
+    return LoadedRun(model, transforms[0], transforms, run.classes, run.options)
+
+
+def load_run_model(folder: str | Path) -> RunModel:
+    """What the run in `folder` holds of its model; raises RunError when it is no finished run's."""
     folder = Path(folder)
     if not all((folder / name).is_file() for name in ("best_model.pth", "options.json")):
         raise RunError(
@@ -59,24 +99,11 @@ def load_run(folder: str | Path, *, device: str | None = None, allow_custom: boo
         checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
         head = build_head(checkpoint["dims"], checkpoint["dropout"], normalisation_of(checkpoint))
         head.load_state_dict(checkpoint["head"])
-        tuned_weights = checkpoint["network"]
+        identities = tuple(map(Identity.from_dict, checkpoint["identities"]))
+        classes, seed, tuned = tuple(checkpoint["classes"]), int(checkpoint["seed"]), checkpoint["network"]
     except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
         raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
-    if tuned_weights is not None:
-        (known,) = checkpoint["identities"]
-        tuned = rebuild_backbone(options.model, Identity.from_dict(known), tuned_weights, allow_custom=allow_custom)
-        return _loaded((tuned,), head, checkpoint, options, device)
-    depths = [Identity.from_dict(known).preprocessing.depth for known in checkpoint["identities"]]
-    loaded = load_parts(options, allow_custom=allow_custom)
-    parts = [part.at_depth(depth) for part, depth in zip(loaded, depths, strict=True)]
-    for part, known in zip(parts, checkpoint["identities"], strict=True):
-        identity = part.info.identity
-        if digest(identity.as_dict()) != digest(known):
-            raise WeightsError(
-                f"{folder}: the head was trained on other features than {identity.backbone} gives now (weights "
-                f"{known['weights'][:8]}, now {identity.weights[:8]}). Bring the weights back, or train again."
-            )
-    return _loaded(parts, head, checkpoint, options, device)
+    return RunModel(folder, options, classes, identities, head.eval(), seed, tuned)
 
 
 def normalisation_of(checkpoint: Mapping[str, Any]) -> Normalise:
@@ -85,12 +112,3 @@ def normalisation_of(checkpoint: Mapping[str, Any]) -> Normalise:
         return "none"
     normalise: Normalise = checkpoint["normalise"]
     return normalise
-
-
-def _loaded(
-    parts: Sequence[Backbone], head: nn.Module, checkpoint: dict[str, Any], options: Options, device: str | None
-) -> LoadedRun:
-    backbone = parts[0] if len(parts) == 1 else JoinedBackbone(parts)
-    model = Model(backbone, head).to(pick_device(device)).eval()
-    transforms = tuple(EvalTransform(part.preprocessing) for part in parts)
-    return LoadedRun(model, transforms[0], transforms, tuple(checkpoint["classes"]), options)

@@ -22,6 +22,7 @@ from featcache.relatives import has_groups
 from featcache.separability import Answered, Separation
 from featcache.statistics import Scores
 from featcache.store import provenance
+from heads.runs.calibration import calibrate
 from heads.runs.leaked_images import group_leakage, leakage, leaks_of
 from heads.runs.predictions import Probe, ProbeName, groups_of, save_predictions
 from heads.runs.recipe_doubts import recipe_doubts
@@ -120,6 +121,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "best_epoch": result.head.best_epoch,
         "best_seed": result.head.seed,
         "best_fold": result.head.fold if options.data.folds else None,
+        "calibration": _calibration(result),
         "selection_metric": options.training.selection_metric,
         **figures,
         "seeds": [_seed(result, number) for number in range(len(result.seeds))],
@@ -145,6 +147,13 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "head_seconds": result.seconds,
         "inputs": inputs,
     }
+
+
+def _calibration(result: Result) -> dict[str, Any]:
+    """Of the head that is kept, on the validation images; with folds by the heads of its seed."""
+    number = [heads[0].seed for heads in result.seeds].index(result.head.seed)
+    val = result.predictions["val"]
+    return asdict(calibrate(val.logits[number], val.labels))
 
 
 def _seed(result: Result, number: int) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.app.named_run import run_folder
 from featcache.app.shared_options import Shared, command
-from featcache.counted_nouns import counted
-from featcache.errors import OutputError, RunError
+from featcache.errors import OutputError
 
 if TYPE_CHECKING:
     from featcache.options import Options
@@ -74,7 +74,7 @@ def _options(wanted: list[str], shared: Shared) -> list[Options]:
 
     found = []
     for one in wanted:
-        folder = _run_folder(one, shared.results_dir)
+        folder = run_folder(one, shared.results_dir)
         if folder is None:
             found += load_all([one], shared.overrides)
         else:  # its name may have had to be told from others'
@@ -83,24 +83,6 @@ def _options(wanted: list[str], shared: Shared) -> list[Options]:
     for options in found:
         require_frozen(options)
     return list({(one.experiment_name, one.short): one for one in found}.values())  # a run may be named in two ways
-
-
-def _run_folder(wanted: str, results_dir: Path) -> Path | None:
-    """The folder of a run by itself, its name or its rank; None of what is an options file."""
-    for folder in (Path(wanted), results_dir / wanted):
-        if (folder / "summary.json").is_file():
-            return folder
-    if not wanted.isdecimal() or Path(wanted).exists():
-        return None
-    from heads.leaderboard import rank_results
-
-    rows = rank_results(results_dir).board.rows
-    if not 1 <= int(wanted) <= len(rows):
-        raise RunError(
-            f"curve {wanted}: the leaderboard of {results_dir} has {counted(len(rows), 'run')}. Give a rank from 1 to "
-            f"{len(rows)}, a run or an options file."
-        )
-    return results_dir / rows[int(wanted) - 1].run
 
 
 def _name(options: list[Options], given: str | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from featcache.data.sources.image_tables import Cells, Table
@@ -32,12 +33,11 @@ def open_delimited(file: Path, score: Callable[[Sequence[str]], int]) -> Table:
     header = tuple(name.strip() for name in headers[separator])
     if not any(header):
         raise DataError(f"data.path: {file} is empty. Expected a header, and below it a line for each image.")
-    skipped = 1 + bool(stated)
 
     def read(columns: Sequence[int]) -> Cells:
         width, most = len(header), max(columns, default=0)
         try:
-            for number, row in _lines(file, encoding, separator, skipped):
+            for number, row in islice(_lines(file, encoding, separator, bool(stated)), 1, None):  # after the header
                 if len(row) > width and any(cell.strip() for cell in row[width:]):
                     raise DataError(
                         f"data.path: {file}: line {number} has {len(row)} cells, the header {width}. Expected as many: "
@@ -49,7 +49,8 @@ def open_delimited(file: Path, score: Callable[[Sequence[str]], int]) -> Table:
         except (OSError, UnicodeError, csv.Error) as error:
             raise _broken(file, error) from None
 
-    said = (f"{file.name} is not in UTF-8: read as Windows-1252",) if encoding == "cp1252" else ()
+    read_as = {"cp1252": "Windows-1252", "latin-1": "Latin-1"}
+    said = (f"{file.name} is not in UTF-8: read as {read_as[encoding]}",) if encoding in read_as else ()
     return Table(file, header, read, notices=said)
 
 
@@ -62,13 +63,19 @@ def encoding_of(file: Path) -> str:
             if head.startswith(mark):
                 return encoding
         if b"\0" in head:
-            return "utf-16-le" if head[1::2].count(0) >= head[::2].count(0) else "utf-16-be"
+            return max(("utf-16-le", "utf-16-be"), key=lambda order: _marks(head, order))
         stream.seek(0)
         possible = {name: codecs.getincrementaldecoder(name)() for name in ("utf-8", "cp1252")}
         for chunk in iter(lambda: stream.read(CHUNK), b""):
             _decode(possible, chunk)
         _decode(possible, b"", final=True)
     return next(iter(possible), "latin-1")
+
+
+def _marks(head: bytes, order: str) -> int:
+    """How many characters part lines and cells, if bytes are in this order; letters may have zeros on either side."""
+    text = head.decode(order, "replace")
+    return sum(map(text.count, ("\n", "\r", *SEPARATORS)))
 
 
 def _decode(possible: dict[str, codecs.IncrementalDecoder], chunk: bytes, *, final: bool = False) -> None:
@@ -81,30 +88,38 @@ def _decode(possible: dict[str, codecs.IncrementalDecoder], chunk: bytes, *, fin
 
 
 def _headers(file: Path, encoding: str) -> tuple[str, dict[str, list[str]]]:
-    """The separator that the file states, if it does; and the header by each separator that it may have."""
+    """The separator that the file states, if it does; and the header by each separator that can part it."""
     with file.open(newline="", encoding=encoding) as stream:
         first = stream.readline().strip("\r\n")
-        stated = first[4:] if first[:4].lower() == "sep=" and len(first) == 5 else ""
-        if not stated:
-            stream.seek(0)
-        start = stream.tell()
-        headers = {}
-        for mark in (stated,) if stated else SEPARATORS:
-            stream.seek(start)
-            headers[mark] = next(csv.reader(stream, delimiter=mark), [])
+    stated = first[4:] if first[:4].lower() == "sep=" and len(first) == 5 and first[4] != '"' else ""
+    headers, refused = {}, None
+    for mark in (stated,) if stated else SEPARATORS:
+        try:
+            headers[mark] = next(_lines(file, encoding, mark, bool(stated)), (0, []))[1]
+        except csv.Error as error:
+            refused = error
+    if refused is not None and all(len(header) < 2 for header in headers.values()):
+        raise refused
     return stated, headers
 
 
-def _lines(file: Path, encoding: str, separator: str, skipped: int) -> Iterator[tuple[int, list[str]]]:
-    """Number and cells of each line with any, after the first `skipped`; a quoted cell may go over several."""
+def _lines(file: Path, encoding: str, separator: str, stated: bool) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of each line with any; of a row that goes over several lines (quoted cells may), the first.
+
+    Raises csv.Error that names the line.
+    """
     with file.open(newline="", encoding=encoding) as stream:
-        if skipped > 1:
+        if stated:
             stream.readline()
         lines = csv.reader(stream, delimiter=separator, strict=True)
-        next(lines, None)
-        for row in lines:
-            if row and (row[0] or any(row)):
-                yield lines.line_num + skipped - 1, row
+        begins = 1 + stated
+        try:
+            for row in lines:
+                number, begins = begins, lines.line_num + 1 + stated
+                if row and (row[0].strip() or any(map(str.strip, row))):
+                    yield number, row
+        except csv.Error as error:
+            raise csv.Error(f"line {begins}: {error}") from None
 
 
 def _broken(file: Path, error: Exception) -> DataError:

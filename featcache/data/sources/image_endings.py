@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from pathlib import PurePosixPath
 
 from PIL import Image
 
 from featcache.data.file_formats import ENDINGS
+
+IDENTIFIER = re.compile(r"[0-9]+(\.[0-9]+){3,}")  # of DICOM: scanners name files by it
+
+
+def may_be_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image. One without an ending may well be one, and so may one named by
+    a DICOM identifier; one called .txt or .csv is not meant to be."""
+    last = PurePosixPath(name)
+    return not last.suffix or last.suffix.lower() in image_endings() or IDENTIFIER.fullmatch(last.name) is not None
 
 
 @cache

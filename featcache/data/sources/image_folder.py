@@ -6,22 +6,19 @@ the disk or in an archive.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from featcache.counted_nouns import are, counted, have, nouns
 from featcache.data.sources.folder_tree import DiskFolder, Folder, composed, printable
-from featcache.data.sources.image_endings import image_endings
+from featcache.data.sources.image_endings import may_be_image
 from featcache.data.sources.lone_folder import enter, tables_beside
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.places import ImagePlace
 from featcache.records import Split
-
-IDENTIFIER = re.compile(r"[0-9]+(\.[0-9]+){3,}")  # of DICOM: scanners name files by it
 
 
 def list_folder(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
@@ -147,12 +144,8 @@ def table_hint(folder: Folder) -> str:
 
 def _image_files(folder: Folder, ignored: list[str]) -> Iterator[tuple[str, ImagePlace]]:
     """The image files below `folder`, in name order."""
-    endings = image_endings()
     for name, place in folder.walk():
-        # A file without an ending may well be an image, and so may one named by a DICOM identifier; one called .txt
-        # or .csv is not meant to be.
-        last = PurePosixPath(name)
-        if last.suffix and last.suffix.lower() not in endings and not IDENTIFIER.fullmatch(last.name):
-            ignored.append(name)
-        else:
+        if may_be_image(name):
             yield name, place
+        else:
+            ignored.append(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,16 +44,33 @@ def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and fields of each record."""
     try:
         with file.open(encoding=encoding_of(file)) as stream:
-            if _is_lines(file):
-                found = ((n, json.loads(line)) for n, line in enumerate(stream, 1) if not line.isspace())
-            else:
-                found = ((n, value) for n, value in enumerate(json.load(stream), 1))
-            for number, value in found:
+            lines = _is_lines(file)
+            for number, value in _of_lines(stream) if lines else enumerate(_value(stream.read()), 1):
                 if not isinstance(value, dict):
-                    raise ValueError(f"number {number} is no JSON object")
+                    raise ValueError(f"{'line' if lines else 'record'} {number} is no JSON object")
                 yield number, _plain(value)
     except (OSError, UnicodeError, ValueError, RecursionError) as error:
         raise _broken(file, error) from None
+
+
+def _of_lines(stream: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """Number and value of each line with one; raises ValueError that names the line."""
+    for number, line in enumerate(stream, 1):
+        if not line.isspace():
+            try:
+                yield number, _value(line)
+            except json.JSONDecodeError as error:  # which calls every line the first
+                raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from None
+            except UnicodeEncodeError as error:
+                raise ValueError(f"line {number}: {error.reason}") from None
+
+
+def _value(text: str) -> Any:
+    """What JSON says; raises ValueError for half a character, which no file's name and no class's can have."""
+    value = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,8 @@ from featcache.errors import DataError
 from featcache.places import FilePlace, ImagePlace, NoContentError, NoPlace, file_stamp
 
 TRIED = 200  # names, to see how the table names files
+NOT_THERE = "the table names it, and there is no such file"
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}  # a cell may hold any text
 SERVED = "/data/local-files/?d="  # Label Studio's, before a path below its root
 
 # How a table may name files; the first by which any of them is there is taken.
@@ -33,8 +36,10 @@ class ListedFile(FilePlace):
         """Of the file; raises NoContentError where there is none."""
         try:
             return file_stamp(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise NoContentError("the table names it, and there is no such file") from None
+        except ValueError:  # a NUL
+            raise NoContentError(NOT_THERE) from None
+        except OSError as error:
+            raise (NoContentError(NOT_THERE) if error.errno in NO_FILE else error) from None
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ class ListedFiles:
     def of(cls, names: Sequence[str], given: Path | None, table: Path) -> ListedFiles:
         """How `names`, some of the table's, name files below the folder that is `given`, else below the table's own, or
         one of those above it that has all of them; raises DataError where none of them is there."""
-        tried = [plain_spelling(name) for name in names[:: max(1, len(names) // TRIED)]]
         root = given if given is not None else table.parent
+        tried = [plain_spelling(name, cls(root).has) for name in names[:: max(1, len(names) // TRIED)]]
         if any(os.path.lexists(root / name) for name in tried):
             return cls(root)
         above = () if given is not None else root.parents
@@ -100,13 +105,17 @@ class ListedFiles:
 
     def find(self, listed: str) -> tuple[str, ImagePlace]:
         """Name and place of the file that a table names; raises DataError where several are called so."""
-        plain = plain_spelling(listed)
+        plain = plain_spelling(listed, self.has)
         if self.spelling is None:
             return self._name(plain), ListedFile(plain if plain.startswith("/") else self._base + plain)
         found = self.spelling.find(plain, str(self.root))
         if found is None:
-            return printable(plain), NoPlace(f"{self.root}\0{plain}", "the table names it, and there is no such file")
+            return printable(plain), NoPlace(f"{self.root}\0{plain}", NOT_THERE)
         return found, ListedFile(self._base + found)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is called so."""
+        return os.path.lexists(self.root / name)
 
     @cached_property
     def _base(self) -> str:
@@ -120,16 +129,19 @@ class ListedFiles:
         return plain if plain.isascii() else printable(plain)
 
 
-def plain_spelling(listed: str) -> str:
-    """A path as tables have it, with "/" between its parts and without what goes before it."""
+def plain_spelling(listed: str, has: Callable[[str], bool]) -> str:
+    """A path as tables have it, with "/" between its parts and without what goes before it.
+
+    A backslash parts folders too (`train\\cat\\1.png`, of Windows), unless something is called so: `has` knows.
+    """
     if listed.startswith("file://"):
         listed = listed[7:]
     if SERVED in listed:
         listed = listed.partition(SERVED)[2]
-    if "\\" in listed and "/" not in listed:
+    if "\\" in listed and not has(listed):
         listed = listed.replace("\\", "/")
-    while listed.startswith("./"):
-        listed = listed[2:]
+    if "//" in listed or "./" in listed:
+        listed = PurePosixPath(listed).as_posix()  # "." and doubled slashes say nothing; ".." stays
     return listed
 
 

@@ -33,8 +33,8 @@ class ListedImages:
     @classmethod
     def of(cls, names: Sequence[str], source: SourceImages, table: Path) -> ListedImages:
         """How `names`, some of the table's, name images; raises DataError where none of them is in the source."""
-        tried = [plain_spelling(name) for name in names]
         listed = cls(source)
+        tried = [plain_spelling(name, listed.has) for name in names]
         if any(listed.whole(name) is not None for name in tried):
             return listed
         spelling = Spelling.of(tried, source.places)
@@ -50,7 +50,7 @@ class ListedImages:
 
     def find(self, listed: str) -> tuple[str, ImagePlace]:
         """Name and place of the image that a table names; raises DataError where several are called so."""
-        plain = plain_spelling(listed)
+        plain = plain_spelling(listed, self.has)
         name = self.whole(plain) if self.spelling is None else self.spelling.find(plain, self.source.said)
         if name is None:
             missing = NoPlace(
@@ -58,6 +58,10 @@ class ListedImages:
             )
             return printable(plain), missing
         return name, self.source.places[name]
+
+    def has(self, name: str) -> bool:
+        """Whether an image is called so."""
+        return self.whole(name) is not None
 
     def whole(self, plain: str) -> str | None:
         """The image of this name, whether or not it has the lone folder in front; None where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -54,6 +55,7 @@ USUAL: dict[str, tuple[str, ...]] = {
     "weight": ("weight", "sample_weight", "image_weight"),
 }
 MIN_CLASSES = 2
+BETWEEN = re.compile(r"[\s_-]+")  # words of a name; spreadsheets break long ones into lines
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def choose_columns(table: Table, given: Columns | None) -> ChosenColumns:
 
 
 def _plain(name: str) -> str:
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
+    return BETWEEN.sub("_", name.strip().lower())
 
 
 def _column(table: Table, kind: str, given: str | Literal[False] | None) -> int | None:

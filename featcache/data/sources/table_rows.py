@@ -9,13 +9,12 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featcache.counted_nouns import counted
 from featcache.data.sources.image_endings import image_endings
-from featcache.data.sources.image_tables import ImageCell, Table, text_of
+from featcache.data.sources.image_tables import CellError, ImageCell, Table, bad_cell, first_texts, text_of
 from featcache.data.sources.listed_files import ListedFiles
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
 from featcache.data.sources.source_images import ListedImages, SourceImages
@@ -28,6 +27,7 @@ NamedImages = ListedFiles | ListedImages
 
 LOOKED_AT = 20_000  # rows, to see how files are named
 SHOWN = 3
+UNKNOWN = -1  # the number that `datasets` gives the class of an image without one
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,6 @@ class _Rows:
         self._from = array("i")  # its table
         self._clashes: list[str] = []
         self._unlabelled: list[str] = []
-        self._unsplit: list[str] = []
         self._nameless: list[str] = []
         self._twice: list[str] = []
         self._unweighed: list[str] = []
@@ -104,7 +103,7 @@ class _Rows:
         table = part.table
         files = None
         if chosen.image not in table.images:
-            names = [text for _, (cell,) in islice(table.read([chosen.image]), LOOKED_AT) if (text := text_of(cell))]
+            names = [*first_texts(table, chosen.image, LOOKED_AT)]
             files = _named_images(names, self._below, table.file) if names else None
             if files is not None and files.said:
                 self._looked[files.said] = None
@@ -115,7 +114,10 @@ class _Rows:
             *(n for n in (chosen.split, chosen.group, chosen.weight) if n is not None),
         ]
         for number, cells in table.read(numbers):
-            self._add(number, self._row(part, chosen, files, number, cells))
+            try:
+                self._add(number, self._row(part, chosen, files, number, cells))
+            except CellError as error:
+                raise bad_cell(table, number, error) from None
 
     def _row(
         self, part: Part, chosen: ChosenColumns, files: NamedImages | None, number: int, cells: Sequence[Any]
@@ -152,20 +154,22 @@ class _Rows:
             self._from.append(len(self._tables) - 1)
             return
         before = self.rows[known]
-        first = self._tables[self._from[known]].row(self._numbers[known])
+        first = self._place(known)
         second = self._tables[-1].row(number)
         for what in ("label", "split", "group", "weight"):
             one, other = getattr(before, what), getattr(row, what)
             if one != other:
-                self._clashes.append(f"{row.name!r} has the {what} {one!r} in {first} and {other!r} in {second}")
+                self._clashes.append(
+                    f"{row.name!r} has the {what} {_quoted(one)} in {first} and {_quoted(other)} in {second}"
+                )
                 return
         self._twice.append(f"{first} and {second} ({row.name})")
 
     def _label(self, table: Table, chosen: ChosenColumns, cells: Sequence[Any], name: str, number: int) -> str:
         if len(chosen.labels) == 1:
             cell = _named(table, chosen.labels[0], cells[1])
-            if type(cell) is not str and isinstance(cell, dict | list):
-                several = cell.get("choices", ()) if isinstance(cell, dict) else cell
+            if type(cell) is not str and (isinstance(cell, list) or (isinstance(cell, dict) and "choices" in cell)):
+                several = cell["choices"] if isinstance(cell, dict) else cell
                 cell = self._single([*map(text_of, several)], table, name, number)
             return self._same(text_of(cell))
         flags = zip(chosen.labels, cells[1:], strict=False)
@@ -179,7 +183,6 @@ class _Rows:
 
     def _split(self, table: Table, text: str, number: int, name: str) -> Split | None:
         if not text:
-            self._unsplit.append(f"{table.row(number)} ({name})")
             return None
         split = SPLIT_NAMES.get(text.lower())
         if split is None:
@@ -220,12 +223,18 @@ class _Rows:
 
     def refused(self, root: Path) -> str:
         """Why nothing can be trained on the rows; "" where something can."""
-        if not self._unsplit or len(self._unsplit) == len(self.rows):
+        unsplit = [n for n, row in enumerate(self.rows) if row.split is None]
+        if not unsplit or len(unsplit) == len(self.rows):
             return ""
         return (
-            f"data.path: {root}: {len(self._unsplit)} of {len(self.rows)} images have no split, such as "
-            f"{self._unsplit[0]}. Expected one for each image, or for none: fill the cells."
+            f"data.path: {root}: {len(unsplit)} of {len(self.rows)} images have no split, such as "
+            f"{self._place(unsplit[0])} ({self.rows[unsplit[0]].name}). Expected one for each image, or for none: fill "
+            "the cells."
         )
+
+    def _place(self, row: int) -> str:
+        """Where a row is in its table."""
+        return self._tables[self._from[row]].row(self._numbers[row])
 
     def notices(self) -> Iterator[str]:
         """What was passed over."""
@@ -256,6 +265,16 @@ def _named_images(names: Sequence[str], below: Path | SourceImages | None, table
 
 
 def _named(table: Table, column: int, cell: Any) -> Any:
-    """A cell's value, or what its number stands for."""
+    """A cell's value, or what its number stands for; raises CellError for a number that stands for nothing."""
     names = table.names.get(column) if table.names else None
-    return names[cell] if names is not None and isinstance(cell, int) and 0 <= cell < len(names) else cell
+    if names is None or not isinstance(cell, int):
+        return cell
+    if cell == UNKNOWN:
+        return None
+    if not 0 <= cell < len(names):
+        raise CellError(f"the class {cell}, and there are {counted(len(names), 'name')}")
+    return names[cell]
+
+
+def _quoted(said: object) -> str:
+    return repr(said) if said is not None else "none"

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from featcache.audit import Audit, audit, clean_list, emptied, write_audit, write_clean_list
 from featcache.audit.audit_json import load_audit
+from featcache.audit.label_findings import suspect_pictures
 from featcache.audit.suspect_labels import confident_learning, probabilities, reduced
 from featcache.errors import RunError
 from featcache.places import FilePlace
@@ -223,3 +224,20 @@ def test_a_list_that_would_empty_a_class_says_so(tmp_path: Path) -> None:
     assert "no image of 'a' in train" in said
     write_clean_list([gone], tmp_path / "clean.csv")
     assert (tmp_path / "clean.csv").read_text() == 'path,reason,sha256\n"train/a","the same file as val/a","x"\n'
+
+
+@pytest.mark.parametrize(("count", "judged"), [(4, False), (5, True)])
+def test_labels_of_a_class_too_small_to_be_learnt_are_not_flagged(count: int, judged: bool) -> None:
+    """Scattered images under a name of their own: all others speak against them, and only of five is that said."""
+    x, labels = digits(300, 4)
+    few = np.concatenate([np.flatnonzero(labels == k)[:2] for k in range(4)])[:: 8 // count][:count]
+    given = labels.copy()
+    given[few] = 4
+    found = audit(manifest(given), {"pixels": x})
+    listed = {s.name: s.flagged for s in found.suspects}
+    own = [listed[f"{i:04d}.png"] for i in few]
+    assert any(own) if judged else not any(own)
+    flags = [s.flagged for s in found.suspects]
+    assert flags == sorted(flags, reverse=True)
+    (pictures,) = suspect_pictures(found)
+    assert (f"the labels of 'digit 4' ({count} images) are not judged" in pictures.note) != judged

@@ -264,7 +264,7 @@ def test_a_probe_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
 
 
 def uneven(results: Path, name: str, right: Sequence[bool], labels: Sequence[int]) -> None:
-    """A run on images of three classes (of 40, 30 and 1), which takes them for the next class where it is wrong."""
+    """A run on images whose classes are `labels`, which takes them for the next class where it is wrong."""
     folder = save_run(results, name, range(100))
     own = np.array(labels)
     logits = np.full((1, len(own), 4), -4, np.float32)
@@ -279,7 +279,8 @@ def uneven(results: Path, name: str, right: Sequence[bool], labels: Sequence[int
 
 
 def constant(results: Path, by: str | None) -> list[str]:
-    return [line for line in verdict(rank_results(results, Ranking("d", rank_by=by))) if "always saying" in line]
+    said = verdict(rank_results(results, Ranking("d", rank_by=by)))
+    return [line for line in said if line.startswith("It is ") and "always saying" in line]
 
 
 def test_worse_than_a_constant_answer_is_not_called_alike_and_the_metric_is_named(tmp_path: Path) -> None:
@@ -304,3 +305,24 @@ def test_of_one_class_auroc_is_not_quoted(tmp_path: Path) -> None:
     assert not any("AUROC 0" in line or "0.500 AUROC" in line for line in lines)
     assert any(line.endswith("validation images are of one class, of which AUROC says nothing.") for line in lines)
     assert "always saying the most frequent class, which gets 1.000 top-1 there." in constant(tmp_path, "auroc")[0]
+
+
+@pytest.mark.parametrize("rarest", [20, 30])
+def test_uneven_classes_are_told_of(tmp_path: Path, rarest: int) -> None:
+    """80 to 20 is, 70 to 30 is not: where the most frequent class rules top-1, the mean over classes is said too."""
+    run = save_run(tmp_path, "run", range(95), probe=range(90))
+    file = run / "summary.json"
+    summary = json.loads(file.read_text())
+    summary["per_class"]["val"] = [
+        {"class": "none", "recall": None, "n": 0},
+        {"class": "many", "recall": 1.0, "n": 100 - rarest},
+        {"class": "few", "recall": 0.75, "n": rarest},
+    ]
+    summary["test"]["balanced_accuracy"] = {**summary["test"]["top1"], "mean": 0.875, "ci95": [0.8, 0.95]}
+    file.write_text(json.dumps(summary))
+    line = (
+        "Classes are uneven: always saying 'many' gets 0.800 on validation; as a mean over classes its heads get "
+        "0.875 [0.800, 0.950] of test right (--rank-by balanced_accuracy ranks by that)."
+    )
+    assert (line in lines(tmp_path)) == (rarest == 20)
+    assert any("uneven" in said for said in lines(tmp_path)) == (rarest == 20)

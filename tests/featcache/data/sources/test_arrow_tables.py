@@ -91,6 +91,23 @@ def test_a_cell_without_bytes_is_set_aside(tmp_path: Path) -> None:
     assert bad == {THEM[3].name: "there are no bytes in row 4"}
 
 
+def test_class_numbers_that_stand_for_nothing(tmp_path: Path) -> None:
+    """-1 is what `datasets` gives an image without a class; any other number without a name is a fault."""
+    table = arrow_table(THEM)
+    numbers = table.column("label").to_pylist()
+    for number, words in ((-1, "1 row without a label left out, such as row 4"), (2, "row 4 has the class 2")):
+        numbers[3] = number
+        changed = table.set_column(1, "label", pyarrow.array(numbers))
+        file = make_parquet(tmp_path / "t.parquet", changed.replace_schema_metadata(table.schema.metadata))
+        if number < 0:
+            manifest = load(file, tmp_path / "cache")
+            assert named(manifest) == EXPECTED - {(THEM[3].name, THEM[3].label, THEM[3].split)}
+            assert words in "; ".join(manifest.notices)
+        else:
+            with pytest.raises(DataError, match=words):
+                load(file, tmp_path / "cache")
+
+
 def test_a_row_group_is_read_once_for_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = make_parquet(tmp_path / "t.parquet", arrow_table(THEM))
     reads: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from PIL import Image
 from source_makers import (
     Pictured,
     arrow_table,
@@ -31,6 +33,7 @@ Config = Callable[..., dict[str, Any]]
 Made = tuple[Path, dict[str, Any]]
 
 HEADER = ["path", "label", "split"]
+SPLITS = ("train", "val", "test")
 
 
 def _files(them: list[Pictured]) -> list[tuple[str, bytes]]:
@@ -42,11 +45,52 @@ def _rows(them: list[Pictured]) -> list[list[str]]:
 
 
 def _json(file: Path, them: list[Pictured]) -> Path:
-    import json
-
     lines = [json.dumps({"file_name": one.name, "category": one.label, "set": one.split}) for one in them]
     file.write_text("\n".join(lines))
     return file
+
+
+def _label_studio(file: Path, them: list[Pictured]) -> Path:
+    def task(one: Pictured) -> dict[str, Any]:
+        choice = {"type": "choices", "from_name": "c", "value": {"choices": [one.label]}}
+        data = {"image": f"/data/local-files/?d={one.name}", "split": one.split}
+        return {"data": data, "annotations": [{"result": [choice]}]}
+
+    file.write_text(json.dumps([task(one) for one in them]))
+    return file
+
+
+def _shards(folder: Path, them: list[Pictured]) -> str:
+    """Two tars for each split; a sample is a picture and its class."""
+    for split in SPLITS:
+        own = [one for one in them if one.split == split]
+        for n in range(2):
+            parts = [((o.name, o.data), (f"{o.name[:-4]}.cls", o.label.encode())) for o in own[n::2]]
+            make_tar(folder / f"{split}-{n:03d}.tar", [file for sample in parts for file in sample])
+    return str(folder / "{train,val,test}-{000..001}.tar")
+
+
+def _saved(folder: Path, them: list[Pictured]) -> Path:
+    """As `save_to_disk` lays a data set out."""
+    for split in SPLITS:
+        (folder / "set" / split).mkdir(parents=True)
+        own = arrow_table([one for one in them if one.split == split], split=False)
+        make_arrow(folder / "set" / split / "data-00000-of-00001.arrow", own)
+    (folder / "set" / "dataset_dict.json").write_text("{}")
+    return folder / "set"
+
+
+def _beside(folder: Path, table: str) -> Path:
+    """The folder itself with a table of each split's pictures in it, as `imagefolder` and Roboflow have them."""
+    for split in SPLITS:
+        own = [(f"{one.label}/{Path(one.name).name}", one.label) for one in pictured(folder) if one.split == split]
+        classes = sorted({label for _, label in own})
+        if table == "metadata.csv":
+            make_csv(folder / split / table, ["file_name", "label"], own)
+        else:
+            flags = [[name, *(int(label == one) for one in classes)] for name, label in own]
+            make_csv(folder / split / table, ["filename", *(f" {one}" for one in classes)], flags)
+    return folder
 
 
 # Kind -> what makes such a source of a folder's pictures, and the options that it needs.
@@ -57,8 +101,18 @@ MAKERS: dict[str, Callable[[Path, Path, list[Pictured]], Made]] = {
     "tar.gz": lambda to, folder, them: (make_tar(to / "x.tar.gz", _files(them), "top/"), {}),
     "csv": lambda to, folder, them: (make_csv(folder / "x.csv", HEADER, _rows(them)), {}),
     "csv elsewhere": lambda to, folder, them: (make_csv(to / "x.csv", HEADER, _rows(them)), {"root": str(folder)}),
+    "tsv": lambda to, folder, them: (make_csv(folder / "x.tsv", HEADER, _rows(them), delimiter="\t"), {}),
+    "Excel": lambda to, folder, them: (
+        make_csv(folder / "x.csv", ["Image Path", "Class", "Subset"], _rows(them), "utf-16", delimiter=";"),
+        {},
+    ),
+    "Label Studio": lambda to, folder, them: (_label_studio(to / "x.json", them), {"root": str(folder)}),
+    "imagefolder": lambda to, folder, them: (_beside(folder, "metadata.csv"), {}),
+    "Roboflow": lambda to, folder, them: (_beside(folder, "_classes.csv"), {}),
     "json lines": lambda to, folder, them: (_json(folder / "x.jsonl", them), {}),
     "parquet": lambda to, folder, them: (make_parquet(to / "x.parquet", arrow_table(them)), {}),
+    "saved by datasets": lambda to, folder, them: (_saved(to, them), {}),
+    "shards": lambda to, folder, them: (_shards(to, them), {}),
     "arrow": lambda to, folder, them: (make_arrow(to / "x.arrow", arrow_table(them)), {}),
 }
 
@@ -74,7 +128,7 @@ def test_a_source_holds_what_the_folder_does(digits: Path, tmp_path: Path, kind:
     assert contents(load(path, tmp_path / "cache", **options)) == contents(found)  # from the memo
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz", "parquet"])
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "parquet", "shards"])
 def test_rows_and_heads_are_those_of_the_folder(config: Config, digits: Path, tmp_path: Path, kind: str) -> None:
     model = {"backbone": TINY, "pretrained": True}
     expected = train_model(config("folder", model=model), results_dir=tmp_path / "results", allow_custom=True)
@@ -114,3 +168,19 @@ def test_rows_of_a_source_alone_are_those_of_the_folder(
     )
     hashes = [i.sha256 for i in expected.manifest.images]
     assert own.new == 84 and np.array_equal(own.store.read(hashes), expected.store.read(hashes))
+
+
+def test_arrays_of_the_same_pixels_have_the_same_features(config: Config, digits: Path, tmp_path: Path) -> None:
+    """Their contents are others, and so their rows; what the backbone sees is the same."""
+    arrays: dict[str, Any] = {}
+    for split in SPLITS:
+        files = sorted((digits / split).rglob("*.png"))
+        arrays[f"{split}_images"] = np.stack([np.asarray(Image.open(file)) for file in files])
+        arrays[f"{split}_labels"] = np.array([file.parent.name for file in files])
+    np.savez(tmp_path / "x.npz", **arrays)
+    model = {"backbone": TINY, "pretrained": True}
+    one = extract(parse_options(config(model=model)), allow_custom=True)
+    other = extract(parse_options(config(model=model, data={"path": str(tmp_path / "x.npz")})), allow_custom=True)
+    assert (other.new, other.reused) == (84, 0)
+    a, b = (e.store.read([i.sha256 for i in e.manifest.images]) for e in (one, other))
+    assert np.array_equal(a, b) and [i.label for i in one.manifest.images] == [i.label for i in other.manifest.images]

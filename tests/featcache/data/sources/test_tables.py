@@ -93,6 +93,31 @@ def test_whatever_a_table_says_is_what_is_read(
         assert read(file) == {name: label for name, label in zip(names, labels, strict=True) if label}
 
 
+def test_what_stands_around_a_table_of_text(folder: Path) -> None:
+    """Blank lines, blank cells behind, a header in two lines, an old Mac's line ends."""
+    lines = ["", " ;", '"Image\nPath";Class ;', *(f"{name};{label};" for name, label in labelled()), "", ";;;", ";;"]
+    for end in ("\n", "\r\n", "\r"):
+        (folder / "t.csv").write_bytes(end.join(["sep=;", *lines, ""]).encode())
+        assert read(folder / "t.csv") == PLAIN
+        assert "left out" not in notices(folder / "t.csv")
+
+
+@pytest.mark.parametrize("label", ["一一一一一一一一", "ĀȀ", "\u4e00 and more"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_letters_whose_last_byte_is_zero(folder: Path, label: str, order: str) -> None:
+    """They look like the other order of bytes to who counts zeros."""
+    rows = [[name, label if name[:3] == "cat" else "dog"] for name in NAMES]
+    (folder / "t.csv").write_text("")
+    file = make_csv(folder / "t.csv", ["path", "label"], rows, f"utf-16-{order}")
+    assert set(read(file).values()) == {label, "dog"}
+
+
+def test_latin_1_is_said(folder: Path) -> None:
+    file = make_csv(folder / "t.csv", ["path", "label"], labelled(), "latin-1")
+    file.write_bytes(file.read_bytes().replace(b",dog", b",d\xe9\x81g"))
+    assert set(read(file).values()) == {"cat", "d\xe9\x81g"} and "read as Latin-1" in notices(file)
+
+
 def test_json_lines_and_lists(folder: Path) -> None:
     records = [{"file_name": name, "label": name[:3], "score": 0.5} for name in NAMES]
     (folder / "t.jsonl").write_text("\n".join(map(json.dumps, records)) + "\n\n")
@@ -108,13 +133,25 @@ def test_json_lines_and_lists(folder: Path) -> None:
         (
             "t.csv",
             'path,label\ncat/cat 0.png,"cat\ndog/dog 0.png,dog\n',
-            ["cannot be read as a table", "quotes"],
+            ["cannot be read as a table", "line 2: ", "quotes"],
         ),
         ("t.csv", "path,kind\ncat/cat 0.png,cat\n", ["no column that is known to hold class names", "'kind'", "label"]),
         ("t.csv", "where,label\nx,cat\n", ["paths of images", "data.columns.image"]),
         ("t.csv", "path,label\nno/x.png,a\n", ["none of its files is there", "'no/x.png'", "data.root"]),
-        ("t.csv", "path,label,split\ncat/cat 0.png,cat,somewhere\n", ["line 2", "'somewhere'", "no split"]),
-        ("t.jsonl", "{]", ["cannot be read as JSON records"]),
+        (
+            "t.csv",
+            "path,label,split\ncat/cat 0.png,cat,somewhere\n",
+            ["csv: line 2 says", "'somewhere'", "no split"],
+        ),
+        ("t.csv", 'path,label\ncat/cat 0.png,cat\ndog/dog 0.png,"dog\n', ["line 3: ", "quotes"]),
+        ("t.csv", 'path,"label\ncat/cat 0.png,cat\n', ["line 1: ", "quotes"]),
+        ("t.csv", 'sep="\npath,label\n', ["no column", 'sep="']),
+        ("t.jsonl", "{]", ["cannot be read as JSON records", "line 1, column 2"]),
+        ("t.jsonl", '{"path": "cat/cat 0.png", "label": "cat"}\n\n{"path": 1,}\n', ["line 3, column "]),
+        ("t.jsonl", '{"path": "cat/cat 0.png", "label": "\\ud83d"}', ["JSON records", "line 1: surrogates"]),
+        ("t.jsonl", '{"path": "cat/cat 0.png", "label": "cat"}\n[]\n', ["line 2 is no JSON object"]),
+        ("t.jsonl", '{"path": "cat/cat 0.png", "label": {"name": "cat"}}', ["line 1 has {'name': 'cat'} where a text"]),
+        ("t.jsonl", '{"path": {"of": 1}, "label": "cat"}', ["line 1 has {'of': 1} where a text"]),
         ("t.jsonl", "", ["holds no records"]),
         ("t.parquet", "text", ["is plain text, whatever its name says, and no Parquet file."]),
         (
@@ -166,6 +203,9 @@ def test_splits_of_a_table(folder: Path) -> None:
     rows[5][2] = ""
     message = refusal(make_csv(folder / "t.csv", ["path", "label", "split"], rows))
     assert "1 of 8 images have no split, such as line 7 (dog/dog 1.png)" in message
+    lone = [[name, name[:3], "" if n else "train"] for n, name in enumerate(NAMES)]
+    message = refusal(make_csv(folder / "t.csv", ["path", "label", "split"], [*lone, *lone[1:]]))
+    assert "7 of 8 images have no split, such as line 3 (cat/cat 1.png)" in message
 
 
 # --- rows that say too little, or too much
@@ -194,6 +234,27 @@ def test_a_picture_with_two_labels_is_refused_and_both_are_named(folder: Path, c
 
 
 # --- files as they are named
+
+
+def test_paths_as_windows_and_scripts_join_them(folder: Path) -> None:
+    (folder / "cat" / "back\\slash.png").write_bytes(b"of that name")
+    spelt = [
+        name if n % 2 else f"./{name}".replace("/cat ", "//./cat ").replace("/dog ", "\\dog ")
+        for n, name in enumerate(NAMES)
+    ]
+    assert spelt[0] == "./cat//./cat 0.png" and spelt[4] == "./dog\\dog 0.png"
+    rows = [[s, name[:3]] for s, name in zip(spelt, NAMES, strict=True)]
+    file = make_csv(folder / "t.csv", ["path", "label"], [*rows, ["cat/back\\slash.png", "cat"], *labelled()])
+    assert read(file) == {**PLAIN, "cat/back\\slash.png": "cat"}
+    assert "8 rows there twice and read once" in notices(file)
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "x" * 300 + ".png", "cat/cat 0.png/x.png"])
+def test_names_that_no_file_can_have_go_to_the_quarantine_list(folder: Path, name: str) -> None:
+    (folder / "t.jsonl").write_text("\n".join(json.dumps({"path": p, "label": k}) for p, k in labelled([name, "cat"])))
+    manifest, memo = load_manifest(DataOptions(path=str(folder / "t.jsonl")), folder / "cache")
+    bad = [i.name for i in manifest.images if memo.bad_reason(i.sha256, READER)]
+    assert bad == [name] and len(manifest.images) == len(NAMES) + 1
 
 
 def test_files_by_their_last_part_or_without_an_ending(folder: Path) -> None:

@@ -1,0 +1,40 @@
+"""What a user calls a finished run: its folder, its name below the results, `best`, or its place on the leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from featcache.counted_nouns import counted
+from featcache.errors import RunError
+
+BEST = "best"
+
+
+def named_run(wanted: str, results_dir: Path) -> Path:
+    """The folder of the run that is meant; raises RunError where there is none."""
+    folder = run_folder(wanted, results_dir)
+    if folder is None:
+        raise RunError(
+            f"{wanted}: is no finished run, and {results_dir} has none of that name. Expected a run's folder or name, "
+            f"{BEST!r}, or a place on the leaderboard."
+        )
+    return folder
+
+
+def run_folder(wanted: str, results_dir: Path) -> Path | None:
+    """The folder of a run by itself, its name or its rank; None of what is neither."""
+    for folder in (Path(wanted).expanduser(), results_dir / wanted):
+        if (folder / "summary.json").is_file():
+            return folder
+    if (wanted != BEST and not wanted.isdecimal()) or Path(wanted).exists():
+        return None
+    from heads.leaderboard import rank_results
+
+    rows = rank_results(results_dir).board.rows
+    place = 1 if wanted == BEST else int(wanted)
+    if not 1 <= place <= len(rows):
+        raise RunError(
+            f"{wanted}: the leaderboard of {results_dir} has {counted(len(rows), 'run')}. Give a rank from 1 to "
+            f"{len(rows)}, or a run."
+        )
+    return results_dir / rows[place - 1].run

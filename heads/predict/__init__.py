@@ -1,0 +1,29 @@
+"""Use of what won: a finished run's model on any images, how sure it is, and what it has not seen the like of."""
+
+from heads.predict.asked_images import AskedImage, asked_images
+from heads.predict.labelling_order import DOUBTS, most_worth_labelling
+from heads.predict.prediction_files import FORMATS, Write, format_of, prediction_file, text_writer
+from heads.predict.prediction_rows import PredictionRow, row_of
+from heads.predict.predictor import Prediction, Predictor
+from heads.predict.run_predictor import load_predictor
+from heads.predict.sorted_copies import SortedCopies
+from heads.predict.training_space import TrainingSpace
+
+__all__ = [
+    "DOUBTS",
+    "FORMATS",
+    "AskedImage",
+    "Prediction",
+    "PredictionRow",
+    "Predictor",
+    "SortedCopies",
+    "TrainingSpace",
+    "Write",
+    "asked_images",
+    "format_of",
+    "load_predictor",
+    "most_worth_labelling",
+    "prediction_file",
+    "row_of",
+    "text_writer",
+]

@@ -1,0 +1,90 @@
+"""Features of images by one frozen network: rows of its store where there are any, else the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featcache.backbones import Backbone
+from featcache.data import Decoder, Task
+from featcache.errors import StoreError
+from featcache.extraction import Inference, decoded_blocks
+from featcache.options import Options
+from featcache.records import Identity
+from featcache.session import Session
+from featcache.store import FeatureStore
+
+
+class PartFeatures:
+    """What one backbone of a run gives for contents; it is only built where a store lacks some."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        store: FeatureStore | None,
+        build: Callable[[], Backbone],
+        options: Options,
+        session: Session,
+    ) -> None:
+        self.store = store
+        self._dtype = _stored_dtype(identity, store)
+        self._build, self._options, self._session = build, options, session
+
+    def known(self, contents: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The rows that the store has of these content hashes."""
+        there = [sha256 for sha256 in contents if sha256 in self._rows]
+        if self.store is None or not there:
+            return {}
+        return dict(zip(there, self.store.read(there), strict=True))
+
+    def compute(
+        self, tasks: Sequence[Task], failed: dict[str, str], advance: Callable[[int], None]
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """Features by content hash, as a store would keep them; why an image cannot be read goes to `failed`."""
+        found: dict[str, NDArray[np.float32]] = {}
+        for block in decoded_blocks(self._decoder, tasks, self._inference):
+            readable = [one for one in block if one.images is not None]
+            failed |= {one.task.sha256: str(one.error) for one in block if one.images is None}
+            if readable:
+                images = torch.stack([one.images[0] for one in readable if one.images is not None])
+                rows = self._as_stored(self._inference(images).numpy())
+                found |= {one.task.sha256: row for one, row in zip(readable, rows, strict=True)}
+            advance(len(block))
+        return found
+
+    def _as_stored(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rounded as rows of the store are, so that an answer does not depend on whether an image is in the cache."""
+        rounded = rows.astype(self._dtype).astype(np.float32)
+        return rounded if np.isfinite(rounded).all() else rows
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        try:
+            return {} if self.store is None else self.store.rows()
+        except StoreError:  # damaged: the network gives the same
+            return {}
+
+    @cached_property
+    def _backbone(self) -> Backbone:
+        return self._build()
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return Decoder(self._backbone.preprocessing, (), self._options.data.workers, self._session.scratch)
+
+    @cached_property
+    def _inference(self) -> Inference:
+        cache = self._options.cache
+        return Inference(self._backbone, self._session.device, cache.batch_size, cache.compile)
+
+
+def _stored_dtype(identity: Identity, store: FeatureStore | None) -> np.dtype[np.floating[Any]]:
+    """The type of rows in the store; "auto" is decided by rows that are there."""
+    if store is not None and store.path.exists():
+        return np.dtype(store.dtype())
+    return np.dtype("float32" if identity.dtype == "auto" else identity.dtype)

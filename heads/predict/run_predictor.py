@@ -1,0 +1,55 @@
+"""A finished run becomes a predictor: its head, rows that are in the cache, its network where they do not suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+from featcache.backbones import Backbone
+from featcache.session import Session
+from featcache.store import FeatureStore
+from heads.predict.part_features import PartFeatures
+from heads.predict.predictor import Predictor
+from heads.predict.space_of_run import space_of_run
+from heads.runs import Run, RunModel, cache_of, calibration_of, load_run_model
+
+
+def load_predictor(
+    run: Run, session: Session, *, cache_dir: Path | None = None, calibrated: bool = True, spaced: bool = True
+) -> Predictor:
+    """A predictor of the run's model: with `calibrated` probabilities by the run's temperature, with `spaced` those
+    images told that are unlike the training ones.
+
+    Rows are looked for in `cache_dir`, by default where the run's features were kept. Raises RunError where the run is
+    not whole; WeightsError, at the first image that the cache lacks, where the weights are not those of the run.
+    """
+    model = load_run_model(run.folder)
+    place = cache_of(run) if cache_dir is None else cache_dir
+    parts, tuned = _parts(model, place, session)
+    space = space_of_run(run, model, [part.store for part in parts], tuned, place, session) if spaced else None
+    calibration = calibration_of(run.folder, run.summary) if calibrated else None
+    return Predictor(model, parts, session, calibration=calibration, space=space)
+
+
+def _parts(model: RunModel, place: Path, session: Session) -> tuple[list[PartFeatures], Backbone | None]:
+    """What each backbone gives; and the fine-tuned one, whose rows have a store of their own."""
+
+    @cache
+    def build() -> tuple[Backbone, ...]:
+        return model.backbones(allow_custom=session.allow_custom)
+
+    if model.tuned is not None:
+        (tuned,) = build()
+        store = FeatureStore(place, tuned.info)
+        return [PartFeatures(tuned.info.identity, store, lambda: tuned, model.options, session)], tuned
+    parts = []
+    for number, identity in enumerate(model.identities):
+        file = place / f"{identity.stem}.h5"
+        known = FeatureStore.at(file) if file.exists() else None
+        parts.append(PartFeatures(identity, known, partial(_nth, build, number), model.options, session))
+    return parts, None
+
+
+def _nth(build: Callable[[], tuple[Backbone, ...]], number: int) -> Backbone:
+    return build()[number]

@@ -1,0 +1,100 @@
+"""The training images of a run in feature space: from the cache, and for a fine-tuned network through it, once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featcache.backbones import Backbone
+from featcache.counted_nouns import counted
+from featcache.data import locate
+from featcache.errors import FeatcacheError, StoreError
+from featcache.extraction import fill_store
+from featcache.records import ImageRecord, Manifest
+from featcache.session import Session
+from featcache.store import FeatureStore
+from heads.predict.training_space import TrainingSpace
+from heads.runs import Run, RunModel
+
+log = logging.getLogger("featcache")
+
+MOST = {"train": 20_000, "val": 5_000}  # images that are compared with
+MOST_TUNED = {"train": 2_000, "val": 500}  # that may have to go through a fine-tuned network first
+
+
+def space_of_run(
+    run: Run,
+    model: RunModel,
+    stores: Sequence[FeatureStore | None],
+    tuned: Backbone | None,
+    cache: Path,
+    session: Session,
+) -> TrainingSpace | None:
+    """The space; None, having said why, where the features of its images cannot be had.
+
+    `stores` are those of the run's backbones; `tuned` is the fine-tuned one, whose rows are extracted into its store
+    where they are missing. Of very many images a seeded sample is compared with.
+    """
+    try:
+        manifest = _manifest(run, cache)
+        folds = model.options.data.folds
+        pools = [_some(_pool(manifest, split, folds), (MOST_TUNED if tuned else MOST)[split]) for split in MOST]
+        if tuned is not None:
+            needed = replace(manifest, images=tuple({i.sha256: i for i in (*pools[0], *pools[1])}.values()))
+            located = locate(needed, model.options.data, cache)
+            options = model.options.model_copy(
+                update={"cache": model.options.cache.model_copy(update={"dir": str(cache)})}
+            )
+            fill_store(tuned, options, located, session)
+        features = [_read(stores, pool) for pool in pools]
+    except FeatcacheError as error:
+        log.warning("images unlike the training ones are not flagged: their features are not at hand (%s)", error)
+        return None
+    train, val = pools
+    if not train or not val:
+        return None
+    return TrainingSpace.of(
+        features[0],
+        np.array([i.label for i in train], np.int64),
+        (tuple(i.name for i in train), tuple(i.sha256 for i in train)),
+        features[1],
+        tuple(i.sha256 for i in val),
+        session.device,
+    )
+
+
+def _manifest(run: Run, cache: Path) -> Manifest:
+    """What the run was trained on, as a store of its features remembers it."""
+    for name in run.summary["stores"]:
+        try:
+            return FeatureStore.at(cache / name).dataset(run.summary["inputs"]["data"])
+        except StoreError:
+            continue
+    raise StoreError(f"no store in {cache} knows the images of {run.folder.name}; --cache-dir names a cache that moved")
+
+
+def _pool(manifest: Manifest, split: str, folds: int | None) -> tuple[ImageRecord, ...]:
+    """The images of a split; with folds those of train and val together, which take turns."""
+    return tuple(i for i in manifest.images if i.split == split or (folds and i.split in ("train", "val")))
+
+
+def _some(images: tuple[ImageRecord, ...], most: int) -> tuple[ImageRecord, ...]:
+    distinct = tuple({i.sha256: i for i in images}.values())
+    if len(distinct) <= most:
+        return distinct
+    log.info("%s stand for %s in telling what is like them", f"{most:,}", counted(len(distinct), "image"))
+    chosen = np.sort(np.random.default_rng(0).choice(len(distinct), most, replace=False))
+    return tuple(distinct[i] for i in chosen)
+
+
+def _read(stores: Sequence[FeatureStore | None], images: tuple[ImageRecord, ...]) -> NDArray[np.float32]:
+    there = [store for store in stores if store is not None]
+    if len(there) < len(stores):
+        raise StoreError("the cache has no store of one of the backbones; --cache-dir names a cache that moved")
+    parts = [store.read([i.sha256 for i in images]) for store in there]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
