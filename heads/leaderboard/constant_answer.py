@@ -26,7 +26,7 @@ def constant_text(best: Run, by: str) -> str:
 
 
 def _uneven(summary: Mapping[str, Any], by: str) -> str:
-    """Where classes are so uneven that top-1 says little of the rare ones: what it gives away, and the mean over them."""
+    """Where classes are so uneven that top-1 says little of the rare: what it gives away, and the mean over classes."""
     classes = [one for one in summary["per_class"]["val"] if one["n"]]
     counts = [one["n"] for one in classes]
     if max(counts) < UNEVEN * min(counts):
