@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from featcache.data.sources.array_files import list_arrays
+from featcache.data.sources.array_files import array_images, list_arrays
 from featcache.data.sources.file_contents import not_read
 from featcache.data.sources.image_folder import list_folder
 from featcache.data.sources.rows import DataSource, Listing
@@ -44,6 +44,7 @@ NAMED: dict[str, Callable[[str], SourceImages | None]] = {
     "zip": zip_images,
     "tar": tar_images,
     "shards": shard_images,
+    "arrays": array_images,
     "table": table_images,
     "tables": table_images,
 }
