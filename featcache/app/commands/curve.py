@@ -49,10 +49,11 @@ def curve(
     with shared.working() as session:
         from featcache.app.many_configs import run_each
         from featcache.atomic import require_writable, write_named
-        from heads.learning_curves import measure_curve, study_of, write_curves
+        from heads.learning_curves import measure_curve, require_same_images, study_of, write_curves
 
         if json_ not in (None, "-"):
             require_writable(Path(str(json_)), "--json")  # before any work
+        require_same_images(options)
         with session.sharing_images(options) as sharing:
             work = partial(measure_curve, session=sharing, draws=draws, noise=noise)
             outcome = run_each(options, work, session.progress)
