@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from featcache.atomic import write_text
+from featcache.atomic import write_named
 from featcache.counted_nouns import counted, nouns
 from featcache.data import DataView
 from featcache.records import ImageRecord
@@ -55,7 +55,7 @@ def write_data_page(view: DataView, file: Path, cache_dir: Path) -> None:
         classes=_classes(view, cache_dir),
         style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
     )
-    write_text(file, page)
+    write_named(file, page, "--html")
 
 
 def _classes(view: DataView, cache_dir: Path) -> list[_Class]:

@@ -14,7 +14,7 @@ from heads.runs.predictions import (
     predictions_of,
     val_records,
 )
-from heads.runs.recipe_doubts import doubts_of
+from heads.runs.recipe_doubts import doubts_of, with_tuning
 from heads.runs.remembered_images import images_of, manifest_of
 from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
@@ -23,6 +23,7 @@ from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run, writing_folder
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
+    OtherRunError,
     ValOutcomes,
     checked_outcomes,
     load_val_outcomes,
@@ -34,6 +35,7 @@ from heads.runs.val_outcomes import (
 __all__ = [
     "Calibration",
     "LoadedRun",
+    "OtherRunError",
     "Predictions",
     "Probe",
     "Result",
@@ -79,6 +81,7 @@ __all__ = [
     "val_outcomes_of",
     "val_records",
     "warn_of_leakage",
+    "with_tuning",
     "write_record",
     "write_run",
     "writing_folder",
