@@ -187,6 +187,7 @@ def test_joined_networks_have_an_input_for_each_way_that_images_are_made(exporte
     assert model(torch.zeros(3, 3, 32, 32), torch.zeros(3, 3, 40, 40))[0].shape == (3, 4)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_network_is_exported_as_it_was_tuned(exported: Callable[..., Exported]) -> None:
     one = exported("tuned", "torch")
     assert one.parity.agreement == 1
