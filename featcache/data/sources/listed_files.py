@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from featcache.places import FilePlace, ImagePlace, NoContentError, NoPlace, fil
 
 TRIED = 200  # names, to see how the table names files
 NOT_THERE = "the table names it, and there is no such file"
-NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}  # a cell may hold any text
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}  # a cell may hold any text
 SERVED = "/data/local-files/?d="  # Label Studio's, before a path below its root
 
 # How a table may name files; the first by which any of them is there is taken.
@@ -34,8 +35,20 @@ class ListedFile(FilePlace):
 
     def stamp(self) -> tuple[int, int]:
         """Of the file; raises NoContentError where there is none."""
-        try:
+        with self._missing():
             return file_stamp(self.path)
+
+    def read(self) -> bytes:
+        """The whole file; raises NoContentError where there is none."""
+        with self._missing():
+            return FilePlace.read(self)
+
+    @contextmanager
+    def _missing(self) -> Iterator[None]:
+        try:
+            yield
+        except NoContentError as error:
+            raise NoContentError(f"the table names it, and it is {error}") from None
         except ValueError:  # a NUL
             raise NoContentError(NOT_THERE) from None
         except OSError as error:
@@ -126,7 +139,7 @@ class ListedFiles:
             plain = plain.removeprefix(self._base).lstrip("/")
         if ".." in plain:  # so that a file has one name, whichever way leads to it
             plain = posixpath.normpath(plain)
-        return plain if plain.isascii() else printable(plain)
+        return (plain or "/") if plain.isascii() else printable(plain)
 
 
 def plain_spelling(listed: str, has: Callable[[str], bool]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from featcache.data.file_formats import READER
 from featcache.data.sources import list_images
 from featcache.errors import DataError
 from featcache.options import DataOptions
+from featcache.places import NoContentError
 
 NAMES = [f"{label}/{label} {i}.png" for label in ("cat", "dog") for i in range(4)]
 
@@ -276,6 +278,21 @@ def test_a_file_that_is_not_there_goes_to_the_quarantine_list(folder: Path) -> N
     (folder / "cat" / "gone.png").write_bytes(b"back again")
     manifest, memo = load_manifest(DataOptions(path=str(file)), folder / "cache")
     assert not any(memo.bad_reason(i.sha256, READER) for i in manifest.images)
+
+
+@pytest.mark.parametrize(("named", "words"), [(".", "it is a folder"), ("/", "it is a folder"), ("pipe.png", "a pipe")])
+def test_a_row_that_names_no_plain_file_is_set_aside_alone(folder: Path, named: str, words: str) -> None:
+    os.mkfifo(folder / "pipe.png")
+    file = make_csv(folder / "t.csv", ["path", "label"], labelled([named, "cat"]))
+    manifest, memo = load_manifest(DataOptions(path=str(file)), folder / "cache")
+    reasons = [memo.bad_reason(i.sha256, READER) for i in manifest.images]
+    assert len(reasons) == len(NAMES) + 1 and words in str([r for r in reasons if r])
+
+
+def test_a_file_that_is_read_and_not_there_is_said_in_words(folder: Path) -> None:
+    file = make_csv(folder / "t.csv", ["path", "label"], labelled(["cat/gone.png", "cat"]))
+    with pytest.raises(NoContentError, match=r"^the table names it, and there is no such file$"):
+        list_images(str(file), DataOptions(path=str(file))).rows[-1].place.read()
 
 
 def test_a_folder_that_paths_are_below(folder: Path, tmp_path: Path) -> None:
