@@ -116,11 +116,8 @@ class _Rows:
             if isinstance(files, ListedFiles):
                 self._walked[files.root, part.prefix] = None
         self._tables.append(table)
-        numbers = [
-            chosen.image,
-            *chosen.labels,
-            *(n for n in (chosen.split, chosen.group, chosen.weight) if n is not None),
-        ]
+        further = (chosen.split, chosen.group, chosen.weight)
+        numbers = [chosen.image, *chosen.labels, *(n for n in further if n is not None)]
         for number, cells in table.read(numbers):
             try:
                 self._add(number, self._row(part, chosen, files, number, cells))
@@ -200,8 +197,7 @@ class _Rows:
         if split is None:
             raise DataError(
                 f"data.path: {table.file}: {table.row(number)} says that {name!r} is in {text!r}, which is no split. "
-                f"Expected {', '.join(SPLIT_NAMES)}. Mend it, or name the column of splits: data.columns.split, "
-                "which is false where none says it."
+                f"Expected {', '.join(SPLIT_NAMES)}. Mend it, or set data.columns.split: the column, or false for none."
             )
         return split
 
@@ -223,8 +219,7 @@ class _Rows:
         folded = fold_numbers({row.label for row in self.rows})
         if folded:
             self.rows = [row._replace(label=folded[row.label]) if row.label in folded else row for row in self.rows]
-            one = min(folded)
-            self._looked[f"labels are numbers: {one!r} is read as {folded[one]!r}"] = None
+            self._looked["labels are numbers: {!r} is read as {!r}".format(*min(folded.items()))] = None
         elif folded is None:
             self._clashes += self._spelt
 

@@ -215,7 +215,7 @@ def test_usual_names_that_mean_something_else(folder: Path) -> None:
     rows = [[name, "mine", name[:3], "ape"] for name in NAMES]
     file = make_csv(folder / "t.csv", ["path", "dataset", "kind", "group"], rows)
     message = refusal(file, columns={"label": "kind"})
-    assert "'mine', which is no split" in message and "data.columns.split, which is false" in message
+    assert "'mine', which is no split" in message and "data.columns.split: the column, or false" in message
     columns = {"label": "kind", "split": False, "group": False}
     assert read(file, columns=columns) == PLAIN
     found = list_images(str(file), DataOptions(path=str(file), columns=columns)).rows
