@@ -9,15 +9,16 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from featcache.places import BytesPlace, NoPlace
 from heads.predict import AskedImage
 from heads.serve.answer_models import NAME_LENGTH, legible
+from heads.serve.form_files import FormError, TooManyFilesError, form_files
 
 FORM, JSON = "multipart/form-data", "application/json"
 LINGER_S = 5.0  # that what is too large is read on, so that its sender gets to read why it was refused
@@ -106,9 +107,10 @@ def declared_bytes(request: Request, most: int) -> int:
 async def images_of(request: Request, most: int) -> list[AskedImage]:
     """The images of a request, at most `most`: raises HTTPException with what is wrong with it. An image whose base64
     is broken is one that cannot be read."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
     if kind == FORM:
-        images = await _of_form(request, most)
+        images = await run_in_threadpool(_of_form, await request.body(), content_type, most)
     elif kind == JSON:
         images = await run_in_threadpool(_of_json, await request.body())
     else:
@@ -120,28 +122,14 @@ async def images_of(request: Request, most: int) -> list[AskedImage]:
     return images
 
 
-async def _of_form(request: Request, most: int) -> list[AskedImage]:
+def _of_form(body: bytes, content_type: str, most: int) -> list[AskedImage]:
     try:
-        async with request.form(max_files=most, max_fields=0) as form:
-            return [await _uploaded(one) for one in _files(form)]
-    except HTTPException as error:
-        if error.status_code != 400:
-            raise
-        said = str(error.detail)
-        if said.startswith("Too many files"):
-            raise _too_many(most) from None
-        if said.startswith("Too many fields"):
-            raise HTTPException(422, "A field of the form is no file: give each part a file name.") from None
-        raise HTTPException(400, f"The form cannot be read: {said}") from None
-
-
-def _files(form: FormData) -> list[UploadFile]:
-    return [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-
-
-async def _uploaded(file: UploadFile) -> AskedImage:
-    name = _named(file.filename or UNNAMED)
-    return AskedImage(name, BytesPlace(name, await file.read()))
+        files = form_files(body, content_type, most)
+    except TooManyFilesError:
+        raise _too_many(most) from None
+    except FormError as error:
+        raise HTTPException(400, f"The form cannot be read: {error}.") from None
+    return [AskedImage(name, BytesPlace(name, data)) for name, data in ((_named(n), d) for n, d in files)]
 
 
 def _of_json(body: bytes) -> list[AskedImage]:
@@ -174,4 +162,4 @@ def _too_many(most: int) -> HTTPException:
 
 
 def _named(name: str) -> str:
-    return legible(name)[:NAME_LENGTH]
+    return legible(name)[:NAME_LENGTH] or UNNAMED

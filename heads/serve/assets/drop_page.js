@@ -141,6 +141,7 @@
     while (running < Math.min(AT_ONCE, waiting.length + running)) work();
   }
 
+  document.addEventListener("submit", (event) => event.preventDefault()); // Enter in the field of the token
   byId("files").addEventListener("change", (event) => {
     take(event.target.files);
     event.target.value = "";
