@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from command_runs import featcache
-from servers import Served, noise, run_for
+from servers import Served, form, noise, run_for
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +44,30 @@ def started(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], S
 
 
 def test_a_signal_ends_it_once_all_that_was_accepted_is_answered(run: Path) -> None:
+    body, kind = form([("slow.png", noise(2))])
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
     with (
-        started(run, "--port", "0", "--max-wait-ms", "2500") as (process, server),
+        started(run, "--port", "0", "--max-wait-ms", "1000") as (process, server),
         ThreadPoolExecutor(2) as pool,
-        socket.create_connection(("127.0.0.1", server.port), timeout=20) as idle,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as idle,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow,
     ):
+        slow.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+        assert slow.recv(100).startswith(b"HTTP/1.1 100")  # so it is let in, and sends the half of its body
+        slow.sendall(body[:500])
         accepted = [pool.submit(server.post, [(f"{n}.png", noise(n))]) for n in range(2)]
         while server.metric("featcache_queue_images") != 2:
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
-        late = server.post([("late.png", noise(3))])
+        while (late := server.get("/healthz")).status == 200:
+            pass
         assert (late.status, late.headers["retry-after"], late.detail) == (503, "1", "The server is stopping.")
-        assert not any(one.done() for one in accepted)  # so they were under way all the time
+        assert server.post([("late.png", noise(3))]).status == 503
         assert [one.result().status for one in accepted] == [200, 200]
-        assert process.wait(20) == 0
+        assert process.poll() is None
+        slow.sendall(body[500:])
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+        assert process.wait(60) == 0
         assert idle.recv(100) == b""
         assert process.communicate()[1] == ""
 

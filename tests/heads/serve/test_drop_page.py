@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from report_pages import open_browser
 from servers import MARKUP, Served, noise, run_for, served
 
+PATIENCE = 60_000  # milliseconds, on a machine that does other things too
 DROP = """([name, base64]) => {
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   const dropped = new DataTransfer();
@@ -30,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with open_browser() as browser:
         yield browser
 
@@ -44,7 +46,7 @@ def visited(browser: Browser, server: Served) -> Iterator[Page]:
     page.on("dialog", lambda d: (complaints.append(d.message), d.dismiss()))
     page.on("request", lambda r: asked.append(r.url))
     own = f"http://127.0.0.1:{server.port}/"
-    page.goto(own)
+    page.goto(own, timeout=PATIENCE)
     page.wait_for_function("document.documentElement.dataset.state === 'ready'")
     try:
         yield page
@@ -75,7 +77,7 @@ def test_an_image_gets_its_class_bars_warning_neighbours_and_time(browser: Brows
         for width, one in zip(widths, said["top"], strict=True):
             assert abs(width - one["probability"]) < 0.02
         expect(card.locator(".near img")).to_have_count(5)
-        page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth === 40)")
+        page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth === 40)", timeout=PATIENCE)
         assert card.locator(".near .tag").all_inner_texts() == [one["class"] for one in said["neighbours"]]
         expect(card.locator(".latency")).to_contain_text("ms in the server")
         expect(card.locator(".warning")).to_have_count(0)

@@ -152,7 +152,7 @@ def test_what_is_too_large_is_413_whether_it_says_so_or_not(server: Served) -> N
 
 
 def test_what_waits_to_be_asked_for_is_refused_before_it_is_sent(server: Served) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw:
         raw.sendall(
             b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + FORM.encode() + b"\r\n"
             b"Content-Length: 100000000\r\nExpect: 100-continue\r\n\r\n"
@@ -161,7 +161,7 @@ def test_what_waits_to_be_asked_for_is_refused_before_it_is_sent(server: Served)
 
 
 def test_garbage_is_no_request(server: Served) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as raw:
         raw.sendall(b"\x16\x03\x01" + bytes(100) + b"\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 400")
 
@@ -172,7 +172,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     going, real = threading.Event(), Predictor.predict_prepared
 
     def held_back(self: Predictor, prepared: Any) -> Any:
-        assert going.wait(20)
+        assert going.wait(60)
         return real(self, prepared)
 
     monkeypatch.setattr(Predictor, "predict_prepared", held_back)
@@ -221,13 +221,13 @@ def test_an_answer_that_takes_too_long_is_504_and_is_not_worked_on(run: Path, he
 
 def test_a_request_that_does_not_arrive_in_time_is_408(run: Path) -> None:
     with served(run, timeout_s=0.3) as slow:
-        with socket.create_connection(("127.0.0.1", slow.port), timeout=20) as raw:
+        with socket.create_connection(("127.0.0.1", slow.port), timeout=60) as raw:
             raw.sendall(
                 b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + FORM.encode() + b"\r\n"
                 b"Content-Length: 1000\r\n\r\n--an-edge"
             )
             assert raw.recv(100).startswith(b"HTTP/1.1 408")
-        with socket.create_connection(("127.0.0.1", slow.port), timeout=20) as raw:  # who hangs up on the way
+        with socket.create_connection(("127.0.0.1", slow.port), timeout=60) as raw:  # who hangs up on the way
             raw.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + FORM.encode() + b"\r\n")
             raw.sendall(b"Content-Length: 1000\r\n\r\n--an-edge")
         assert slow.post([("a.png", noise(1))]).status == 200
