@@ -23,7 +23,7 @@ from PIL import Image
 
 from featcache.session import Session
 from heads.runs import load_run_record
-from heads.serve import ServeOptions, listen, serving
+from heads.serve import ServeOptions, bind, serving
 
 MARKUP = "<img src=x onerror=alert(1)>"  # a class, which a folder may be called
 OPTIONS: dict[str, Any] = {
@@ -155,7 +155,7 @@ def served(run: Path, **options: Any) -> Iterator[Served]:
     """A server of the run, on a free port of this machine, for as long as the block lasts."""
     chosen = ServeOptions(**{**OPTIONS, **options})
     session = Session.begin("cpu", allow_custom=True)
-    one, address = listen(chosen)
+    one, address = bind(chosen)
     with serving(load_run_record(run), session, chosen) as server:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [one]})
         thread.start()

@@ -25,7 +25,7 @@ def print_audit(audit: Audit, console: Console) -> None:
     _say(
         console,
         f"{_groups(audit.exact, 'exact copies')}; {_groups(audit.near, 'near copies')}; leaked: "
-        f"{len(audit.leaked.val)} of val, {len(audit.leaked.test)} of test; "
+        f"{'' if audit.folds else f'{len(audit.leaked.val)} of val, '}{len(audit.leaked.test)} of test; "
         f"{counted(sum(s.flagged for s in audit.suspects), 'suspect label')}, "
         f"{counted(sum(o.flagged for o in audit.outliers), 'outlier')}, "
         f"{counted(len(audit.quarantined), 'file')} unreadable",

@@ -44,12 +44,13 @@ def audit(
     bad: Iterable[BadImage] = (),
     *,
     backbones: Sequence[AuditedBackbone] | None = None,
+    folds: bool = False,
     progress: Progress = SILENT,
 ) -> Audit:
     """Look at the images of `manifest` by content hash and by `features`: backbone -> `[N, F]` in their order.
 
     Without features copies are found by content hash alone, and the audit says what was not looked at. `backbones`
-    says where the features come from; `bad` are the files that could not be read.
+    says where the features come from; `bad` are the files that could not be read. With `folds` train and val are one.
     """
     assert all(len(f) == len(manifest.images) for f in features.values())
     progress.begin("audit", len(features) + 1, "backbones")
@@ -75,6 +76,7 @@ def audit(
         warnings=(),
         further=further(Evidence(manifest, features, groups)),
         groups={i.name: i.group for i in manifest.images if i.group is not None},
+        folds=folds,
     )
     progress.end(f"{counted(len(manifest.images), 'image')} looked at by {counted(len(features), 'backbone')}")
     return parts.with_warnings(warnings(parts))

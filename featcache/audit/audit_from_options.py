@@ -55,12 +55,13 @@ def view_data(options: Options, session: Session) -> BackboneView:
     return BackboneView(done.store.path, done.manifest, done.bad)
 
 
-def audit_views(views: Sequence[BackboneView], progress: Progress) -> Audit:
-    """The audit by all of them; a file that could not be read by one of them, for whatever moment, is bad."""
+def audit_views(views: Sequence[BackboneView], progress: Progress, *, folds: bool = False) -> Audit:
+    """The audit by all of them, of data that is used in `folds` or not; a file that could not be read by one of them,
+    for whatever moment, is bad."""
     bad = {one.name: one for view in views for one in view.bad}
     paths = list(dict.fromkeys(view.store for view in views))
     readable = views[-1].manifest.without({one.sha256 for one in bad.values()})
-    return audit_stores(paths, readable, bad.values(), progress)
+    return audit_stores(paths, readable, bad.values(), progress, folds=folds)
 
 
 def data_folder(options: Options) -> Path:

@@ -13,9 +13,15 @@ from featcache.store import FeatureStore
 
 
 def audit_stores(
-    paths: Sequence[Path], manifest: Manifest, bad: Iterable[BadImage] = (), progress: Progress = SILENT
+    paths: Sequence[Path],
+    manifest: Manifest,
+    bad: Iterable[BadImage] = (),
+    progress: Progress = SILENT,
+    *,
+    folds: bool = False,
 ) -> Audit:
-    """Audit the images of `manifest` by view 0 of the stores at `paths`; `bad` are the files that cannot be read.
+    """Audit the images of `manifest` by view 0 of the stores at `paths`; `bad` are the files that cannot be read. With
+    `folds` heads are judged in folds of train and val.
 
     Raises StoreError where a store is missing or damaged, or lacks some of the images.
     """
@@ -31,4 +37,4 @@ def audit_stores(
         AuditedBackbone(name, store.info.origin.label, store.path.name)
         for name, store in zip(names, stores, strict=True)
     ]
-    return audit(manifest, features, bad, backbones=backbones, progress=progress)
+    return audit(manifest, features, bad, backbones=backbones, folds=folds, progress=progress)

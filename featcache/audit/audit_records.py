@@ -142,6 +142,7 @@ class Audit:
     warnings: tuple[str, ...]  # sentences for people, the most serious first
     further: tuple[Further, ...] = ()  # of findings.py that have no key of their own
     groups: dict[str, str] = field(default_factory=dict)  # image -> group, by the data.groups that it was made with
+    folds: bool = False  # whether heads are judged in folds of train and val (data.folds), and not on val alone
 
     def lines(self, name: str) -> tuple[str, ...]:
         """What the finding `name` of `further` found."""
@@ -151,7 +152,7 @@ class Audit:
         """The audit as JSON values: all that a report needs."""
         value = asdict(self)
         value["balance"] = [count.as_dict() for count in self.balance]
-        for key in ("further", "groups"):
+        for key in ("further", "groups", "folds"):
             if not value[key]:
                 del value[key]  # as it was before there were any
         plain: dict[str, Any] = json.loads(json.dumps({"format_version": FORMAT_VERSION, **value}, allow_nan=False))
@@ -181,6 +182,7 @@ class Audit:
             warnings=tuple(value["warnings"]),
             further=tuple(Further(o["name"], o["title"], tuple(o["lines"])) for o in value.get("further", ())),
             groups=dict(value.get("groups", {})),
+            folds=bool(value.get("folds", False)),
         )
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from featcache.audit.audit_records import Audit, AuditedImage, ExactGroup, NearGroup
 from featcache.audit.finding_views import PICTURED, Groups, Lines, Pictured, PicturedGroup, Remark
 from featcache.counted_nouns import counted, have
+from featcache.relatives import joined
 
 Group = ExactGroup | NearGroup
 
 
 def leaks_said(audit: Audit) -> Iterator[str]:
-    """Evaluation images that a copy gives away."""
+    """Evaluation images that a copy gives away. Folds of train and val keep identical files together, and near copies
+    only where they are of one group."""
     for split, seen in (("test", "train or val"), ("val", "train")):
+        if split == "val" and audit.folds:
+            yield from _parted_said(audit)
+            continue
         names = audit.leaked.test if split == "test" else audit.leaked.val
         total = audit.data.images["test" if split == "test" else "val"]
         if names:
@@ -22,6 +27,24 @@ def leaks_said(audit: Audit) -> Iterator[str]:
                 f"{have(len(names))} a copy in {seen}, such as {names[0]}: accuracy on {split} is better than it "
                 "would be on new images."
             )
+
+
+def _parted_said(audit: Audit) -> Iterator[str]:
+    names = sorted(name for group in audit.near for name in _parted(group, audit.groups))
+    total = audit.data.images["train"] + audit.data.images["val"]
+    if names:
+        yield (
+            f"{counted(len(names), 'image')} of {total} in train and val ({len(names) / total:.1%}) {have(len(names))} "
+            f"a near copy that folds may part from it, such as {names[0]}: accuracy in folds is better than it would "
+            "be on new images. --write-groups FILE keeps them together."
+        )
+
+
+def _parted(group: NearGroup, groups: Mapping[str, str]) -> list[str]:
+    """The images of train and val whose near copy need not be in the same fold."""
+    pool = [i for i in group.images if i.split != "test"]
+    known = joined([i.sha256 for i in pool], [groups.get(i.name) for i in pool]).tolist()
+    return [i.name for i in pool] if len(set(known)) > 1 else []
 
 
 def conflicts_said(audit: Audit) -> Iterator[str]:

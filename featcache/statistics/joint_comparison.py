@@ -113,6 +113,7 @@ class JointComparison:
         if apart @ apart <= NONE:
             half = math.hypot(half, self._of_none(critical))
         if not self._scores[metric][0].bounded:
+            half = max(half, abs(mean) * self._of_none(critical))  # an image more may tell nothing of it
             return mean - half, mean + half
         if self._too_few(metric, critical):
             half = max(half, abs(mean))

@@ -2,7 +2,7 @@
 
 from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.chance_text import tie_text
-from heads.leaderboard.chosen_best import contender
+from heads.leaderboard.chosen_best import contender, judged
 from heads.leaderboard.column import Column
 from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_heads import Heads
@@ -32,6 +32,7 @@ __all__ = [
     "contender",
     "find_data",
     "joins_text",
+    "judged",
     "leaderboard",
     "left_out_lines",
     "name_of",

@@ -27,6 +27,7 @@ class Judged:
 
     images: int = 0
     units: int = 0
+    seeds: int = 0  # of the run that has the most
 
     @property
     def grouped(self) -> bool:

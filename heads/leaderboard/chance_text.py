@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from featcache.counted_nouns import nouns
+from featcache.counted_nouns import are, nouns
 from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chosen_best import MOST, Correction
 from heads.leaderboard.columns import Row
-from heads.leaderboard.control_text import listed, name_of
+from heads.leaderboard.control_text import listed, name_of, names_of, shortened
 from heads.training import find_metric
 
-NAMED = 12  # backbones that a sentence names, at most
 FEW = 3  # runs that a sentence names, at most
 
 
 def chance_text(board: Leaderboard, rows: Sequence[Row]) -> list[str]:
     """Sentences about the first of the feature maps `rows`, best first; those that have nothing to say are left out."""
-    said = (best_set_text(rows), images_text(board, rows), mixed_heads_text(board))
+    said = (best_set_text(rows), images_text(board, rows), one_seed_text(board, rows), mixed_heads_text(board))
     every = (*corrected_text(board), *said)
     return [line for line in every if line]
 
@@ -29,13 +28,18 @@ def corrected_text(board: Leaderboard) -> list[str]:
     in top-1; and for which choices it could not be."""
     known = board.correction
     if known.reason:
-        return [f"What being chosen added to the first one's figure on validation cannot be said: {known.reason}."]
+        line = f"What being chosen added to the first one's figure on validation cannot be said: {known.reason}."
+        return [line, *_unseen(known)]
     top1 = known.figures.get("top1")
     if top1 is None:
         return []
     among = chosen_among(top1, _runs_of(known))
     lines = [_corrected_figures(known, among)] if among else []
-    return [*lines, *_lacking(known)]
+    if among and known.matched > MOST:
+        lines.append(
+            f"Beyond the {MOST} best of these runs none is chosen among again: it would hardly ever be chosen."
+        )
+    return [*lines, *_unseen(known), *_lacking(known)]
 
 
 def _corrected_figures(known: Correction, among: str) -> str:
@@ -71,10 +75,25 @@ def _sign(metric: str) -> int:
 
 def _runs_of(known: Correction) -> str:
     """Which runs the first was chosen among again: all, or those that are a match for it."""
+    best = "best " if known.matched > MOST else ""
+    lost = known.figures[known.by].among < min(known.matched, MOST)  # some whose answers are not known
     if known.matched == known.runs:
-        return "runs" if known.matched <= MOST else f"of {known.runs} runs"
-    of = "" if known.matched <= MOST else f"of the {known.matched} "
+        return f"{best}of {known.runs} runs" if best else f"of the {known.runs} runs" if lost else "runs"
+    of = f"{best}of the {known.matched} " if best or lost else ""
     return f"{of}of {known.runs} runs that {find_metric(known.told_by).title} does not tell from it"
+
+
+def _unseen(known: Correction) -> list[str]:
+    """Which runs are compared without what they answered; the first, which `reason` is about, aside."""
+    names = [name for name in known.unseen if name != known.first]
+    if not names:
+        return []
+    one = len(names) == 1
+    return [
+        f"{listed(shortened(names, FEW))} {are(len(names))} compared as if {'it' if one else 'they'} had answered "
+        f"other images, and not chosen among again, since {'its' if one else 'their'} predictions.npz is "
+        f"{_states(known.unseen[name] for name in names)}."
+    ]
 
 
 def _lacking(known: Correction) -> list[str]:
@@ -83,31 +102,38 @@ def _lacking(known: Correction) -> list[str]:
         return []
     if known.alone:
         line = f"The epochs and recipes of the first one ({known.first}) were not chosen again, since its "
-        line += "val_outcomes.npz is missing or damaged"
+        line += f"val_outcomes.npz is {known.lacking[known.first]}"
         return [line + (", and so neither were those of the others." if known.matched > 1 else ".")]
-    named = [*known.lacking[:FEW], *([f"{len(known.lacking) - FEW} more"] if len(known.lacking) > FEW else [])]
-    whose = "its" if len(known.lacking) == 1 else "their"
+    one = len(known.lacking) == 1
     return [
-        f"The epochs and recipes of {listed(named)} were not chosen again, since {whose} val_outcomes.npz is missing "
-        "or damaged: in this choice they stand with the figures that they were found with."
+        f"The epochs and recipes of {listed(shortened(list(known.lacking), FEW))} were not chosen again, since "
+        f"{'its' if one else 'their'} val_outcomes.npz is {_states(known.lacking.values())}: in this choice "
+        f"{'it stands with the figures that it was' if one else 'they stand with the figures that they were'} found "
+        "with."
     ]
+
+
+def _states(of: Iterable[str]) -> str:
+    """What files are, each state once: "missing or damaged"."""
+    return " or ".join(dict.fromkeys(of))
 
 
 def chosen_among(corrected: Corrected, what: str) -> str:
     """What the best was chosen among: runs, their recipes and epochs, as far as these are known; "" where there was
-    nothing to choose. `what` stands behind the number of runs, such as "runs" or "of 5 runs that ..."."""
+    nothing to choose. `what` stands behind the number of runs, such as "runs" or "best of 200 runs"."""
     recipes, each = sum(r for r, _ in corrected.choices), {e for _, e in corrected.choices}
     epochs = f"{max(each)} epochs" if max(each) > 1 else ""
     if corrected.among == recipes == 1:
         return epochs
     of_each = f" of {epochs} each" if len(each) == 1 else f" of up to {epochs} each"
-    some = what.startswith("of ")
+    some = what != "runs" and not what.startswith("of the ")
     runs = f"{'the ' if some else ''}{corrected.among} {what}" if corrected.among > 1 else ""
     tried = f"{recipes} recipes" if recipes > corrected.among else ""
     said = (", with " if some else " with ").join(part for part in (runs, tried) if part)
     if not epochs:
         return said
-    return f"{said},{of_each}" if some and runs and not tried else f"{said}{of_each}"
+    clause = " that " in what  # "the 2 of 5 runs that .., of 3 epochs each"
+    return f"{said},{of_each}" if clause and runs and not tried else f"{said}{of_each}"
 
 
 def best_set_text(rows: Sequence[Row]) -> str:
@@ -116,12 +142,10 @@ def best_set_text(rows: Sequence[Row]) -> str:
         return ""
     may = [row for row in rows if row.may_be_best]
     if len(may) == len(rows):
-        return f"At 95%, any of the {len(rows)} may be the best."
+        return f"At 95%, {'either of the two' if len(rows) == 2 else f'any of the {len(rows)}'} may be the best."
     if len(may) == 1:
         return f"At 95%, {name_of(may[0], rows)} is the best of them."
-    names = [name_of(row, rows) for row in may[:NAMED]]
-    names += [f"{len(may) - NAMED} more"] if len(may) > NAMED else []
-    return f"At 95%, the best is among these {len(may)}: {listed(names)}."
+    return f"At 95%, the best is among these {len(may)}: {names_of(may, rows)}."
 
 
 def images_text(board: Leaderboard, rows: Sequence[Row]) -> str:
@@ -155,6 +179,16 @@ def images_text(board: Leaderboard, rows: Sequence[Row]) -> str:
             "more seeds might (training.seeds)."
         )
     return f"No number of validation images is in sight that would tell {pair} apart in {title}."
+
+
+def one_seed_text(board: Leaderboard, rows: Sequence[Row]) -> str:
+    """What is not known where no run has a second seed."""
+    if len(rows) < 2 or board.judged.seeds != 1:
+        return ""
+    return (
+        "Every run has one seed: leads and ties are of these heads alone, and what other seeds would change is not "
+        "known (training.seeds)."
+    )
 
 
 def mixed_heads_text(board: Leaderboard) -> str:

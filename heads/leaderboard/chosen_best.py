@@ -11,13 +11,16 @@ import numpy as np
 from featcache.counted_nouns import counted
 from featcache.statistics import Contender, Corrected, Scores, correct_for_selection
 from heads.leaderboard.compared_run import ComparedRun
+from heads.leaderboard.constant_answer import says_nothing
 from heads.leaderboard.run_comparison import RunComparison
-from heads.runs import ValOutcomes, checked_outcomes
+from heads.runs import OtherRunError, ValOutcomes, checked_outcomes
+from heads.training import find_metric, no_narrower
 
 log = logging.getLogger("featcache")
 
 MOST = 100  # runs that the best is chosen among again: those with the largest figures, others are no match
 SHOWN = ("top1", "top3")
+NO_MATCH = -1e6  # what breaks ties, of a head whose loss is not finite
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,10 @@ class Correction:
     runs: int = 0  # that there are
     matched: int = 0  # of them, those that are not told from it
     first: str = ""  # the name of the first
-    lacking: tuple[str, ...] = ()  # names of those whose epochs and recipes could not be chosen again
+    # By name, those whose epochs and recipes could not be chosen again, and those whose answers are not known; with it
+    # what the file of each is: missing, damaged, of another run.
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    unseen: Mapping[str, str] = field(default_factory=dict)
     alone: bool = False  # whether the first is one of those, so that of all runs the choice of the run alone is made
     epochs_by: bool = True  # whether `by` is known of every epoch, and not only of those that were kept
     reason: str = ""  # why nothing could be corrected
@@ -49,43 +55,61 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> C
         return Correction()
     first = ordered[0]
     same = [one for one in ordered if comparison.same(one, first, told_by)]
-    said = Correction({}, by, told_by, len(ordered), len(same), first.name)
-    if first.predictions is None:
-        return replace(said, reason="its predictions.npz is missing or damaged")
+    unseen = {one.name: one.unseen for one in ordered if one.unseen}
+    said = Correction({}, by, told_by, len(ordered), len(same), first.name, unseen=unseen)
+    if first.unseen:
+        return replace(said, reason=f"its predictions.npz is {first.unseen}")
+    if not first.measured(by):
+        return replace(said, reason=f"its {find_metric(by).title} is not finite")
+    if says_nothing(first.run.summary, "val", by):
+        return replace(
+            said, reason=f"its validation images are of one class, of which {find_metric(by).title} says nothing"
+        )
     units = first.scores(by).units
     if len(set(units)) < 2:
         one = f"one group of {counted(len(units), 'image')}" if len(units) > 1 else "a single one"
         return replace(said, reason=f"its validation images are {one}, and it takes others to choose again by")
     match = [one for one in same[:MOST] if one.predictions is not None]
-    known = {one.name: _outcomes(one) for one in match}
-    alone = known[first.name] is None
+    lacking: dict[str, str] = {}
+    known = {one.name: _outcomes(one, lacking) for one in match}
+    alone = first.name in lacking
     metrics = list(dict.fromkeys([by, *SHOWN]))
     made = [_contender(one, by, metrics, None if alone else known[one.name]) for one in match]
     found = correct_for_selection(made, 0, metrics)
     return replace(
         said,
-        figures={metric: replace(one, found=first.scores(metric).mean) for metric, one in found.items()},
-        lacking=tuple(name for name, outcomes in known.items() if outcomes is None),
+        figures={metric: judged(one, first.scores(metric)) for metric, one in found.items()},
+        lacking=lacking,
         alone=alone,
         epochs_by=by in SHOWN or all(one.run.summary.get("selection_metric") == f"val_{by}" for one in match),
     )
 
 
-def _outcomes(one: ComparedRun) -> ValOutcomes | None:
-    """Those of a run; None where there are none, and with a warning where they are not to be believed."""
+def judged(one: Corrected, kept: Scores) -> Corrected:
+    """A corrected figure beside the one that was found, `kept`, and never with limits of no width."""
+    low, high = no_narrower(one.mean, (one.low, one.high), kept)
+    return replace(one, found=kept.mean, low=low, high=high)
+
+
+def _outcomes(one: ComparedRun, lacking: dict[str, str]) -> ValOutcomes | None:
+    """Those of a run; None where there are none, and with a warning where they are not to be believed: then `lacking`
+    gets what the file is."""
     assert one.predictions is not None
     try:
         return checked_outcomes(one.run.folder, one.predictions)
     except FileNotFoundError:
-        return None
+        lacking[one.name] = "missing"
     except ValueError as error:
-        log.warning("%s: its epochs cannot be chosen again. Train the run again (--fresh).", error)
-        return None
+        lacking[one.name] = "of another run" if isinstance(error, OtherRunError) else "damaged"
+        log.warning(
+            "%s: its epochs cannot be chosen again. Train the run again (--fresh).", error, extra={"once": str(error)}
+        )
+    return None
 
 
 def _contender(one: ComparedRun, by: str, metrics: Sequence[str], outcomes: ValOutcomes | None) -> Contender:
     kept = {metric: one.scores(metric) for metric in metrics}
-    second = one.scores("loss").values.mean(axis=0)
+    second = np.nan_to_num(one.scores("loss").values.mean(axis=0), nan=NO_MATCH, posinf=NO_MATCH, neginf=NO_MATCH)
     if outcomes is None:
         return Contender.of_kept(kept[by], second, {m: kept[m].values for m in metrics[1:]})
     return contender(outcomes, str(one.run.summary["selection_metric"]), kept[by], second, by)

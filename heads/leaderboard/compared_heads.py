@@ -26,7 +26,7 @@ def compared_kind(runs: Sequence[Run]) -> HeadKind:
     """
     heads = [run for run in runs if run.summary["phase"] == 1]
     asked = [run for run in heads if not on_random_weights(run)] or heads
-    tuned, uniform = ({_feature_map(run) for run in asked if is_tuned(run) == kind} for kind in (True, False))
+    tuned, uniform = ({feature_map(run) for run in asked if is_tuned(run) == kind} for kind in (True, False))
     return "tuned" if asked and (uniform <= tuned or len(tuned) > len(uniform)) else "uniform"
 
 
@@ -37,9 +37,10 @@ def of_kind(run: Run, heads: HeadKind | None) -> bool:
 
 def lost_maps(runs: Sequence[Run], kept: Sequence[Run]) -> list[str]:
     """The backbones of the feature maps that `runs` have and those that are `kept` have not."""
-    there = {_feature_map(run) for run in kept if run.summary["phase"] == 1}
-    return list(dict.fromkeys(str(run.summary["backbone"]) for run in runs if _feature_map(run) not in there))
+    there = {feature_map(run) for run in kept if run.summary["phase"] == 1}
+    return list(dict.fromkeys(str(run.summary["backbone"]) for run in runs if feature_map(run) not in there))
 
 
-def _feature_map(run: Run) -> tuple[str, ...]:
+def feature_map(run: Run) -> tuple[str, ...]:
+    """What tells a run's feature map from others: the stores that its heads were trained on."""
     return tuple(run.summary["stores"])

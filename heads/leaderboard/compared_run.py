@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,20 +17,26 @@ from featcache.statistics import JointComparison, Scores
 from heads.runs import Predictions, Probe, Run, load_probe, predictions_of, split_scores
 from heads.training import PARTS, ImageOutcomes, find_metric, outcome
 
+log = logging.getLogger("featcache")
+
+PREDICTIONS_FILE = "predictions.npz"
+
 
 @dataclass(frozen=True)
 class Difference:
     """How much more accurate one run is than another, with the limits that the statement holds within at 95%; paired
-    where both saw the same images."""
+    where both saw the same images. A run without a figure is behind one that has one by more than any number (inf); of
+    two without nothing is known (nan)."""
 
     mean: float
     low: float
     high: float
+    seeds_hide: bool = False  # whether it is for the luck of the seeds that the two are not told apart
 
     @property
     def tied(self) -> bool:
         """Whether 0 cannot be ruled out."""
-        return self.mean == 0 or self.low <= 0 <= self.high
+        return not (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +53,7 @@ class ComparedRun:
 
     def order(self, metric: str) -> tuple[float, float, float, str]:
         """What sorts runs whose difference in the first metric is not told: by `metric`, top-1, the lower loss."""
-        return -self.goodness(metric), -self.mean("top1"), self.mean("loss"), self.name
+        return -self.goodness(metric), -self.goodness("top1"), -self.goodness("loss"), self.name
 
     @property
     def from_run(self) -> str:
@@ -66,9 +73,15 @@ class ComparedRun:
         """Of val, over seeds and images."""
         return float(self.run.summary["val"][metric]["mean"])
 
+    def measured(self, metric: str) -> bool:
+        """Whether it has a figure: where a head gave no finite logits its loss is none."""
+        return math.isfinite(self.mean(metric))
+
     def goodness(self, metric: str) -> float:
-        """The same, larger better: a loss counts less than nothing."""
+        """The same, larger better: a loss counts less than nothing, and what is not finite less than all."""
         mean = self.mean(metric)
+        if not math.isfinite(mean):
+            return -math.inf
         return mean if find_metric(metric).larger_is_better else -mean
 
     def scores(self, metric: str) -> Scores:
@@ -86,6 +99,9 @@ class ComparedRun:
     def difference(self, other: ComparedRun, metric: str) -> Difference:
         """This run less the other in a metric of val (of a loss: by how much it is lower): a comparison that was not
         chosen among several."""
+        beyond = unmeasured_difference(self, other, metric)
+        if beyond is not None:
+            return beyond
         compared = JointComparison({metric: comparable_scores([self, other], metric)})
         return Difference(self.goodness(metric) - other.goodness(metric), *compared.interval(metric, 0, 1))
 
@@ -105,7 +121,7 @@ class ComparedRun:
     def probe(self) -> Probe | None:
         """What the linear probe got right; None where there is none."""
         try:
-            return load_probe(self.run.folder / "predictions.npz")
+            return load_probe(self.run.folder / PREDICTIONS_FILE)
         except (OSError, KeyError, ValueError):
             return None
 
@@ -113,6 +129,19 @@ class ComparedRun:
     def predictions(self) -> Predictions | None:
         """Its heads' logits on val; None where they are not there."""
         return predictions_of(self.run.folder, "val")
+
+    @property
+    def seeds(self) -> int:
+        """How many it was trained with; of a run that does not say, as many as answered."""
+        noted = self.run.summary.get("seeds")
+        return len(noted) if noted else 1 if self.predictions is None else len(self.predictions.logits)
+
+    @cached_property
+    def unseen(self) -> str:
+        """Why they are not there: their file is `missing` or `damaged`; "" where they are."""
+        if self.predictions is not None:
+            return ""
+        return "damaged" if (self.run.folder / PREDICTIONS_FILE).exists() else "missing"
 
     @cached_property
     def outcomes(self) -> list[ImageOutcomes]:
@@ -130,6 +159,29 @@ class ComparedRun:
         spread = (high - low) / 2 / 1.96 * math.sqrt(n)
         values = figures["mean"] + spread * np.where(np.arange(n) % 2, 1.0, -1.0) * (np.arange(n) < n - n % 2)
         return Scores(sign * values[None], tuple(f"{self.name}/{i}" for i in range(n)), bounded=False)
+
+
+def unmeasured_difference(one: ComparedRun, other: ComparedRun, metric: str) -> Difference | None:
+    """One less another where one of them has no figure in a metric; None where both have."""
+    if one.measured(metric) and other.measured(metric):
+        return None
+    beyond = math.nan if one.measured(metric) == other.measured(metric) else math.inf
+    beyond = beyond if one.measured(metric) else -beyond
+    return Difference(beyond, beyond, beyond)
+
+
+def warn_of_unseen(runs: Sequence[ComparedRun]) -> None:
+    """Say which runs are compared without what they answered, so that nobody takes their limits for paired ones."""
+    for one in runs:
+        if one.unseen:
+            file = one.run.folder / PREDICTIONS_FILE
+            log.warning(
+                "%s: is %s, so that the run is compared with others as if it had answered other images. Train it again "
+                "(--fresh).",
+                file,
+                one.unseen,
+                extra={"once": str(file)},
+            )
 
 
 def comparable_scores(runs: Sequence[ComparedRun], metric: str) -> list[Scores]:

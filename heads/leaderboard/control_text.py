@@ -8,6 +8,8 @@ from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.columns import Row
 from heads.leaderboard.control_group import partly_random
 
+NAMED = 12  # feature maps that a sentence names, at most
+
 
 def controls_text(board: Leaderboard) -> list[str]:
     """Sentences about the runs on random weights beside the pretrained ones; none where there are none.
@@ -34,9 +36,9 @@ def stand_ins_text(board: Leaderboard) -> str:
         many = len(board.fell_back) > 1
         stand = "they stand in the control group" if many else "it stands in the control group"
         return stand if controls else "this ranking says nothing about the pretrained networks"
-    line = f"{listed(joined)} rank{'s' if len(joined) == 1 else ''} among pretrained ones, which "
+    line = f"{listed(shortened(joined))} rank{'s' if len(joined) == 1 else ''} among pretrained ones, which "
     line += f"{'it is' if len(joined) == 1 else 'they are'} joined with"
-    return f"{line}; the control group has {listed(alone)}" if alone and controls else line
+    return f"{line}; the control group has {listed(shortened(alone))}" if alone and controls else line
 
 
 def _bought(board: Leaderboard, rows: Sequence[Row]) -> str:
@@ -52,7 +54,7 @@ def _bought(board: Leaderboard, rows: Sequence[Row]) -> str:
     ]
     if not said:
         return ""
-    return f"Pretraining buys {listed(said)} in val top-1, over the same networks with random weights."
+    return f"Pretraining buys {listed(shortened(said))} in val top-1, over the same networks with random weights."
 
 
 def _best_control(board: Leaderboard, best: Row, controls: Sequence[Row]) -> str:
@@ -60,18 +62,22 @@ def _best_control(board: Leaderboard, best: Row, controls: Sequence[Row]) -> str
     behind = board.behind[first.run]["top1"]
     line = "The control with random weights" if len(controls) == 1 else f"The best of {len(controls)} controls with "
     line += f"{', ' if len(controls) == 1 else 'random weights, '}{first.backbone}, gets {first.val_top1:.3f}"
+    other = board.order[-1] != "top1"  # else the whole board is by top-1
+    line += " top-1" if other else ""
     if first.backbone == best.backbone and behind.mean == best.pretraining_top1:
         return f"{line}."  # its own twin: said before
     line += ": "
     figure = _points(behind.mean, behind.low, behind.high)
+    by = " in top-1" if other else ""
     if behind.low > 0:
-        return f"{line}{figure} behind {best.backbone}."
+        return f"{line}{figure} behind {best.backbone}{by}."
     if behind.high < 0:
         ahead = _points(-behind.mean, -behind.high, -behind.low)
-        return f"{line}{ahead} ahead of {best.backbone}: for these images these pretrained features are no help."
-    return (
-        f"{line}not told from {best.backbone} ({figure} behind): these images do not show that they need pretraining."
-    )
+        return f"{line}{ahead} ahead of {best.backbone}{by}: for these images these pretrained features are no help."
+    line += f"not told from {best.backbone}{by} ({figure} behind): "
+    if behind.seeds_hide:
+        return f"{line}their seeds differ too much to tell whether these images need pretraining (training.seeds)."
+    return f"{line}these images do not show that they need pretraining."
 
 
 def _points(mean: float | None, low: float | None, high: float | None) -> str:
@@ -89,7 +95,12 @@ def name_of(row: Row, rows: Sequence[Row]) -> str:
 
 def names_of(chosen: Sequence[Row], rows: Sequence[Row]) -> str:
     """The same of several, as a list in a sentence."""
-    return listed([name_of(row, rows) for row in chosen])
+    return listed(shortened([name_of(row, rows) for row in chosen]))
+
+
+def shortened(names: Sequence[str], most: int = NAMED) -> list[str]:
+    """The first names, and how many more there are."""
+    return [*names[:most], *([f"{len(names) - most} more"] if len(names) > most else [])]
 
 
 def listed(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from featcache.counted_nouns import counted
 from featcache.errors import OptionsError, RunError
@@ -11,7 +12,14 @@ from heads.leaderboard.board import Judged, Leaderboard, Rival
 from heads.leaderboard.chosen_best import correct_best
 from heads.leaderboard.column import PlacedRun
 from heads.leaderboard.columns import columns, make_row
-from heads.leaderboard.compared_run import ComparedRun, Difference, fingerprint_of, latest_data, with_shared_groups
+from heads.leaderboard.compared_run import (
+    ComparedRun,
+    Difference,
+    fingerprint_of,
+    latest_data,
+    warn_of_unseen,
+    with_shared_groups,
+)
 from heads.leaderboard.control_group import control_group, twin_of
 from heads.leaderboard.probe_comparison import behind_in_probe
 from heads.leaderboard.run_comparison import RunComparison
@@ -40,6 +48,7 @@ def leaderboard(
     ranked = [r for r in runs if fingerprint_of(r) == data]
     known = with_shared_groups([ComparedRun(r) for r in (*ranked, *starts)])
     here = known[: len(ranked)]
+    warn_of_unseen(known)
     order = ORDER if rank_by is None else _order(rank_by, here)
     controls = control_group(here)
     groups = [[c for c in here if (c.name in controls) == control] for control in (False, True)]
@@ -109,10 +118,16 @@ def _behind(
     if controls:
         first = phase1[0]
         alone = RunComparison([*maps[:1], *controls], every)
-        found |= {one.name: {m: alone.difference(first, one, m) for m in every} for one in controls}
+        found |= {one.name: {m: _told(alone, first, one, m) for m in every} for one in controls}
     for name, difference in behind_in_probe(phase1, set(maps)).items():
         found[name]["linear_probe"] = difference
     return found
+
+
+def _told(comparison: RunComparison, first: ComparedRun, one: ComparedRun, metric: str) -> Difference:
+    """How far one is behind the first, and where that is not told, whether it is for their seeds."""
+    found = comparison.difference(first, one, metric)
+    return replace(found, seeds_hide=found.tied and comparison.seeds_hide(first, one, metric))
 
 
 def _rival(maps: Sequence[ComparedRun], comparison: RunComparison) -> Rival | None:
@@ -130,4 +145,4 @@ def _rival(maps: Sequence[ComparedRun], comparison: RunComparison) -> Rival | No
 def _judged(maps: Sequence[ComparedRun], metric: str) -> Judged:
     """What the first of them is judged by."""
     units = maps[0].scores(metric).units if maps else ()
-    return Judged(len(units), len(set(units)))
+    return Judged(len(units), len(set(units)), max((one.seeds for one in maps), default=0))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from featcache.statistics import JointComparison
-from heads.leaderboard.compared_run import ComparedRun, Difference, comparable_scores
+import numpy as np
+
+from featcache.statistics import JointComparison, Scores
+from heads.leaderboard.compared_run import ComparedRun, Difference, comparable_scores, unmeasured_difference
 
 
 class RunComparison:
@@ -14,12 +17,15 @@ class RunComparison:
     def __init__(self, runs: Sequence[ComparedRun], order: Sequence[str]) -> None:
         self.runs, self.order = tuple(runs), tuple(order)
         self._place = {one.name: number for number, one in enumerate(runs)}
-        self._joint = JointComparison({m: comparable_scores(runs, m) for m in order}) if runs else None
+        self._joint = JointComparison({m: _scores(runs, m) for m in order}) if runs else None
 
     def difference(self, one: ComparedRun, other: ComparedRun, metric: str) -> Difference:
         """One less another, with the limits that hold jointly for all of these runs."""
         if one is other:
             return Difference(0, 0, 0)
+        beyond = unmeasured_difference(one, other, metric)
+        if beyond is not None:
+            return beyond
         joint, places = self._of(one, other)
         return Difference(joint.difference(metric, *places), *joint.interval(metric, *places))
 
@@ -57,11 +63,12 @@ class RunComparison:
         """The names of those that may be the best of some runs, best first: at 95% the best is among them.
 
         The first is one of them whatever it is beaten by: with fine-tuned runs above it, it need not be the best of
-        `among` alone.
+        `among` alone. One without a figure is none, unless all are without.
         """
         if self._joint is None or not among:
             return frozenset()
-        may = self._joint.may_be_best(self.order, [self._place[one.name] for one in among])
+        known = [one for one in among if all(one.measured(metric) for metric in self.order)] or among
+        may = self._joint.may_be_best(self.order, [self._place[one.name] for one in known])
         return frozenset(one.name for one, here in zip(self.runs, may, strict=True) if here or one is among[0])
 
     def images_to_tell(self, one: ComparedRun, other: ComparedRun, metric: str) -> int:
@@ -78,3 +85,16 @@ class RunComparison:
     def _of(self, one: ComparedRun, other: ComparedRun) -> tuple[JointComparison, tuple[int, int]]:
         assert self._joint is not None
         return self._joint, (self._place[one.name], self._place[other.name])
+
+
+def _scores(runs: Sequence[ComparedRun], metric: str) -> list[Scores]:
+    """What each gave. One without a figure would leave no limit of any other standing, and so takes part as one more of
+    the first that has one: that makes no pair differ by more."""
+    found = comparable_scores(runs, metric)
+    known = [one.measured(metric) for one in runs]
+    stand_in = next((scores for scores, there in zip(found, known, strict=True) if there), None)
+    return [scores if there else stand_in or _of_nothing(scores) for scores, there in zip(found, known, strict=True)]
+
+
+def _of_nothing(scores: Scores) -> Scores:
+    return replace(scores, values=np.zeros_like(scores.values))

@@ -11,6 +11,7 @@ from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chance_text
 from heads.leaderboard.columns import Row
 from heads.leaderboard.compared_run import Difference
+from heads.leaderboard.constant_answer import constant_text, says_nothing
 from heads.leaderboard.control_text import controls_text, listed, name_of, names_of
 from heads.leaderboard.leaked_text import leaked_text
 from heads.leaderboard.measure_agreement import Agreement, agreement
@@ -18,8 +19,6 @@ from heads.leaderboard.ranked_results import RankedResults
 from heads.leaderboard.redundancy_text import redundancy_text
 from heads.runs import Run
 from heads.training import find_metric
-
-UNEVEN = 3  # times as many images as the rarest class has: then the most frequent one rules top-1
 
 
 def verdict(ranked: RankedResults) -> list[str]:
@@ -35,11 +34,11 @@ def verdict(ranked: RankedResults) -> list[str]:
         return []
     several = len(rows) > 1
     best = runs[rows[0].run]
-    said = [_by_heads(board, rows, runs), *leaked_text(best.summary), _by_chance(board, rows[0], best)]
+    said = [_by_heads(board, rows, runs), *leaked_text(best.summary), constant_text(best, board.order[-1])]
     said += chance_text(board, rows)
     said += [*controls_text(board), _by_probe(board, rows)]
     said += [_by_latency(board, rows, runs), *redundancy_text(ranked)]
-    return [line for line in [*said, _trust(board.feature_maps) if several else ""] if line]
+    return [line for line in [*said, _trust(board.feature_maps, board.order) if several else ""] if line]
 
 
 def agreements(rows: Sequence[Row]) -> list[Agreement]:
@@ -73,7 +72,7 @@ def _in_the_metric(board: Leaderboard, run: Run) -> str:
     if by in ("top1", "top3"):
         return ""
     figure = run.summary["test"].get(by)  # a metric of a package may not have been there when the run was made
-    if figure is None:
+    if figure is None or not math.isfinite(figure["mean"]) or says_nothing(run.summary, "test", by):
         return ""
     low, high = figure["ci95"]
     return f", {find_metric(by).title} {figure['mean']:z.3f} [{low:z.3f}, {high:z.3f}]"
@@ -86,33 +85,10 @@ def _quoted(run: Run) -> str:
     return f"{top1['mean']:.3f} [{low:.3f}, {high:.3f}] of {top1['n']} test"
 
 
-def _by_chance(board: Leaderboard, best: Row, run: Run) -> str:
-    """A word where the best accuracy is no better than that of a constant answer, or where classes are so uneven that
-    top-1 says little of the rare ones."""
-    classes = [one for one in run.summary["per_class"]["val"] if one["n"]]
-    counts = [one["n"] for one in classes]
-    share = max(counts) / sum(counts)
-    if best.val_top1_low <= share:
-        return (
-            f"It is not told, on validation, from always saying the most frequent class, which gets {share:.3f} there."
-        )
-    if max(counts) < UNEVEN * min(counts):
-        return ""
-    name = classes[counts.index(max(counts))]["class"]
-    line = f"Classes are uneven: always saying {name!r} gets {share:.3f} on validation"
-    balanced = run.summary["test"].get("balanced_accuracy")  # runs of before there were such figures lack it
-    if board.order[-1] != "balanced_accuracy" and balanced is not None:
-        low, high = balanced["ci95"]
-        line += (
-            f"; as a mean over classes its heads get {balanced['mean']:z.3f} [{low:z.3f}, {high:z.3f}] of test right"
-        )
-        line += " (--rank-by balanced_accuracy ranks by that)"
-    return line + "."
-
-
 def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
     """By how much the best is ahead of the first that it is ahead of; "" where it is ahead of none."""
-    for row in rest:
+    without = [row for row in rest if math.isinf(board.behind[row.run][board.order[-1]].mean)]
+    for row in [row for row in rest if row not in without]:
         behind = board.behind[row.run]
         metric = next((m for m in board.order if behind[m].low > 0), None)
         if metric is not None:
@@ -121,6 +97,8 @@ def _lead(board: Leaderboard, rest: Sequence[Row], rows: Sequence[Row]) -> str:
             if top1.high < 0:
                 line += f", though behind it by {-top1.mean:z.3f} [{-top1.high:z.3f}, {-top1.low:z.3f}] in top-1"
             return line
+    if without:
+        return f"; ahead of {names_of(without, rows)}, whose {find_metric(board.order[-1]).title} is not finite"
     return ""
 
 
@@ -176,17 +154,18 @@ def _conditions(run: Run) -> str:
     return f"{performance['device']} (batch {performance['latency_ms']['batch_size']}, {performance['precision']})"
 
 
-def _trust(rows: Sequence[Row]) -> str:
+def _trust(rows: Sequence[Row], order: Sequence[str]) -> str:
     known = measures()
     found = [a for a in agreements(rows) if known[a.measure].judges]
     if not found:
         return f"Which measure to trust without heads cannot be said from {counted(len(rows), 'feature map')}."
     best = found[0]
     here = ", controls included," if any(row.control for row in rows) else ""
+    by = "" if order[-1] == "top1" else " in val top-1"  # which it is whatever the board is by
     alike = [known[a.measure].title for a in found if math.isclose(a.tau, best.tau)]
     line = (
         f"Of the measures without heads, {listed(alike)} {'orders' if len(alike) == 1 else 'order'} these {best.n} "
-        f"feature maps{here} most like their heads do: Kendall's tau {best.tau:z.2f} "
+        f"feature maps{here} most like their heads do{by}: Kendall's tau {best.tau:z.2f} "
         f"[{best.low:z.2f}, {best.high:z.2f}]"
     )
     # It is the best of several, each of which could have been by luck (Bonferroni).

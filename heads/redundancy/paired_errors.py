@@ -9,8 +9,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.statistics import Scores, figure_interval
+from featcache.statistics import Scores
 from heads.redundancy.answers import Answers
+from heads.training import figure_limits
 
 FLIPS = 4999  # of signs, in the test
 BLOCK = 500  # of them at once
@@ -112,7 +113,7 @@ def _pair(answers: Answers, averaged: dict[str, Floats], pair: tuple[str, str], 
     own = [_reseeded(right) for right in rights]
     better = _better(averaged, one, other)
     alone = float(averaged[better].mean())
-    low, high = figure_interval(Scores(gain[None], answers.units, bounded=False))
+    low, high = figure_limits(Scores(gain[None], answers.units, bounded=False))
     return PairedErrors(
         one=one,
         other=other,

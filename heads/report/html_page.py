@@ -33,6 +33,7 @@ from heads.report.redundancy_tables import confused_rows, pair_rows, wrong_image
 from heads.report.report_contents import Contents
 from heads.report.run_details import Point
 from heads.report.tried_recipes import tried_recipes
+from heads.report.use_of_run import use_of_run
 
 HERE = Path(__file__).parent / "assets"
 SCRIPTS = ("report_base.js", "report_board.js", "report_run.js")  # each takes from those before
@@ -72,6 +73,7 @@ def render(contents: Contents, overview: Overview) -> str:
         stand_ins=stand_ins_text(contents.board),
         tie=tie_text(contents.board),
         first=contents.runs[contents.rows[0].run],
+        use=use_of_run(contents.runs[contents.rows[0].run]),
         columns=leaderboard_cells(contents),
         conditions=sorted(set(conditions(contents).values())),
         latency=latency_measured(contents),

@@ -14,7 +14,7 @@ from heads.runs.predictions import (
     predictions_of,
     val_records,
 )
-from heads.runs.recipe_doubts import doubts_of
+from heads.runs.recipe_doubts import doubts_of, with_tuning
 from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
@@ -22,6 +22,7 @@ from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
+    OtherRunError,
     ValOutcomes,
     checked_outcomes,
     load_val_outcomes,
@@ -33,6 +34,7 @@ from heads.runs.val_outcomes import (
 __all__ = [
     "Calibration",
     "LoadedRun",
+    "OtherRunError",
     "Predictions",
     "Probe",
     "Result",
@@ -76,6 +78,7 @@ __all__ = [
     "val_outcomes_of",
     "val_records",
     "warn_of_leakage",
+    "with_tuning",
     "write_record",
     "write_run",
 ]

@@ -32,16 +32,17 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
     images, _ = group_images(manifest.images, groups_of(runs[0]))
     manifest = replace(manifest, images=tuple(images))
     bad = quarantined(manifest, paths[0].parent)
+    folds = all(run.summary["data"]["folds"] is not None for run in runs)
     known = find_audit(reuse, fingerprint) if reuse is not None else None
     if (
         known is not None
         and is_complete(known)
-        and (known.featcache, known.quarantined) == (__version__, bad)
+        and (known.featcache, known.quarantined, known.folds) == (__version__, bad, folds)
         and [b.store for b in known.backbones] == [path.name for path in paths]
         and known.groups == {i.name: i.group for i in images if i.group is not None}
     ):
         return known
-    return audit_stores(paths, manifest, bad, progress)
+    return audit_stores(paths, manifest, bad, progress, folds=folds)
 
 
 def exclude_of(run: Run) -> str | None:

@@ -116,11 +116,15 @@ def val_outcomes_of(folder: Path) -> ValOutcomes | None:
         return None
 
 
+class OtherRunError(ValueError):
+    """Outcomes that are of other heads than the predictions beside them."""
+
+
 def checked_outcomes(folder: Path, seen: Predictions) -> ValOutcomes:
     """Those of the run in `folder`, if they are of the heads that gave its predictions `seen` on val.
 
-    Raises FileNotFoundError where there are none, ValueError with the reason where they are damaged or another run's:
-    of other images or heads, or right on others at the epochs that were kept.
+    Raises FileNotFoundError where there are none, ValueError with the reason where they are damaged, OtherRunError
+    where they are another run's: of other images or heads, or right on others at the epochs that were kept.
     """
     file = folder / OUTCOMES_FILE
     try:
@@ -128,9 +132,11 @@ def checked_outcomes(folder: Path, seen: Predictions) -> ValOutcomes:
     except FileNotFoundError:
         raise
     except (OSError, KeyError, ValueError, IndexError, TypeError) as error:
-        raise ValueError(f"{file}: cannot be read ({error})") from None
+        reason = str(error).removeprefix(f"{file}: ")
+        said = reason if reason.startswith("is damaged") else f"cannot be read ({reason})"
+        raise ValueError(f"{file}: {said}") from None
     if not _of_the_same_heads(found, seen):
-        raise ValueError(f"{file}: is of another run than the predictions.npz beside it")
+        raise OtherRunError(f"{file}: is of another run than the predictions.npz beside it")
     return found
 
 

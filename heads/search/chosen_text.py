@@ -28,8 +28,9 @@ def chosen_text(chosen: ChosenTrial, column: str = "may_be_best") -> list[str]:
     lines = []
     if _among(chosen):
         first, *others = chosen.figures
-        lines.append(_corrected(first, chosen.figures[first], _among(chosen)))
-        lines += [_corrected(name, chosen.figures[name], "") for name in others]
+        whose = "best" if chosen.by_images else "its"  # the best in a cost need be so in no metric
+        lines.append(_corrected(first, chosen.figures[first], whose, _among(chosen)))
+        lines += [_corrected(name, chosen.figures[name], "its") for name in others]
     if chosen.compared > 1:
         lines.append(_may_be_best(chosen, column))
     lines += _missing(chosen)
@@ -66,7 +67,7 @@ def _among(chosen: ChosenTrial) -> str:
     return trials + (f" of {epochs}" if epochs else "")
 
 
-def _corrected(metric: str, of: Corrected, among: str) -> str:
+def _corrected(metric: str, of: Corrected, whose: str, among: str = "") -> str:
     found, mean, low, high, added = of.found, of.mean, of.low, of.high, of.added
     if metric == "loss":  # which is compared larger better
         found, mean, low, high = -found, -mean, -high, -low
@@ -74,8 +75,10 @@ def _corrected(metric: str, of: Corrected, among: str) -> str:
     said = f"being chosen added {added:.3f}" if added >= 0.0005 else "being chosen added nothing"
     if metric == "loss" and added >= 0.0005:
         said = f"being chosen took off {added:.3f}"
+        if low <= found <= high:  # a loss is of few images, most of it
+            said += ", which single images may have made: the interval holds the figure as found"
     title = find_metric(metric).title
-    return f"best val {title} {found:.3f} as found; corrected{why}: {mean:.3f} [{low:.3f}, {high:.3f}]: {said}"
+    return f"{whose} val {title} {found:.3f} as found; corrected{why}: {mean:.3f} [{low:.3f}, {high:.3f}]: {said}"
 
 
 def _may_be_best(chosen: ChosenTrial, column: str) -> str:
@@ -88,5 +91,6 @@ def _may_be_best(chosen: ChosenTrial, column: str) -> str:
     if count == 1:
         return f"at 95% trial {chosen.may_be_best[0]} is the best of {of}"
     if count == chosen.compared:
-        return f"at 95% any of {of} may be the best: the images are too few to tell them apart"
+        any_of = "either" if count == 2 else "any"
+        return f"at 95% {any_of} of {of} may be the best: the images are too few to tell them apart"
     return f"at 95% the best is among {count} of {of}: {column} in trials.csv"

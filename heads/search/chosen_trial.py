@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from featcache.statistics import Contender, Corrected, JointComparison, Scores, correct_for_selection
-from heads.leaderboard import contender
+from heads.leaderboard import contender, judged
 from heads.search.objectives import OBJECTIVES
 from heads.search.trial_outcomes import Lost, TrialOutcomes, at_best_epochs
 from heads.training import find_metric
@@ -113,7 +113,7 @@ def _judge(objective: str, place: int, complete: Sequence[FrozenTrial], best: Fr
         best=best.number,
         compared=len(known),
         epochs=_epochs(own, order),
-        figures={metric: replace(one, found=own.kept(metric).mean) for metric, one in corrected.items()},
+        figures={metric: judged(one, own.kept(metric)) for metric, one in corrected.items()},
         may_be_best=tuple(sorted(one.number for one in match)) if order else (),
         missing=missing,
         shortened=sum(not one.outcomes.complete for one in known),

@@ -64,7 +64,7 @@ class HttpServer(uvicorn.Server):
                 signal.signal(one, what)
 
 
-def listen(options: ServeOptions) -> tuple[socket.socket, str]:
+def bind(options: ServeOptions) -> tuple[socket.socket, str]:
     """A socket at the address that is wanted, on which nobody is answered yet, and the address for people; raises
     OutputError."""
     try:
@@ -72,8 +72,11 @@ def listen(options: ServeOptions) -> tuple[socket.socket, str]:
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         one = socket.socket(family, kind)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind(address)
+        with contextlib.ExitStack() as undo:
+            undo.callback(one.close)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(address)
+            undo.pop_all()
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise OutputError(

@@ -5,7 +5,7 @@ from heads.training.curve_end import still_improving
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.feature_fit import Fit
 from heads.training.features import Features, Fold, Rows, load_features
-from heads.training.figure_summary import summarise
+from heads.training.figure_summary import figure_limits, no_narrower, summarise
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
 from heads.training.loss_weights import training_weights, weight_scales
@@ -52,12 +52,14 @@ __all__ = [
     "confusion",
     "epoch_row",
     "features_rms",
+    "figure_limits",
     "find_metric",
     "fit_features",
     "in_top_k",
     "initial_state",
     "load_features",
     "metrics",
+    "no_narrower",
     "outcome",
     "per_class",
     "rate_factor",

@@ -29,6 +29,7 @@ class _Output:
     with_suspects: bool
     groups: Path | None
     exclude: str | None  # data.exclude of what is looked at
+    folds: bool = False  # whether all of it is used in folds
 
     def require(self, data: list[Path], given: GroupRule | None) -> None:
         """Raise OptionsError where a list could not be written; `data` are the folders of what is looked at, `given` is
@@ -71,8 +72,10 @@ def audit(
     if configs:
         from featcache.audit import plain_options
 
-        options = plain_options(shared.load(configs))
-        _audit_options(options, shared, to(options[0].data.exclude))
+        loaded = shared.load(configs)
+        options = plain_options(loaded)
+        output = to(options[0].data.exclude, all(one.data.folds is not None for one in loaded))
+        _audit_options(options, shared, output)
     else:
         _audit_results(shared, to(None))
 
@@ -87,7 +90,7 @@ def _audit_options(options: list[Options], shared: Shared, output: _Output) -> N
         with session.sharing_images(options) as sharing:
             outcome = run_each(options, partial(view_data, session=sharing), session.progress)
         if outcome.done:
-            _show(audit_views(outcome.done, session.progress), output)
+            _show(audit_views(outcome.done, session.progress, folds=output.folds), output)
     outcome.raise_if_failed()
 
 

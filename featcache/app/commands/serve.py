@@ -45,7 +45,7 @@ def serve(
     """Answer what images are, by HTTP and on a page to drop them on, by the model of a finished run."""
     folder = named_run(run, shared.results_dir)
     _require_packages()
-    from heads.serve import ServeOptions, listen
+    from heads.serve import ServeOptions, bind
 
     options = ServeOptions(
         host=host,
@@ -63,9 +63,10 @@ def serve(
         from heads.serve import serving
 
         record = load_run_record(folder)
-        socket, address = listen(options)
+        socket, address = bind(options)
         serve_run = serving(record, session, options, cache_dir=shared.cache_dir, calibrated=not uncalibrated)
         with closing(socket), serve_run as server:
+            socket.listen()  # who comes between this and the server waits a moment
             typer.echo(f"{folder.name} is served at {address} until Ctrl-C or SIGTERM")
             server.run(sockets=[socket])
 

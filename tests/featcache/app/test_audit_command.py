@@ -340,3 +340,13 @@ def test_a_backbone_that_fails_does_not_stop_the_others(tmp_path: Path, config: 
     assert "missing file is squeezenet1_1" in " ".join(done.output.split())
     (written,) = (tmp_path / "results").glob("audit/*.json")
     assert [b.backbone for b in load_audit(written).backbones] == ["squeezenet1_1"]
+
+
+def test_with_folds_val_is_no_split_that_leaks(planted: Planted) -> None:
+    done = planted.audit("--set", "data.folds=3", results="folded")
+    assert done.exit_code == 0, done.output
+    assert planted.found("folded")["folds"]
+    lines = planted.found("folded")["warnings"]
+    assert any("in train and val" in line and "a near copy that folds may part" in line for line in lines)
+    assert not any(" a copy in train," in line for line in lines)
+    assert any("test images of" in line and "a copy in train or val" in line for line in lines)

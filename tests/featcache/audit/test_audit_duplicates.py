@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from featcache.audit import audit, clean_list, exact_leaks
+from featcache.audit import Audit, audit, clean_list, exact_leaks
 from featcache.audit.cosine_neighbours import between, directions, nearest
 from featcache.audit.near_groups import KNOWN, Seen, near_copies
 from featcache.places import FilePlace
@@ -172,3 +173,28 @@ def test_numbers_join_what_is_linked_by_way_of_others() -> None:
     numbers = near_copies({"net": Seen(rows, nearest(rows, KNOWN))}, lambda n: np.ones(len(n), dtype=np.bool_))
     assert numbers[0] == numbers[100] == numbers[101]
     assert len(set(numbers.tolist())) == 100
+
+
+def test_folds_of_train_and_val_part_near_copies_alone() -> None:
+    """000 and 200 are near copies in train, 003 (val) and 201 (train) too; 202 is the very file of 008 (val)."""
+    rows = [
+        *unique(200),
+        ("200.png", "train", 0, "c0"),
+        ("201.png", "train", 0, "c1"),
+        ("202.png", "train", 1, f"{8:064x}"),
+    ]
+    features = {}
+    for s in range(2):
+        x = copied(pooled(200, seed=s), [0, 3], 0.02, s)
+        features[f"net{s}"] = np.concatenate([x, x[[8]]])
+    plain = audit(manifest(rows), features)
+    assert any(line.startswith("2 val images of 40 (5.0%) have a copy in train") for line in plain.warnings)
+    folded = audit(manifest(rows), features, folds=True)
+    assert not any("copy in train" in line for line in folded.warnings)
+    assert folded.warnings[0].startswith(
+        "4 images of 163 in train and val (2.5%) have a near copy that folds may part from it, such as 000.png"
+    )
+    assert Audit.from_dict(folded.as_dict()) == folded
+    together = [replace(i, group="g" if i.name in ("000.png", "200.png") else None) for i in manifest(rows).images]
+    grouped = audit(replace(manifest(rows), images=tuple(together)), features, folds=True)
+    assert grouped.warnings[0].startswith("2 images of 163 in train and val (1.2%) have a near copy")

@@ -253,3 +253,11 @@ def test_a_difference_counts_what_an_image_adds_where_that_is_said() -> None:
     assert joint.standard_error("top1", 0, 1) == pytest.approx(0.2, rel=0.02)
     assert not joint.ahead("top1", 0, 1)
     assert JointComparison({"top1": plain}).standard_error("top1", 0, 1) == 0
+
+
+def test_a_loss_that_is_worse_by_the_same_on_every_image_has_limits_of_some_width() -> None:
+    units = tuple(map(str, range(100)))
+    values = -np.random.default_rng(14).random((1, 100))
+    joint = JointComparison({"loss": [Scores(values - more, units, bounded=False) for more in (0.0, 2.1)]})
+    low, high = joint.interval("loss", 0, 1)
+    assert 0 < low < 2.05 < 2.15 < high

@@ -370,11 +370,12 @@ def test_where_the_outcomes_of_the_first_are_damaged_it_is_corrected_for_the_cho
             file.write_bytes(damaged)
         found = board(tmp_path)
         assert found.best["top1"].choices == ((1, 1),) * 4
-        assert any(str(file) in line for line in caplog.messages) == (damaged is not None)
+        lines = [line for line in caplog.messages if str(file) in line]
+        assert [line.count(str(file)) for line in lines] == [1] * (damaged is not None)
     assert "among 4 runs, 0." in said(tmp_path, "On validation")
     assert said(tmp_path, "The epochs") == (
         f"The epochs and recipes of the first one ({first}) were not chosen again, since its val_outcomes.npz is "
-        "missing or damaged, and so neither were those of the others."
+        "missing, and so neither were those of the others."
     )
 
 
@@ -447,3 +448,63 @@ def test_a_probe_puts_none_first_that_is_right_on_nothing_or_that_all_tie_with(t
     assert said(tmp_path / "tie", "Without any head").endswith(
         "images tells none of 2 from its best, a (0.800 right, cross-validated), tied with b."
     )
+
+
+def test_what_a_file_of_outcomes_is_is_said_as_it_is(tmp_path: Path) -> None:
+    lucky_runs(tmp_path, 4)
+    last, other = (row.run for row in board(tmp_path).rows[:-3:-1])
+    foreign = (tmp_path / other / "val_outcomes.npz").read_bytes()
+    (tmp_path / last / "val_outcomes.npz").write_bytes(foreign)
+    assert "since its val_outcomes.npz is of another run: in this choice it stands" in said(tmp_path, "The epochs")
+    (tmp_path / other / "val_outcomes.npz").write_bytes(b"damaged")
+    assert "since their val_outcomes.npz is damaged or of another run: in" in said(tmp_path, "The epochs")
+
+
+def test_a_run_whose_answers_are_lost_is_warned_of_once_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lucky_runs(tmp_path, 4)
+    lost = board(tmp_path).rows[-1].run
+    file = tmp_path / lost / "predictions.npz"
+    file.write_bytes(file.read_bytes()[:300])
+    caplog.clear()
+    line = said(tmp_path, "On validation")
+    assert "corrected for having been chosen among 3 of the 4 runs of 50 epochs each, 0." in line
+    assert said(tmp_path, lost) == (
+        f"{lost} is compared as if it had answered other images, and not chosen among again, since its predictions.npz "
+        "is damaged."
+    )
+    caplog.clear()
+    board(tmp_path)
+    (line,) = (line for line in caplog.messages if str(file) in line)
+    assert "is damaged" in line and "as if it had answered other images" in line
+    file.unlink()
+    assert said(tmp_path, lost).endswith("its predictions.npz is missing.")
+
+
+def test_boards_of_one_seed_say_what_they_do_not_know(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(95), range(90))
+    save_run(tmp_path, "b", range(70), range(72))
+    lines = verdict(rank_results(tmp_path))
+    assert not any("one seed" in line for line in lines)
+    save_run(tmp_path / "alone", "a", range(95))
+    assert not any("one seed" in line for line in verdict(rank_results(tmp_path / "alone")))
+    save_run(tmp_path / "alone", "b", range(70))
+    assert said(tmp_path / "alone", "Every run has one seed") == (
+        "Every run has one seed: leads and ties are of these heads alone, and what other seeds would change is not "
+        "known (training.seeds)."
+    )
+
+
+def test_of_two_it_is_either_and_of_very_many_the_first_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(15):
+        save_run(tmp_path, f"r{number:02}", range(number, 80 + number))
+        if number == 1:
+            assert said(tmp_path, "At 95%") == "At 95%, either of the two may be the best."
+    monkeypatch.setattr("heads.leaderboard.chosen_best.MOST", 4)
+    monkeypatch.setattr("heads.leaderboard.chance_text.MOST", 4)
+    assert re.search(r", tied with r\d\d(, r\d\d){11} and 2 more;", said(tmp_path, "r00 gives"))
+    assert "chosen among the 4 best of 15 runs, 0." in said(tmp_path, "On validation")
+    assert said(tmp_path, "Beyond the 4 best").endswith("none is chosen among again: it would hardly ever be chosen.")

@@ -22,7 +22,7 @@ def ranked_runs(results: Path) -> Leaderboard:
 
 def told(results: Path) -> list[str]:
     """The verdict without what it says of chance."""
-    chance = ("On validation", "At 95%", "The epochs and recipes of")
+    chance = ("On validation", "At 95%", "The epochs and recipes of", "Every run has one seed")
     return [line for line in verdict(rank_results(results)) if not line.startswith(chance)]
 
 
@@ -208,3 +208,20 @@ def test_a_twin_has_the_same_kind_of_head(tmp_path: Path) -> None:
     assert rows["a-tuned"].pretraining_top1 is None
     assert rows[uniform.name].pretraining_top1 == pytest.approx(0.1)
     assert any(line.startswith("Pretraining buys 10.0 points [") for line in verdict(every))
+
+
+def test_where_the_seeds_are_unsure_nothing_is_said_of_the_images(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(95), range(50), weights="W")
+    save_run(tmp_path, "c", range(35), range(65), weights="random(0)")
+    (line,) = (line for line in verdict(rank_results(tmp_path)) if line.startswith("The control"))
+    assert "not told from a (22.5 points [" in line
+    assert line.endswith("their seeds differ too much to tell whether these images need pretraining (training.seeds).")
+
+
+def test_what_a_control_gets_is_named_where_the_board_is_by_another_metric(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(90), weights="W")
+    save_run(tmp_path, "c", range(60), weights="random(0)")
+    (line,) = (
+        line for line in verdict(rank_results(tmp_path, Ranking(rank_by="loss"))) if line.startswith("The control")
+    )
+    assert "c, gets 0.600 top-1: 30.0 points [" in line and line.endswith("] behind a in top-1.")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from made_runs import save_run as save_answers
 from rich.console import Console
 
 from featcache.app.progress import PLAIN_WIDTH
@@ -16,9 +19,13 @@ from featcache.app.tables import leaderboard_table
 from featcache.records import digest
 from heads.leaderboard.board import write_leaderboard
 from heads.leaderboard.columns import Row
+from heads.leaderboard.ranked_results import Ranking, rank_results
 from heads.leaderboard.ranking import leaderboard
-from heads.runs.predictions import Predictions, save_predictions
+from heads.leaderboard.verdict_text import verdict
+from heads.runs.predictions import Predictions, load_predictions, save_predictions
 from heads.runs.run import Run, finished_runs
+from heads.runs.split_figures import split_figures
+from heads.training.metrics import outcome
 
 COLUMNS = (
     "rank,backbone,weights,features,val_top1,val_top1_std,val_top3,val_top3_std,test_top1,test_top3,latency_ms,"
@@ -259,3 +266,36 @@ def test_a_table_on_a_plain_console_shows_every_figure(tmp_path: Path, backbone:
     assert max(map(len, shown.splitlines())) <= PLAIN_WIDTH
     assert "0.801 [0.771, 0.831]" in shown
     assert ("gain top-1 [95%]" in shown, "+0.060 [+0.010, +0.110]" in shown) == (tuned, tuned)
+
+
+def diverged(results: Path, name: str, right: range) -> None:
+    """A run with a seed that has no finite logits on five images, and so no finite loss."""
+    folder = save_answers(results, name, right)
+    val = load_predictions(folder / "predictions.npz", "val")
+    val.logits[0, :5] = np.nan
+    save_predictions(folder / "predictions.npz", {"val": val})
+    found = split_figures(val, [outcome(torch.from_numpy(one), torch.from_numpy(val.labels)) for one in val.logits])
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "val": found, "test": found}))
+
+
+def test_a_run_without_a_finite_loss_is_behind_all_that_have_one(tmp_path: Path) -> None:
+    save_answers(tmp_path, "a", range(95))
+    save_answers(tmp_path, "c", range(40))
+    by_loss = Ranking("d", rank_by="loss")
+    before = rank_results(tmp_path, by_loss).board.behind["c"]["loss"]
+    diverged(tmp_path, "b", range(90))
+    diverged(tmp_path, "aa", range(99))
+    ranked = rank_results(tmp_path, by_loss)
+    assert [(row.run, row.rank) for row in ranked.board.rows] == [("a", 1), ("c", 2), ("aa", 3), ("b", 3)]
+    assert [row.may_be_best for row in ranked.board.rows] == ["yes", "", "", ""]
+    with_it = ranked.board.behind["c"]["loss"]
+    # They stand for nobody: what holds of the others is as wide as it was.
+    assert (with_it.low, with_it.high) == pytest.approx((before.low, before.high), abs=0.02)
+    assert not any("nan" in line for line in verdict(ranked))
+    shutil.rmtree(tmp_path / "c")
+    assert "; ahead of aa and b, whose loss is not finite." in verdict(rank_results(tmp_path, by_loss))[0]
+    shutil.rmtree(tmp_path / "a")
+    lines = verdict(rank_results(tmp_path, by_loss))
+    assert "tied with b" in lines[0] and not any("nan" in line for line in lines)
+    assert any(line.endswith("cannot be said: its loss is not finite.") for line in lines)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from made_runs import save_run
 
-from heads.leaderboard import notes_lines, rank_results, recipe_notes, verdict
+from heads.leaderboard import Ranking, notes_lines, rank_results, recipe_notes, verdict
 
 
 def save(results: Path, name: str, right: int, **summary: Any) -> None:
@@ -70,3 +70,24 @@ def test_doubts_of_a_run_are_passed_on_in_the_order_of_the_board(tmp_path: Path)
         save_file = tmp_path / name / "summary.json"
         save_file.write_text(json.dumps({**json.loads(save_file.read_text()), "doubts": []}))
     assert verdict(rank_results(tmp_path)) == with_doubts
+
+
+def test_a_tuned_head_has_its_own_rate_and_nobody_is_told_to_tune_it_again(tmp_path: Path) -> None:
+    doubt = 'raise training.epochs (now 2), or try head.normalise "layernorm" or "standard"'
+    before = f"{doubt} (`benchmark --tuned` tries these)"  # as earlier versions kept it
+    tuned = {"recipes": [], "chosen": {}}
+    plain: dict[str, Any] = {"normalise": "none", "stores": [], "doubts": []}
+    for name, scale in (("a", 1.0), ("b", 1.0), ("c", 1.0), ("odd", 0.01)):
+        save(tmp_path, name, 80, **{**plain, "stores": [name], "doubts": [before], "features_rms": scale})
+        found = notes(tmp_path)[name]
+        assert found[0] == before  # where no head of it is tuned
+    assert found[1].endswith("or find a rate for each with `benchmark --tuned`")
+    for name, scale in (("a", 1.0), ("b", 1.0), ("c", 1.0), ("odd", 0.01)):
+        more = {**plain, "stores": [name], "features_rms": scale, "tuned": tuned}
+        save(tmp_path, f"{name}-tuned", 90, **more)
+    assert notes(tmp_path) == {}  # of the tuned heads, which the board compares
+    for heads in ("uniform", "all"):
+        both = recipe_notes(rank_results(tmp_path, Ranking(heads=heads)))
+        assert both["odd"][0] == doubt
+        assert both["odd"][1].endswith("or compare the tuned heads (--heads tuned)")
+        assert "odd-tuned" not in both

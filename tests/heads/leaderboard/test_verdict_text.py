@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import save_run
@@ -15,7 +18,10 @@ from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.ranked_results import RankedResults, Ranking, rank_results
 from heads.leaderboard.ranking import leaderboard
 from heads.leaderboard.verdict_text import agreements, verdict
+from heads.runs.predictions import Predictions, save_predictions
 from heads.runs.run import finished_runs
+from heads.runs.split_figures import split_figures
+from heads.training.metrics import outcome
 
 
 def board(results: Path) -> Leaderboard:
@@ -29,6 +35,7 @@ CHANCE = (
     "To tell",
     "No number",
     "Tuned and",
+    "Every run has one seed",
 )  # of chance_text, which has its own tests
 
 
@@ -199,7 +206,8 @@ def test_what_cannot_be_compared_is_not_tied(tmp_path: Path, lost: str) -> None:
     save_run(tmp_path, "next", range(80), probe=range(80))
     save_run(tmp_path, "last", range(60), probe=range(60))
     (tmp_path / lost / "predictions.npz").unlink()
-    assert tied_with(lines(tmp_path)[1]) == set()
+    (probe,) = (line for line in lines(tmp_path) if line.startswith("Without any head"))
+    assert tied_with(probe) == set()
 
 
 def test_nobody_is_ahead_by_less_than_nothing(tmp_path: Path) -> None:
@@ -237,7 +245,7 @@ def test_ties_and_leads_are_those_of_the_figures(
 def test_an_accuracy_no_better_than_a_constant_answer_is_called_so(tmp_path: Path) -> None:
     save_run(tmp_path, "guess", range(52), probe=range(50))
     save_run(tmp_path, "worse", range(45), probe=range(40))
-    line = "It is not told, on validation, from always saying the most frequent class, which gets 0.500 there."
+    line = "It is not told, on validation, from always saying the most frequent class, which gets 0.500 top-1 there."
     assert line in lines(tmp_path)
 
 
@@ -251,7 +259,52 @@ def test_a_probe_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
     for name, right in (("a", 90), ("b", 70), ("c", 50)):
         save_run(tmp_path, name, range(right), probe=range(right))
     (tmp_path / "c" / "predictions.npz").write_bytes(b"damaged")
-    assert "; c cannot be compared image by image." in lines(tmp_path)[1]
+    (probe,) = (line for line in lines(tmp_path) if line.startswith("Without any head"))
+    assert "; c cannot be compared image by image." in probe
+
+
+def uneven(results: Path, name: str, right: Sequence[bool], labels: Sequence[int]) -> None:
+    """A run on images whose classes are `labels`, which takes them for the next class where it is wrong."""
+    folder = save_run(results, name, range(100))
+    own = np.array(labels)
+    logits = np.full((1, len(own), 4), -4, np.float32)
+    logits[0, np.arange(len(own)), np.where(right, own, (own + 1) % 3)] = 4
+    val = Predictions(logits, own, tuple(f"val/{i}.png" for i in range(len(own))))
+    save_predictions(folder / "predictions.npz", {"val": val})
+    found = split_figures(val, [outcome(torch.from_numpy(logits[0]), torch.from_numpy(own))])
+    classes = [{"class": c, "recall": 1.0, "n": int((own == n).sum())} for n, c in enumerate("abcd")]
+    summary = json.loads((folder / "summary.json").read_text())
+    changed = {"val": found, "test": found, "per_class": {"val": classes, "test": classes}}
+    (folder / "summary.json").write_text(json.dumps({**summary, **changed}))
+
+
+def constant(results: Path, by: str | None) -> list[str]:
+    said = verdict(rank_results(results, Ranking("d", rank_by=by)))
+    return [line for line in said if line.startswith("It is ") and "always saying" in line]
+
+
+def test_worse_than_a_constant_answer_is_not_called_alike_and_the_metric_is_named(tmp_path: Path) -> None:
+    save_run(tmp_path, "a", range(30))
+    assert constant(tmp_path, None) == [
+        "It is worse, on validation, than always saying the most frequent class, which gets 0.500 top-1 there."
+    ]
+    labels = [0] * 70 + [1] * 15 + [2] * 15
+    # right on half of the first class, and on all of the others: of these a constant answer has none right
+    uneven(tmp_path / "classes", "a", [i % 2 == 0 or i >= 70 for i in range(100)], labels)
+    assert "not told, on validation, from" in constant(tmp_path / "classes", None)[0]
+    assert constant(tmp_path / "classes", "balanced_accuracy") == []
+    uneven(tmp_path / "luck", "a", [i % 3 == 0 for i in range(100)], labels)
+    (line,) = constant(tmp_path / "luck", "balanced_accuracy")
+    assert line.endswith("always saying the most frequent class, which gets 0.333 balanced accuracy there.")
+
+
+def test_of_one_class_auroc_is_not_quoted(tmp_path: Path) -> None:
+    for name, right in (("a", 90), ("b", 85)):
+        uneven(tmp_path, name, [i < right for i in range(100)], [0] * 100)
+    lines = verdict(rank_results(tmp_path, Ranking("d", rank_by="auroc")))
+    assert not any("AUROC 0" in line or "0.500 AUROC" in line for line in lines)
+    assert any(line.endswith("validation images are of one class, of which AUROC says nothing.") for line in lines)
+    assert "always saying the most frequent class, which gets 1.000 top-1 there." in constant(tmp_path, "auroc")[0]
 
 
 @pytest.mark.parametrize("rarest", [20, 30])

@@ -130,3 +130,15 @@ def test_frames_of_a_video_are_no_further_evidence():
     assert frames.p == once.p > 10 * images.p
     assert (frames.low, frames.high) == pytest.approx((once.low, once.high))
     assert images.high - images.low < 0.5 * (once.high - once.low)
+
+
+def test_a_gain_of_none_on_every_image_is_not_known_for_sure():
+    """Of N images none that gains leaves room for a share of z^2 / (N + z^2), as in Wilson's interval."""
+    labels = np.zeros(108, np.int64)
+    right = np.tile(np.arange(108) < 90, (2, 1))
+    (pair,) = paired_errors(answers({"a": sure(right, labels), "again": sure(right, labels)}, labels))
+    room = 1.96**2 / (108 + 1.96**2)
+    assert (pair.gain, pair.low, pair.high) == pytest.approx((0, -room, room), abs=1e-4)
+    groups = tuple(f"{i // 2}" for i in range(108))
+    (pair,) = paired_errors(answers({"a": sure(right, labels), "again": sure(right, labels)}, labels, groups))
+    assert pair.high == pytest.approx(1.96**2 / (54 + 1.96**2), abs=1e-4)

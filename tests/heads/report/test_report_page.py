@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -97,6 +98,16 @@ def choose(page: Page, run: str) -> None:
     page.locator("#choice").select_option(run)
 
 
+def test_the_best_row_leads_to_the_commands_that_go_on_from_it(page: Page, results: Results) -> None:
+    links = page.locator("#board a[href='#use']")
+    assert links.count() == 1
+    links.click()
+    best = page.locator("#board tbody tr").first.locator("a[data-run]").get_attribute("data-run")
+    commands = page.locator("#use code").all_inner_texts()
+    assert commands[0].startswith(f"featcache predict {shlex.quote(str(results.report.parent / str(best)))} ")
+    assert page.locator("#use").is_visible()
+
+
 def test_the_page_has_no_complaint_and_asks_for_nothing(whole: Watched, results: Results) -> None:
     whole.page.wait_for_load_state("networkidle")
     assert whole.complaints == []
@@ -182,7 +193,7 @@ def test_every_column_sorts_both_ways(page: Page) -> None:
             order = now["orders"].pop(place)
             assert set(now["orders"]) == {"none"}, now["title"]
             assert len(now["cells"]) == ROWS
-            cells = [cell for cell in now["cells"] if cell and cell != "–"]
+            cells = [cell.removesuffix(" use it") for cell in now["cells"] if cell and cell != "–"]
             if now["title"] == "rank":
                 assert now["cells"][-1] == "–"  # the control group's, whichever way
             keys: list[Any] = [number(c) for c in cells] if now["numeric"] else [c.lower() for c in cells]

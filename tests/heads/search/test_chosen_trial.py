@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from simulated_boards import Cell
 
+from featcache.statistics import Corrected
 from heads.runs import ValOutcomes
 from heads.search.chosen_text import chosen_text
 from heads.search.chosen_trial import ChosenTrial, judge_best
@@ -129,7 +130,7 @@ def test_a_cost_chooses_no_luck_but_that_of_epochs() -> None:
     first = chosen_text(chosen)[0]
     assert chosen.may_be_best == ()
     assert "corrected for having been chosen among 8 epochs:" in first
-    assert first.startswith(f"best val top-1 {chosen.figures['top1'].found:.3f} as found")
+    assert first.startswith(f"its val top-1 {chosen.figures['top1'].found:.3f} as found")
 
 
 def five(seed: int) -> tuple[list[FrozenTrial], FrozenTrial, dict[int, TrialOutcomes | Lost]]:
@@ -248,3 +249,22 @@ def test_the_loss_of_an_epoch_tells_nothing_of_images_held_out() -> None:
         for of in (one, other)
     ]
     assert means[0] == means[1]
+
+
+def test_only_the_first_metric_is_called_the_best_in() -> None:
+    rng = np.random.default_rng(7)
+    lines = chosen_text(sweep(Cell(5, 80, 0.8).draw(rng)[0], rng, "val_loss"))
+    assert [line.split(" 0.")[0] for line in lines[:3]] == ["best val loss", "its val top-1", "its val top-3"]
+
+
+@pytest.mark.parametrize(("end", "said"), [(0.40, True), (0.29, False)])
+def test_what_being_chosen_took_off_a_loss_is_not_said_without_its_doubt(end: float, said: bool) -> None:
+    figure = Corrected(-0.30, -0.25, -end, -0.20, 5, ((1, 1),) * 5)
+    figure = replace(figure, found=-0.22 if said else -0.15)
+    chosen = ChosenTrial(5, 0, 5, 1, {"loss": figure}, (0, 1), ())
+    first, *_, last = chosen_text(chosen)
+    assert "being chosen took off 0." in first
+    assert ("which single images may have made: the interval holds the figure as found" in first) == said
+    assert last == "at 95% the best is among 2 of the 5 trials: may_be_best in trials.csv"
+    either = replace(chosen, among=2, compared=2)
+    assert chosen_text(either)[-1].startswith("at 95% either of the 2 trials may be the best: ")

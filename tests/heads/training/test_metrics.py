@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import top_k_accuracy_score
 
-from featcache.statistics import Scores
-from heads.training.figure_summary import summarise
+from featcache.statistics import Scores, figure_interval
+from heads.training.figure_summary import figure_limits, summarise
 from heads.training.metrics import confusion, in_top_k, outcome, per_class
 
 
@@ -58,3 +58,18 @@ def test_recall_and_confusion_count_by_class() -> None:
     assert confusion(labels, predicted, 3) == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
     assert [c["recall"] for c in per_class(labels, predicted, ("a", "b", "c"))] == [0.5, 1.0, 1.0]
     assert [c["n"] for c in per_class(labels, predicted, ("a", "b", "c"))] == [2, 1, 1]
+
+
+def test_a_loss_that_is_equal_on_every_image_is_not_known_for_sure() -> None:
+    units = tuple(map(str, range(100)))
+    room = 1.96**2 / (100 + 1.96**2)  # the share of images that may be unlike these, of which none was seen
+    for loss, expected in (
+        (0.054, [0.054 - room, 0.054 + room]),
+        (0.0, [0.0, room]),
+        (2.0, [2 - 2 * room, 2 + 2 * room]),
+    ):
+        nearly = -loss * (1 + 1e-4 * np.cos(np.arange(100)))[None]
+        found = summarise(Scores(nearly, units, bounded=False, loss=True), negative=True)
+        assert found["ci95"] == pytest.approx(expected, abs=1e-3)
+    spread = Scores(-np.linspace(0.01, 0.3, 100)[None], units, bounded=False, loss=True)
+    assert figure_limits(spread) == figure_interval(spread)
