@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from heads.serve.serve_options import ServeOptions
 from heads.serve.serving_metrics import ServingMetrics
 from heads.serve.web_app import make_app
 
+log = logging.getLogger("featcache")
+
 
 @contextmanager
 def serving(
@@ -29,6 +32,12 @@ def serving(
         run, session, cache_dir=cache_dir, calibrated=calibrated, images_a_pass=options.max_batch
     )
     predictor.warm_up()
+    if predictor.space is not None and 0 < options.false_alarms < predictor.space.least_rate:
+        log.warning(
+            "nothing is flagged as unlike the training images: so few validation images vouch for --false-alarms %.3f "
+            "or more",
+            predictor.space.least_rate,
+        )
     metrics = ServingMetrics()
     batched = BatchedPredictor(
         predictor,

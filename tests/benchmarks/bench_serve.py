@@ -43,9 +43,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     print(f"{machine()}\n{arguments.backbone}, photographs of 500 x 375, one each request\n")
-    print(
-        "| clients | requests/s | p50 ms | p99 ms | images a batch | errors | resident MB |\n|--:|--:|--:|--:|--:|--:|--:|"
-    )
+    print("| clients | requests/s | p50 ms | p99 ms | images a batch | errors | resident MB |")
+    print("|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     with TemporaryDirectory() as folder:
         bodies = make_run(Path(folder), arguments.backbone)
         with started(Path(folder), arguments.serve) as (process, port):

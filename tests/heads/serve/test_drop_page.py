@@ -15,6 +15,7 @@ from report_pages import open_browser
 from servers import MARKUP, Served, noise, run_for, served
 
 PATIENCE = 60_000  # milliseconds, on a machine that does other things too
+WIDTHS = "images => Promise.all(images.map((image) => image.decode().then(() => image.naturalWidth)))"
 DROP = """([name, base64]) => {
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   const dropped = new DataTransfer();
@@ -47,7 +48,7 @@ def visited(browser: Browser, server: Served) -> Iterator[Page]:
     page.on("request", lambda r: asked.append(r.url))
     own = f"http://127.0.0.1:{server.port}/"
     page.goto(own, timeout=PATIENCE)
-    page.wait_for_function("document.documentElement.dataset.state === 'ready'")
+    expect(page.locator("html[data-state=ready]")).to_be_attached()
     try:
         yield page
         refused = re.compile(r"the server responded with a status of (401|422|503)")  # which Chromium writes down
@@ -77,7 +78,7 @@ def test_an_image_gets_its_class_bars_warning_neighbours_and_time(browser: Brows
         for width, one in zip(widths, said["top"], strict=True):
             assert abs(width - one["probability"]) < 0.02
         expect(card.locator(".near img")).to_have_count(5)
-        page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth === 40)", timeout=PATIENCE)
+        assert card.locator(".near img").evaluate_all(WIDTHS) == [40] * 5
         assert card.locator(".near .tag").all_inner_texts() == [one["class"] for one in said["neighbours"]]
         expect(card.locator(".latency")).to_contain_text("ms in the server")
         expect(card.locator(".warning")).to_have_count(0)
