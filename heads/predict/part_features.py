@@ -65,26 +65,33 @@ class PartFeatures:
         """Build the network and try it out, which the first image would wait for otherwise."""
         _ = self._inference, self._decoder, self._rows
 
-    def input_of(self, task: Task) -> NDArray[np.float32] | Tensor:
-        """What is needed of one image: its row `[F]` in the store, else its pixels, uint8 `[3, S, S]`.
+    def input_of(self, task: Task) -> Task | Tensor:
+        """What is needed of one image: its pixels, uint8 `[3, S, S]`; the task alone where the store has its row.
 
         Many threads may ask at once. Raises UnreadableImageError.
         """
-        with contextlib.suppress(StoreError):  # pruned or damaged meanwhile: the network gives the same
-            known = self.known([task.sha256])
-            if known:
-                return known[task.sha256]
-        decoded = self._decoder.decode(task)
-        assert decoded.images is not None
-        return decoded.images[0]
+        return task if task.sha256 in self._rows else self._pixels(task)
 
-    def features(self, inputs: Sequence[NDArray[np.float32] | Tensor]) -> NDArray[np.float32]:
-        """Features `[n, F]` of what `input_of` gave; pixels go through the network together."""
-        images = [one for one in inputs if isinstance(one, Tensor)]
+    def features(self, inputs: Sequence[Task | Tensor]) -> NDArray[np.float32]:
+        """Features `[n, F]` of what `input_of` gave: rows are read together, pixels go through the network together."""
+        known: dict[str, NDArray[np.float32]] = {}
+        with contextlib.suppress(StoreError):  # pruned or damaged meanwhile: the network gives the same
+            known = self.known([one.sha256 for one in inputs if isinstance(one, Task)])
+        rows = [known.get(one.sha256) if isinstance(one, Task) else None for one in inputs]
+        images = [
+            self._pixels(one) if isinstance(one, Task) else one
+            for one, row in zip(inputs, rows, strict=True)
+            if row is None
+        ]
         fresh: Iterator[NDArray[np.float32]] = iter(())
         if images:
             fresh = iter(self._as_stored(self._inference(torch.stack(images)).numpy()))
-        return np.stack([next(fresh) if isinstance(one, Tensor) else one for one in inputs])
+        return np.stack([next(fresh) if row is None else row for row in rows])
+
+    def _pixels(self, task: Task) -> Tensor:
+        decoded = self._decoder.decode(task)
+        assert decoded.images is not None
+        return decoded.images[0]
 
     def _as_stored(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rounded as rows of the store are, so that an answer does not depend on whether an image is in the cache."""

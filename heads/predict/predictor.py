@@ -41,12 +41,12 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """An image on its way: what each backbone needs of it, a row `[F]` or pixels `[3, S, S]`; or the `reason` why it
-    cannot be read."""
+    """An image on its way: what each backbone needs of it, pixels `[3, S, S]` or the task of looking up its row; or
+    the `reason` why it cannot be read."""
 
     image: AskedImage
     sha256: str = ""
-    inputs: tuple[NDArray[np.float32] | Tensor, ...] = ()
+    inputs: tuple[Task | Tensor, ...] = ()
     reason: str = ""
 
 

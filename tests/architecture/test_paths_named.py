@@ -46,7 +46,7 @@ def _defined(file: Path) -> set[str]:
     if not file.is_file():
         return set()
     nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)

@@ -118,6 +118,19 @@ def test_both_halves_of_predicting_say_what_the_whole_says_whatever_is_beside(
         assert predictor.predict_prepared(prepared[-1:])[0].probabilities is None
 
 
+def test_rows_that_go_away_after_the_start_are_computed(
+    place: Path, trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    shutil.copytree(place / "cache", tmp_path / "cache")
+    predictor = load_predictor(trained("frozen"), session(place), cache_dir=tmp_path / "cache", spaced=False)
+    predictor.warm_up()
+    asked = list(asked_images([str(place / "digits" / "test")]))
+    before = predictor.predict_prepared([predictor.prepare(image) for image in asked])
+    shutil.rmtree(tmp_path / "cache")
+    after = predictor.predict_prepared([predictor.prepare(image) for image in asked])
+    np.testing.assert_allclose(probabilities(after), probabilities(before), atol=5e-4)
+
+
 def test_what_is_in_the_cache_needs_no_network(
     place: Path, trained: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
