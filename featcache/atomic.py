@@ -24,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     DiskFullError where there is no room.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = _beside(path)
     try:
         yield temporary
         sync(temporary)
@@ -42,6 +42,10 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+
+
 def _no_room(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return True
@@ -55,6 +59,34 @@ def write_text(path: Path, text: str) -> None:
     """`path` holds exactly `text` (UTF-8) or what it held before."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_named(path: Path, text: str, option: str) -> None:
+    """`write_text` to the file that a user named by `option`; raises OutputError where it cannot be written."""
+    require_writable(path, option)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise _unwritable(path, option, error) from None
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Raise OutputError unless the file that a user named by `option` can be written: a folder or a device is never
+    replaced by it. The folder that it is in is made."""
+    if os.path.isdir(path):  # noqa: PTH112  (Path raises for names that are too long)
+        raise OutputError(f"{option} {path}: is a folder. Expected the name of a file.")
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        raise OutputError(f"{option} {path}: is a device or a pipe, whose place it would take. Name another file.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _beside(path).touch()
+        _beside(path).unlink()
+    except OSError as error:
+        raise _unwritable(path, option, error) from None
+
+
+def _unwritable(path: Path, option: str, error: OSError) -> OutputError:
+    return OutputError(f"{option} {path}: cannot be written ({error.strerror}). Name another file.")
 
 
 def save_tensors(path: Path, value: object) -> None:

@@ -30,3 +30,10 @@ def are(number: int) -> str:
 def them(number: int) -> str:
     """What stands for so many where they were named before."""
     return "it" if number == 1 else "them"
+
+
+def size_said(size: int) -> str:
+    """So many bytes in words: of what is small, never "0.0 MB"."""
+    if size < 1e3:
+        return counted(size, "byte")
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"

@@ -23,6 +23,14 @@ def plugin_names(group: str, taken: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(sorted(_brought(group, taken)))
 
 
+def is_plugin(group: str, name: str, taken: Collection[str] = ()) -> bool:
+    """Whether an installed package brings `name` in an entry point group; of others nothing is asked.
+
+    Raises PluginError where it is `taken`, or two packages bring it.
+    """
+    return name in _brought(group, taken, name)
+
+
 def with_plugins(group: str, built_in: Mapping[str, T], kind: type[T]) -> dict[str, T]:
     """The `built_in` entries by name, then those of installed packages in `group`, which are imported.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from featcache.counted_nouns import counted
+from featcache.counted_nouns import counted, size_said
 
 if TYPE_CHECKING:
     from featcache.app.shared_options import Shared
@@ -126,6 +126,6 @@ def write_page(ranked: RankedResults, shared: Shared, form: Literal["html", "md"
         from heads.report import write_report
 
         written = write_report(ranked, form=form, cache_dir=shared.cache_dir, progress=progress)
-    typer.echo(f"{written.report}: the report ({written.report.stat().st_size / 1e6:.1f} MB)")
+    typer.echo(f"{written.report}: the report ({size_said(written.report.stat().st_size)})")
     typer.echo(f"{written.figures[0].parent}: {counted(len(written.figures), 'figure')} as SVG and PNG")
     return written.report

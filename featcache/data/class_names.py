@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -28,9 +28,10 @@ class Named:
 
 
 def name_classes(listing: Listing, asked: Classes | None) -> Named:
-    """`listing` with its classes in Unicode's composed form (NFC), and those that `asked` (data.classes) picks, merged.
+    """`listing` with its classes in Unicode's composed form (NFC), without blanks around them as tables have them, and
+    those that `asked` (data.classes) picks, merged.
 
-    Raises DataError for names that differ by case or spaces alone, and for one that no class has.
+    Raises DataError for names that differ by case or spaces alone, and for one that no class, or no image, has.
     """
     spelt = Counter((row.label, row.split) for row in listing.rows)
     counts: dict[str, Counter[Split | None]] = defaultdict(Counter)
@@ -38,10 +39,11 @@ def name_classes(listing: Listing, asked: Classes | None) -> Named:
         counts[composed(name)][split] += n
     if asked is None:
         _require_told_apart(listing, counts)
-        meant = {name: name for name in counts}
+        meant = {name: name.strip() or name for name in counts}
     else:
-        meant = {composed(old): composed(new) for old, new in merged_names(asked).items()}
-        _require_known(meant, counts)
+        known = _told(counts)
+        meant = {known.get(composed(old), composed(old)): composed(new) for old, new in merged_names(asked).items()}
+        _require_known(meant, counts, listing.empty)
     new = {name: meant.get(composed(name)) for name, _ in spelt}
     if all(name == other for name, other in new.items()):
         return Named(listing)
@@ -83,10 +85,21 @@ def _require_told_apart(listing: Listing, counts: Counts) -> None:
     )
 
 
-def _require_known(meant: Mapping[str, str], counts: Counts) -> None:
+def _told(counts: Counts) -> dict[str, str]:
+    """Each name without the blanks around it, where no other class is called so, and the name as it is spelt."""
+    return {name.strip(): name for name in counts if name.strip() not in counts}
+
+
+def _require_known(meant: Mapping[str, str], counts: Counts, empty: Collection[str]) -> None:
     wrong = [name for name in meant if name not in counts]
     if not wrong:
         return
+    bare = [repr(name) for name in wrong if name in {composed(one).strip() for one in empty}]
+    if bare:
+        raise DataError(
+            f"data.classes: there is a folder for {few(bare, ', ')}, and no image in it. Add images, or leave the "
+            "class out."
+        )
     said = []
     for name in wrong:
         close = _closest(name, sorted(counts))
@@ -111,7 +124,7 @@ def _said(meant: Mapping[str, str], counts: Counts) -> list[str]:
     changed = [
         f"{new!r} is {' and '.join(map(repr, old))} ({counted(sum(counts[o].total() for o in old), 'image')})"
         for new, old in parts.items()
-        if old != [new]
+        if [name.strip() for name in old] != [new]
     ]
     said = [f"data.classes: {few(changed, '; ')}"] if changed else []
     gone = {name: n for name in sorted(counts) if name not in meant and (n := counts[name].total())}

@@ -13,6 +13,7 @@ from featcache.data.content_hashes import HashMemo
 from featcache.data.demo_digits import DEMO_DIGITS, materialise
 from featcache.data.depth_decision import decide_depth
 from featcache.data.exclude_list import exclude
+from featcache.data.few_groups import grouped_by
 from featcache.data.image_groups import group_images, groups_said, straddling_said
 from featcache.data.image_weights import require_weights, weights_said
 from featcache.data.source_rows import classes_of, holes_said, splits_of
@@ -67,18 +68,18 @@ def scan(listing: Listing, options: DataOptions, memo: HashMemo) -> Manifest:
     classes = classes_of(listing)
     splits, present = splits_of(listing)
     images = records(listing, splits, classes, memo, options)
-    by = "" if options.groups is not None else listing.grouped
+    by = grouped_by(listing, options)
     images, strangers = group_images(images, options.groups)  # first: a table may name what is left out
     require_weights(images)
     images, left_out = exclude(images, classes, listing.root, options.exclude, named.left_out)
     holes = holes_said(images, classes, present)
-    images, cut = cut_missing_splits(images, present, classes, options)
+    images, cut = cut_missing_splits(images, present, classes, options, by)
     images.sort(key=lambda i: (SPLITS.index(i.split), i.label, i.name))
-    grouped = [*strangers, *groups_said(images, options.groups, by), *straddling_said(images, options.folds)]
+    grouped = [*strangers, *groups_said(images, options.groups, by or ""), *straddling_said(images, options.folds)]
     images, limited = limit_classes(images, options)
     if options.folds is not None:
         pool = [i for i in images if i.split in options.training_splits]
-        limited += require_folds(pool, classes, options.folds)
+        limited += require_folds(pool, classes, options.folds, by)
     weighed = weights_said([i for i in images if i.split in options.training_splits], classes)
     notices = (*named.notices, *left_out, *grouped, *holes, *cut, *limited, *weighed, *listing.notices)
     return Manifest(listing.name, listing.root, classes, tuple(images), notices, listing.ignored)

@@ -16,13 +16,17 @@ from featcache.relatives import family_names, has_groups, relatives
 
 
 def cut_missing_splits(
-    images: list[ImageRecord], present: Collection[Split], classes: tuple[str, ...], options: DataOptions
+    images: list[ImageRecord],
+    present: Collection[Split],
+    classes: tuple[str, ...],
+    options: DataOptions,
+    by: str | None = None,
 ) -> tuple[list[ImageRecord], list[str]]:
     """`images` with val and test cut from train where the source has neither among `present`, and notices of it.
 
     Families (copies of one content, a group) are parted class by class (`featcache.data.stratified_cut.part`). A class
     that has too few for every split is in train, then in val: the notices say so. A group with images in a split of the
-    source stays in train where others can go.
+    source stays in train where others can go. `by` is as in `remedy_of_few`.
     """
     fractions: dict[Split, float] = {"val": options.val_fraction, "test": options.test_fraction}
     shares = {split: share for split, share in fractions.items() if split not in present}
@@ -39,7 +43,7 @@ def cut_missing_splits(
         if split not in moved.values():
             raise DataError(
                 f"every class has too few {_units(before)} in train to cut {split} from it. "
-                f"{remedy_of_few(before, f'make a {split} folder')}"
+                f"{remedy_of_few(before, f'make a {split} folder', by)}"
             )
     parted = [replace(i, split=moved.get(family, "train")) for i, family in zip(before, names, strict=True)]
     images = [*parted, *(i for i in images if i.split != "train")]
@@ -100,8 +104,11 @@ def _less(most: int) -> str:
     return f"take {most} folds" if most > 1 else "leave data.folds out"
 
 
-def require_folds(images: Sequence[ImageRecord], classes: Sequence[str], folds: int) -> list[str]:
+def require_folds(
+    images: Sequence[ImageRecord], classes: Sequence[str], folds: int, by: str | None = None
+) -> list[str]:
     """What the user should know of classes that have an image in some of the folds only; relatives are one image.
+    `by` is as in `remedy_of_few`.
 
     Raises DataError unless some class has an image for every fold.
     """
@@ -112,7 +119,7 @@ def require_folds(images: Sequence[ImageRecord], classes: Sequence[str], folds: 
     if most < folds:
         raise DataError(
             f"data.folds: {folds} folds need at least {folds} {_units(images)} of some class in train and val "
-            f"together, and no class has more than {most}. {remedy_of_few(images, _less(most))}"
+            f"together, and no class has more than {most}. {remedy_of_few(images, _less(most), by)}"
         )
     rare = [(classes[label], len(own)) for label, own in sorted(families.items()) if len(own) < folds]
     if not rare:

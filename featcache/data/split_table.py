@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featcache.atomic import write_text
+from featcache.atomic import write_named
 from featcache.errors import OutputError
 from featcache.options import DataOptions
 from featcache.places import FilePlace, NoPlace
 from featcache.records import ImageRecord, Manifest
+
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}  # by the ending of the file
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,38 @@ def write_split_table(manifest: Manifest, options: DataOptions, file: Path) -> s
     """Write the images of `manifest`, which `options` name, with class, split, group and weight to the CSV `file`,
     in order.
 
-    Returns the data.root with which data.path reads it as the same data set; None where it needs none. Raises
-    OutputError where the file exists or cannot be written.
+    Of .csv the cells are parted by commas, of .tsv and .txt by tabs. Returns the data.root with which data.path reads
+    it as the same data set; None where it needs none. Raises OutputError where the file exists or cannot be written.
     """
-    if file.exists():
-        raise OutputError(
-            f"--out {file}: exists. Expected a new file: what was edited in it would be lost. Name another."
-        )
+    separator = require_table(file)
     named = _named(manifest.images, options, file.resolve().parent)
     grouped = any(i.group is not None for i in manifest.images)
     weighed = any(i.weight != 1 for i in manifest.images)
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = csv.writer(text, lineterminator="\n", delimiter=separator)
     table.writerow(["path", "label", "split", *(["group"] if grouped else []), *(["weight"] if weighed else [])])
     for name, image in zip(named.names, manifest.images, strict=True):
-        row = [name, manifest.classes[image.label], image.split]
+        row = [_as_text(name), manifest.classes[image.label], image.split]
         row += [image.group or ""] if grouped else []
         table.writerow([*row, repr(image.weight).removesuffix(".0")] if weighed else row)
-    write_text(file, text.getvalue())
+    write_named(file, text.getvalue(), "--out")
     return named.root
+
+
+def require_table(file: Path) -> str:
+    """What parts the cells of a new table `file`; raises OutputError where it exists or its ending is no table's of
+    text."""
+    if os.path.isfile(file):  # noqa: PTH113  (Path raises for names that are too long)
+        raise OutputError(
+            f"--out {file}: exists. Expected a new file: what was edited in it would be lost. Name another."
+        )
+    separator = SEPARATORS.get(file.suffix.lower())
+    if separator is None:
+        raise OutputError(
+            f"--out {file}: no table of text is named so, and data.path would not read it as one. Expected an ending "
+            f"of {', '.join(SEPARATORS)}: name the file {file.name}.csv, say."
+        )
+    return separator
 
 
 def _named(images: Sequence[ImageRecord], options: DataOptions, folder: Path) -> _Named:
@@ -63,6 +78,19 @@ def _named(images: Sequence[ImageRecord], options: DataOptions, folder: Path) ->
         for image, top in zip(images, tops, strict=True)
     ]
     return _Named(names, None if _found_from(folder, root, names) else root or "/")
+
+
+def _as_text(name: str) -> str:
+    """`name`; raises OutputError where it is no text that a table could hold."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise OutputError(
+            f"split: the file {shown} has a name that is not UTF-8, and a table is: no row could name it. Rename it, "
+            "and write the split again."
+        ) from None
+    return name
 
 
 def _top(image: ImageRecord) -> str | None:

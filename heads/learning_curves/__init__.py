@@ -4,6 +4,7 @@ from heads.learning_curves.curve_files import SavedCurves, load_curves, write_cu
 from heads.learning_curves.curve_study import CurveStudy, Measured, learning_curves, measure_curve, study_of
 from heads.learning_curves.learning_curve import Estimate, LearningCurve, Point
 from heads.learning_curves.power_law import PowerLaw, fit_power_law
+from heads.learning_curves.same_images import require_same_images
 from heads.learning_curves.training_subsets import DRAWS
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "learning_curves",
     "load_curves",
     "measure_curve",
+    "require_same_images",
     "study_of",
     "write_curves",
 ]

@@ -36,3 +36,16 @@ def point_interval(scores: Scores) -> tuple[float, float]:
     share = min(1.0, max(0.0, scores.mean))
     images = min(float(units * draws), share * (1 - share) / variance) if 0 < share < 1 else float(units)
     return wilson(share, max(images, 1e-9), quantile)
+
+
+def difference_interval(scores: Scores) -> tuple[float, float]:
+    """The limits of the mean of `scores.values` `[D, V]`, differences of two shares of right answers.
+
+    Where no image is answered otherwise, the normal approximation has no width. Then so few discordant images are
+    possible as the upper limit of Wilson's interval for none of so many units leaves, whichever way they fall.
+    """
+    if scores.values.any():
+        return point_interval(scores)
+    units = len(set(scores.units))
+    _, most = wilson(0.0, units, float(t.isf(TAIL, max(1, units - 1))))
+    return -most, most

@@ -13,7 +13,6 @@ import numpy as np
 
 from featcache import __version__
 from featcache.devices import device_name
-from featcache.errors import DataError
 from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options, as_options, require_frozen
 from featcache.records import ImageRecord, Manifest
@@ -24,7 +23,8 @@ from heads.learning_curves.curve_text import crossing_sentence, curve_sentence, 
 from heads.learning_curves.flipped_labels import NOISE
 from heads.learning_curves.learning_curve import LearningCurve, as_dict, learning_curve
 from heads.learning_curves.measured_heads import CurvePlan, MeasuredHeads, train_curve
-from heads.learning_curves.training_subsets import DRAWS, Size, curve_sizes, nested_subsets
+from heads.learning_curves.same_images import in_order_of, require_same, require_same_images
+from heads.learning_curves.training_subsets import DRAWS, Size, curve_sizes, nested_subsets, tell_apart
 from heads.training import training_weights
 
 
@@ -80,8 +80,10 @@ def plan_curves(manifest: Manifest, draws: int = DRAWS, noise: bool = False) -> 
     """The sizes and the draws of a study on these images."""
     train = _trained(manifest)
     sizes = curve_sizes(np.array([i.label for i in train]), len(manifest.classes))
-    subsets = tuple(tuple(nested_subsets(train, sizes, draw)) for draw in range(draws))
-    return sizes, CurvePlan(subsets, NOISE if noise else ())
+    subsets = [nested_subsets(train, sizes, draw) for draw in range(draws)]
+    apart = tell_apart(sizes, subsets)
+    plan = CurvePlan(tuple(tuple(own[at] for at in apart) for own in subsets), NOISE if noise else ())
+    return tuple(sizes[at] for at in apart), plan
 
 
 def _trained(manifest: Manifest) -> list[ImageRecord]:
@@ -110,12 +112,9 @@ def study_of(measured: Sequence[Measured], session: Session, draws: int = DRAWS,
     """The study of backbones that were measured with these draws; raises DataError where they are not on equal data."""
     measured = _named_apart(measured)
     manifest = measured[0].manifest
-    others = [one for one in measured if one.manifest.fingerprint != manifest.fingerprint]
-    if others:
-        raise DataError(
-            f"{others[0].options.experiment_name}: is on other images than {measured[0].options.experiment_name}: "
-            "curves are compared on the same training, validation and test images. Ask for each by itself."
-        )
+    for one in measured[1:]:
+        require_same(one.options.experiment_name, one.manifest, measured[0].options.experiment_name, manifest)
+    measured = [replace(one, heads=in_order_of(manifest, one.manifest, one.heads)) for one in measured]
     sizes, plan = plan_curves(manifest, draws, noise)
     images = [float(np.mean([len(subsets[size]) for subsets in plan.draws])) for size in range(len(sizes))]
     counts = Counter(image.label for image in _trained(manifest))
@@ -141,6 +140,7 @@ def learning_curves(
     """The learning curves of these options' backbones (`featcache curve` from Python)."""
     begun = Session.begin(**session)
     every = [as_options(one) for one in options]
+    require_same_images(every)
     with begun.sharing_images(every) as sharing:
         measured = [measure_curve(one, sharing, draws, noise) for one in every]
     return study_of(measured, begun, draws, noise)

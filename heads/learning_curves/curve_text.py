@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from featcache.counted_nouns import counted
 from heads.learning_curves.backbone_order import Crossing, Lead
 from heads.learning_curves.learning_curve import LearningCurve
 from heads.learning_curves.power_law import FEWEST
+
+SEEN = 0.0005  # gains that are not below: others would be written as 0.000 [0.000, 0.000]
 
 
 def curve_sentence(curve: LearningCurve) -> str:
@@ -16,12 +19,26 @@ def curve_sentence(curve: LearningCurve) -> str:
 
 def _doubling(curve: LearningCurve) -> str:
     if curve.law is None:
-        return f"no power law is fitted: {len(curve.points)} sizes, and {FEWEST} are wanted"
+        return f"no power law is fitted: {counted(len(curve.points), 'size')}, and {FEWEST} are wanted"
     gain, low, high = curve.law.gain(2)
+    if high < SEEN:
+        last = curve.points[-1].figures["val_top1"]
+        said = (
+            f"no gain by more training images is seen: val top-1 is {last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]"
+        )
+        return f"{said} with all{_constant(curve)}"
     said = f"doubling the training images would buy about {gain:.3f} [{low:.3f}, {high:.3f}] of val top-1"
     if curve.law.poor:
         said += f" (the power law fits poorly, p = {curve.law.misfit:.1g}: read the points)"
-    return said
+    return said + _constant(curve)
+
+
+def _constant(curve: LearningCurve) -> str:
+    """That the head on all images is not told from one that always says the same class; "" where it is."""
+    last = curve.points[-1].figures["val_top1"]
+    if last.low > curve.constant:
+        return ""
+    return f"; the head on all of them is not told from always saying the most frequent class ({curve.constant:.3f})"
 
 
 def _scarcest(curve: LearningCurve) -> str:

@@ -12,7 +12,7 @@ from scipy.stats import t
 
 from featcache.records import Split
 from featcache.statistics import Scores
-from heads.learning_curves.curve_intervals import point_interval
+from heads.learning_curves.curve_intervals import difference_interval, point_interval
 from heads.learning_curves.measured_heads import MeasuredHeads
 from heads.learning_curves.power_law import PowerLaw, fit_power_law
 from heads.learning_curves.training_subsets import Size
@@ -76,6 +76,7 @@ class LearningCurve:
     diverged: int
     lost: Estimate | None = None  # of val top-1 by the largest share of wrong labels
     seconds: float = field(default=0.0)
+    constant: float = field(default=0.0)  # val top-1 of always saying the class that is the most frequent in train
 
     @property
     def scarcest(self) -> ClassNeed | None:
@@ -122,14 +123,19 @@ def learning_curve(
         measured.diverged,
         _lost(measured, keys[-1]) if len(noise) > 1 else None,
         seconds,
+        _constant(measured.labels["val"], train),
     )
+
+
+def _constant(labels: NDArray[np.int64], train: Mapping[str, int]) -> float:
+    return float((labels == max(range(len(train)), key=list(train.values()).__getitem__)).mean())
 
 
 def _lost(measured: MeasuredHeads, noisy: tuple[int, float]) -> Estimate:
     """What wrong labels take from top-1 on val, image by image: the mean of the heads without any less each draw's."""
     clean = scores_of(measured, "val", "top1", (noisy[0], 0.0))
     values = clean.values.mean(axis=0) - measured.values["val", "top1"][noisy]
-    low, high = point_interval(Scores(values, clean.units, bounded=False))
+    low, high = difference_interval(Scores(values, clean.units, bounded=False))
     return Estimate(float(values.mean()), low, high, tuple(values.mean(axis=1).tolist()))
 
 

@@ -72,3 +72,11 @@ def nested_subsets(images: Sequence[ImageRecord], sizes: Sequence[Size], draw: i
         left = rest
         subsets.append(np.flatnonzero(taken))
     return subsets
+
+
+def tell_apart(sizes: Sequence[Size], draws: Sequence[Sequence[Indices]]) -> list[int]:
+    """The places of the sizes that add images in some draw: of those that hold the same images in all draws, which
+    groups that are taken whole make, the last stays, as the last of all sizes always does."""
+    return [
+        at for at in range(len(sizes)) if at == len(sizes) - 1 or any(len(own[at]) < len(own[at + 1]) for own in draws)
+    ]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from featcache.atomic import replacing
+from featcache.atomic import replacing, require_writable
 from featcache.errors import OutputError
 from heads.predict.prediction_rows import PredictionRow
 
@@ -32,8 +32,7 @@ def prediction_file(file: Path, form: str, top: int) -> Iterator[Write]:
     """Where rows are written; the file is there when the block ends well. Raises OutputError where it cannot be."""
     if form == "parquet":
         _require_pyarrow()
-    if file.is_dir():
-        raise OutputError(f"--out {file}: is a folder. Expected the name of a file.")
+    require_writable(file, "--out")
     with replacing(file) as temporary:
         if form == "parquet":
             with _parquet(temporary, top) as write:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from featcache.atomic import write_text
+from featcache.atomic import write_named
 from featcache.counted_nouns import counted, nouns
 from featcache.data import DataView
 from featcache.records import ImageRecord
@@ -55,7 +55,7 @@ def write_data_page(view: DataView, file: Path, cache_dir: Path) -> None:
         classes=_classes(view, cache_dir),
         style=page_style(),
     )
-    write_text(file, page)
+    write_named(file, page, "--html")
 
 
 def _classes(view: DataView, cache_dir: Path) -> list[_Class]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from featcache.app.shared_options import Shared, command
-from featcache.counted_nouns import are, counted
+from featcache.counted_nouns import are, counted, size_said
 
 cache = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -25,7 +25,7 @@ def cache_list(shared: Shared) -> None:
     entries = list_stores(folder)
     if entries:
         consoles()[0].print(stores_table(entries))
-    typer.echo(f"{folder}: {counted(len(entries), 'store')}, {sum(e.size_bytes for e in entries) / 1e6:.1f} MB")
+    typer.echo(f"{folder}: {counted(len(entries), 'store')}, {size_said(sum(e.size_bytes for e in entries))}")
 
 
 @cache.command("verify")
@@ -85,9 +85,9 @@ def cache_prune(
         pruned = prune(folder, older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run)
     for one in pruned:
         what = "kept, a process works with it" if one.kept else "would go" if dry_run else "removed"
-        typer.echo(f"{one.entry.path}: {what} ({one.entry.size_bytes / 1e6:.1f} MB; {one.reason})")
+        typer.echo(f"{one.entry.path}: {what} ({size_said(one.entry.size_bytes)}; {one.reason})")
     gone = sum(one.entry.size_bytes for one in pruned if not one.kept)
-    typer.echo(f"{folder}: {gone / 1e6:.1f} MB {'would be freed' if dry_run else 'freed'}")
+    typer.echo(f"{folder}: {size_said(gone)} {'would be freed' if dry_run else 'freed'}")
 
 
 def _used_stores(results_dir: Path) -> frozenset[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.app.shared_options import Configs, Shared, command
-from featcache.counted_nouns import counted
+from featcache.counted_nouns import counted, size_said
 
 if TYPE_CHECKING:
     from featcache.extraction import CostEstimate
@@ -51,12 +51,12 @@ def _lines(one: CostEstimate) -> list[str]:
     lines = [
         f"{one.name}: {one.backbone} ({one.weights}), {counted(one.features, 'feature')}, head {list(one.dims)}",
         f"  {counted(len(one.classes), 'class')}, {images}; {counted(one.passes, 'forward pass')} from an empty "
-        f"cache, about {one.seconds:.0f} s, {one.disk_bytes / 1e6:.1f} MB as float16",
+        f"cache, about {one.seconds:.0f} s, {size_said(one.disk_bytes)} as float16",
     ]
     if one.views > 1:
         lines.append(
             f"  of these {one.view_passes} for data.views {one.views} ({counted(one.views - 1, 'augmented view')} of "
-            f"each training image): about {one.view_seconds:.0f} s, {one.view_disk_bytes / 1e6:.1f} MB"
+            f"each training image): about {one.view_seconds:.0f} s, {size_said(one.view_disk_bytes)}"
         )
     return lines
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -48,8 +48,12 @@ def curve(
     called = _name(options, name)
     with shared.working() as session:
         from featcache.app.many_configs import run_each
-        from heads.learning_curves import measure_curve, study_of, write_curves
+        from featcache.atomic import require_writable, write_named
+        from heads.learning_curves import measure_curve, require_same_images, study_of, write_curves
 
+        if json_ not in (None, "-"):
+            require_writable(Path(str(json_)), "--json")  # before any work
+        require_same_images(options)
         with session.sharing_images(options) as sharing:
             work = partial(measure_curve, session=sharing, draws=draws, noise=noise)
             outcome = run_each(options, work, session.progress)
@@ -62,7 +66,7 @@ def curve(
                 _show(study)
             files = write_curves(document, session.results_dir)
             if json_ not in (None, "-"):
-                _write_json(document, Path(str(json_)))
+                write_named(Path(str(json_)), json.dumps(document, indent=1, ensure_ascii=False) + "\n", "--json")
             typer.echo(f"{files[0]}, {files[1].name}: the whole study", err=json_ == "-")
     outcome.raise_if_failed()
 
@@ -98,15 +102,6 @@ def _name(options: list[Options], given: str | None) -> str:
     if len(joined) <= LONGEST:
         return joined
     return f"{joined[: LONGEST - 9]}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
-
-
-def _write_json(document: dict[str, Any], file: Path) -> None:
-    from featcache.atomic import write_text
-
-    try:
-        write_text(file, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise OutputError(f"--json {file}: cannot be written ({error.strerror}). Choose another file.") from None
 
 
 def _show(study: CurveStudy) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from featcache.app.data_argument import Data, options_for
 from featcache.app.shared_options import Shared, command
-from featcache.counted_nouns import counted
+from featcache.counted_nouns import counted, size_said
 from featcache.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ def show(
         from featcache.data import look_over, survey
 
         view = look_over(survey(options.data, options.cache.dir), options.data, progress)
-        if html is not None:
-            from heads.report import write_data_page
-
-            write_data_page(view, html, Path(options.cache.dir))
     if as_json:
         typer.echo(json.dumps(view.as_dict(), indent=1, ensure_ascii=False))
     else:
         _print(view)
-        if html is not None:
-            typer.echo(f"{html}: the page ({html.stat().st_size / 1e6:.1f} MB)")
+    if html is not None:  # last: what was found is seen in any case
+        with shared.telling():
+            from heads.report import write_data_page
+
+            write_data_page(view, html, Path(options.cache.dir))
+        typer.echo(f"{html}: the page ({size_said(html.stat().st_size)})", err=as_json)
     if view.survey.refused:
         raise typer.Exit(DataError.exit_code)
 

@@ -17,9 +17,9 @@ from featcache.counted_nouns import counted
 def split(
     data: Data,
     shared: Shared,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The CSV to write: path, label, split, group, weight.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write: path, label, split, group, weight.")],
 ) -> None:
-    """Write the split that would be used as a table, which data.path reads."""
+    """Write the split that would be used as a table (.csv, .tsv or .txt), which data.path reads."""
     options = options_for(data, shared)
     with shared.telling():
         from featcache.app.progress import consoles

@@ -83,9 +83,18 @@ def plain_name(archive: Path) -> str:
 
 
 def member_name(archive: Path, name: str) -> str:
-    """A member's name below the archive's top; raises DataError where it would lie outside if it were unpacked."""
-    parts = PurePosixPath(name.replace("\\", "/") if "/" not in name else name).parts
-    if ".." in parts or name.startswith(("/", "\\")) or name[1:3] in {":/", ":\\"}:
+    """A member's name below the archive's top, ".." taken out of it as paths in tables have it; raises DataError where
+    it would lie outside if it were unpacked."""
+    parts: list[str] = []
+    outside = False
+    for part in PurePosixPath(name.replace("\\", "/") if "/" not in name else name).parts:
+        if part != "..":
+            parts.append(part)
+        elif parts:
+            parts.pop()
+        else:
+            outside = True
+    if outside or name.startswith(("/", "\\")) or name[1:3] in {":/", ":\\"}:
         raise DataError(
             f"data.path: {archive}: its member {printable(name)!r} would lie outside the folder that the archive is "
             "unpacked to. Expected names below it: such an archive is broken, or made to do harm. Make it anew."

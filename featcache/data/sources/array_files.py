@@ -16,10 +16,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.counted_nouns import counted
+from featcache.data.sources.class_numbers import class_of, one_class_said
 from featcache.data.sources.file_contents import require_contents
+from featcache.data.sources.image_tables import CellError
 from featcache.data.sources.kept_values import Kept
-from featcache.data.sources.raw_pictures import picture_bytes
+from featcache.data.sources.raw_pictures import CHANNELS_FIRST, no_picture, picture_bytes
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
+from featcache.data.sources.source_images import SourceImages
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.places import NoContentError, file_stamp
@@ -70,7 +74,9 @@ def list_arrays(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
     require_contents(file, "npz", "zip")
     found = _shapes(file)
     rows: list[Row] = []
+    unlabelled: list[str] = []
     for split, images, labels in _pairs(file, found):
+        _require_pictures(file, images, found[images])
         values = _labels(file, labels, _names(file, found))
         count = found[images][0]
         if len(values) != count:
@@ -79,8 +85,36 @@ def list_arrays(path: str, options: DataOptions) -> Listing:  # noqa: ARG001
                 "for each picture."
             )
         folder = f"{split or images}/"
-        rows += [Row(f"{folder}{n:07d}", ArrayRow(path, images, n), label, split) for n, label in enumerate(values)]
-    return Listing(file.stem, file, rows)
+        rows += [Row(f"{folder}{n:07d}", ArrayRow(path, images, n), own, split) for n, own in enumerate(values) if own]
+        unlabelled += [f"{folder}{n:07d}" for n, own in enumerate(values) if not own]
+    lost = [f"{counted(len(unlabelled), 'image')} without a label left out, such as {one}" for one in unlabelled[:1]]
+    refused = one_class_said(file, {row.label for row in rows}, len(unlabelled))
+    return Listing(file.stem, file, rows, tuple(lost), refused=refused)
+
+
+def array_images(path: str) -> SourceImages:
+    """The pictures of a `.npz`, with labels or without, for a table that names them."""
+    file = Path(path)
+    require_contents(file, "npz", "zip")
+    found = _shapes(file)
+    return SourceImages(
+        path,
+        {
+            f"{split or images}/{n:07d}": ArrayRow(path, images, n)
+            for split, images, _ in _pairs(file, found)
+            for n in range(found[images][0])
+        },
+    )
+
+
+def _require_pictures(file: Path, name: str, shape: tuple[int, ...]) -> None:
+    """Raise DataError where no element of an array of this shape is a picture."""
+    wrong = no_picture(shape[1:])
+    if wrong:
+        raise DataError(
+            f"data.path: {file}: {name!r} has the shape {list(shape)}{wrong}. Expected [N, H, W], or [N, H, W, C] with "
+            "1 to 4 channels" + (": save x.transpose(0, 2, 3, 1)." if CHANNELS_FIRST in wrong else ".")
+        )
 
 
 def _pairs(file: Path, found: dict[str, tuple[int, ...]]) -> Iterator[tuple[Split | None, str, str]]:
@@ -109,7 +143,7 @@ def _first(plain: dict[str, str], names: tuple[str, ...], word: str = "") -> str
 
 
 def _labels(file: Path, name: str, names: tuple[str, ...]) -> list[str]:
-    """The class of each picture; raises DataError where it has several, or none."""
+    """The class of each picture, "" where it has none; raises DataError where it has several."""
     values = _load(file, name)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -121,9 +155,14 @@ def _labels(file: Path, name: str, names: tuple[str, ...]) -> list[str]:
             "class for each picture: a number, a name, or a row of 0 with a single 1."
         )
     if values.dtype.kind == "U":
+        return [str(value).strip() for value in values]
+    if values.dtype.kind == "b" and not names:
         return [str(value) for value in values]
-    most = int(values.max(initial=0))
-    return [names[value] if most < len(names) else str(value) for value in values.tolist()]
+    try:
+        known = {value: class_of(int(value), names) for value in np.unique(values).tolist()}
+    except CellError as error:
+        raise DataError(f"data.path: {file}: {name!r} has {error}. Mend the numbers, or the names.") from None
+    return [known[value] for value in values.tolist()]
 
 
 def _names(file: Path, found: dict[str, tuple[int, ...]]) -> tuple[str, ...]:

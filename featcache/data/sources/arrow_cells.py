@@ -74,6 +74,8 @@ class ParquetCell(_Cell):
                     )
                 name = f"{self.column}.bytes" if self.record else self.column
                 column = opened.read_row_group(self.part, columns=[name]).column(0).combine_chunks()
+        except NoContentError:  # says all there is to say
+            raise
         except (ValueError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the file
                 raise

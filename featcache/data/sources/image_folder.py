@@ -52,7 +52,7 @@ def lay_out(folder: Folder, root: Path) -> Listing:
         if not classes:
             refused.append(
                 f"{part.where}: no class folders there. Expected one folder of images for each class."
-                + table_hint(part)
+                + table_hint(part, root)
             )
         elif len(rows) == before and len(splits) > 1:
             refused.append(
@@ -61,15 +61,17 @@ def lay_out(folder: Folder, root: Path) -> Listing:
             )
     there = {composed(row.label) for row in rows}
     without = [name for name in empty if composed(name) not in there]
-    refused += _too_few(folder, rows, without)
+    refused += _too_few(folder, root, rows, without)
     if not rows:
         raise DataError(refused[0])
     loose = [name for part in splits.values() for name in part.files()]
     notices = tuple(_notices(loose, ignored, without))
-    return Listing(root.name or "data", root, rows, notices, tuple(ignored), refused="".join(refused[:1]))
+    return Listing(
+        root.name or "data", root, rows, notices, tuple(ignored), empty=tuple(without), refused="".join(refused[:1])
+    )
 
 
-def _too_few(folder: Folder, rows: list[Row], without: list[str]) -> Iterator[str]:
+def _too_few(folder: Folder, root: Path, rows: list[Row], without: list[str]) -> Iterator[str]:
     """What to say where there are images of one class, or none."""
     classes = sorted({row.label for row in rows})
     if len(classes) >= 2:
@@ -77,7 +79,7 @@ def _too_few(folder: Folder, rows: list[Row], without: list[str]) -> Iterator[st
     what = f"one class only ({classes[0]!r})" if classes else "no images"
     empty = f"; {_without_said(without)}" if without else ""
     said = f"{folder.where}: {what}{empty}. Classification needs two or more class folders with images."
-    yield said + table_hint(folder)
+    yield said + table_hint(folder, root)
 
 
 def _without_said(without: list[str]) -> str:
@@ -133,12 +135,17 @@ def _split_folders(root: Folder) -> dict[Split, Folder]:
     return found
 
 
-def table_hint(folder: Folder) -> str:
-    """What to do where a table lies beside folders that are no classes."""
+def table_hint(folder: Folder, root: Path) -> str:
+    """What to do where a table lies beside folders that are no classes, on the disk or in the archive `root`."""
     tables = tables_beside(folder)
     if not tables:
         return ""
     name = PurePosixPath(tables[0]).name
+    if root.is_file():
+        return (
+            f" If {name!r} in it says which image is what, take that table out of the archive, and name both: "
+            f"data.path={name}, data.root={root}."
+        )
     return f" If {name!r} says which image is what, name it: data.path={folder.where / name}."
 
 

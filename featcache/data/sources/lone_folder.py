@@ -16,14 +16,17 @@ def enter(root: Folder) -> tuple[Folder, list[str]]:
     """The folder that is meant, as a root of its own, and what the user should know of it.
 
     A lone folder is gone into where it holds several folders, or splits, or a lone folder again, and no images: then it
-    is no class. A table beside it may say which of its images is what, so that it is not.
+    is no class. A table beside it may say which of its images is what, so that it is not, unless it holds splits: what
+    the table says they say too (as of a sample submission).
     """
     folder = root
     while True:
         inside = folder.folders()
-        if len(inside) != 1 or inside[0].name.lower() in SPLIT_NAMES or tables_beside(folder):
+        if len(inside) != 1 or inside[0].name.lower() in SPLIT_NAMES:
             break
         below = inside[0].folders()
+        if tables_beside(folder) and not _holds_splits(inside[0]):
+            break
         lone = len(below) == 1 and (below[0].name.lower() in SPLIT_NAMES or below[0].folders())
         if (len(below) < 2 and not lone) or _has_images(inside[0]):
             break
@@ -44,6 +47,14 @@ def entered(path: Path) -> Path:
 def tables_beside(folder: Folder) -> list[str]:
     """The names of the tables in a folder."""
     return [name for name in folder.files() if name.lower().endswith(TABLES)]
+
+
+def _holds_splits(folder: Folder) -> bool:
+    """Whether a folder is, or leads to by lone folders, one that holds train and the like alone, each with classes."""
+    below = folder.folders()
+    if below and all(one.name.lower() in SPLIT_NAMES for one in below):
+        return all(one.folders() for one in below)
+    return len(below) == 1 and not _has_images(folder) and _holds_splits(below[0])
 
 
 def _has_images(folder: Folder) -> bool:

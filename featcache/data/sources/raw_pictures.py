@@ -6,6 +6,7 @@ Sources: Netpbm's PGM and PPM (8 bits, grey or RGB: what Pillow saves too); TIFF
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from numpy.typing import NDArray
 
 LONG, SHORT = 4, 3  # types of a TIFF's tags
 FORMATS = {"u": 1, "i": 2, "f": 3}  # SampleFormat
+CHANNELS_FIRST = "its channels come first"
+
+
+def no_picture(shape: Sequence[int]) -> str:
+    """What goes on after "has the shape [..]" where no array of this shape is a picture; "" where one is."""
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] in {1, 2, 3, 4}):
+        return ""
+    return f": {CHANNELS_FIRST}" if len(shape) == 3 and shape[0] in {1, 2, 3, 4} else ", which is no picture's"
 
 
 def picture_bytes(pixels: NDArray[Any]) -> bytes:
@@ -21,11 +30,12 @@ def picture_bytes(pixels: NDArray[Any]) -> bytes:
     8-bit grey and RGB as PGM and PPM, whose bytes are the same for every encoder; the rest as TIFF. Truth values are
     black and white. Raises ValueError for any other array.
     """
+    wrong = no_picture(pixels.shape)
+    if wrong:
+        raise ValueError(f"an array of the shape {list(pixels.shape)} is no picture{wrong.partition(',')[0]}")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    if pixels.ndim not in {2, 3} or channels not in {1, 2, 3, 4}:
-        raise ValueError(f"an array of the shape {list(pixels.shape)} is no picture")
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     if pixels.dtype == np.uint8 and channels in {1, 3}:

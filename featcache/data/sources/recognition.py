@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from featcache.data.sources.array_files import list_arrays
+from featcache.data.sources.array_files import array_images, list_arrays
 from featcache.data.sources.file_contents import not_read
 from featcache.data.sources.image_folder import list_folder
 from featcache.data.sources.rows import DataSource, Listing
@@ -24,7 +24,7 @@ from featcache.data.sources.torchvision_sets import list_torchvision
 from featcache.data.sources.zip_archive import list_zip, zip_images
 from featcache.errors import DataError
 from featcache.options import DataOptions
-from featcache.plugins import one_with_plugins, package_code, plugin_names
+from featcache.plugins import is_plugin, one_with_plugins, package_code
 
 GROUP = "featcache.data_sources"  # the entry points of installed packages that bring kinds of sources
 
@@ -44,6 +44,7 @@ NAMED: dict[str, Callable[[str], SourceImages | None]] = {
     "zip": zip_images,
     "tar": tar_images,
     "shards": shard_images,
+    "arrays": array_images,
     "table": table_images,
     "tables": table_images,
 }
@@ -103,13 +104,11 @@ def recognise(path: str) -> tuple[str, str]:
         raise DataError(f"data.path: {path}: {error}") from None
     kind, colon, rest = path.partition(":")
     if not exists and colon and len(kind) > 1 and kind.isidentifier():
-        if kind in SOURCES or kind in plugin_names(GROUP, SOURCES):
-            return kind, rest if kind == "torchvision" or kind not in SOURCES else str(
-                Path(rest).expanduser().absolute()
-            )
-        raise DataError(
-            f"data.path: {path}: {kind!r} is no kind of source. Expected {', '.join(SOURCES)} before a colon."
-        )
+        if is_plugin(GROUP, kind, SOURCES) or kind == "torchvision":
+            return kind, rest
+        if kind in SOURCES:
+            return kind, str(Path(rest).expanduser().absolute())
+        raise _no_kind(path, kind, rest)
     if not exists and is_pattern(path):
         return "shards", str(place.absolute())
     if not exists:
@@ -119,6 +118,18 @@ def recognise(path: str) -> tuple[str, str]:
     if found is None:
         raise not_read(place, READ)
     return found, str(place)
+
+
+def _no_kind(path: str, kind: str, rest: str) -> DataError:
+    """What to say of a path that begins with a word and a colon where that is no kind of source."""
+    if kind.lower() == "file" and rest.startswith("/"):
+        return DataError(f"data.path: {path}: a path, not an address, is expected: /{rest.lstrip('/')}.")
+    if rest.startswith("//"):
+        return DataError(
+            f"data.path: {path} is an address, and nothing is fetched from {kind}. Expected files here: download it, "
+            "and name the folder or the file that it becomes."
+        )
+    return DataError(f"data.path: {path}: {kind!r} is no kind of source. Expected {', '.join(SOURCES)} before a colon.")
 
 
 # What each kind looks like; the first that fits is taken.

@@ -43,6 +43,7 @@ class Listing:
     notices: tuple[str, ...] = ()  # what the user should know of how it was read
     ignored: tuple[str, ...] = ()  # what lies among the images and is none by its name
     grouped: str = ""  # by what the rows have groups, in a few words; "" where they have none
+    empty: tuple[str, ...] = ()  # names of classes that have a place there, and no image
     refused: str = ""  # why nothing can be trained on them, where that is known by how they lie there
 
 

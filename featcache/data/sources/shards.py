@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featcache.counted_nouns import counted
 from featcache.data.sources.archive_members import archive_images, list_archive, member_name, plain_name
 from featcache.data.sources.brace_patterns import expand
+from featcache.data.sources.class_numbers import UNKNOWN, class_of, one_class_said
 from featcache.data.sources.folder_tree import is_junk
 from featcache.data.sources.image_endings import image_endings
-from featcache.data.sources.image_tables import text_of
+from featcache.data.sources.image_tables import CellError, text_of
 from featcache.data.sources.rows import Listing, Row
 from featcache.data.sources.source_images import SourceImages
 from featcache.data.sources.split_words import split_said
@@ -32,6 +34,7 @@ from featcache.places import ImagePlace
 
 LABELS = (".cls", ".json")  # files that hold a sample's label
 NAMES = ("classnames.txt", "classes.txt")  # beside the shards: the names that numbers stand for, one on a line
+NUMBER, INTEGER, WHOLE = re.compile(r"[+-]?\d+(\.\d*)?"), re.compile(r"[+-]?\d+"), re.compile(r"\.0*$")
 TARS = (".tar", ".tar.gz", ".tgz")
 
 
@@ -129,19 +132,23 @@ def _listing(shards: Sequence[_Shard], root: Path, name: str, options: DataOptio
     tops = {shard.file: root if root.is_dir() else shard.file.parent.parent for shard in shards}
     splits = {file: split_said(file, top) for file, top in tops.items()}
     rows, unlabelled = [], []
-    for shard, sample, unique, place in _named(shards):
-        said = _label(sample, label, classes)
-        if said:
-            rows.append(Row(unique, place, said, splits[shard.file]))
+    found = list(_named(shards))
+    texts = [_said(shard, unique, partial(_label, sample, label)) for shard, sample, unique, _ in found]
+    numbered = all(NUMBER.fullmatch(text) for text in texts if text)
+    for (shard, _, unique, place), text in zip(found, texts, strict=True):
+        own = _said(shard, unique, partial(_class, text, numbered, classes))
+        if own:
+            rows.append(Row(unique, place, own, splits[shard.file]))
         else:
             unlabelled.append(unique)
-    if not rows:
+    if not any(texts):
         raise DataError(
             f"data.path: {root}: none of its {counted(len(unlabelled), 'image')} has a label beside it. Expected a "
             "file KEY.cls, or KEY.json with a label in it, for each KEY.jpg; or an image folder in one tar."
         )
     lost = [f"{counted(len(unlabelled), 'image')} without a label left out, such as {one}" for one in unlabelled[:1]]
-    return Listing(name, root, rows, tuple(lost))
+    refused = one_class_said(root, {row.label for row in rows}, len(unlabelled))
+    return Listing(name, root, rows, (*lost, *_several_said(one for _, one, _, _ in found)), refused=refused)
 
 
 def _images(shards: Sequence[_Shard], path: str) -> SourceImages:
@@ -185,13 +192,45 @@ def _record(shard: _Shard, entry: Entry) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _label(sample: _Sample, named: str, classes: Sequence[str]) -> str:
+def _said(shard: _Shard, image: str, ask: Callable[[], str]) -> str:
+    """What is said of an image; raises DataError that names it where that cannot be meant."""
+    try:
+        return ask()
+    except CellError as error:
+        raise DataError(
+            f"data.path: {shard.file}: {image!r} has {error}. Mend its label, or {' or '.join(NAMES)} beside it."
+        ) from None
+
+
+def _several_said(samples: Iterable[_Sample]) -> list[str]:
+    """What to know of samples that hold more than one image: depth or a mask beside a photo is read as a photo too."""
+    several = {id(one): one for one in samples if len(one.images) > 1}
+    if not several:
+        return []
+    names = " and ".join(name for name, _ in next(iter(several.values())).images[:2])
+    return [
+        f"{counted(len(several), 'sample')} with several images, each of which is read as one of the sample's class, "
+        f"such as {names}"
+    ]
+
+
+def _label(sample: _Sample, named: str) -> str:
+    """What a sample says of its class; "" for nothing."""
     said: Any = sample.cls
     if named or not said:
         keys = (named,) if named else USUAL["label"]
         said = next((sample.record[key] for key in keys if sample.record.get(key) is not None), "")
-    text = text_of(said)
-    return classes[int(text)] if text.isdecimal() and int(text) < len(classes) else text
+    return text_of(said)
+
+
+def _class(said: str, numbered: bool, classes: Sequence[str]) -> str:
+    """The class that a sample's text stands for; where all texts are `numbered`, 1.0 is 1, and -1 none."""
+    if numbered:
+        said = WHOLE.sub("", said)
+    if said == str(UNKNOWN) or (INTEGER.fullmatch(said) and (classes or numbered)):
+        own = class_of(int(said), classes)
+        return own if classes or not own else said
+    return said
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from featcache.data.sources.raw_pictures import picture_bytes
 from featcache.data.sources.rows import Listing, Row
 from featcache.errors import DataError
 from featcache.options import DataOptions
-from featcache.places import FilePlace, ImagePlace
+from featcache.places import FilePlace, ImagePlace, NoContentError
 from featcache.records import Split
 
 # What a data set's argument `split` may be, and which split that is; those of every image, or of both, are not asked.
@@ -55,7 +55,10 @@ class SetItem:
     def read(self) -> bytes:
         """The picture as a file of its own."""
         picture, _ = _open(self.name, self.root, self.part)[self.item]
-        return picture_bytes(np.asarray(picture))
+        try:
+            return picture_bytes(np.asarray(picture))
+        except ValueError as error:
+            raise NoContentError(str(error)) from None
 
 
 _sets = Kept(MOST_OPEN, lambda _: 1)
@@ -67,9 +70,10 @@ def list_torchvision(path: str, options: DataOptions) -> Listing:  # noqa: ARG00
     root = Path(place).expanduser()
     _require_known(name)
     if not place or not root.is_dir():
+        lacks = f"{place} is not there" if place else "no folder is named"
         raise DataError(
-            f"data.path: torchvision:{path}: {place or 'no folder'} is not there. Expected torchvision:{name}:ROOT, "
-            "ROOT the folder that torchvision has downloaded the data set to."
+            f"data.path: torchvision:{path}: {lacks}. Expected torchvision:{name}:ROOT, ROOT the folder in which "
+            "torchvision finds the data set's files."
         )
     root = root.resolve()
     rows = [row for part, split in _parts(name, root) for row in _rows(name, root, part, split)]
@@ -130,8 +134,8 @@ def _parts(name: str, root: Path) -> list[tuple[str, Split | None]]:
         if any(split == "train" for _, split in there):
             return [one for n, one in enumerate(there) if one[1] not in {s for _, s in there[:n]}]
     raise DataError(
-        f"data.path: torchvision:{name}: no part of it can be read from {root} ({_why(name, root)}). Expected it there "
-        f"as torchvision downloads it: torchvision.datasets.{name}({str(root)!r}, download=True)."
+        f"data.path: torchvision:{name}: no part of it can be read from {root} ({_why(name, root)}). "
+        f"{_expected(name, str(root))}"
     )
 
 
@@ -167,9 +171,18 @@ def _made(name: str, root: str, part: str) -> Any:
     except Exception as error:  # each data set raises what its parser meets
         said = " ".join(str(error).split())
         raise DataError(
-            f"data.path: torchvision:{name} cannot be read from {root} ({said}). Expected it there as torchvision "
-            f"downloads it: torchvision.datasets.{name}({root!r}, download=True)."
+            f"data.path: torchvision:{name} cannot be read from {root} ({said}). {_expected(name, root)}"
         ) from error
+
+
+def _expected(name: str, root: str) -> str:
+    """How the files of a data set come to be there."""
+    if any("download" in inspect.signature(base).parameters for base in _class(name).__mro__[:-1]):
+        return f"Expected it there as torchvision downloads it: torchvision.datasets.{name}({root!r}, download=True)."
+    return (
+        f"Expected it there as torchvision.datasets.{name}({root!r}) reads it, without further arguments: torchvision "
+        "does not download this one."
+    )
 
 
 def _class(name: str) -> Any:
@@ -181,6 +194,11 @@ def _class(name: str) -> Any:
 def _require_known(name: str) -> None:
     from torchvision import datasets
 
+    if name in datasets.__all__ and "root" not in inspect.signature(_class(name)).parameters:
+        raise DataError(
+            f"data.path: torchvision:{name} takes no folder: there are no files that it reads. Expected a data set of "
+            "torchvision.datasets that lies on the disk, such as CIFAR10."
+        )
     if name not in datasets.__all__:
         near = get_close_matches(name, datasets.__all__, 3, 0.4)
         raise DataError(

@@ -46,6 +46,8 @@ class ZipMember(ArchiveMember):
             stored = file.read(self.stored)
         try:
             data = self._inflated(stored)
+        except NoContentError:  # says all there is to say
+            raise
         except (zlib.error, lzma.LZMAError, OSError, EOFError) as error:
             raise NoContentError(f"broken in the archive ({error})") from None
         if len(data) != self.size:

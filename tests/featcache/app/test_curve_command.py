@@ -133,3 +133,4 @@ def test_backbones_on_different_images_are_not_compared(tmp_path: Path, config: 
     result = featcache("curve", one, two, "--results-dir", tmp_path / "results", "--allow-custom", "-q")
     assert result.exit_code == 2, result.output
     assert "two: is on other images than one" in result.output
+    assert not list((tmp_path / "cache").rglob("*.h5"))  # before anything is extracted or trained

@@ -143,6 +143,7 @@ def test_a_list_may_name_what_is_not_there_and_an_argument_may_not(place: Path, 
         (["--uncertain", "3", "--by", "luck"], "expected margin or entropy"),
         (["--copy-to", "{digits}/sorted"], "Choose a place outside"),
         (["--out", "{digits}", "--format", "csv"], "is a folder"),
+        (["--out", "n" * 300 + ".csv"], "cannot be written (File name too long)"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(place: Path, given: list[str], said: str) -> None:

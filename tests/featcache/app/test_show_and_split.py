@@ -201,3 +201,47 @@ def test_weights_are_said_and_written_to_be_read_again(photos: Path, tmp_path: P
     assert value["weights"] == {"least": 0.0, "most": 2.0, "zero": zero}
     plain = featcache("show", source, "--json", "--cache-dir", tmp_path / "cache")
     assert json.loads(plain.stdout)["weights"] is None
+
+
+def test_a_page_that_cannot_be_written_is_said_after_what_was_found(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for page in (tmp_path, tmp_path / "file" / "p.html", tmp_path / ("n" * 300), tmp_path / "link"):
+        shown = featcache("show", photos, "--cache-dir", tmp_path / "cache", "--html", page)
+        assert shown.exit_code == 2, shown.output
+        assert "formats: PNG" in shown.stdout
+        assert f"--html {page}: " in shown.stderr and "Traceback" not in shown.output
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_the_size_of_a_small_page_is_no_0_mb(photos: Path, tmp_path: Path) -> None:
+    shown = featcache("show", photos, "--cache-dir", tmp_path / "cache", "--html", tmp_path / "p.html")
+    assert f"the page ({(tmp_path / 'p.html').stat().st_size / 1000:.0f} kB)" in shown.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.txt", "t.TSV"])
+def test_a_table_parted_by_tabs_is_read_as_what_was_written(photos: Path, tmp_path: Path, name: str) -> None:
+    cache = tmp_path / "cache"
+    assert featcache("split", photos, "--out", photos / name, "--cache-dir", cache).exit_code == 0
+    assert (photos / name).read_text().splitlines()[0] == "path\tlabel\tsplit"
+    before, _ = load_manifest(DataOptions(path=str(photos)), cache)
+    after, _ = load_manifest(DataOptions(path=str(photos / name)), cache)
+    assert after.fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.jsonl", "t", "file/t.csv", f"{'n' * 300}.csv"])
+def test_a_split_goes_to_no_file_that_would_not_be_read_or_cannot_be_written(
+    photos: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    done = featcache("split", photos, "--out", tmp_path / name, "--cache-dir", tmp_path / "cache")
+    assert done.exit_code == 2 and f"--out {tmp_path / name}: " in done.output and "Traceback" not in done.output
+    assert not list(tmp_path.glob(".*tmp")) and not list(tmp_path.glob("t*"))
+
+
+def test_a_name_that_no_table_can_hold_is_named(photos: Path, tmp_path: Path) -> None:
+    (photos / "blue" / "00.png").rename(photos / "blue" / "\udce9.png")
+    done = featcache("split", photos, "--out", tmp_path / "t.csv", "--cache-dir", tmp_path / "cache")
+    assert done.exit_code == 2, done.output
+    assert r"blue/\xe9.png has a name that is not UTF-8" in done.output.replace("\n", "")
+    assert not (tmp_path / "t.csv").exists()

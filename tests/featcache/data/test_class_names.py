@@ -75,6 +75,45 @@ def test_what_may_be_a_class_is_not_gone_into(tmp_path: Path) -> None:
     assert f"data.path={listed / 'labels.csv'}" in message
 
 
+def test_blanks_around_a_folders_name_are_no_part_of_it(tmp_path: Path) -> None:
+    root = fill(tmp_path / "d", {" lead class ": 20, "dog": 20, "fog": 0})
+    manifest = load(root)
+    assert manifest.classes == ("dog", "lead class")
+    for asked in ("lead class", " lead class "):
+        picked = load(root, classes=[asked, "dog"])
+        assert set(picked.classes) == {"dog", asked} and len(picked.images) == 40
+    assert "' dog' (5 in train) and 'dog' (20 in train)" in refusal(fill(root, {" dog": 5}))
+    merged = load(root, classes={"dog": [" dog", "dog"], "lead": ["lead class"]})
+    assert counts(merged, "train")["dog"] > counts(merged, "train")["lead"]
+
+
+def test_a_class_that_is_picked_and_has_a_folder_and_no_image_is_told_so(tmp_path: Path) -> None:
+    root = fill(tmp_path / "d", {"rain": 9, "sun": 9, "fog": 0, " mist ": 0})
+    said = refusal(root, classes=["rain", "sun", "fog", "mist"])
+    assert "there is a folder for 'fog', 'mist', and no image in it" in said
+    assert "no class is called 'hail'" in refusal(root, classes=["rain", "sun", "hail"])
+
+
+@pytest.mark.parametrize("inner", ["data", "x/y/data"])
+def test_a_lone_folder_of_splits_is_gone_into_whatever_table_is_beside_it(tmp_path: Path, inner: str) -> None:
+    root = fill(tmp_path / "d", {f"{inner}/{folder}": n for folder, n in SPLIT.items()})
+    (root / "sample_submission.csv").write_text("id,label\n")
+    (root / inner).with_name("labels.csv").write_text("path,label\n")
+    manifest = load(root)
+    assert manifest.classes == ("rain", "snow", "sun") and len(manifest.images) == 18
+    assert manifest.notices == (f"the images are looked for in its folder {inner}",)
+
+
+def test_a_table_within_an_archive_is_to_be_taken_out(tmp_path: Path) -> None:
+    images = [(f"images/{n}.png", b"%d" % n) for n in range(40)]
+    file = make_zip(tmp_path / "k.zip", [*images, ("k.csv", b"path,label")])
+    said = refusal(file)
+    assert f"take that table out of the archive, and name both: data.path=k.csv, data.root={file}." in said
+    rows = [[f"images/{n}.png", "ab"[n % 2]] for n in range(40)]
+    make_csv(tmp_path / "k.csv", ["path", "label"], rows)
+    assert load(tmp_path / "k.csv", root=str(file)).classes == ("a", "b")
+
+
 @pytest.mark.parametrize("kind", ["folder", "table", "zip"])
 def test_names_that_look_alike_are_one_class(tmp_path: Path, kind: str) -> None:
     one, other = (unicodedata.normalize(form, "été") for form in ("NFC", "NFD"))

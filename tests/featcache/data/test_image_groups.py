@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from test_manifest import load, put
 
+from featcache.data.few_groups import remedy_of_few
 from featcache.data.image_groups import straddling_said
 from featcache.data.stratified_cut import _draw
 from featcache.errors import DataError, OptionsError
@@ -319,3 +320,19 @@ def test_of_too_few_groups_more_of_the_same_are_not_asked_for(
         load(tmp_path / "d", groups=f"folder:{level}", **options)
     assert "Add images" not in str(error.value)
     assert ("or take 2 folds" if options and level == 2 else "") in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"folds": 3}])
+def test_of_too_few_groups_of_a_table_its_column_is_named(tmp_path: Path, options: dict[str, Any]) -> None:
+    rows = ["path,label,patient,split" if options else "path,label,patient"]
+    for n in range(24):
+        put(tmp_path / f"{n}.png", str(n))
+        split = ["test" if n < 4 else "train"] if options else []
+        rows.append(",".join([f"{n}.png", CLASSES[n % 2], f"p{n % 2}{''.join(split)}", *split]))
+    with pytest.raises(DataError, match=r"By column 'patient' each class is one group.*\(data\.columns\.group\)"):
+        load(Path(table(tmp_path / "t.csv", *rows)), **options)
+
+
+def test_of_too_few_groups_of_a_package_they_are_said_to_be_the_sources() -> None:
+    images = [image(f"train/{n}", "a") for n in range(4)]
+    assert "By the groups that the source gives each class is one group" in remedy_of_few(images, "x", "")

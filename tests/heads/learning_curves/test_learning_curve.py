@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,27 @@ def test_without_a_rise_it_is_the_class_with_the_fewest_images_if_it_is_short_of
 def test_chance_alone_is_seldom_taken_for_a_rise() -> None:
     flat = [(0.8, 0.6, 0.7)] * 5
     assert sum(any(n.certain for n in curve(flat, (40, 40, 40), seed=seed).needs) for seed in range(60)) <= 8
+
+
+def test_a_head_that_says_one_class_only_has_no_gain_and_no_width_of_zero() -> None:
+    labels = np.arange(3).repeat(OF_EACH)
+    right = np.tile((labels == 0).astype(np.float64), (3, 1))
+    values = {**{(size, 0.0): right for size in range(5)}, (4, 0.2): right}
+    units = {"val": np.arange(len(labels))}
+    measured = MeasuredHeads("it", "net", {("val", "top1"): values}, {"val": labels}, units, 15, 0)  # type: ignore[arg-type]
+    found = learning_curve(measured, SIZES, IMAGES, {"a": 40, "b": 20, "c": 20})
+    said = curve_sentence(found)
+    assert "it: no gain by more training images is seen: val top-1 is 0.333 [0.2" in said
+    assert "not told from always saying the most frequent class (0.333)" in said
+    assert found.lost is not None and found.lost.mean == 0
+    assert -0.03 < found.lost.low < -0.005 and 0.005 < found.lost.high < 0.03  # about 3.84 of 300 images
+    assert "most frequent class" not in curve_sentence(curve([(0.9, 0.9, 0.9)] * 5, (40, 20, 20)))
+
+
+def test_a_falling_curve_buys_nothing_and_one_size_is_a_size() -> None:
+    falling = curve([(0.9 - 0.1 * s,) * 3 for s in range(5)], (40, 40, 40))
+    assert "no gain by more training images is seen" in curve_sentence(falling)
+    assert "1 size, and 5 are wanted" in curve_sentence(replace(falling, law=None, points=falling.points[-1:]))
 
 
 def test_what_wrong_labels_cost_has_an_interval_that_holds_it() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from featcache.places import FilePlace
 from featcache.records import ImageRecord
-from heads.learning_curves.training_subsets import curve_sizes, nested_subsets
+from heads.learning_curves.training_subsets import curve_sizes, nested_subsets, tell_apart
 
 
 def images(*counts: int, group: int = 0) -> list[ImageRecord]:
@@ -68,3 +68,15 @@ def test_draws_differ_and_a_draw_is_the_same_in_whatever_order_images_come() -> 
     assert names[0] != names[1]
     turned = records[::-1]
     assert {turned[i].name for i in nested_subsets(turned, sizes, 0)[2]} == names[0]
+
+
+def test_of_sizes_that_whole_groups_make_the_same_one_stays() -> None:
+    records = images(32, 32, group=8)  # eight of a patient: 1, 2, 4 and 8 of a class are the same two patients
+    sizes = curve_sizes(np.array([r.label for r in records]), 2)
+    draws = [nested_subsets(records, sizes, draw) for draw in range(3)]
+    apart = tell_apart(sizes, draws)
+    assert [sizes[at].name for at in apart] == ["8 per class", "16 per class", "all"]
+    assert [len(draws[0][at]) for at in apart] == [16, 32, 64]
+    single = [nested_subsets(images(32, 32), sizes, draw) for draw in range(3)]
+    shots = [f"{n} per class" for n in (1, 2, 4, 8, 16)]
+    assert [sizes[at].name for at in tell_apart(sizes, single)] == [*shots, "all"]

@@ -38,6 +38,27 @@ def test_a_member_that_would_escape_is_refused(tmp_path: Path, name: str, kind: 
         load(path, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("kind", ["x.zip", "x.tar"])
+def test_a_name_that_goes_up_and_stays_below_the_top_is_that_file(tmp_path: Path, kind: str) -> None:
+    make = make_zip if kind == "x.zip" else make_tar
+    path = make(tmp_path / kind, [*FILES, ("train/cat/../dog/9.png", b"nine"), ("train/cat/../cat/0.png", b"again")])
+    manifest = load(path, tmp_path / "cache")
+    assert {i.name: i.place.read() for i in manifest.images} == {
+        **dict(FILES),
+        "train/dog/9.png": b"nine",
+        "train/cat/0.png": b"again",
+    }
+    assert any("1 name several times in it, such as train/cat/0.png" in line for line in manifest.notices)
+
+
+def test_a_method_that_is_not_read_is_said_as_such(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "x.zip", FILES)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("train/cat/lzma.png", bytes(5000))
+    said = bad(path, tmp_path / "cache")["train/cat/lzma.png"]
+    assert "compressed by method 14, which is not read" in said and "broken" not in said
+
+
 def test_links_are_not_followed_and_a_file_that_is_there_twice_is(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, data in FILES:

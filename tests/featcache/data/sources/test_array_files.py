@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from source_makers import contents, load
+from source_makers import contents, load, make_csv
 
 from featcache.data.image_files import read_picture, read_samples
 from featcache.data.sources.raw_pictures import picture_bytes
 from featcache.errors import DataError
 
 RNG = np.random.default_rng(0)
+PLAIN = {"images": np.zeros((3, 3, 3), np.uint8)}
 
 
 def medmnist(colours: bool = True) -> dict[str, NDArray[Any]]:
@@ -56,6 +57,22 @@ def test_names_of_arrays_and_of_classes(tmp_path: Path, names: tuple[str, str]) 
         assert manifest.classes[image.label] == ["red", "green", "blue"][labels[int(image.name[-7:])]]
 
 
+@pytest.mark.parametrize("names", [(), ("red", "green", "blue")])
+def test_the_class_minus_one_is_none_and_not_the_last_name(tmp_path: Path, names: tuple[str, ...]) -> None:
+    labels = np.arange(60) % 4 - 1
+    pictures = RNG.integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    known = {"class_names": np.array(names)} if names else {}
+    np.savez(tmp_path / "x.npz", images=pictures, labels=labels, **known)
+    manifest = load(tmp_path / "x.npz", tmp_path / "cache")
+    assert manifest.classes == (tuple(sorted(names)) or ("0", "1", "2")) and len(manifest.images) == 45
+    assert {int(i.name[-7:]) for i in manifest.images} == set(np.flatnonzero(labels >= 0).tolist())
+    assert any("15 images without a label left out, such as images/0000000" in line for line in manifest.notices)
+    table = make_csv(
+        tmp_path / "t.csv", ["path", "label"], [[f"images/{n:07d}", "ab"[n % 2]] for n in range(60)]
+    )  # for whose images no label of the arrays is needed
+    assert len(load(table, tmp_path / "cache", root=str(tmp_path / "x.npz")).images) == 60
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
@@ -63,6 +80,14 @@ def test_names_of_arrays_and_of_classes(tmp_path: Path, names: tuple[str, str]) 
         ({"images": np.zeros((4, 3, 3), np.uint8), "labels": np.zeros(3, int)}, "4 pictures"),
         ({"images": np.zeros((2, 3, 3), np.uint8), "labels": np.ones((2, 2), int)}, "one class for each picture"),
         ({"images": np.zeros((2, 3, 3), np.uint8), "labels": np.array([None, 1])}, "cannot be read"),
+        ({"images": np.zeros((2, 3, 8, 8), np.uint8), "labels": np.arange(2)}, r"channels come first.*0, 2, 3, 1"),
+        ({"images": np.zeros((2, 8, 8, 5), np.uint8), "labels": np.arange(2)}, r"no picture's.*1 to 4 channels\.$"),
+        ({"images": np.zeros((2, 64), np.uint8), "labels": np.arange(2)}, "no picture's"),
+        ({**PLAIN, "labels": np.array([0, 1, -2])}, "the class -2: none is negative but -1"),
+        ({**PLAIN, "labels": np.array([0, -2, 1]), "classes": np.array(["a", "b"])}, "the class -2: none"),
+        ({**PLAIN, "labels": np.array([0, 1, 5]), "classes": np.array(["a", "b"])}, "class 5, and there are 2 names"),
+        ({**PLAIN, "labels": np.array([-1, 1, 1])}, r"1 image without a label \(the class -1.*all of the class '1'"),
+        ({**PLAIN, "labels": np.array([-1, -1, -1])}, "3 images without a label.*there are no others"),
     ],
 )
 def test_arrays_that_cannot_be_used(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
@@ -93,3 +118,5 @@ def test_what_is_no_picture() -> None:
     for value in (np.zeros(3), np.zeros((2, 2, 5)), np.zeros((2, 2), complex), np.full((2, 2), 1 << 40)):
         with pytest.raises(ValueError, match=r"picture|pixels"):
             picture_bytes(value)
+    with pytest.raises(ValueError, match=r"\[3, 8, 8\] is no picture: its channels come first"):
+        picture_bytes(np.zeros((3, 8, 8), np.uint8))

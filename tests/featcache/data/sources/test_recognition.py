@@ -14,6 +14,7 @@ from source_makers import load, make_csv, make_zip, pictured
 
 from featcache.data import locate, regroup
 from featcache.data.sources import GROUP, SOURCES, Listing, Row, list_images
+from featcache.data.sources.recognition import recognise, root_of
 from featcache.errors import DataError, PluginError
 from featcache.extraction.one_backbone import extract
 from featcache.options import DataOptions
@@ -57,7 +58,37 @@ def test_a_kind_of_source_of_a_package(tmp_path: Path, install: Callable[[str, s
         load(f"planted:{tmp_path}", tmp_path / "cache")
     install("zip", f"{HERE}:planted")
     with pytest.raises(PluginError, match="taken"):
-        load(f"planted:{tmp_path}", tmp_path / "cache")
+        load(f"zip:{tmp_path}", tmp_path / "cache")
+
+
+def test_a_bad_entry_point_stops_none_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(40):
+        (tmp_path / f"{'ab'[n % 2]}{n}.png").write_bytes(b"%d" % n)
+    names = {"zip": "planted", "planted": "planted", "twice": "planted", "none": "no_such_function"}
+    found = [EntryPoint(name, f"{HERE}:{value}", GROUP) for name, value in names.items()]
+    found.append(EntryPoint("twice", f"{HERE}:planted", GROUP))
+    monkeypatch.setattr("featcache.plugins.entry_points", lambda *, group: found if group == GROUP else [])
+    assert len(load(f"planted:{tmp_path}", tmp_path / "cache").images) == 40
+    for kind, words in (("twice", "the name is taken"), ("none", "cannot be imported"), ("zip", "the name is taken")):
+        with pytest.raises(PluginError, match=f"'{kind}'.*{words}"):
+            load(f"{kind}:{tmp_path}", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("s3://bucket/photos", r"nothing is fetched from s3\. .*download it"),
+        ("https://host.invalid/photos.zip", "nothing is fetched from https"),
+        ("https://host.invalid/train-{000..127}.tar", "nothing is fetched from https"),
+        ("file:///photos", r"a path, not an address, is expected: /photos\.$"),
+        ("lake:photos", "'lake' is no kind of source"),
+    ],
+)
+def test_addresses_are_not_fetched(tmp_path: Path, path: str, words: str) -> None:
+    for options in ({"path": path}, {"path": str(tmp_path), "root": path}):
+        with pytest.raises(DataError, match=words) as error:
+            recognise(path) if "root" not in options else root_of(DataOptions(**options))
+        assert ("data.root" in str(error.value)) == ("root" in options)
 
 
 def test_a_kind_may_be_said_outright(digits: Path, tmp_path: Path) -> None:

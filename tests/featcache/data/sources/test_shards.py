@@ -51,6 +51,63 @@ def test_one_tar_of_samples_and_keys_in_folders(tmp_path: Path) -> None:
     assert any("1 image without a label left out, such as a.b/1/odd.jpg" in line for line in manifest.notices)
 
 
+def labelled(folder: Path, labels: list[str], names: str = "") -> Path:
+    """Shards of one tar, a sample for each label."""
+    folder.mkdir()
+    if names:
+        (folder / "classnames.txt").write_text(names)
+    make_tar(folder / "x-000.tar", [part for n, label in enumerate(labels) for part in sample(f"{n:05d}", label)])
+    return folder
+
+
+@pytest.mark.parametrize("names", ["", "cat\ndog\n"])
+def test_the_class_minus_one_is_none_and_not_the_last_name(tmp_path: Path, names: str) -> None:
+    manifest = load(labelled(tmp_path / "x", ["0", "1", "-1"] * 12, names), tmp_path / "cache")
+    assert manifest.classes == (("cat", "dog") if names else ("0", "1")) and len(manifest.images) == 24
+    assert any("12 images without a label left out, such as 00002.jpg" in line for line in manifest.notices)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "words"),
+    [
+        (["0", "1", "-2"], "", r"'00002\.jpg' has the class -2: none is negative but -1"),
+        (["0", "-3", "1"], "cat\ndog\n", r"'00001\.jpg' has the class -3"),
+        (["0", "1"], "cat\n", r"'00001\.jpg' has the class 1, and there are 1 name"),
+        (["-1", "1"], "", r"1 image without a label \(the class -1, .* all of the class '1'.*give it another number"),
+    ],
+)
+def test_numbers_that_stand_for_nothing(tmp_path: Path, labels: list[str], names: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load(labelled(tmp_path / "x", labels, names), tmp_path / "cache")
+
+
+def test_whole_numbers_are_one_class_however_they_are_written(tmp_path: Path) -> None:
+    manifest = load(labelled(tmp_path / "x", ["1", "1.0", "0.", "0"] * 10), tmp_path / "cache")
+    assert manifest.classes == ("0", "1") and len(manifest.images) == 40
+    named = load(labelled(tmp_path / "y", ["1.0", "0.0"] * 10, "cat\ndog\n"), tmp_path / "cache")
+    assert named.classes == ("cat", "dog")
+    assert load(labelled(tmp_path / "z", ["v1.0", "v1"] * 10), tmp_path / "cache").classes == ("v1", "v1.0")
+    assert load(labelled(tmp_path / "w", ["01", "10"] * 10), tmp_path / "cache").classes == ("01", "10")
+
+
+def test_samples_of_several_images_are_said(tmp_path: Path) -> None:
+    parts = [part for n in range(30) for part in sample(f"{n:02d}", "cat" if n % 2 else "dog")]
+    manifest = load(make_tar(tmp_path / "x.tar", [*parts, ("03.depth.png", b"far")]), tmp_path / "cache")
+    assert len(manifest.images) == 31
+    assert any(
+        "1 sample with several images" in line and "03.jpg and 03.depth.png" in line for line in manifest.notices
+    )
+    plain = load(make_tar(tmp_path / "y.tar", parts), tmp_path / "cache")
+    assert not any("several images" in line for line in plain.notices)
+
+
+def test_a_label_that_is_a_record_is_an_error(tmp_path: Path) -> None:
+    record = json.dumps({"label": ["cat", "dog"]}).encode()
+    file = make_tar(tmp_path / "x-000.tar", [("1.jpg", b"x"), ("1.json", record), ("2.jpg", b"y"), ("2.cls", b"cat")])
+    with pytest.raises(DataError, match=r"'1\.jpg' has \['cat', 'dog'\] where a text"):
+        load(file, tmp_path / "cache")
+
+
 def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
     folder = write(tmp_path / "set")
     with pytest.raises(DataError, match=r"train-002\.tar is not there"):

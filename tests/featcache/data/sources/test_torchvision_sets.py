@@ -70,7 +70,12 @@ def test_a_data_set_of_files_gives_the_files(tmp_path: Path) -> None:
         ("torchvision:CIFAR11:ROOT", "no data set 'CIFAR11'.*CIFAR10"),
         ("torchvision:CIFAR10:ROOT", r"torchvision\.datasets\.CIFAR10\(.*download=True"),
         ("torchvision:CIFAR10:ROOT/none", "is not there"),
-        ("torchvision:CIFAR10", "Expected torchvision:CIFAR10:ROOT"),
+        ("torchvision:CIFAR10", "no folder is named. Expected torchvision:CIFAR10:ROOT"),
+        ("torchvision:FakeData:ROOT", "torchvision:FakeData takes no folder"),
+        ("torchvision:wrap_dataset_for_transforms_v2:ROOT", "takes no folder"),
+        ("torchvision:EMNIST:ROOT", r"torchvision\.datasets\.EMNIST\(.*download=True"),
+        ("torchvision:FER2013:ROOT", r"torchvision\.datasets\.FER2013\(.* reads it.*does not download this one"),
+        ("torchvision:DatasetFolder:ROOT", "without further arguments"),
         ("keras:CIFAR10:ROOT", "'keras' is no kind of source"),
     ],
 )
