@@ -72,6 +72,31 @@ class FilePlace:
 
 
 @dataclass(frozen=True, slots=True)
+class BytesPlace:
+    """An image whose bytes are in memory already, as a request brings them; `name` is for messages."""
+
+    name: str
+    data: bytes
+
+    @property
+    def key(self) -> str:
+        """The name, which others may have too."""
+        return f"\0{self.name}"
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """Nowhere: any order is as good."""
+        return "", 0
+
+    def stamp(self) -> None:
+        """Nothing: no file is behind it."""
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
 class NoPlace:
     """An image that is named and cannot be had, and why: it goes to the quarantine list."""
 

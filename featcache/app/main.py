@@ -18,6 +18,7 @@ from featcache.app.commands.finetune import finetune
 from featcache.app.commands.predict import predict
 from featcache.app.commands.report import report
 from featcache.app.commands.schema import schema
+from featcache.app.commands.serve import serve
 from featcache.app.commands.show import show
 from featcache.app.commands.split import split
 from featcache.app.commands.sweep import sweep
@@ -25,7 +26,7 @@ from featcache.app.commands.train import train
 
 # In the order that `--help` lists them: from images to results, then what looks after things.
 COMMANDS = (
-    *(benchmark, extract, train, sweep, finetune, report, predict),
+    *(benchmark, extract, train, sweep, finetune, report, predict, serve),
     *(curve, audit, show, split, check, backbones, schema),
 )
 

@@ -19,7 +19,7 @@ from featcache.records import ImageRecord, Manifest
 from featcache.session import Session
 from featcache.store import FeatureStore
 from heads.predict.training_space import TrainingSpace
-from heads.runs import Run, RunModel
+from heads.runs import Run, RunModel, load_run_model
 
 log = logging.getLogger("featcache")
 
@@ -66,6 +66,15 @@ def space_of_run(
         tuple(i.sha256 for i in val),
         session.device,
     )
+
+
+def training_images(run: Run, space: TrainingSpace, cache: Path) -> Manifest:
+    """What the run was trained on, with the images of its space alone, in its order, each with the place where it is
+    now. Raises StoreError where the cache has no store that knows them."""
+    manifest = _manifest(run, cache)
+    by_name = {i.name: i for i in manifest.images}
+    chosen = replace(manifest, images=tuple(by_name[name] for name in space.names))
+    return locate(chosen, load_run_model(run.folder).options.data, cache)
 
 
 def _manifest(run: Run, cache: Path) -> Manifest:
