@@ -197,3 +197,11 @@ def nested() -> tuple[nn.Module, Preprocessing]:
 def drops_first() -> tuple[nn.Module, Preprocessing]:
     """Dropout is the first thing after the cut."""
     return _seeded(DropsFirst)
+
+
+def at_forty() -> tuple[nn.Module, Preprocessing]:
+    """Four stages that take other images than most networks here: larger, squashed, normalised otherwise."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        network = FourStages()
+    return network, Preprocessing(40, 40, resize_mode="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

@@ -13,9 +13,11 @@ from featcache.app.commands.benchmark import benchmark
 from featcache.app.commands.cache import cache
 from featcache.app.commands.check import check
 from featcache.app.commands.curve import curve
+from featcache.app.commands.export import export
 from featcache.app.commands.extract import extract
 from featcache.app.commands.finetune import finetune
 from featcache.app.commands.predict import predict
+from featcache.app.commands.profile import profile
 from featcache.app.commands.report import report
 from featcache.app.commands.schema import schema
 from featcache.app.commands.serve import serve
@@ -26,7 +28,7 @@ from featcache.app.commands.train import train
 
 # In the order that `--help` lists them: from images to results, then what looks after things.
 COMMANDS = (
-    *(benchmark, extract, train, sweep, finetune, report, predict, serve),
+    *(benchmark, extract, train, sweep, finetune, report, predict, serve, export, profile),
     *(curve, audit, show, split, check, backbones, schema),
 )
 

@@ -4,6 +4,7 @@ from featcache.backbones.backbone import Backbone, JoinedBackbone, run_network
 from featcache.backbones.backbone_memo import describe_backbone
 from featcache.backbones.batchnorm_folding import fold_batch_norms
 from featcache.backbones.checkpoint_path import names_file
+from featcache.backbones.configured_network import is_configured, read_network
 from featcache.backbones.factory import (
     STAND_IN,
     list_blocks,
@@ -38,6 +39,7 @@ __all__ = [
     "find_source",
     "first_trained_by_step",
     "fold_batch_norms",
+    "is_configured",
     "list_blocks",
     "load_backbone",
     "load_model",
@@ -46,6 +48,7 @@ __all__ = [
     "names_file",
     "put_in_front",
     "put_weights",
+    "read_network",
     "rebuild_backbone",
     "resolve_dims",
     "run_network",

@@ -1,4 +1,4 @@
-"""The columns that follow from metrics and measures of separability: built in, or brought by packages."""
+"""The columns that follow from metrics, measures of separability and exports: built in, or brought by packages."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ SECOND_JUDGE = Column(
     minor=True,
     name="logistic_probe_val",
 )
+# Of runs that were exported and timed.
+DEPLOYED_MS = Column(
+    lambda r: r.deployed.mean_ms if r.deployed else None,
+    "mean of one pass of the run's fastest ONNX export that `featcache profile` has timed, in ms",
+    "ONNX ms",
+    ".1f",
+    at=shown_at(95, 35, 65),
+    small_first=True,
+)
+DEPLOYED_AS = Column(lambda r: r.deployed.called if r.deployed else "", "which export that is, and on which provider")
 
 
 def columns_of_metric(metric: Metric) -> list[Column]:

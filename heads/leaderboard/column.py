@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from featcache.statistics import Corrected
 from heads.leaderboard.compared_heads import kind_of
 from heads.leaderboard.compared_run import ComparedRun
+from heads.leaderboard.deployed_latency import DeployedLatency, deployed_latency
 
 Value = str | int | float | None
 INTERVAL = "end of the 95% interval over seeds and images"
@@ -36,6 +37,11 @@ class PlacedRun:
     def performance(self) -> dict[str, Any]:
         """The run's performance.json."""
         return self.one.run.performance
+
+    @property
+    def deployed(self) -> DeployedLatency | None:
+        """The run's fastest export, at the batch size of its own latency."""
+        return deployed_latency(self.one.run.folder, self.performance["latency_ms"]["batch_size"])
 
     def figure(self, split: str, metric: str, part: str = "mean") -> float | None:
         """A metric on val or test: its `mean`, `std` over seeds, or the `low` or `high` end of its 95% interval."""

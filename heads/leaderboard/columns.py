@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, get_type_hints
 
 from featcache.separability import measures
-from heads.leaderboard.added_columns import SECOND_JUDGE, column_of_measure, columns_of_metric
+from heads.leaderboard.added_columns import DEPLOYED_AS, DEPLOYED_MS, SECOND_JUDGE, column_of_measure, columns_of_metric
 from heads.leaderboard.column import INTERVAL, Column, PlacedRun, Value, interval_template, shown_at
 from heads.training import metrics
 
@@ -261,6 +261,8 @@ class Row:
             where_varied=True,
         ),
     ]
+    deployed_ms: Annotated[float | None, DEPLOYED_MS] = None
+    deployed_as: Annotated[str, DEPLOYED_AS] = ""
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:

@@ -19,7 +19,7 @@ from featcache.records import ImageRecord, Manifest
 from featcache.session import Session
 from featcache.store import FeatureStore
 from heads.predict.training_space import TrainingSpace
-from heads.runs import Run, RunModel, load_run_model
+from heads.runs import Run, RunModel, images_of, load_run_model, manifest_of
 
 log = logging.getLogger("featcache")
 
@@ -41,9 +41,9 @@ def space_of_run(
     where they are missing. Of very many images a seeded sample is compared with.
     """
     try:
-        manifest = _manifest(run, cache)
+        manifest = manifest_of(run, cache)
         folds = model.options.data.folds
-        pools = [_some(_pool(manifest, split, folds), (MOST_TUNED if tuned else MOST)[split]) for split in MOST]
+        pools = [_some(images_of(manifest, split, folds), (MOST_TUNED if tuned else MOST)[split]) for split in MOST]
         if tuned is not None:
             needed = replace(manifest, images=tuple({i.sha256: i for i in (*pools[0], *pools[1])}.values()))
             located = locate(needed, model.options.data, cache)
@@ -69,36 +69,20 @@ def space_of_run(
 
 
 def training_images(run: Run, space: TrainingSpace, cache: Path) -> Manifest:
-    """What the run was trained on, with the images of its space alone, in its order, each with the place where it is
+    """What the run was trained on, of its images those of its space, in that order, each with the place where it is
     now. Raises StoreError where the cache has no store that knows them."""
-    manifest = _manifest(run, cache)
+    manifest = manifest_of(run, cache)
     by_name = {i.name: i for i in manifest.images}
     chosen = replace(manifest, images=tuple(by_name[name] for name in space.names))
     return locate(chosen, load_run_model(run.folder).options.data, cache)
 
 
-def _manifest(run: Run, cache: Path) -> Manifest:
-    """What the run was trained on, as a store of its features remembers it."""
-    for name in run.summary["stores"]:
-        try:
-            return FeatureStore.at(cache / name).dataset(run.summary["inputs"]["data"])
-        except StoreError:
-            continue
-    raise StoreError(f"no store in {cache} knows the images of {run.folder.name}; --cache-dir names a cache that moved")
-
-
-def _pool(manifest: Manifest, split: str, folds: int | None) -> tuple[ImageRecord, ...]:
-    """The images of a split; with folds those of train and val together, which take turns."""
-    return tuple(i for i in manifest.images if i.split == split or (folds and i.split in ("train", "val")))
-
-
 def _some(images: tuple[ImageRecord, ...], most: int) -> tuple[ImageRecord, ...]:
-    distinct = tuple({i.sha256: i for i in images}.values())
-    if len(distinct) <= most:
-        return distinct
-    log.info("%s stand for %s in telling what is like them", f"{most:,}", counted(len(distinct), "image"))
-    chosen = np.sort(np.random.default_rng(0).choice(len(distinct), most, replace=False))
-    return tuple(distinct[i] for i in chosen)
+    if len(images) <= most:
+        return images
+    log.info("%s stand for %s in telling what is like them", f"{most:,}", counted(len(images), "image"))
+    chosen = np.sort(np.random.default_rng(0).choice(len(images), most, replace=False))
+    return tuple(images[i] for i in chosen)
 
 
 def _read(stores: Sequence[FeatureStore | None], images: tuple[ImageRecord, ...]) -> NDArray[np.float32]:

@@ -15,11 +15,12 @@ from heads.runs.predictions import (
     val_records,
 )
 from heads.runs.recipe_doubts import doubts_of, with_tuning
+from heads.runs.remembered_images import images_of, manifest_of
 from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
-from heads.runs.run_writing import results_folder, run_folder, write_run
+from heads.runs.run_writing import results_folder, run_folder, write_run, writing_folder
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
     OtherRunError,
@@ -52,6 +53,7 @@ __all__ = [
     "exclude_of",
     "finished_runs",
     "groups_of",
+    "images_of",
     "is_tuned",
     "leakage",
     "leakage_lines",
@@ -62,6 +64,7 @@ __all__ = [
     "load_val_outcomes",
     "make_inputs",
     "make_result",
+    "manifest_of",
     "normalisation_of",
     "predict_test",
     "predict_val",
@@ -81,4 +84,5 @@ __all__ = [
     "with_tuning",
     "write_record",
     "write_run",
+    "writing_folder",
 ]

@@ -63,8 +63,9 @@ def _holds_tuned(folder: Path) -> bool:
 
 
 @contextmanager
-def writing_run(folder: Path) -> Iterator[Path]:
-    """A partial folder that takes the place of `folder` when the block ends well, and is gone when it does not."""
+def writing_folder(folder: Path, replaced: str) -> Iterator[Path]:
+    """A partial folder that takes the place of `folder` when the block ends well, and is gone when it does not; where
+    there is one before, `replaced` says what it is."""
     make_folder(folder.parent)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
@@ -76,14 +77,14 @@ def writing_run(folder: Path) -> Iterator[Path]:
         yield partial
         for file in partial.iterdir():
             sync(file)
-        _swap(partial, folder)
+        _swap(partial, folder, replaced)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None]) -> Run:
     """The run that `write` puts into the folder it is given, with its log."""
-    with writing_run(folder) as partial:
+    with writing_folder(folder, "an earlier run with the same options") as partial:
         write(partial)
         seen = load_run_record(partial)
         warn_of_leakage(seen)
@@ -110,11 +111,11 @@ def _alive(suffix: str) -> bool:
     return True
 
 
-def _swap(partial: Path, folder: Path) -> None:
+def _swap(partial: Path, folder: Path, replaced: str) -> None:
     """A folder cannot be renamed over one that holds files: the old one steps aside first."""
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
-        log.info("%s: takes the place of an earlier run with the same options", folder)
+        log.info("%s: takes the place of %s", folder, replaced)
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -14,7 +14,7 @@ PATH = re.compile(r"(?<![\w./-])(?:featcache|heads|tests|configs|bin|docs|\.ci)/
 NAMED = re.compile(r"`([\w/]+\.py)` `(\w+)`")  # `featcache/data/manifest.py` `load_manifest`
 
 # Rooms that docs/architecture.md keeps a place for.
-TO_COME = {"heads/export/", "featcache/cluster/", "featcache/statistics/"}
+TO_COME = {"featcache/cluster/", "featcache/statistics/"}
 # The keys of an `{a,b,c}` in a path are not paths of their own.
 ENDINGS = ".,:;-"
 
