@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+MAX_READ = 1 << 31  # bytes of one file: twice the most that an image may have; a file of the kernel's has no end
+CHUNK = 1 << 18  # bytes that are hashed at once
 
 
 class NoContentError(OSError):
@@ -62,8 +66,34 @@ class FilePlace:
         return file_stamp(self.path)
 
     def read(self) -> bytes:
-        """The whole file."""
+        """The whole file; raises NoContentError where it is no plain file."""
+        file_stamp(self.path)
         return Path(self.path).read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class BytesPlace:
+    """An image whose bytes are in memory already, as a request brings them; `name` is for messages."""
+
+    name: str
+    data: bytes
+
+    @property
+    def key(self) -> str:
+        """The name, which others may have too."""
+        return f"\0{self.name}"
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """Nowhere: any order is as good."""
+        return "", 0
+
+    def stamp(self) -> None:
+        """Nothing: no file is behind it."""
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +117,39 @@ class NoPlace:
 
 
 def file_stamp(path: str) -> tuple[int, int]:
-    """Size (bytes) and time of modification (ns) of a file; raises OSError."""
-    stat = os.stat(path)  # noqa: PTH116  (a Path for each of a million calls is most of their time)
-    return stat.st_size, stat.st_mtime_ns
+    """Size (bytes) and time of modification (ns) of a file; raises OSError, NoContentError where it is a folder, a pipe
+    or a device, which need not end."""
+    found = os.stat(path)  # noqa: PTH116  (a Path for each of a million calls is most of their time)
+    if not stat.S_ISREG(found.st_mode):
+        raise NoContentError("a folder, and no file" if stat.S_ISDIR(found.st_mode) else "a pipe or a device, no file")
+    return found.st_size, found.st_mtime_ns
 
 
 def head_and_sha256(place: ImagePlace, head_bytes: int) -> tuple[bytes, str]:
     """The first bytes of what is at `place`, and the sha256 (hex) of all of it; a file is never whole in memory."""
     if isinstance(place, FilePlace):
-        with Path(place.path).open("rb") as file:
-            head = file.read(head_bytes)
-            file.seek(0)
-            return head, hashlib.file_digest(file, "sha256").hexdigest()
+        file_stamp(place.path)  # to open a pipe is to wait for its writer
+        try:
+            return _hashed(place.path, head_bytes)
+        except OSError as error:
+            if error.errno is not None and error.filename is None:  # of a read, and not of the opening
+                error.filename = place.path
+            raise
     data = place.read()
     return data[:head_bytes], hashlib.sha256(data).hexdigest()
+
+
+def _hashed(path: str, head_bytes: int) -> tuple[bytes, str]:
+    digest, size = hashlib.sha256(), 0
+    with Path(path).open("rb") as file:
+        head = file.read(head_bytes)
+        file.seek(0)
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            if size > MAX_READ:
+                raise NoContentError(f"more than {MAX_READ} bytes, which no image has")
+    return head, digest.hexdigest()
 
 
 def said(place: ImagePlace) -> str:

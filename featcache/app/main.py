@@ -20,6 +20,7 @@ from featcache.app.commands.predict import predict
 from featcache.app.commands.profile import profile
 from featcache.app.commands.report import report
 from featcache.app.commands.schema import schema
+from featcache.app.commands.serve import serve
 from featcache.app.commands.show import show
 from featcache.app.commands.split import split
 from featcache.app.commands.sweep import sweep
@@ -27,7 +28,7 @@ from featcache.app.commands.train import train
 
 # In the order that `--help` lists them: from images to results, then what looks after things.
 COMMANDS = (
-    *(benchmark, extract, train, sweep, finetune, report, predict, export, profile),
+    *(benchmark, extract, train, sweep, finetune, report, predict, serve, export, profile),
     *(curve, audit, show, split, check, backbones, schema),
 )
 

@@ -16,6 +16,7 @@ from featcache.data.exclude_list import exclude
 from featcache.data.few_groups import grouped_by
 from featcache.data.image_groups import group_images, groups_said, straddling_said
 from featcache.data.image_weights import require_weights, weights_said
+from featcache.data.repeated_contents import repeats_said
 from featcache.data.source_rows import classes_of, holes_said, splits_of
 from featcache.data.sources import Listing, list_images, unreadable
 from featcache.data.split_cutting import cut_missing_splits, require_folds
@@ -41,10 +42,12 @@ def list_with_memo(options: DataOptions, cache_dir: Path) -> tuple[Listing, Hash
 
 
 def complete(manifest: Manifest, memo: HashMemo, options: DataOptions) -> Manifest:
-    """`manifest` with the depth of all images together; what was learned on the way is remembered."""
+    """`manifest` with the depth of all images together, and what is said of copies among them; what was learned on
+    the way is remembered."""
     depth, said = decide_depth(manifest.images, memo, options)
     memo.save()
-    return replace(manifest, depth=depth, notices=(*said, *manifest.notices))
+    repeats = repeats_said(manifest.images, manifest.classes, options)
+    return replace(manifest, depth=depth, notices=(*said, *manifest.notices, *repeats))
 
 
 def list_source(options: DataOptions, cache_dir: Path) -> Listing:

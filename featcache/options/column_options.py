@@ -18,9 +18,10 @@ class Columns(Section):
     """The column of paths, or of the images' bytes."""
     label: Name | None = None
     """The column of class names."""
-    split: Name | None = None
-    """The column that says train, val or test."""
-    group: Name | None = None
-    """The column of groups: images that are never parted, such as those of a patient."""
+    split: Name | Literal[False] | None = None
+    """The column that says train, val or test; false: none does, whatever its name."""
+    group: Name | Literal[False] | None = None
+    """The column of groups: images that are never parted, such as those of a patient; false: none is, whatever its
+    name."""
     weight: Name | Literal[False] | None = None
     """The column of what each training image counts in the loss, 0 or more; false: none is, whatever its name."""

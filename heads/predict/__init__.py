@@ -4,9 +4,10 @@ from heads.predict.asked_images import AskedImage, asked_images
 from heads.predict.labelling_order import DOUBTS, most_worth_labelling
 from heads.predict.prediction_files import FORMATS, Write, format_of, prediction_file, text_writer
 from heads.predict.prediction_rows import PredictionRow, row_of
-from heads.predict.predictor import Prediction, Predictor
+from heads.predict.predictor import Prediction, Predictor, PreparedImage
 from heads.predict.run_predictor import load_predictor
 from heads.predict.sorted_copies import SortedCopies
+from heads.predict.space_of_run import training_images
 from heads.predict.training_space import TrainingSpace
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Prediction",
     "PredictionRow",
     "Predictor",
+    "PreparedImage",
     "SortedCopies",
     "TrainingSpace",
     "Write",
@@ -26,4 +28,5 @@ __all__ = [
     "prediction_file",
     "row_of",
     "text_writer",
+    "training_images",
 ]

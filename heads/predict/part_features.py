@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from featcache.backbones import Backbone
 from featcache.data import Decoder, Task
@@ -30,8 +32,10 @@ class PartFeatures:
         build: Callable[[], Backbone],
         options: Options,
         session: Session,
+        images_a_pass: int | None = None,
     ) -> None:
         self.store = store
+        self._batch_size = options.cache.batch_size if images_a_pass is None else images_a_pass
         self._dtype = _stored_dtype(identity, store)
         self._build, self._options, self._session = build, options, session
 
@@ -57,10 +61,42 @@ class PartFeatures:
             advance(len(block))
         return found
 
+    def warm_up(self) -> None:
+        """Build the network and try it out, which the first image would wait for otherwise."""
+        _ = self._inference, self._decoder, self._rows
+
+    def input_of(self, task: Task) -> Task | Tensor:
+        """What is needed of one image: its pixels, uint8 `[3, S, S]`; the task alone where the store has its row.
+
+        Many threads may ask at once. Raises UnreadableImageError.
+        """
+        return task if task.sha256 in self._rows else self._pixels(task)
+
+    def features(self, inputs: Sequence[Task | Tensor]) -> NDArray[np.float32]:
+        """Features `[n, F]` of what `input_of` gave: rows are read together, pixels go through the network together."""
+        known: dict[str, NDArray[np.float32]] = {}
+        with contextlib.suppress(StoreError):  # pruned or damaged meanwhile: the network gives the same
+            known = self.known([one.sha256 for one in inputs if isinstance(one, Task)])
+        rows = [known.get(one.sha256) if isinstance(one, Task) else None for one in inputs]
+        images = [
+            self._pixels(one) if isinstance(one, Task) else one
+            for one, row in zip(inputs, rows, strict=True)
+            if row is None
+        ]
+        fresh: Iterator[NDArray[np.float32]] = iter(())
+        if images:
+            fresh = iter(self._as_stored(self._inference(torch.stack(images)).numpy()))
+        return np.stack([next(fresh) if row is None else row for row in rows])
+
+    def _pixels(self, task: Task) -> Tensor:
+        decoded = self._decoder.decode(task)
+        assert decoded.images is not None
+        return decoded.images[0]
+
     def _as_stored(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rounded as rows of the store are, so that an answer does not depend on whether an image is in the cache."""
         rounded = rows.astype(self._dtype).astype(np.float32)
-        return rounded if np.isfinite(rounded).all() else rows
+        return np.where(np.isfinite(rounded).all(axis=1, keepdims=True), rounded, rows)
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -80,7 +116,7 @@ class PartFeatures:
     @cached_property
     def _inference(self) -> Inference:
         cache = self._options.cache
-        return Inference(self._backbone, self._session.device, cache.batch_size, cache.compile)
+        return Inference(self._backbone, self._session.device, self._batch_size, cache.compile)
 
 
 def _stored_dtype(identity: Identity, store: FeatureStore | None) -> np.dtype[np.floating[Any]]:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
+from torch import Tensor
 
-from featcache.data import Task
+from featcache.data import Task, UnreadableImageError
 from featcache.devices import exact
 from featcache.places import head_and_sha256
 from featcache.session import Session
@@ -22,6 +23,7 @@ from heads.predict.training_space import TrainingSpace
 from heads.runs import Calibration, RunModel
 
 AT_ONCE = 2048  # images, whose features are in memory together
+PIECE = 8  # of them, that go through the head together
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,17 @@ class Prediction:
     probabilities: NDArray[np.float64] | None = None
     features: NDArray[np.float32] | None = None  # [F]
     as_far: float | None = None  # None where no training images are at hand
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImage:
+    """An image on its way: what each backbone needs of it, pixels `[3, S, S]` or the task of looking up its row; or
+    the `reason` why it cannot be read."""
+
+    image: AskedImage
+    sha256: str = ""
+    inputs: tuple[Task | Tensor, ...] = ()
     reason: str = ""
 
 
@@ -75,6 +88,39 @@ class Predictor:
                     yield one
         progress.end(f"{len(images) - bad} predicted, {bad} unreadable")
 
+    def warm_up(self) -> None:
+        """Do now what the first image would wait for; before any use of `prepare`."""
+        for part in self._parts:
+            part.warm_up()
+        if self.space is not None:
+            self.space.shares_as_far(self.space.train[:1].cpu().numpy())
+
+    def prepare(self, image: AskedImage) -> PreparedImage:
+        """The first half of predicting one image, which many threads may do at once: reading and decoding it."""
+        content = _content(image)
+        if content.reason:
+            return PreparedImage(image, reason=content.reason)
+        task = Task(content.sha256, image.place, (0,))
+        try:
+            return PreparedImage(image, content.sha256, tuple(part.input_of(task) for part in self._parts))
+        except UnreadableImageError as error:
+            return PreparedImage(image, content.sha256, reason=str(error))
+
+    def predict_prepared(self, prepared: Sequence[PreparedImage]) -> list[Prediction]:
+        """The second half, by one thread at a time: all of them through the network together, the answers in their
+        order. What is beside an image changes nothing in its answer."""
+        read = {one.sha256: one for one in prepared if not one.reason}
+        if read:
+            columns = [part.features([o.inputs[n] for o in read.values()]) for n, part in enumerate(self._parts)]
+            rows = dict(zip(read, np.concatenate(columns, axis=1), strict=True))
+            predicted = self._predicted(rows, {sha256: one.image for sha256, one in read.items()})
+        return [
+            Prediction(one.image, one.sha256, reason=one.reason)
+            if one.reason
+            else replace(predicted[one.sha256], image=one.image)
+            for one in prepared
+        ]
+
     def _block(self, images: Sequence[AskedImage], contents: Sequence[_Content]) -> Iterator[Prediction]:
         named = {c.sha256: i for i, c in zip(images, contents, strict=True) if not c.reason}
         self._session.progress.advance(len(images) - len(named))
@@ -101,16 +147,33 @@ class Predictor:
         if not rows:
             return {}
         features = np.stack(list(rows.values()))
-        x = torch.from_numpy(features).to(self._session.device)
-        with torch.inference_mode(), exact("float32", x.device):
-            logits = self._head(x).double().cpu().numpy()
+        logits = _by_pieces(features, self._logits)
         temperature = 1.0 if self.calibration is None else self.calibration.temperature
         probabilities = softmax(logits / temperature, axis=1)
-        shares = [None] * len(rows) if self.space is None else self.space.shares_as_far(features).tolist()
+        shares = [None] * len(rows) if self.space is None else _by_pieces(features, self.space.shares_as_far).tolist()
         return {
             sha256: Prediction(named[sha256], sha256, probabilities[n], features[n], shares[n])
             for n, sha256 in enumerate(rows)
         }
+
+    def _logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        x = torch.from_numpy(features).to(self._session.device)
+        with torch.inference_mode(), exact("float32", x.device):
+            logits: NDArray[np.float64] = self._head(x).double().cpu().numpy()
+        return logits
+
+
+def _by_pieces(
+    rows: NDArray[np.float32], compute: Callable[[NDArray[np.float32]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """What `compute` makes of rows, always of as many at once, the last ones filled up with repeats: a product of
+    matrices rounds otherwise when it has another shape, and an answer must not depend on how many are asked for."""
+    found = []
+    for start in range(0, len(rows), PIECE):
+        piece = rows[start : start + PIECE]
+        filled = np.concatenate([piece, np.repeat(piece[:1], PIECE - len(piece), axis=0)])
+        found.append(compute(filled)[: len(piece)])
+    return np.concatenate(found)
 
 
 def _part(

@@ -16,23 +16,32 @@ from heads.runs import Run, RunModel, cache_of, calibration_of, load_run_model
 
 
 def load_predictor(
-    run: Run, session: Session, *, cache_dir: Path | None = None, calibrated: bool = True, spaced: bool = True
+    run: Run,
+    session: Session,
+    *,
+    cache_dir: Path | None = None,
+    calibrated: bool = True,
+    spaced: bool = True,
+    images_a_pass: int | None = None,
 ) -> Predictor:
     """A predictor of the run's model: with `calibrated` probabilities by the run's temperature, with `spaced` those
-    images told that are unlike the training ones.
+    images told that are unlike the training ones. At most `images_a_pass` go through the network together, by default
+    as many as in extraction.
 
     Rows are looked for in `cache_dir`, by default where the run's features were kept. Raises RunError where the run is
     not whole; WeightsError, at the first image that the cache lacks, where the weights are not those of the run.
     """
     model = load_run_model(run.folder)
     place = cache_of(run) if cache_dir is None else cache_dir
-    parts, tuned = _parts(model, place, session)
+    parts, tuned = _parts(model, place, session, images_a_pass)
     space = space_of_run(run, model, [part.store for part in parts], tuned, place, session) if spaced else None
     calibration = calibration_of(run.folder, run.summary) if calibrated else None
     return Predictor(model, parts, session, calibration=calibration, space=space)
 
 
-def _parts(model: RunModel, place: Path, session: Session) -> tuple[list[PartFeatures], Backbone | None]:
+def _parts(
+    model: RunModel, place: Path, session: Session, images_a_pass: int | None
+) -> tuple[list[PartFeatures], Backbone | None]:
     """What each backbone gives; and the fine-tuned one, whose rows have a store of their own."""
 
     @cache
@@ -42,12 +51,13 @@ def _parts(model: RunModel, place: Path, session: Session) -> tuple[list[PartFea
     if model.tuned is not None:
         (tuned,) = build()
         store = FeatureStore(place, tuned.info)
-        return [PartFeatures(tuned.info.identity, store, lambda: tuned, model.options, session)], tuned
+        return [PartFeatures(tuned.info.identity, store, lambda: tuned, model.options, session, images_a_pass)], tuned
     parts = []
     for number, identity in enumerate(model.identities):
         file = place / f"{identity.stem}.h5"
         known = FeatureStore.at(file) if file.exists() else None
-        parts.append(PartFeatures(identity, known, partial(_nth, build, number), model.options, session))
+        built = partial(_nth, build, number)
+        parts.append(PartFeatures(identity, known, built, model.options, session, images_a_pass))
     return parts, None
 
 

@@ -15,11 +15,11 @@ from featcache.counted_nouns import counted
 from featcache.data import locate
 from featcache.errors import FeatcacheError, StoreError
 from featcache.extraction import fill_store
-from featcache.records import ImageRecord
+from featcache.records import ImageRecord, Manifest
 from featcache.session import Session
 from featcache.store import FeatureStore
 from heads.predict.training_space import TrainingSpace
-from heads.runs import Run, RunModel, images_of, manifest_of
+from heads.runs import Run, RunModel, images_of, load_run_model, manifest_of
 
 log = logging.getLogger("featcache")
 
@@ -66,6 +66,15 @@ def space_of_run(
         tuple(i.sha256 for i in val),
         session.device,
     )
+
+
+def training_images(run: Run, space: TrainingSpace, cache: Path) -> Manifest:
+    """What the run was trained on, of its images those of its space, in that order, each with the place where it is
+    now. Raises StoreError where the cache has no store that knows them."""
+    manifest = manifest_of(run, cache)
+    by_name = {i.name: i for i in manifest.images}
+    chosen = replace(manifest, images=tuple(by_name[name] for name in space.names))
+    return locate(chosen, load_run_model(run.folder).options.data, cache)
 
 
 def _some(images: tuple[ImageRecord, ...], most: int) -> tuple[ImageRecord, ...]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from PIL import Image
 
 from featcache.atomic import write_named
 from featcache.counted_nouns import counted, nouns
 from featcache.data import DataView
 from featcache.records import ImageRecord
+from heads.report.page_style import page_style
 from heads.report.thumbnails import thumbnails
 
 HERE = Path(__file__).parent / "assets"
@@ -53,7 +53,7 @@ def write_data_page(view: DataView, file: Path, cache_dir: Path) -> None:
         splits=view.columns,
         totals=[sum(column) for column in zip(*(counts for _, counts in view.table), strict=True)],
         classes=_classes(view, cache_dir),
-        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        style=page_style(),
     )
     write_named(file, page, "--html")
 

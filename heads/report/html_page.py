@@ -19,6 +19,7 @@ from heads.report.charts_latency import latency_measured
 from heads.report.figures import RUN_FIGURES, Overview, draw_sweep
 from heads.report.missing_features import missing_features
 from heads.report.page_images import Images
+from heads.report.page_style import page_style
 from heads.report.page_tables import (
     condition,
     conditions,
@@ -91,7 +92,7 @@ def render(contents: Contents, overview: Overview) -> str:
         findings=findings,
         number=images.number,
         provenance=provenance_of(contents),
-        style=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        style=page_style(),
         scripts=[Markup((HERE / name).read_text(encoding="utf-8")) for name in SCRIPTS],
         vega=Markup(vega_lite.script()),
         data=_json(data),

@@ -14,7 +14,7 @@ PATH = re.compile(r"(?<![\w./-])(?:featcache|heads|tests|configs|bin|docs|\.ci)/
 NAMED = re.compile(r"`([\w/]+\.py)` `(\w+)`")  # `featcache/data/manifest.py` `load_manifest`
 
 # Rooms that docs/architecture.md keeps a place for.
-TO_COME = {"heads/predict/", "heads/serve/", "featcache/cluster/", "featcache/statistics/"}
+TO_COME = {"featcache/cluster/", "featcache/statistics/"}
 # The keys of an `{a,b,c}` in a path are not paths of their own.
 ENDINGS = ".,:;-"
 
@@ -46,7 +46,7 @@ def _defined(file: Path) -> set[str]:
     if not file.is_file():
         return set()
     nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda file: file.name)

@@ -17,6 +17,8 @@ from featcache.errors import DataError
 SEPARATORS = (",", ";", "\t", "|")
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 CHUNK = 1 << 20  # bytes
+MOST_CELL = 1 << 24  # characters of a cell, of a column that need not be read
+ZEROS = 4  # of so many bytes of UTF-16 one is a zero, where most letters are Latin
 
 
 def open_delimited(file: Path, score: Callable[[Sequence[str]], int]) -> Table:
@@ -56,17 +58,27 @@ def open_delimited(file: Path, score: Callable[[Sequence[str]], int]) -> Table:
 
 def encoding_of(file: Path) -> str:
     """The encoding of a text file: by its byte order mark, by the zeros of UTF-16, as UTF-8 where it is that, else
-    Windows-1252 (Latin-1, where it has bytes that this lacks)."""
+    Windows-1252 (Latin-1, where it has bytes that this lacks).
+
+    Raises UnicodeError that names the line for a zero in text of the others, in which it is no letter.
+    """
     with file.open("rb") as stream:
         head = stream.read(4096)
         for mark, encoding in BOMS.items():
             if head.startswith(mark):
                 return encoding
         if b"\0" in head:
-            return max(("utf-16-le", "utf-16-be"), key=lambda order: _marks(head, order))
+            order = max(("utf-16-le", "utf-16-be"), key=lambda order: _marks(head, order))
+            if _is_utf16(head, order):
+                return order
         stream.seek(0)
+        line = 1
         possible = {name: codecs.getincrementaldecoder(name)() for name in ("utf-8", "cp1252")}
         for chunk in iter(lambda: stream.read(CHUNK), b""):
+            before, zero, _ = chunk.partition(b"\0")
+            line += max(before.count(b"\n"), before.count(b"\r"))
+            if zero:
+                raise UnicodeError(f"line {line}: a NUL, a byte of 0, which no text has")
             _decode(possible, chunk)
         _decode(possible, b"", final=True)
     return next(iter(possible), "latin-1")
@@ -76,6 +88,18 @@ def _marks(head: bytes, order: str) -> int:
     """How many characters part lines and cells, if bytes are in this order; letters may have zeros on either side."""
     text = head.decode(order, "replace")
     return sum(map(text.count, ("\n", "\r", *SEPARATORS)))
+
+
+def _is_utf16(head: bytes, order: str) -> bool:
+    """Whether bytes with zeros are UTF-16: zeros are many, or the bytes are lines of it and no UTF-8."""
+    if head.count(0) * ZEROS >= len(head):
+        return True
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        text = head.decode(order, "replace")
+        return "\ufffd" not in text[:-1] and ("\n" in text or "\r" in text)
+    return False
 
 
 def _decode(possible: dict[str, codecs.IncrementalDecoder], chunk: bytes, *, final: bool = False) -> None:
@@ -111,6 +135,7 @@ def _lines(file: Path, encoding: str, separator: str, stated: bool) -> Iterator[
     with file.open(newline="", encoding=encoding) as stream:
         if stated:
             stream.readline()
+        csv.field_size_limit(max(csv.field_size_limit(), MOST_CELL))  # one for all of a process
         lines = csv.reader(stream, delimiter=separator, strict=True)
         begins = 1 + stated
         try:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal
 
 from featcache.data.sources.image_tables import Table
 from featcache.errors import DataError
@@ -78,9 +77,9 @@ def usual_score(columns: Sequence[str]) -> int:
 
 def usual_labels(table: Table) -> bool:
     """Whether a table has labels, as far as can be told by the names of its columns, or by columns of 0 and 1."""
-    image = _column(table, "image", None)
+    image = _usual(table, "image", set())
     return image is not None and (
-        _column(table, "label", None) is not None or bool(_one_for_each_class(table, {image}))
+        _usual(table, "label", set()) is not None or bool(_one_for_each_class(table, {image}))
     )
 
 
@@ -89,8 +88,7 @@ def choose_columns(table: Table, given: Columns | None) -> ChosenColumns:
 
     Raises DataError where a given one is not there, or there is none for the image or the label.
     """
-    named = given if given is not None else Columns()
-    image, label, split, group, weight = (_column(table, kind, getattr(named, kind)) for kind in USUAL)
+    image, label, split, group, weight = _columns(table, given if given is not None else Columns())
     if image is None:
         raise _lacking(table, "image", "paths of images, or their bytes")
     labels = (label,) if label is not None else _one_for_each_class(table, {image, split, group, weight})
@@ -114,24 +112,35 @@ def _plain(name: str) -> str:
     return BETWEEN.sub("_", name.strip().lower())
 
 
-def _column(table: Table, kind: str, given: str | Literal[False] | None) -> int | None:
-    """The number of the column of a kind; None where there is none, or none is wanted."""
-    if given is False:
-        return None
-    if given is not None:
-        found = [n for n, name in enumerate(table.columns) if name == given]
-        if len(found) == 1:
-            return found[0]
-        what = "several columns" if found else "no column"
-        near = get_close_matches(given, table.columns, 1)
-        hint = f" Did you mean {near[0]!r}?" if near and not found else ""
-        raise DataError(
-            f"data.columns.{kind}: {table.file} has {what} {given!r}. It has {_listed(table.columns)}; expected one of "
-            f"them.{hint}"
-        )
-    plain = [_plain(name) for name in table.columns]
-    if kind == "image" and len(table.images) == 1:
-        return next(iter(table.images))
+def _columns(table: Table, named: Columns) -> list[int | None]:
+    """The number of the column of each kind; None where there is none, or none is wanted. One that is given for a kind
+    is no other's by its usual name."""
+    given = {kind: getattr(named, kind) for kind in USUAL}
+    found = {kind: _given(table, kind, name) for kind, name in given.items() if name}
+    taken = set(found.values())
+    return [
+        found[kind] if name else None if name is False else _usual(table, kind, taken) for kind, name in given.items()
+    ]
+
+
+def _given(table: Table, kind: str, given: str) -> int:
+    found = [n for n, name in enumerate(table.columns) if name == given]
+    if len(found) == 1:
+        return found[0]
+    what = "several columns" if found else "no column"
+    near = get_close_matches(given, table.columns, 1)
+    hint = f" Did you mean {near[0]!r}?" if near and not found else ""
+    raise DataError(
+        f"data.columns.{kind}: {table.file} has {what} {given!r}. It has {_listed(table.columns)}; expected one of "
+        f"them.{hint}"
+    )
+
+
+def _usual(table: Table, kind: str, taken: set[int]) -> int | None:
+    """The number of the column of a kind by its usual name, none of those `taken`; None where there is none."""
+    if kind == "image" and len(table.images - taken) == 1:
+        return next(iter(table.images - taken))
+    plain = ["" if n in taken else _plain(name) for n, name in enumerate(table.columns)]
     name = next((name for name in USUAL[kind] if name in plain), None)
     if name is None:
         return None
@@ -162,9 +171,11 @@ def is_yes(cell: object) -> bool:
 
 
 def _lacking(table: Table, kind: str, what: str) -> DataError:
+    headed = table.unit != "line" or usual_score(table.columns)  # rows and records name each of their cells
+    hint = "" if headed else " Its first line is taken for a header: is it one?"
     return DataError(
         f"data.path: {table.file} has no column that is known to hold {what}. It has {_listed(table.columns)}; "
-        f"expected one called {USUAL[kind][0]!r}, {USUAL[kind][1]!r} or the like. Name it: data.columns.{kind}."
+        f"expected one called {USUAL[kind][0]!r}, {USUAL[kind][1]!r} or the like. Name it: data.columns.{kind}.{hint}"
     )
 
 

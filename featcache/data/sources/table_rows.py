@@ -16,9 +16,11 @@ from featcache.counted_nouns import counted
 from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import CellError, ImageCell, Table, bad_cell, first_texts, text_of
 from featcache.data.sources.listed_files import ListedFiles
+from featcache.data.sources.number_labels import fold_numbers, whole_number
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
 from featcache.data.sources.source_images import ListedImages, SourceImages
 from featcache.data.sources.table_columns import ChosenColumns, choose_columns, is_yes
+from featcache.data.sources.unnamed_images import unnamed_images
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import Split
@@ -60,6 +62,7 @@ def list_parts(
         columns[chosen.said].append(part.table.file.name)
         if chosen.group is not None:
             grouped = f"column {part.table.columns[chosen.group]!r}"
+    rows.fold_numbers()
     rows.require_sound(root)
     read = (
         f"columns of {files[0] if len(files) == 1 else f'{len(files)} tables'}: {c}" for c, files in columns.items()
@@ -91,12 +94,15 @@ class _Rows:
         self._numbers = array("q")  # of each row, in its table
         self._from = array("i")  # its table
         self._clashes: list[str] = []
+        self._spelt: list[str] = []  # two labels that are one number, if labels are numbers
         self._unlabelled: list[str] = []
+        self._left: set[str] = set()  # images of such rows
         self._nameless: list[str] = []
         self._twice: list[str] = []
         self._unweighed: list[str] = []
         self._texts: dict[str, str] = {}
         self._looked: dict[str, None] = {}
+        self._walked: dict[tuple[Path, str], None] = {}  # folders of files, and what names of theirs have in front
 
     def add(self, part: Part, chosen: ChosenColumns) -> None:
         """The rows of one table."""
@@ -107,12 +113,11 @@ class _Rows:
             files = _named_images(names, self._below, table.file) if names else None
             if files is not None and files.said:
                 self._looked[files.said] = None
+            if isinstance(files, ListedFiles):
+                self._walked[files.root, part.prefix] = None
         self._tables.append(table)
-        numbers = [
-            chosen.image,
-            *chosen.labels,
-            *(n for n in (chosen.split, chosen.group, chosen.weight) if n is not None),
-        ]
+        further = (chosen.split, chosen.group, chosen.weight)
+        numbers = [chosen.image, *chosen.labels, *(n for n in further if n is not None)]
         for number, cells in table.read(numbers):
             try:
                 self._add(number, self._row(part, chosen, files, number, cells))
@@ -136,6 +141,7 @@ class _Rows:
         label = self._label(table, chosen, cells, name, number)
         if not label:
             self._unlabelled.append(f"{table.row(number)} ({name})")
+            self._left.add(name)
             return None
         split = part.split
         if chosen.split is not None:
@@ -156,6 +162,9 @@ class _Rows:
         before = self.rows[known]
         first = self._place(known)
         second = self._tables[-1].row(number)
+        if before.label != row.label and whole_number(before.label) == whole_number(row.label):
+            self._spelt.append(f"{row.name!r} has the labels {before.label!r} in {first} and {row.label!r} in {second}")
+            row = row._replace(label=before.label)
         for what in ("label", "split", "group", "weight"):
             one, other = getattr(before, what), getattr(row, what)
             if one != other:
@@ -188,7 +197,7 @@ class _Rows:
         if split is None:
             raise DataError(
                 f"data.path: {table.file}: {table.row(number)} says that {name!r} is in {text!r}, which is no split. "
-                f"Expected {', '.join(SPLIT_NAMES)}. Mend it, or name the column of splits: data.columns.split."
+                f"Expected {', '.join(SPLIT_NAMES)}. Mend it, or set data.columns.split: the column, or false for none."
             )
         return split
 
@@ -204,6 +213,15 @@ class _Rows:
     def _same(self, text: str) -> str:
         """One copy of each text, however many rows have it."""
         return self._texts.setdefault(text, text)
+
+    def fold_numbers(self) -> None:
+        """Make "1.0" the class "1" where every class is a number, as pandas writes a column with empty cells."""
+        folded = fold_numbers({row.label for row in self.rows})
+        if folded:
+            self.rows = [row._replace(label=folded[row.label]) if row.label in folded else row for row in self.rows]
+            self._looked["labels are numbers: {!r} is read as {!r}".format(*min(folded.items()))] = None
+        elif folded is None:
+            self._clashes += self._spelt
 
     def require_sound(self, root: Path) -> None:
         """Raise DataError for rows that contradict each other, or none at all."""
@@ -240,10 +258,12 @@ class _Rows:
         """What was passed over."""
         yield from self._looked
         if isinstance(self._below, SourceImages):
-            others = self._below.places.keys() - {row.name for row in self.rows}
+            others = self._below.places.keys() - self._of.keys() - self._left
             unnamed = sum(PurePosixPath(name).suffix.lower() in image_endings() for name in others)
             if unnamed:
                 yield f"{counted(unnamed, 'image')} of {self._below.said} that no table names left out"
+        elif beside := unnamed_images(self._walked, self._of, self._left):
+            yield beside
         for found, what in (
             (self._unlabelled, "without a label left out"),
             (self._nameless, "without an image left out"),

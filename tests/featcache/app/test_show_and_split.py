@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -245,3 +246,20 @@ def test_a_name_that_no_table_can_hold_is_named(photos: Path, tmp_path: Path) ->
     assert done.exit_code == 2, done.output
     assert r"blue/\xe9.png has a name that is not UTF-8" in done.output.replace("\n", "")
     assert not (tmp_path / "t.csv").exists()
+
+
+def test_one_content_under_two_labels_or_in_two_splits_is_named(tmp_path: Path) -> None:
+    folders = {f"{split}/{name}": 3 for split in ("train", "val", "test") for name in "ab"}
+    root, cache = _colours(tmp_path / "d", folders), tmp_path / "cache"
+    assert not any(one.startswith("1 content") for one in load_manifest(DataOptions(path=str(root)), cache)[0].notices)
+    shutil.copy(root / "train/a/0.png", root / "train/b/x.png")
+    shutil.copy(root / "train/b/1.png", root / "val/b/y.png")
+    for options, split in (({}, True), ({"folds": 2}, False)):
+        notices = load_manifest(DataOptions(path=str(root), **options), cache)[0].notices  # type: ignore[arg-type]
+        assert "1 content has several labels: train/a/0.png (a), train/b/x.png (b)" in notices
+        assert ("1 content in more than one split: train/b/1.png (train), val/b/y.png (val)" in notices) == split
+    assert "1 content has several labels" in featcache("show", root, "--cache-dir", cache).stdout
+    shutil.rmtree(root / "val")
+    shutil.copytree(root / "train" / "b", root / "val" / "c")
+    refused = featcache("show", root, "--cache-dir", cache)
+    assert refused.exit_code == 2 and "4 contents have several labels" in refused.stdout

@@ -97,6 +97,40 @@ def test_test_images_get_what_the_run_gave_them_from_the_cache_and_through_the_n
     np.testing.assert_allclose(probabilities(predict(fresh, place / "digits" / "test")), stored(run), atol=5e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_halves_of_predicting_say_what_the_whole_says_whatever_is_beside(
+    kind: str, place: Path, trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    for cache in (None, tmp_path / "cache"):  # with rows of the cache, and through the network
+        predictor = load_predictor(trained(kind, **KINDS[kind]), session(place), cache_dir=cache, spaced=cache is None)
+        predictor.warm_up()
+        asked = list(asked_images([str(place / "digits" / "test"), str(tmp_path / "torn.png")]))
+        whole = list(predictor.predict(asked))
+        prepared = [predictor.prepare(image) for image in asked]
+        halves = predictor.predict_prepared(prepared)
+        alone = [predictor.predict_prepared([one])[0] for one in prepared]
+        for found in (halves, alone):
+            np.testing.assert_array_equal(probabilities(found), probabilities(whole))
+            assert [(one.reason, one.as_far, one.image) for one in found] == [
+                (one.reason, one.as_far, one.image) for one in whole
+            ]
+        assert predictor.predict_prepared(prepared[-1:])[0].probabilities is None
+
+
+def test_rows_that_go_away_after_the_start_are_computed(
+    place: Path, trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    shutil.copytree(place / "cache", tmp_path / "cache")
+    predictor = load_predictor(trained("frozen"), session(place), cache_dir=tmp_path / "cache", spaced=False)
+    predictor.warm_up()
+    asked = list(asked_images([str(place / "digits" / "test")]))
+    before = predictor.predict_prepared([predictor.prepare(image) for image in asked])
+    shutil.rmtree(tmp_path / "cache")
+    after = predictor.predict_prepared([predictor.prepare(image) for image in asked])
+    np.testing.assert_allclose(probabilities(after), probabilities(before), atol=5e-4)
+
+
 def test_what_is_in_the_cache_needs_no_network(
     place: Path, trained: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

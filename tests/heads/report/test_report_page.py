@@ -105,6 +105,7 @@ def test_the_best_row_leads_to_the_commands_that_go_on_from_it(page: Page, resul
     best = page.locator("#board tbody tr").first.locator("a[data-run]").get_attribute("data-run")
     commands = page.locator("#use code").all_inner_texts()
     assert commands[0].startswith(f"featcache predict {shlex.quote(str(results.report.parent / str(best)))} ")
+    assert [command.split()[1] for command in commands] == ["predict", "serve", "export"]  # it is fine-tuned already
     assert page.locator("#use").is_visible()
 
 

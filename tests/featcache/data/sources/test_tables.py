@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from featcache.data.file_formats import READER
 from featcache.data.sources import list_images
 from featcache.errors import DataError
 from featcache.options import DataOptions
+from featcache.places import NoContentError
 
 NAMES = [f"{label}/{label} {i}.png" for label in ("cat", "dog") for i in range(4)]
 
@@ -112,6 +115,27 @@ def test_letters_whose_last_byte_is_zero(folder: Path, label: str, order: str) -
     assert set(read(file).values()) == {label, "dog"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+@pytest.mark.parametrize("line", [3, 3000])
+def test_a_zero_in_a_cell_is_named_by_its_line(folder: Path, encoding: str, line: int) -> None:
+    rows = [[f"{n}.png", "caf\u00e9", "a\0b" if n == line else "ab"] for n in range(2, line + 5)]
+    file = make_csv(folder / "t.csv", ["path", "label", "note"], rows, encoding)
+    message = refusal(file)
+    assert f"line {line}: a NUL" in message and "UTF-16" not in message
+
+
+def test_utf_16_of_few_latin_letters(folder: Path) -> None:
+    """Few of its bytes are zeros."""
+    rows = [[name, "猫", "一二三四五六七八九" * 20] for name in NAMES]
+    file = make_csv(folder / "t.csv", ["path", "label", "note"], rows, "utf-16-le")
+    assert read(file) == dict.fromkeys(NAMES, "猫")
+
+
+def test_a_long_cell_in_a_column_that_is_not_read(folder: Path) -> None:
+    rows = [[name, label, "x" * 200_000] for name, label in labelled()]
+    assert read(make_csv(folder / "t.csv", ["path", "label", "notes"], rows)) == PLAIN
+
+
 def test_latin_1_is_said(folder: Path) -> None:
     file = make_csv(folder / "t.csv", ["path", "label"], labelled(), "latin-1")
     file.write_bytes(file.read_bytes().replace(b",dog", b",d\xe9\x81g"))
@@ -186,6 +210,26 @@ def test_columns_that_are_named(folder: Path) -> None:
     assert "no column 'kinds'" in message and "Did you mean 'kind'?" in message
 
 
+def test_usual_names_that_mean_something_else(folder: Path) -> None:
+    """A column `dataset` of where images are from, `group` of species: false says so; a given one is no other's."""
+    rows = [[name, "mine", name[:3], "ape"] for name in NAMES]
+    file = make_csv(folder / "t.csv", ["path", "dataset", "kind", "group"], rows)
+    message = refusal(file, columns={"label": "kind"})
+    assert "'mine', which is no split" in message and "data.columns.split: the column, or false" in message
+    columns = {"label": "kind", "split": False, "group": False}
+    assert read(file, columns=columns) == PLAIN
+    found = list_images(str(file), DataOptions(path=str(file), columns=columns)).rows
+    assert {(row.split, row.group) for row in found} == {(None, None)}
+    assert set(read(file, columns={"label": "dataset"}).values()) == {"mine"}
+    assert "not read: 'kind'" in notices(file, columns={"label": "dataset", "group": "group"})
+
+
+def test_a_table_without_a_header(folder: Path) -> None:
+    file = make_csv(folder / "t.csv", *[([*labelled()[0]]), labelled()[1:]])
+    assert "is taken for a header: is it one?" in refusal(file)
+    assert "is it one?" not in refusal(make_csv(folder / "t.csv", ["path", "kind"], labelled()))
+
+
 def test_one_column_for_each_class(folder: Path) -> None:
     """As Roboflow and ISIC export them."""
     rows = [[name, int(name[:3] == "cat"), int(name[:3] == "dog")] for name in NAMES]
@@ -233,7 +277,36 @@ def test_a_picture_with_two_labels_is_refused_and_both_are_named(folder: Path, c
     assert f"{NAMES[2]!r} has the {column} {line[column]!r} in line 4 and {other!r} in line 10" in message
 
 
+def test_whole_numbers_are_one_class_with_or_without_a_point(folder: Path) -> None:
+    rows = [[name, f"{n % 2}{'.0' * (n > 3)}"] for n, name in enumerate(NAMES)]
+    file = make_csv(folder / "t.csv", ["path", "label"], [*rows, [NAMES[0], "0.0"]])
+    assert read(file) == {name: str(n % 2) for n, name in enumerate(NAMES)}
+    assert "labels are numbers: '0.0' is read as '0'" in notices(file)
+    rows[1][1] = "1.5"
+    assert set(read(make_csv(folder / "t.csv", ["path", "label"], rows)).values()) == {"0", "1", "1.5"}
+    rows[1][1] = "v2"  # then all are names
+    assert set(read(make_csv(folder / "t.csv", ["path", "label"], rows)).values()) == {"0", "1", "0.0", "1.0", "v2"}
+    message = refusal(make_csv(folder / "t.csv", ["path", "label"], [*rows, [NAMES[0], "0.0"]]))
+    assert f"{NAMES[0]!r} has the labels '0' in line 2 and '0.0' in line 10" in message
+
+
 # --- files as they are named
+
+
+@pytest.mark.parametrize("form", ["{}", "{folder}/{}", "x/{}"])
+def test_images_that_no_row_names_are_counted(folder: Path, form: str) -> None:
+    (folder / "cat" / "notes.txt").write_text("no image")
+    (folder.parent / "other.png").write_bytes(b"not below")
+    named = [form.replace("{folder}", str(folder)).format(name) for name in NAMES]
+    rows = [[n, name[:3]] for n, name in zip(named, NAMES, strict=True)]
+    rows[0][1] = ""  # named, and left out for another reason
+    file = make_csv(folder / "t.csv", ["path", "label"], rows)
+    assert "no table names" not in notices(file)
+    for name in ("cat/more.png", "bird.jpg"):
+        (folder / name).write_bytes(b"more")
+    assert f"2 images below {folder} that no table names left out" in notices(file)
+    above = make_csv(folder.parent / "t.csv", ["path", "label"], [[f"pictures/{n}", n[:3]] for n in NAMES])
+    assert f"2 images below {folder} that no table names left out" in notices(above)
 
 
 def test_paths_as_windows_and_scripts_join_them(folder: Path) -> None:
@@ -278,10 +351,67 @@ def test_a_file_that_is_not_there_goes_to_the_quarantine_list(folder: Path) -> N
     assert not any(memo.bad_reason(i.sha256, READER) for i in manifest.images)
 
 
+@pytest.mark.parametrize(("named", "words"), [(".", "it is a folder"), ("/", "it is a folder"), ("pipe.png", "a pipe")])
+def test_a_row_that_names_no_plain_file_is_set_aside_alone(folder: Path, named: str, words: str) -> None:
+    os.mkfifo(folder / "pipe.png")
+    file = make_csv(folder / "t.csv", ["path", "label"], labelled([named, "cat"]))
+    manifest, memo = load_manifest(DataOptions(path=str(file)), folder / "cache")
+    reasons = [memo.bad_reason(i.sha256, READER) for i in manifest.images]
+    assert len(reasons) == len(NAMES) + 1 and words in str([r for r in reasons if r])
+
+
+def test_a_file_that_is_read_and_not_there_is_said_in_words(folder: Path) -> None:
+    file = make_csv(folder / "t.csv", ["path", "label"], labelled(["cat/gone.png", "cat"]))
+    with pytest.raises(NoContentError, match=r"^the table names it, and there is no such file$"):
+        list_images(str(file), DataOptions(path=str(file))).rows[-1].place.read()
+
+
 def test_a_folder_that_paths_are_below(folder: Path, tmp_path: Path) -> None:
     file = make_csv(tmp_path / "t.csv", ["path", "label"], labelled())
     assert read(file, root=str(folder)) == PLAIN
     assert "data.root" in refusal(file, root=str(tmp_path / "none"))
+
+
+BLANK = [f"{label}/{label}%20{i}.png" for label in ("cat", "dog") for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{}", "file://{folder}/{}", "https://host/{}?token=a/b#c", "s3://bucket/{}", "/data/local-files/?d=x/{}", "x/{}"],
+)
+def test_addresses_of_servers(folder: Path, form: str) -> None:
+    """`%20` is a blank, unless a file is called so."""
+    named = [form.replace("{folder}", str(folder)).format(name) for name in BLANK]
+    file = make_csv(folder / "t.csv", ["path", "label"], [[n, name[:3]] for n, name in zip(named, NAMES, strict=True)])
+    assert read(file) == PLAIN
+    (folder / "cat" / "cat%200.png").write_bytes(b"of that name")
+    literal = form in {"{}", "file://{folder}/{}", "x/{}"}  # an address is one for sure
+    assert ("cat/cat%200.png" in read(file)) == literal
+
+
+def test_blanks_of_uploads(folder: Path) -> None:
+    rows = [[f"/data/upload/1/0a1b2c3d-{n.split('/')[1].replace(' ', '_')}", n[:3]] for n in NAMES]
+    assert read(make_csv(folder / "t.csv", ["image", "choice"], rows)) == PLAIN
+    (folder / "cat" / "cat_0.png").write_bytes(b"which of both?")
+    assert "cat/cat 0.png and cat/cat_0.png" in refusal(folder / "t.csv")
+
+
+@pytest.mark.parametrize("path", ["cat/{}", "elsewhere/{}"])
+@pytest.mark.parametrize(("there", "named"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_letters_that_look_alike_are_alike(folder: Path, path: str, there: Any, named: Any) -> None:
+    (folder / "cat" / normalize(there, "\u00e9t\u00e9.png")).write_bytes(b"x")
+    rows = [[path.format(normalize(named, "\u00e9t\u00e9.png")), "cat"]]
+    assert [*read(make_csv(folder / "t.csv", ["path", "label"], rows))] == [f"cat/{normalize(there, 'été.png')}"]
+
+
+def test_a_name_of_another_case_is_pointed_at(folder: Path) -> None:
+    (folder / "cat" / "UP.PNG").write_bytes(b"x")
+    assert "'cat/up.png': 'UP.PNG' is there" in refusal(
+        make_csv(folder / "t.csv", ["path", "label"], [["cat/up.png", "cat"]])
+    )
+    file = make_csv(folder / "t.csv", ["path", "label"], labelled(["cat/up.png", "cat"]))
+    with pytest.raises(NoContentError, match=r"there is no such file: 'UP\.PNG' is there"):
+        list_images(str(file), DataOptions(path=str(file))).rows[-1].place.stamp()
 
 
 # --- other tools
