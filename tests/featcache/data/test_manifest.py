@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from featcache import places
+import featcache.places
 from featcache.data import load_manifest
 from featcache.errors import DataError
 from featcache.options.data_options import DataOptions
@@ -488,13 +488,13 @@ def test_fingerprint_changes_with(tmp_path: Path, change: Callable[[Path], Any])
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The name of every file that is hashed."""
     done: list[str] = []
-    original = places._hashed
+    original = featcache.places._hashed
 
     def counting(path: str, *args: Any) -> Any:
         done.append(Path(path).name)
         return original(path, *args)
 
-    monkeypatch.setattr(places, "_hashed", counting)
+    monkeypatch.setattr(featcache.places, "_hashed", counting)
     return done
 
 
