@@ -177,6 +177,9 @@ class JointComparison:
     @cached_property
     def _influence(self) -> dict[str, Values]:
         """What each unit moves each run's figure by, `[K, U]`: 0 where a run did not answer it."""
+        if self._same_units:  # by what is drawn, which a large group must not seem to explain
+            tables = {m: self._figures(of) for m, of in self._scores.items()}
+            return {m: table - table.mean(axis=1, keepdims=True) for m, table in tables.items()}
         moved = {m: [(one.units, one.added - one.added.mean()) for one in of] for m, of in self._scores.items()}
         return {m: self._by_unit(rows) for m, rows in moved.items()}
 

@@ -14,6 +14,7 @@ DRAWS = 10_000  # the critical value moves by about 1% between seeds
 AT_ONCE = 1_000  # draws
 LOTS = 20_000  # of units, whose signs are drawn together where there are more
 NONE = 1e-15  # a variance that is rounding
+FEW = 16  # units, of which draws alone say what can be told
 
 Drawn = NDArray[np.float32]  # of each run and draw [K, AT_ONCE]
 
@@ -58,8 +59,11 @@ def _leads(every: Values, luck: Sequence[SeedLuck], runs: int, units: int, rng: 
         own = slice(number * runs, (number + 1) * runs)
         within = every[own] @ every[own].T
         square = np.diag(within)
-        spread = np.maximum(square[:, None] + square - 2 * within, 0).astype(np.float32)
-        _enlarge(largest, moved[own], shifted[own], spread, of_seeds.drawn(rng, AT_ONCE), units)
+        spread = square[:, None] + square - 2 * within
+        if of_seeds.variance.any() and units > FEW:  # runs that answer alike have no other error than their seeds'
+            spread = np.maximum(spread, of_seeds.noise[:, None] + of_seeds.noise)
+        apart = np.maximum(spread, 0).astype(np.float32)
+        _enlarge(largest, moved[own], shifted[own], apart, of_seeds.drawn(rng, AT_ONCE), units)
     return largest.T
 
 

@@ -261,3 +261,23 @@ def test_a_loss_that_is_worse_by_the_same_on_every_image_has_limits_of_some_widt
     joint = JointComparison({"loss": [Scores(values - more, units, bounded=False) for more in (0.0, 2.1)]})
     low, high = joint.interval("loss", 0, 1)
     assert 0 < low < 2.05 < 2.15 < high
+
+
+def test_one_large_group_is_one_unit_however_many_images_it_has() -> None:
+    """Ten groups, one of 100 images, which tell for the same run: false leads are rare all the same."""
+    sizes = np.r_[100, np.full(9, 5)]
+    units = tuple(np.repeat(np.arange(10), sizes).astype(str))
+    rng, false = np.random.default_rng(15), 0
+    for _ in range(100):
+        shares = np.repeat(rng.random((3, 10)), sizes, axis=1)  # of equal runs, by group
+        runs = [Scores((rng.random(len(units)) < share)[None].astype(float), units) for share in shares]
+        false += bool(JointComparison({"top1": runs}).leads("top1").any())
+    assert false <= 9  # in more than half of the boards, if images of a group were weighed by their number
+
+
+def test_two_runs_that_answer_alike_make_no_other_lead_harder() -> None:
+    rng, units = np.random.default_rng(16), tuple(map(str, range(400)))
+    shares = np.r_[0.97, np.full(5, 0.85)][:, None] + 0.03 * rng.standard_normal((6, 3))
+    runs = [Scores((rng.random((3, 400)) < share[:, None]).astype(float), units) for share in shares]
+    plain, doubled = (JointComparison({"top1": some}) for some in (runs, [*runs, runs[3]]))
+    assert doubled.critical < 1.15 * plain.critical
