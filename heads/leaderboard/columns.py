@@ -261,8 +261,8 @@ class Row:
             where_varied=True,
         ),
     ]
-    deployed_ms: Annotated[float | None, DEPLOYED_MS] = None
-    deployed_as: Annotated[str, DEPLOYED_AS] = ""
+    deployed_ms: Annotated[float | None, DEPLOYED_MS]
+    deployed_as: Annotated[str, DEPLOYED_AS]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:
