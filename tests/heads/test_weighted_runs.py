@@ -97,6 +97,7 @@ def test_an_image_of_weight_0_is_as_if_it_were_not_there(
     assert not same(found[0], found[2])
 
 
+@pytest.mark.slow
 def test_curves_are_those_of_the_images_that_weigh_something(options: Options, digits: Path, tmp_path: Path) -> None:
     found = []
     for weigh in (without_some, lambda name: without_some(name) or None, lambda name: without_some(name) and 1.0):
@@ -118,6 +119,7 @@ def test_folds_are_weighted_and_judge_every_image(options: Options, digits: Path
     assert not same(first, head(run(options.model_copy(update={"data": data}), tmp_path)))
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_go_on_with_other_weights(options: Options, digits: Path, tmp_path: Path) -> None:
     space = {"training.learning_rate": [0.001, 0.003]}
 

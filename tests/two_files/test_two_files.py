@@ -160,11 +160,8 @@ def test_a_metric(used: Used) -> None:
     assert used.summary["val"]["planted_metric"]["mean"] == used.summary["test"]["planted_metric"]["mean"] == 1
     assert {row["val_planted_metric"] for row in used.rows("run/metrics.csv")} == {"1.0"}
     row = used.rows("leaderboard.csv")[0]
-    assert (row["val_planted_metric"], row["val_planted_metric_low"], row["test_planted_metric"]) == (
-        "1.0",
-        "1.0",
-        "1.0",
-    )
+    assert (row["val_planted_metric"], row["test_planted_metric"]) == ("1.0", "1.0")
+    assert 0.5 < float(row["val_planted_metric_low"]) < 1  # the same on every image seen: not sure of others
     assert "val planted metric" in used.out("benchmark") and "val planted metric" in used.page
 
 

@@ -201,6 +201,7 @@ def test_noise_is_flagged_unless_told_otherwise(place: Path, rows: Say, tmp_path
     assert "20 validation images can vouch for a rate of false alarms of 4.8%" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_who_stops_reading_is_no_fault(place: Path) -> None:
     command = [sys.executable, "-m", "featcache", "predict", "best", place / "digits", *flags(place)]
     process = subprocess.Popen(
