@@ -23,7 +23,7 @@ from featcache.statistics.sign_flips import largest_leads
 
 ENDLESS = 1e3  # standard errors: of draws that leave nothing to estimate an error from
 ROUNDING = 1e-4  # what the same figures differ by, drawn in float32: of few images many draws are exactly what was seen
-MOST = 200  # runs whose joint distribution is drawn; beyond, Bonferroni's bound is within 4% of it
+MOST = 200  # runs whose joint distribution is drawn; beyond, Bonferroni's bound, far wider where errors are rare
 
 
 class JointComparison:
