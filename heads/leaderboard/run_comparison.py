@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
-
-from featcache.statistics import JointComparison, Scores
+from featcache.statistics import JointComparison
 from heads.leaderboard.compared_run import ComparedRun, Difference, comparable_scores, unmeasured_difference
 
 
@@ -16,8 +13,10 @@ class RunComparison:
 
     def __init__(self, runs: Sequence[ComparedRun], order: Sequence[str]) -> None:
         self.runs, self.order = tuple(runs), tuple(order)
-        self._place = {one.name: number for number, one in enumerate(runs)}
-        self._joint = JointComparison({m: _scores(runs, m) for m in order}) if runs else None
+        # One without a figure would leave no limit of any other standing: it is behind them all, and no part of this.
+        known = [one for one in runs if all(one.measured(metric) for metric in order)]
+        self._place = {one.name: number for number, one in enumerate(known)}
+        self._joint = JointComparison({m: comparable_scores(known, m) for m in order}) if known else None
 
     def difference(self, one: ComparedRun, other: ComparedRun, metric: str) -> Difference:
         """One less another, with the limits that hold jointly for all of these runs."""
@@ -65,36 +64,27 @@ class RunComparison:
         The first is one of them whatever it is beaten by: with fine-tuned runs above it, it need not be the best of
         `among` alone. One without a figure is none, unless all are without.
         """
-        if self._joint is None or not among:
-            return frozenset()
-        known = [one for one in among if all(one.measured(metric) for metric in self.order)] or among
+        known = [one for one in among if one.name in self._place]
+        if self._joint is None or not known:
+            return frozenset(one.name for one in among)
         may = self._joint.may_be_best(self.order, [self._place[one.name] for one in known])
-        return frozenset(one.name for one, here in zip(self.runs, may, strict=True) if here or one is among[0])
+        return frozenset(one.name for one in known if may[self._place[one.name]] or one is among[0])
 
     def images_to_tell(self, one: ComparedRun, other: ComparedRun, metric: str) -> int:
         """How many more validation images would tell two apart, if they differ as much as seen; 0 where no number can
         be said."""
+        if not {one.name, other.name} <= self._place.keys():
+            return 0
         joint, places = self._of(one, other)
         return joint.images_to_tell(metric, *places)
 
     def seeds_hide(self, one: ComparedRun, other: ComparedRun, metric: str) -> bool:
         """Whether none can be said since the luck of the seeds would remain."""
+        if not {one.name, other.name} <= self._place.keys():
+            return False
         joint, places = self._of(one, other)
         return joint.seeds_hide(metric, *places)
 
     def _of(self, one: ComparedRun, other: ComparedRun) -> tuple[JointComparison, tuple[int, int]]:
         assert self._joint is not None
         return self._joint, (self._place[one.name], self._place[other.name])
-
-
-def _scores(runs: Sequence[ComparedRun], metric: str) -> list[Scores]:
-    """What each gave. One without a figure would leave no limit of any other standing, and so takes part as one more of
-    the first that has one: that makes no pair differ by more."""
-    found = comparable_scores(runs, metric)
-    known = [one.measured(metric) for one in runs]
-    stand_in = next((scores for scores, there in zip(found, known, strict=True) if there), None)
-    return [scores if there else stand_in or _of_nothing(scores) for scores, there in zip(found, known, strict=True)]
-
-
-def _of_nothing(scores: Scores) -> Scores:
-    return replace(scores, values=np.zeros_like(scores.values))
