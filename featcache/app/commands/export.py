@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from featcache.app.named_run import named_run
+from featcache.app.prediction_arguments import Run
 from featcache.app.shared_options import Shared, command
 
 
 @command("cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
 def export(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's folder or name, best, or a place on the leaderboard.")
-    ],
+    run: Run,
     shared: Shared,
     to: Annotated[str, typer.Option(metavar="onnx|torch|safetensors|timm", help="What to make of it.")],
     out: Annotated[

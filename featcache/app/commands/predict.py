@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from featcache.app.named_run import named_run
+from featcache.app.prediction_arguments import FalseAlarms, Run, Uncalibrated
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError, OutputError
-
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name, best, or a place on the leaderboard.")]
 
 
 @command("device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
@@ -37,13 +36,8 @@ def predict(
         int | None, typer.Option(min=1, metavar="N", help="Only the N images most worth labelling.")
     ] = None,
     by: Annotated[str, typer.Option(metavar="margin|entropy", help="How --uncertain tells.")] = "margin",
-    false_alarms: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Flag images unlike the training ones, and at most this share of others."),
-    ] = 0.05,
-    uncalibrated: Annotated[
-        bool, typer.Option("--uncalibrated", help="Probabilities as trained, without the run's temperature.")
-    ] = False,
+    false_alarms: FalseAlarms = 0.05,
+    uncalibrated: Uncalibrated = False,
 ) -> None:
     """What images are, by the model of a finished run; what cannot be read is listed, and the rest is done."""
     folder = named_run(run, shared.results_dir)

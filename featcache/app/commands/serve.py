@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from featcache.app.named_run import named_run
+from featcache.app.prediction_arguments import FalseAlarms, Run, Uncalibrated
 from featcache.app.shared_options import Shared, command
 from featcache.errors import InputError
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name, best, or a place on the leaderboard.")]
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 PACKAGES |= {"prometheus_client": "prometheus-client"}
 
@@ -34,13 +34,8 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Images accepted and not answered yet; then 503.")] = 256,
     max_mb: Annotated[float, typer.Option(min=0.001, help="Of one request.")] = 20.0,
     timeout_s: Annotated[float, typer.Option(min=0.01, help="For one request.")] = 30.0,
-    false_alarms: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Flag images unlike the training ones, and at most this share of others."),
-    ] = 0.05,
-    uncalibrated: Annotated[
-        bool, typer.Option("--uncalibrated", help="Probabilities as trained, without the run's temperature.")
-    ] = False,
+    false_alarms: FalseAlarms = 0.05,
+    uncalibrated: Uncalibrated = False,
 ) -> None:
     """Answer what images are, by HTTP and on a page to drop them on, by the model of a finished run."""
     folder = named_run(run, shared.results_dir)
