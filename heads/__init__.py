@@ -1,6 +1,31 @@
-"""Stage two: heads trained on cached features, and what comes out of them."""
+"""Stage two: heads trained on cached features, and what comes out of them.
 
-from heads.experiment import train_model, trainModel
-from heads.tuned_heads import tune_model
+Names are imported on first use, so that what reads finished runs need not load what trains.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heads.experiment import train_model, trainModel
+    from heads.tuned_heads import tune_model
+
+_HOMES = {
+    "trainModel": "heads.experiment",
+    "train_model": "heads.experiment",
+    "tune_model": "heads.tuned_heads",
+}
 
 __all__ = ["trainModel", "train_model", "tune_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'heads' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

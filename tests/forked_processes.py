@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -10,12 +11,20 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import fvcore.nn  # noqa: F401
+import timm  # noqa: F401
+from PIL import Image
+
+Image.init()  # its plugins; all of these featcache imports late, and every process would again
+
 Request = dict[str, Any]
 
 
 def serve(work: Callable[[Request], int], outputs: Callable[[Request], tuple[str, str]]) -> None:
     """Answer each JSON line of standard input: {"wait": ID} by how that process ended, below 0 by a signal; any other
     request by the id of a process that does its `work`, whose standard output and error go to the files `outputs`."""
+    gc.collect()
+    gc.freeze()  # a collection in a forked process would copy every page of what was imported
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
@@ -26,6 +35,7 @@ def serve(work: Callable[[Request], int], outputs: Callable[[Request], tuple[str
             _begin(*outputs(request))
             _end(work, request)
         print(process, flush=True)
+    gc.unfreeze()  # or packages would complain that their objects are left over
 
 
 def _begin(out: str, err: str) -> None:

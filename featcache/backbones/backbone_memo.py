@@ -9,7 +9,6 @@ from typing import Any
 
 import PIL
 import torch
-import torchvision
 
 from featcache import __version__
 from featcache.atomic import write_text
@@ -58,6 +57,7 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
 
 def _recipe(options: Options, source: Source, origin: WeightsOrigin) -> dict[str, Any]:
     import timm
+    import torchvision
 
     files: tuple[Path, ...] = (Path(origin.location),) if origin.kind in {"hub", "package"} else ()
     if origin.kind == "file":

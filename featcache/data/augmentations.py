@@ -13,10 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
-from featcache.data.transforms import resize, to_uint8
+from featcache.data.transforms import functional, resize, to_uint8
 from featcache.options import AugmentationSpec
 from featcache.options import augmentation_options as kind
 from featcache.records import Preprocessing, digest
@@ -37,6 +35,7 @@ def view(
     """View `number` of an upright RGB image: uint8 `[3, S, S]`; number 0 is the plain transform."""
     if number == 0:
         return to_uint8(image, preprocessing)
+    F = functional()
     # Seeded by content and spec, so neither the order of files nor the other views matter.
     rng = random.Random(digest([sha256, number, spec_digest(augmentations)]))
     cropped = False
@@ -52,7 +51,7 @@ def view(
                 image, cropped = _random_resized_crop(image, spec, preprocessing, rng), True
             case kind.Rotation():
                 angle = rng.uniform(-spec.degrees, spec.degrees)
-                image = F.rotate(image, angle, InterpolationMode.BILINEAR, fill=list(_mean_colour(preprocessing)))
+                image = F.rotate(image, angle, F.InterpolationMode.BILINEAR, fill=list(_mean_colour(preprocessing)))
             case kind.ColorJitter():
                 image = _jitter(image, spec, rng)
             case kind.RandomErasing():
@@ -71,7 +70,7 @@ def _random_crop(
     border = round(padding * side)
     # At least `side` in both directions, so that the crop never leaves the canvas.
     extra = [max(0, math.ceil((side - s) / 2)) for s in image.size]
-    image = F.pad(image, [border + extra[0], border + extra[1]], fill=_mean_colour(preprocessing))
+    image = functional().pad(image, [border + extra[0], border + extra[1]], fill=_mean_colour(preprocessing))
     width, height = image.size
     left, top = rng.randint(0, width - side), rng.randint(0, height - side)
     return image.crop((left, top, left + side, top + side))
@@ -87,13 +86,15 @@ def _random_resized_crop(
     w = min(width, max(1, round(math.sqrt(area * ratio))))
     h = min(height, max(1, round(math.sqrt(area / ratio))))
     left, top = rng.randint(0, width - w), rng.randint(0, height - h)
+    F = functional()
     cropped: Image.Image = F.resized_crop(
-        image, top, left, h, w, [side, side], InterpolationMode(preprocessing.interpolation)
+        image, top, left, h, w, [side, side], F.InterpolationMode(preprocessing.interpolation)
     )
     return cropped
 
 
 def _jitter(image: Image.Image, spec: kind.ColorJitter, rng: random.Random) -> Image.Image:
+    F = functional()
     image = F.adjust_brightness(image, rng.uniform(1 - spec.brightness, 1 + spec.brightness))
     image = F.adjust_contrast(image, rng.uniform(1 - spec.contrast, 1 + spec.contrast))
     image = F.adjust_saturation(image, rng.uniform(1 - spec.saturation, 1 + spec.saturation))

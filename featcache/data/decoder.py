@@ -21,6 +21,7 @@ from featcache.data.augmentations import spec_digest, view
 from featcache.data.content_hashes import ContentNote
 from featcache.data.decoded_scratch import Scratch
 from featcache.data.image_files import UnreadableImageError, read_picture
+from featcache.data.transforms import functional
 from featcache.options import AugmentationSpec
 from featcache.places import ImagePlace
 from featcache.records import Preprocessing, digest
@@ -68,6 +69,7 @@ class Decoder:
         self._workers = workers or os.cpu_count() or 1
         self._scratch = scratch
         self._recipe = _recipe(preprocessing, augmentations)
+        functional()  # imported here, not while threads decode
         self.seconds = 0.0
 
     def blocks(self, tasks: Sequence[Task], images: int, multiple: int, ahead: bool) -> Iterator[list[Decoded]]:

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from featcache.data.image_files import decode_image, picture_of
 from featcache.records import Preprocessing
 
 
+@cache
+def functional() -> Any:
+    """torchvision's functions on images, imported with the first image: that takes longer than importing torch, and
+    who only reads what others computed, such as `featcache report`, need not wait for it."""
+    from torchvision.transforms import functional
+
+    return functional
+
+
 def resize(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """`image` at the size that crops are taken from."""
     size = preprocessing.resize_size
-    interpolation = InterpolationMode(preprocessing.interpolation)
+    interpolation = functional().InterpolationMode(preprocessing.interpolation)
     if preprocessing.resize_mode == "squash":
-        squashed: Image.Image = F.resize(image, [size, size], interpolation)
+        squashed: Image.Image = functional().resize(image, [size, size], interpolation)
         return squashed
-    resized: Image.Image = F.resize(image, [size], interpolation)
+    resized: Image.Image = functional().resize(image, [size], interpolation)
     return resized
 
 
 def to_uint8(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """`image` resized and centre-cropped: uint8 `[3, S, S]`."""
     side = preprocessing.input_size
-    tensor: Tensor = F.pil_to_tensor(F.center_crop(resize(image, preprocessing), [side, side]))
+    cropped = functional().center_crop(resize(image, preprocessing), [side, side])
+    tensor: Tensor = functional().pil_to_tensor(cropped)
     return tensor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -16,5 +17,10 @@ def provenance() -> dict[str, Any]:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {p: version(p) for p in PACKAGES},
+        "versions": dict(_versions()),
     }
+
+
+@cache  # each is read from files, and every run and store asks
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in PACKAGES}

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 from torch.nn.parallel import DistributedDataParallel
-from torchvision.transforms import v2
 
 from featcache.data import normalise
 from featcache.devices import out_of_memory
@@ -143,6 +142,8 @@ class OptimiserStep:
 
     def _mixed(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels, mixed where that is wanted: then labels are distributions over the classes `[N, C]`."""
+        from torchvision.transforms import v2  # late, as all of torchvision: see `functional` of featcache.data
+
         training, classes = self._setup.training, self._setup.extraction.dims[-1]
         ways: list[v2.Transform] = []
         if training.mixup:

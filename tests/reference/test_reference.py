@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
+import write_reference
 from write_reference import FILE, reference
 
 
@@ -27,11 +27,13 @@ def test_it_names_every_option_and_registry() -> None:
         assert expected in text
 
 
-def test_a_stale_one_is_said(tmp_path: Path) -> None:
-    copy = tmp_path / "tests" / "reference" / "write_reference.py"
-    copy.parent.mkdir(parents=True)
-    copy.write_text(Path(__file__).with_name("write_reference.py").read_text())
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "reference.md").write_text("stale")
-    stale = subprocess.run([sys.executable, str(copy), "--check"], capture_output=True, text=True)
-    assert stale.returncode == 1 and "run bin/reference" in stale.stderr
+def test_a_stale_one_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["write_reference.py", "--check"])
+    assert write_reference.main() == 0
+    monkeypatch.setattr(write_reference, "FILE", tmp_path / "reference.md")
+    write_reference.FILE.write_text("stale")
+    assert write_reference.main() == 1
+    assert "run bin/reference" in capsys.readouterr().err
+    assert write_reference.FILE.read_text() == "stale"

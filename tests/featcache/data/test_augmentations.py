@@ -118,7 +118,7 @@ def test_another_process_draws_the_same() -> None:
     here = Path(__file__)
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {[str(here.parent), str(here.parents[3])]!r}; {code}"],
-        env={"PYTHONHASHSEED": "12345", "PATH": ""},
+        env={"PYTHONHASHSEED": "12345", "PATH": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=True,
