@@ -50,7 +50,9 @@ def check_parity(run: Run, folder: Path) -> None:
     assert (found.argmax(1) == kept[number].argmax(1)).float().mean() >= 0.9
 
 
-@pytest.mark.parametrize(("normalise", "backbone"), [*((n, ALONE) for n in EVERY), ("standard", BOTH), ("l2", BOTH)])
+@pytest.mark.parametrize(
+    ("normalise", "backbone"), [*((n, ALONE) for n in EVERY), ("standard", BOTH), pytest.param("l2", BOTH, marks=SLOW)]
+)
 def test_the_model_of_a_run_gives_the_logits_of_its_cached_features(
     config: Config, tmp_path: Path, digits: Path, normalise: str, backbone: str
 ) -> None:

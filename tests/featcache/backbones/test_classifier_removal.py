@@ -19,7 +19,7 @@ AS_MAP = {"convnext_tiny", "maxvit_t"}  # their classifiers normalise or pool a 
 BEHIND = ("fc.", "classifier.", "head.", "heads.", "aux", "AuxLogits.")  # torchvision's classifiers and side branches
 TORCHVISION = [
     ("resnet18", 32, 512),
-    ("vgg11", 32, 25088),
+    pytest.param("vgg11", 32, 25088, marks=pytest.mark.slow),
     ("mobilenet_v3_large", 32, 960),
     ("densenet121", 32, 1024),
     ("convnext_tiny", 32, 768),

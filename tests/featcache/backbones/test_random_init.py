@@ -63,7 +63,7 @@ def features_of(backbone: nn.Module, images: Tensor) -> Tensor:
     [
         pytest.param("resnet152", 0.9, marks=pytest.mark.slow),
         ("efficientnet_b0", 0.74),
-        ("mobilenet_v3_large", 0.85),
+        pytest.param("mobilenet_v3_large", 0.85, marks=pytest.mark.slow),
     ],
 )
 def test_an_untrained_deep_network_still_separates_the_digits(demo: Demo, name: str, floor: float) -> None:
@@ -78,6 +78,7 @@ def test_an_untrained_deep_network_still_separates_the_digits(demo: Demo, name: 
     assert probe.score(test.numpy(), demo.test_labels) >= floor
 
 
+@pytest.mark.slow
 def test_a_very_deep_untrained_network_does_not_amplify_rounding() -> None:
     # On uniform synthetic images alone, its features changed by half with the batch that an image was in.
     backbone = untrained("efficientnet_b6")

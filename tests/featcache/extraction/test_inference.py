@@ -25,9 +25,11 @@ def inference(name: str, batch_size: int = 32, **extra: bool) -> Inference:
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "densenet121", "swin_t", "convnext_tiny", "vgg11"]
-)
+SLOW = pytest.mark.slow
+MORE = [pytest.param(name, marks=SLOW) for name in ("efficientnet_b0", "densenet121", "convnext_tiny", "vgg11")]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "swin_t", *MORE])
 def test_features_do_not_depend_on_the_images_beside(name: str) -> None:
     infer = inference(name)
     together = infer(IMAGES)
@@ -36,7 +38,7 @@ def test_features_do_not_depend_on_the_images_beside(name: str) -> None:
     assert torch.equal(torch.cat([infer(IMAGES[:3]), infer(IMAGES[3:])]), together)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "swin_t"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", pytest.param("swin_t", marks=SLOW)])
 def test_features_are_those_of_the_plain_network(name: str) -> None:
     backbone = load_backbone(ModelOptions(backbone=name, input_size=64, pretrained=False))
     with torch.inference_mode():

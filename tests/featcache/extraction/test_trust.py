@@ -142,34 +142,48 @@ def everything(extraction: Extraction) -> np.ndarray:
     return extraction.store.read(hashes)
 
 
-def check_kills(processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path, seeds: range) -> None:
+@pytest.mark.slow
+def test_extractions_killed_at_thirty_random_instants(
+    processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     whole = run_here(slow(cache={"dir": str(tmp_path / "whole")}))
-    for seed in seeds:
+    for seed in range(100, 130):
         options = slow(cache={"dir": str(tmp_path / f"killed {seed}")})
         process = processes.start(options)
         time.sleep(random.Random(seed).uniform(0.2, SLOW_SECONDS + 0.8))  # from before the first row to after the last
         process.send(signal.SIGKILL)
         process.wait()
-        store = FeatureStore(tmp_path / f"killed {seed}", whole.info)
-        safe = committed(store)
-        resumed = run_here(options)
-        assert resumed.new == IMAGES - len(safe)
-        assert np.array_equal(everything(resumed), everything(whole))  # bit for bit
-        assert verify(store.path).ok
-        assert not store.parts.files()
+        check_resumed(options, whole)
+
+
+def check_resumed(options: dict[str, Any], whole: Extraction) -> int:
+    """That an extraction goes on after a kill as if there had been none; how many rows were safe."""
+    store = FeatureStore(options["cache"]["dir"], whole.info)
+    safe = committed(store)
+    resumed = run_here(options)
+    assert resumed.new == IMAGES - len(safe)
+    assert np.array_equal(everything(resumed), everything(whole))  # bit for bit
+    assert verify(store.path).ok
+    assert not store.parts.files()
+    return len(safe)
 
 
 def test_a_killed_extraction_goes_on_where_it_was(
     processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    check_kills(processes, slow, tmp_path, range(2))
-
-
-@pytest.mark.slow
-def test_extractions_killed_at_thirty_random_instants(
-    processes: Processes, slow: Callable[..., dict[str, Any]], tmp_path: Path
-) -> None:
-    check_kills(processes, slow, tmp_path, range(100, 130))
+    """Before its first row, and between two commits."""
+    whole = run_here(slow(cache={"dir": str(tmp_path / "whole")}))
+    early, later = (slow(cache={"dir": str(tmp_path / name)}) for name in ("early", "later"))
+    process = processes.start(early)
+    process.send(signal.SIGKILL)
+    process.wait()
+    assert check_resumed(early, whole) == 0
+    process = processes.start(later)
+    while not list((tmp_path / "later").glob("*.parts/*.npz")):
+        time.sleep(0.02)
+    process.send(signal.SIGKILL)
+    process.wait()
+    assert 0 < check_resumed(later, whole) < IMAGES
 
 
 def test_an_interrupted_command_keeps_its_rows_and_says_how_to_go_on(

@@ -15,7 +15,7 @@ from featcache.separability import measure
 from featcache.separability.grouping import deal, together
 from featcache.separability.ridge_probe import FOLDS, SEED, probe_right
 
-QUICK = settings(deadline=None, max_examples=20, derandomize=True)
+QUICK = settings(deadline=None, max_examples=6, derandomize=True)
 NOT_ROTATED = {"linear_probe", "parc"}  # each feature is standardised
 
 Case = tuple[NDArray[np.float32], NDArray[np.int64], np.random.Generator]
@@ -96,3 +96,17 @@ def test_the_same_images_fall_into_the_same_folds_whatever_the_backbone() -> Non
     rng, labels = np.random.default_rng(0), np.arange(60) % 3
     folds = [deal(labels, together(rng.normal(size=(60, 8)).astype(np.float32), None), FOLDS, SEED) for _ in range(2)]
     assert np.array_equal(*folds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "law",
+    [
+        test_neither_scale_nor_rotation_matters,
+        test_the_numbers_of_the_classes_do_not_matter,
+        test_the_order_of_the_images_does_not_matter,
+        test_a_feature_that_is_always_the_same_says_nothing_to_distances_and_ranks,
+    ],
+)
+def test_it_holds_in_many_cases(law: Any) -> None:
+    settings(QUICK, max_examples=60)(given(cases())(law.hypothesis.inner_test))()

@@ -188,10 +188,11 @@ def test_frozen_epochs_are_those_of_a_head_on_cached_features(
 @pytest.mark.parametrize(
     ("backbone", "data"),
     [
-        *((n, d) for n in ("four_stages", "with_dropout") for d in ({}, VIEWS)),
+        *(("with_dropout", d) for d in ({}, VIEWS)),
         ("drops_first", {}),
         ("nested", {}),
-        ("squeezenet1_1", VIEWS),
+        *(pytest.param("four_stages", d, marks=SLOW) for d in ({}, VIEWS)),
+        pytest.param("squeezenet1_1", VIEWS, marks=SLOW),
         pytest.param("vit_tiny_patch16_224", {}, marks=SLOW),
         *(pytest.param(n, d, marks=SLOW) for n in MORE for d in ({}, VIEWS)),
     ],
@@ -283,8 +284,9 @@ def test_the_run_folder_is_complete(config: Config, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("backbone", "precision"),
     [
-        *((n, "float32") for n in ("four_stages", "with_dropout", "root_buffer", "squeezenet1_1", "mnasnet0_5")),
+        *((n, "float32") for n in ("four_stages", "with_dropout", "root_buffer", "squeezenet1_1")),
         ("four_stages", "bfloat16"),
+        pytest.param("mnasnet0_5", "float32", marks=SLOW),
         pytest.param("squeezenet1_1", "bfloat16", marks=SLOW),
         pytest.param("resnet18", "float32", marks=SLOW),
         pytest.param("resnet18", "bfloat16", marks=SLOW),
@@ -328,7 +330,7 @@ def test_a_run_needs_no_published_weights_to_load(config: Config, tmp_path: Path
     assert torch.allclose(found, kept, atol=1e-3)
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("seeds", [pytest.param(1, marks=SLOW), 2])
 def test_test_images_are_seen_once_by_each_seed_and_last(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: int
 ) -> None:
@@ -358,7 +360,7 @@ def test_a_network_that_draws_random_numbers_is_refused(config: Config, tmp_path
     assert not list((tmp_path / "results").glob("*"))
 
 
-@pytest.mark.parametrize("changed", [1.05, -1.0])
+@pytest.mark.parametrize("changed", [1.05, pytest.param(-1.0, marks=SLOW)])
 def test_a_cache_of_another_network_is_refused(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: float
 ) -> None:

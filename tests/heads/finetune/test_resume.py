@@ -210,13 +210,7 @@ def check_kills(
     assert killed >= len(seeds) // 2  # the others were done before
 
 
-def test_a_killed_fine_tuning_ends_as_if_nothing_was(
-    processes: Processes, command: Command, tmp_path: Path, whole: Contents
-) -> None:
-    check_kills(processes, command, tmp_path, whole, range(2), in_a_row=1)
-
-
-@pytest.mark.slow
+@pytest.mark.slow  # the worst instants are in the default suite
 def test_fine_tunings_killed_at_thirty_random_instants(
     processes: Processes, command: Command, tmp_path: Path, whole: Contents
 ) -> None:

@@ -100,7 +100,7 @@ def whole_train_set(chosen: Options) -> tuple[nn.Module, nn.Module, Tensor, Tens
 # The update
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("adam", marks=pytest.mark.slow), "sgd"])
 def test_training_is_that_of_the_plain_loop(
     config: Config, tmp_path: Path, checkpoints: list[dict[str, Any]], optimizer: str
 ) -> None:
@@ -169,7 +169,9 @@ def test_label_smoothing_is_torchs_own_and_of_training_alone(config: Config, tmp
     assert found[0, 1] == pytest.approx(curve(tune(plain, tmp_path / "plain"))[0, 1], rel=1e-5)
 
 
-@pytest.mark.parametrize("mix", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
+@pytest.mark.parametrize(
+    "mix", [{"mixup": 0.4}, {"mixup": 0.4, "cutmix": 1.0}, pytest.param({"cutmix": 1.0}, marks=pytest.mark.slow)]
+)
 def test_mixed_images_go_through_the_whole_network(
     config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, mix: dict[str, float]
 ) -> None:
@@ -216,7 +218,7 @@ def test_only_what_trained_has_optimiser_state(
     assert [len(c["updates"]["optimizer"]["state"]) for c in checkpoints] == [4, 4 + 8, 4 + 8 + 8]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("adam", marks=pytest.mark.slow), "sgd"])
 def test_weight_decay_moves_nothing_that_is_frozen(config: Config, tmp_path: Path, optimizer: str) -> None:
     chosen = options(
         config, "with_dropout", unfreeze_schedule=LAST, weight_decay=1.0, optimizer=optimizer, ema_decay=0.5
@@ -231,7 +233,7 @@ def test_weight_decay_moves_nothing_that_is_frozen(config: Config, tmp_path: Pat
 # What regularises frozen blocks is off
 
 
-@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("plain", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_dropout_and_depth_are_those_of_trained_blocks_alone(config: Config, tmp_path: Path, plain: bool) -> None:
     schedule = [{"epoch": 2, "unfreeze": "last_block"}, {"epoch": 4, "unfreeze": "all"}]
     none, early, every = (
@@ -247,7 +249,7 @@ def test_dropout_and_depth_are_those_of_trained_blocks_alone(config: Config, tmp
 # Precision, layout, compilation
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("extra", [{"ema_decay": 0.9, "accumulate": 2, "mixup": 0.2}])
 def test_half_precision_follows_float32(config: Config, tmp_path: Path, precision: str, extra: dict[str, Any]) -> None:
     schedule = [{"epoch": 1, "unfreeze": "last_block"}, {"epoch": 2, "unfreeze": "all"}]
@@ -352,7 +354,7 @@ def test_a_validation_loss_that_is_not_finite_ends_it_too(config: Config, tmp_pa
 # Patience, and what is left behind
 
 
-@pytest.mark.parametrize(("schedule", "epochs"), [([4], 7), ([0], 3), ([2, 5], 8)])
+@pytest.mark.parametrize(("schedule", "epochs"), [([4], 7), pytest.param([0], 3, marks=pytest.mark.slow), ([2, 5], 8)])
 def test_patience_counts_from_the_last_step(config: Config, tmp_path: Path, schedule: list[int], epochs: int) -> None:
     steps = [{"epoch": e, "unfreeze": u} for e, u in zip(schedule, ("last_block", "all"), strict=False)]
     chosen = options(config, epochs=12, patience=2, learning_rate=1e-30, weight_decay=0.0, unfreeze_schedule=steps)

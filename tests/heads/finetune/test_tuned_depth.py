@@ -20,7 +20,8 @@ from heads.finetune import fine_tune
 Config = Callable[..., dict[str, Any]]
 
 
-@pytest.mark.parametrize("kept", [1e-9, 0.001])  # what comes before the trained blocks: in the store, and in memory
+# What comes before the trained blocks: in the store, and in memory.
+@pytest.mark.parametrize("kept", [pytest.param(1e-9, marks=pytest.mark.slow), 0.001])
 def test_12_bit_images_train_as_their_8_bit_counterparts_do(
     config: Config, digits: Path, tmp_path: Path, kept: float
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,8 +224,11 @@ def test_nobody_is_ahead_by_less_than_nothing(tmp_path: Path) -> None:
 IMAGES = st.sets(st.integers(0, 99), min_size=30)
 
 
-@settings(deadline=None, max_examples=25, derandomize=True)
-@given(st.lists(st.tuples(IMAGES, IMAGES, IMAGES), min_size=2, max_size=5))
+RUNS = st.lists(st.tuples(IMAGES, IMAGES, IMAGES), min_size=2, max_size=5)
+
+
+@settings(deadline=None, max_examples=8, derandomize=True)
+@given(RUNS)
 def test_ties_and_leads_are_those_of_the_figures(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[set[int], set[int], set[int]]]
 ) -> None:
@@ -240,6 +244,13 @@ def test_ties_and_leads_are_those_of_the_figures(
         lead = ahead_of(line)
         assert (lead is None) == (tied == set(found.behind))
         assert lead is None or lead[0] not in tied
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(RUNS)
+def test_ties_and_leads_are_those_of_many_figures(tmp_path_factory: pytest.TempPathFactory, runs: Any) -> None:
+    test_ties_and_leads_are_those_of_the_figures.hypothesis.inner_test(tmp_path_factory, runs)
 
 
 def test_an_accuracy_no_better_than_a_constant_answer_is_called_so(tmp_path: Path) -> None:

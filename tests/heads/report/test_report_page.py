@@ -546,7 +546,7 @@ def test_a_figure_can_be_saved(page: Page) -> None:
     assert Path(download.value.path()).read_text().startswith("<svg")
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("width", [390, *(pytest.param(w, marks=pytest.mark.slow) for w in (768, 1280))])
 def test_the_page_is_no_wider_than_the_screen(browser: Browser, results: Results, width: int) -> None:
     with opened(browser, results.report, viewport={"width": width, "height": 844}) as watched:
         page = watched.page
@@ -558,8 +558,15 @@ def test_the_page_is_no_wider_than_the_screen(browser: Browser, results: Results
         assert watched.complaints == []
 
 
-@pytest.mark.parametrize(("device", "width"), [("phone", 390), ("desktop", 1280)])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("device", "width", "scheme"),
+    [
+        ("phone", 390, "dark"),
+        pytest.param("phone", 390, "light", marks=pytest.mark.slow),
+        pytest.param("desktop", 1280, "light", marks=pytest.mark.slow),
+        pytest.param("desktop", 1280, "dark", marks=pytest.mark.slow),
+    ],
+)
 def test_screenshots_show_the_whole_page(
     browser: Browser, results: Results, tmp_path: Path, device: str, width: int, scheme: Any
 ) -> None:
@@ -589,7 +596,8 @@ def luminance(colour: str) -> float:
 TEXTS = "body, h1, h2, .muted, td, th a, .tag, .name, figcaption, select, #tip, #facts dd"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+# Of the light one axe asks the same of text, and what is printed of plots.
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_text_stands_out_in_either_scheme(browser: Browser, results: Results, scheme: Any) -> None:
     with opened(browser, results.report, color_scheme=scheme) as watched:
         page = watched.page

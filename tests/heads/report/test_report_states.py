@@ -36,12 +36,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> N
 
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Two Phase 1 runs."""
+    """Two Phase 1 runs; a report has been written, so that maps and thumbnails are in the cache."""
     root = tmp_path_factory.mktemp("two runs")
     write_digits(root / DATA, {"train": 8, "val": 6, "test": 4})
     for name, backbone in (("tiny", TINY), ("plain", "networks:without_norms")):
         write_config(root / "configs" / f"{name}.json", root / DATA, backbone, training={"epochs": 2})
     done("train", root / "configs", "--results-dir", root / "results", "--allow-custom", "-q")
+    done("report", "--results-dir", root / "results", "-q")
+    shutil.rmtree(root / "results" / "figures")
+    (root / "results" / "report.html").unlink()
     return Results(root)
 
 
@@ -157,6 +160,7 @@ def test_a_cache_that_moved_is_named(results: Results, look: Report) -> None:
 def test_a_damaged_store_costs_its_map_and_no_more(results: Results, look: Report) -> None:
     broken = next(results.cache.glob("conftest*.h5"))
     broken.write_bytes(broken.read_bytes()[:2000])
+    shutil.rmtree(results.cache / "maps")
     page = look(results.folder)
     page.locator("#choice").select_option("tiny")
     assert "no longer in the cache" in page.locator("#plot-map").inner_text()
@@ -236,13 +240,15 @@ def test_what_is_missing_of_a_run_is_said(results: Results, look: Report) -> Non
 
 def test_groups_that_straddle_are_told_with_and_without(results: Results, look: Report) -> None:
     """Of runs that say so; earlier versions knew no groups."""
-    assert look(results.folder).locator("#straddling").count() == 0
+    done("report", "--results-dir", results.folder)
+    assert 'id="straddling"' not in results.report.read_text()
     one = {"top1": 0.75, "top3": 1.0, "groups": 2, "example": "val/0/000.png of 'P1'"}
     val = {**one, "leaked": 5, "n_without": 19, "top1_without": 0.625, "top3_without": 0.875}
     test = {**one, "leaked": 16, "n_without": 0, "top1_without": None, "top3_without": None}
     edit(results.folder / "tiny" / "summary.json", lambda s: s.update(group_leakage={"val": val, "test": test}))
     edit(results.folder / "plain" / "summary.json", lambda s: s.pop("group_leakage"))
     page = look(results.folder)
+    assert 'id="straddling"' in results.report.read_text()
     warning = page.locator("#verdict .warning", has_text="Groups in several splits").inner_text()
     assert "5 of 24 validation images and 16 of 16 test images" in warning
     table = page.get_by_role("region", name="images of groups that straddle")

@@ -326,7 +326,7 @@ def test_options_that_contradict_each_other_fail_alone(sweep: Folders) -> None:
     assert len(result.trials) == 4
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", ["nsga2", *(pytest.param(s, marks=pytest.mark.slow) for s in ("tpe", "random"))])
 def test_two_objectives_give_a_front(sweep: Folders, sampler: str) -> None:
     space = {**SPACE, "model.classifier_dims": [["auto", "auto"], ["auto", 4, "auto"], ["auto", 64, "auto"]]}
     result = sweep(sampler=sampler, space=space, objective=["val_top3", "params"])
@@ -452,7 +452,9 @@ def test_a_study_that_is_no_database(sweep: Folders) -> None:
     assert len(sweep(trials=2, fresh=True).trials) == 2
 
 
-@pytest.mark.parametrize("objective", ["latency_ms", "macs", ["params", "val_top3"]])
+@pytest.mark.parametrize(
+    "objective", ["latency_ms", pytest.param("macs", marks=pytest.mark.slow), ["params", "val_top3"]]
+)
 def test_an_objective_that_no_option_moves(sweep: Folders, objective: Any) -> None:
     result = sweep(objective=objective, trials=6)
     assert len(result.trials) == 6
