@@ -92,6 +92,21 @@ def config(tmp_path: Path, digits: Path) -> Callable[..., dict[str, Any]]:
     return make
 
 
+# The files that take longest, in the order that two processes take them: a long one at the end would keep the other
+# process waiting, and those of one report do not begin together, since one of them makes it.
+LONG = (
+    *("test_resume.py", "test_report_page.py", "test_two_files.py", "test_finetune_command.py"),
+    *("test_report_figures.py", "test_trust.py", "test_report_states.py", "test_sweep.py", "test_end_to_end.py"),
+    *("test_report_registry.py", "test_training_options.py", "test_head_normalise.py", "test_distributed.py"),
+    *("test_profiling.py", "test_parity.py", "test_side_by_side.py", "test_export_run.py", "test_serve_command.py"),
+    *("test_commands.py", "test_audit_command.py", "test_augmentations.py", "test_export_command.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def pytest_collection_finish() -> None:
     """What is imported and collected by now stays: the garbage collector, which would look through all of it again and
     again, takes a tenth of the time otherwise."""
