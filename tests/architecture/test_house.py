@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import LONG
 from import_graph import ROOT, STAGES
 
 FILE_LINES, FUNCTION_LINES = 300, 60
@@ -130,6 +131,10 @@ def test_a_file_name_means_one_thing() -> None:
     twice = {name: them for name, them in places.items() if len(them) > 1}
     assert {name: them for name, them in twice.items() if name not in SAME_NAME} == {}
     assert SAME_NAME.keys() <= twice.keys(), "an exception that nothing needs any more"
+
+
+def test_the_long_test_files_are_there() -> None:
+    assert set(LONG) <= {file.name for file in (ROOT / "tests").rglob("test_*.py")}
 
 
 def test_rooms_are_entered_by_their_doors() -> None:
