@@ -73,6 +73,19 @@ def test_the_luck_of_twelve_runs_of_fifty_epochs_is_taken_off(tmp_path: Path) ->
     assert said(tmp_path, "At 95%") == "At 95%, any of the 12 may be the best."
 
 
+def test_the_luckiest_of_twelve_guesses_is_not_better_than_a_constant_answer(tmp_path: Path) -> None:
+    """All of them are right on 0.7 of the images in truth, as the most frequent class would be."""
+    lucky_runs(tmp_path)
+    for file in tmp_path.glob("*/summary.json"):
+        summary = json.loads(file.read_text())
+        summary["per_class"]["val"] = [{"class": c, "recall": 1.0, "n": n} for c, n in (("many", 70), ("few", 30))]
+        file.write_text(json.dumps(summary))
+    assert min(rank_results(tmp_path, Ranking(data="d")).first.summary["val"]["top1"]["ci95"]) > 0.7
+    assert "from always saying the most frequent class, which gets 0.700 top-1 there" in said(
+        tmp_path, "It is not told"
+    )
+
+
 @pytest.mark.parametrize("selection", ["val_top1", "val_balanced_accuracy"])
 def test_by_whatever_runs_are_ranked_the_luck_of_their_epochs_is_taken_off(tmp_path: Path, selection: str) -> None:
     lucky_runs(tmp_path, selection=selection)
