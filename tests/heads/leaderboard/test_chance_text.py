@@ -12,9 +12,10 @@ import pytest
 from made_runs import EVERY, save_run
 
 from featcache.errors import OptionsError, RunError
-from featcache.statistics import Corrected
+from featcache.statistics import Corrected, Scores, correct_for_selection
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chosen_among, rounded, tie_text
+from heads.leaderboard.chosen_best import contender
 from heads.leaderboard.column import Place
 from heads.leaderboard.ranked_results import Ranking, rank_results
 from heads.leaderboard.shown_columns import shown
@@ -84,6 +85,18 @@ def test_the_luckiest_of_twelve_guesses_is_not_better_than_a_constant_answer(tmp
     assert "from always saying the most frequent class, which gets 0.700 top-1 there" in said(
         tmp_path, "It is not told"
     )
+
+
+def test_of_many_images_too_all_of_top1_counts_less_than_one_outcome_of_top3() -> None:
+    """The first epoch is better by one image in top-3: without that one, in a tenth of the splits, top-1 decides."""
+    images = 9_000
+    top3, top1 = np.ones((2, 1, 1, 2, images), np.bool_)
+    top3[..., 1, 5] = top1[..., 0, :] = top1[..., 1, 5] = False
+    kept = Scores(top1[0, :, 0].astype(np.float64), tuple(map(str, range(images))))
+    every = np.zeros(images, np.int64), np.full((1, 1, 1), 2), np.zeros((1, 1, 1), np.int64)
+    seen = ValOutcomes(kept.units, every[0], top1, top3, np.zeros((1, 1, 1, 2)), *every[1:])
+    one = correct_for_selection([contender(seen, "val_top3", kept, np.zeros(images))], 0, ["top1"])["top1"]
+    assert one.mean == pytest.approx(0.1, abs=0.001)
 
 
 @pytest.mark.parametrize("selection", ["val_top1", "val_balanced_accuracy"])
