@@ -70,8 +70,9 @@ class JointComparison:
         images = own[:, None] + own - 2 * within
         half = critical * np.sqrt(np.maximum(images + luck[:, None] + luck, 0))
         half = np.where(images > NONE, half, np.hypot(half, critical**2 / (self.units + critical**2)))
-        found: NDArray[np.bool_] = means[:, None] - means > half
-        return found & ~np.array([self._too_few(metric, c) for c in critical])
+        can = ~np.array([self._too_few(metric, float(c)) for c in critical], np.bool_)
+        found: NDArray[np.bool_] = (means[:, None] - means > half) & can
+        return found
 
     def interval(self, metric: str, one: int, other: int) -> tuple[float, float]:
         """The limits of a difference that hold jointly for all pairs and metrics.

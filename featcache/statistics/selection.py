@@ -167,9 +167,10 @@ def _picked(values: Values, recipe: NDArray[np.int64]) -> Values:
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
     """Of `[T, S, E, N]` the sums over a fold's images in each split, `[T, S, E, P]`."""
     count = int(np.prod(values.shape[:-1]))
-    exact = np.float64 if values.dtype.kind == "i" and len(own) > WHOLE else np.float32
-    rows = np.take(values, own, axis=-1).astype(exact, order="C").reshape(count, len(own))  # one product of BLAS
-    found: Values = (rows @ weights[:, own].T).astype(np.float64).reshape(*values.shape[:-1], len(weights))
+    exact = "f8" if values.dtype.kind == "i" and len(own) > WHOLE else "f4"
+    rows: NDArray[np.floating] = np.take(values, own, axis=-1).astype(exact, order="C")
+    sums = rows.reshape(count, len(own)) @ weights[:, own].T  # one product of BLAS
+    found: Values = sums.astype(np.float64).reshape(*values.shape[:-1], len(weights))
     return found
 
 
