@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from featcache.backbones import Backbone, fold_batch_norms, run_network
+from featcache.backbones import Backbone, fold_batch_norms, narrow_weights, run_network
 from featcache.data import normalise
 from featcache.devices import exact, one_image_too_many, out_of_memory
 from featcache.errors import WorkError
@@ -30,7 +30,7 @@ class Inference:
     Every forward pass has the same shape, the last one filled up with repeats: so an image's features, bit for bit, do
     not depend on the images beside it, on how many there are, or on where an earlier run was stopped. Batch norms are
     folded, and weights and images channels-last, but for float32 on a GPU, whose exact kernels are faster the other way
-    round: both change features by rounding only.
+    round: both change features by rounding only. In half precision weights are narrowed once, which changes nothing.
     """
 
     def __init__(self, backbone: Backbone, device: torch.device, batch_size: int, compiled: bool = False) -> None:
@@ -45,10 +45,20 @@ class Inference:
         contiguous = device.type == "cuda" and self._precision == "float32"
         self._layout = torch.contiguous_format if contiguous else torch.channels_last
         network = network.to(device, memory_format=self._layout)  # type: ignore[call-overload]  # torch's stub lacks it
+        self.narrowed = 0  # numbers
+        if self._precision != "float32":
+            example = example.to(device, memory_format=self._layout)
+            network, self.narrowed = narrow_weights(network, example, self._precision)
         self._network: nn.Module = torch.compile(network) if compiled else network  # type: ignore[assignment]
         self._compiled = compiled
         self.batch_size = batch_size if device.type == "cuda" else self._steady_batch(batch_size)
-        log.debug("%s: %d batch norms folded, %d images a pass", self.name, self.folded, self.batch_size)
+        log.debug(
+            "%s: %d batch norms folded, %d weights narrowed, %d images a pass",
+            self.name,
+            self.folded,
+            self.narrowed,
+            self.batch_size,
+        )
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features float32 `[n, F]` on the CPU; batches that do not fit the memory are halved, down to one image."""
