@@ -6,7 +6,6 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import nn
 from featcache.backbones.other_names import names_elsewhere
 from featcache.backbones.source import Published
 from featcache.errors import UnknownBackboneError, WorkError
-from featcache.plugins import load_entry
+from featcache.plugins import entry_points, load_entry
 from featcache.records import Preprocessing
 
 ENTRY_POINTS = "featcache.backbones"
@@ -60,8 +59,9 @@ class Custom:
         return network, preprocessing.at(input_size) if input_size else preprocessing
 
     def _function(self, name: str) -> Callable[[], Any]:
-        for entry in entry_points(group=ENTRY_POINTS, name=name):
-            return self._callable(name, load_entry(entry, ENTRY_POINTS))
+        for entry in entry_points(group=ENTRY_POINTS):
+            if entry.name == name:
+                return self._callable(name, load_entry(entry, ENTRY_POINTS))
         if not self.allow:
             raise UnknownBackboneError(
                 f"model.backbone: {name!r} names code to import, which an options file may not do by itself. "

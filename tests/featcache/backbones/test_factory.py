@@ -125,8 +125,8 @@ def test_a_network_alone_gets_imagenets_preprocessing() -> None:
 def test_an_installed_entry_point_needs_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = EntryPoint("my_net", TINY, "featcache.backbones")
 
-    def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
-        return [installed] if group == "featcache.backbones" and name in {None, "my_net"} else []
+    def entry_points(*, group: str) -> list[EntryPoint]:
+        return [installed] if group == "featcache.backbones" else []
 
     # By the module itself: the package has a function of the same name.
     monkeypatch.setattr(import_module("featcache.backbones.custom_functions"), "entry_points", entry_points)

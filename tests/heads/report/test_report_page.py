@@ -62,6 +62,25 @@ def page(browser: Browser, results: Results) -> Iterator[Page]:
         assert watched.complaints == []
 
 
+@pytest.fixture(scope="module")
+def pointed(browser: Browser, results: Results) -> Iterator[Page]:
+    """The page with all its figures, which tests point at one after another."""
+    with opened(browser, results.report) as watched:
+        complete(watched.page)
+        yield watched.page
+        assert watched.complaints == []
+
+
+@pytest.fixture(scope="module")
+def phone(browser: Browser, results: Results) -> Iterator[Page]:
+    """The same on a phone, which they tap on."""
+    device: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    with opened(browser, results.report, **device) as watched:
+        complete(watched.page)
+        yield watched.page
+        assert watched.complaints == []
+
+
 def shown(page: Page) -> list[str]:
     """The runs that the leaderboard shows, from top to bottom."""
     return page.locator("#board tbody tr:visible a[data-run]").evaluate_all("links => links.map(a => a.dataset.run)")
@@ -238,8 +257,8 @@ def test_a_sorted_board_stays_filtered(page: Page) -> None:
     assert set(shown(page)) == before and len(before) == 5
 
 
-def test_hovering_a_point_tells_what_the_leaderboard_says(page: Page) -> None:
-    complete(page)
+def test_hovering_a_point_tells_what_the_leaderboard_says(pointed: Page) -> None:
+    page = pointed
     points = symbols(page.locator("[data-figure=latency_top1]"))
     accuracy = dict(zip(shown(page), column(page, "val top-1"), strict=True))
     latency = dict(zip(shown(page), column(page, "latency ms"), strict=True))
@@ -259,8 +278,8 @@ def test_hovering_a_point_tells_what_the_leaderboard_says(page: Page) -> None:
     page.locator("#tip").wait_for(state="hidden")
 
 
-def test_hovering_the_map_shows_the_picture(page: Page, results: Results) -> None:
-    complete(page)
+def test_hovering_the_map_shows_the_picture(pointed: Page, results: Results) -> None:
+    page = pointed
     choose(page, "nested")
     points = symbols(drawn(page, "#plot-map"))
     train, val, test = (results.summary("nested")["data"]["images"][s] for s in ("train", "val", "test"))
@@ -282,51 +301,44 @@ def tap(page: Page, point: Locator) -> None:
     page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
-def test_a_tap_shows_what_hovering_shows(browser: Browser, results: Results) -> None:
-    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-    with opened(browser, results.report, **phone) as watched:
-        page, tip = watched.page, watched.page.locator("#tip")
-        complete(page)
-        choose(page, "nested")
-        tap(page, symbols(drawn(page, "#plot-map")).nth(20))
+def test_a_tap_shows_what_hovering_shows(phone: Page) -> None:
+    page, tip = phone, phone.locator("#tip")
+    choose(page, "nested")
+    tap(page, symbols(drawn(page, "#plot-map")).nth(20))
+    tip.wait_for()
+    page.wait_for_function("document.querySelector('#tip img').naturalWidth > 0")
+    box = tip.bounding_box()
+    assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390
+    tap(page, page.locator("#h-map"))
+    tip.wait_for(state="hidden")
+    for figure, words in (
+        ("latency_top1", "interval from"),
+        ("separability_logme", "LogME"),
+        ("macs_latency", "GMACs"),
+        ("gains", "over run"),
+        ("sweep0_best0", "trial"),
+    ):
+        tap(page, symbols(page.locator(f"[data-figure={figure}]")).last)
         tip.wait_for()
-        page.wait_for_function("document.querySelector('#tip img').naturalWidth > 0")
-        box = tip.bounding_box()
-        assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390
-        tap(page, page.locator("#h-map"))
+        assert words in tip.inner_text(), figure
+        tap(page, page.locator("h2").first)
         tip.wait_for(state="hidden")
-        for figure, words in (
-            ("latency_top1", "interval from"),
-            ("separability_logme", "LogME"),
-            ("macs_latency", "GMACs"),
-            ("gains", "over run"),
-            ("sweep0_best0", "trial"),
-        ):
-            tap(page, symbols(page.locator(f"[data-figure={figure}]")).last)
-            tip.wait_for()
-            assert words in tip.inner_text(), figure
-            tap(page, page.locator("h2").first)
-            tip.wait_for(state="hidden")
-        assert watched.complaints == []
 
 
-def test_a_finger_need_not_hit_a_point_exactly(browser: Browser, results: Results) -> None:
-    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-    with opened(browser, results.report, **phone) as watched:
-        page, tip = watched.page, watched.page.locator("#tip")
-        complete(page)
-        point = symbols(page.locator("[data-figure=gains]")).first
-        point.scroll_into_view_if_needed()
-        page.wait_for_timeout(100)
-        box = point.bounding_box()
-        assert box
-        page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] - 12)
-        tip.wait_for()
-        page.keyboard.press("Escape")
-        tip.wait_for(state="hidden")
-        page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] - 60)
-        page.wait_for_timeout(100)
-        assert tip.is_hidden()
+def test_a_finger_need_not_hit_a_point_exactly(phone: Page) -> None:
+    page, tip = phone, phone.locator("#tip")
+    point = symbols(page.locator("[data-figure=gains]")).first
+    point.scroll_into_view_if_needed()
+    page.wait_for_timeout(100)
+    box = point.bounding_box()
+    assert box
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] - 12)
+    tip.wait_for()
+    page.keyboard.press("Escape")
+    tip.wait_for(state="hidden")
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] - 60)
+    page.wait_for_timeout(100)
+    assert tip.is_hidden()
 
 
 def test_the_images_of_the_map_are_there_without_a_mouse(page: Page) -> None:
@@ -669,8 +681,8 @@ def test_names_are_text_wherever_they_stand(whole: Watched, page: Page) -> None:
     assert "<img src=x" in legend and "<script>" in legend
 
 
-def test_a_file_with_markup_for_a_name_is_shown_by_its_name(page: Page) -> None:
-    complete(page)
+def test_a_file_with_markup_for_a_name_is_shown_by_its_name(pointed: Page) -> None:
+    page = pointed
     choose(page, "nested")
     points = symbols(drawn(page, "#plot-map"))
     images = page.evaluate(
