@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest, studentized_range
@@ -242,17 +240,6 @@ def test_where_only_seeds_differ_the_critical_value_knows_how_few_they_are(runs:
     joint = JointComparison({"loss": [Scores(one, tuple(map(str, range(40))), bounded=False) for one in images]})
     expected = studentized_range.ppf(0.95, runs, freedom) / np.sqrt(2)
     assert joint.critical == pytest.approx(expected, rel=0.04)
-
-
-def test_a_difference_counts_what_an_image_adds_where_that_is_said() -> None:
-    """One image of 50 makes all of a difference that is constant in the values, as of the only image of its class."""
-    units, alone = tuple(map(str, range(50))), np.eye(50)[7] * 50 * 0.2
-    plain = [Scores(np.full((1, 50), mean), units) for mean in (0.7, 0.5)]
-    joint = JointComparison({"top1": [replace(plain[0], parts=alone), replace(plain[1], parts=0 * alone)]})
-    assert joint.difference("top1", 0, 1) == pytest.approx(0.2)
-    assert joint.standard_error("top1", 0, 1) == pytest.approx(0.2, rel=0.02)
-    assert not joint.ahead("top1", 0, 1)
-    assert JointComparison({"top1": plain}).standard_error("top1", 0, 1) == 0
 
 
 def test_a_loss_that_is_worse_by_the_same_on_every_image_has_limits_of_some_width() -> None:
