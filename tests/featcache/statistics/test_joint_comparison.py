@@ -242,6 +242,20 @@ def test_where_only_seeds_differ_the_critical_value_knows_how_few_they_are(runs:
     assert joint.critical == pytest.approx(expected, rel=0.04)
 
 
+def test_a_figure_is_a_share_whichever_run_says_so() -> None:
+    """A run whose images are made up may not know it: no limits of shares lie beyond 1, whichever stands first."""
+    rng = np.random.default_rng(1)
+    known = [Scores((rng.random((1, 12)) < share).astype(float), tuple(map(str, range(12)))) for share in (0.9, 0.1)]
+    made_up = Scores(np.tile([1.2, 0.6], 6)[None], tuple(f"x{i}" for i in range(12)), bounded=False)
+    for place in range(3):
+        scores = [*known[:place], made_up, *known[place:]]
+        joint = JointComparison({"top1": scores})
+        others = [k for k in range(3) if k != place]
+        for one in others:
+            assert joint.interval("top1", place, one)[1] <= 1.0
+            assert joint.interval("top1", one, place)[0] >= -1.0
+
+
 def test_a_loss_that_is_worse_by_the_same_on_every_image_has_limits_of_some_width() -> None:
     units = tuple(map(str, range(100)))
     values = -np.random.default_rng(14).random((1, 100))
