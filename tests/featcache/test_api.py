@@ -14,7 +14,7 @@ import featcache
     "before",
     [
         pytest.param("", marks=pytest.mark.slow),  # the order in which the tests themselves import
-        "import heads",
+        "import heads; heads.train_model",
     ],
 )
 def test_every_public_name_is_what_it_says_in_any_order_of_imports(before: str) -> None:
