@@ -26,10 +26,12 @@ def inference(name: str, batch_size: int = 32, **extra: bool) -> Inference:
 
 
 SLOW = pytest.mark.slow
-MORE = [pytest.param(name, marks=SLOW) for name in ("efficientnet_b0", "densenet121", "convnext_tiny", "vgg11")]
+MORE = [
+    pytest.param(name, marks=SLOW) for name in ("efficientnet_b0", "densenet121", "convnext_tiny", "swin_t", "vgg11")
+]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "swin_t", *MORE])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "test_vit", *MORE])
 def test_features_do_not_depend_on_the_images_beside(name: str) -> None:
     infer = inference(name)
     together = infer(IMAGES)
@@ -67,6 +69,7 @@ def test_a_compiler_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     def broken(*arguments: object) -> torch.Tensor:
         raise RuntimeError("no C++ compiler\nmore")
 
+    monkeypatch.setattr("torch.compile", lambda network: network)  # that is seconds
     infer = inference("squeezenet1_1", compiled=True)
     monkeypatch.setattr("featcache.extraction.inference.run_network", broken)
     with pytest.raises(WorkError, match=r"no C\+\+ compiler\. Set cache\.compile to false"):
