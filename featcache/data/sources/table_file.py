@@ -63,7 +63,7 @@ def table_images(path: str) -> SourceImages | None:
     files = tables_of(root) if root.is_dir() else [root]
     places: dict[str, ImagePlace] = {}
     for table in _opened(files, root) if root.is_dir() else [open_table(root)]:
-        if len(table.images) != 1:
+        if len(table.images) != 1 or table.linked:
             return None
         places.update((cell.name, cell.place) for _, (cell,) in table.read([*table.images]))
     return SourceImages(path, places)

@@ -18,14 +18,12 @@ from featcache.data.sources.image_tables import CellError, ImageCell, Table, bad
 from featcache.data.sources.listed_files import ListedFiles
 from featcache.data.sources.number_labels import fold_numbers, whole_number
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
-from featcache.data.sources.source_images import ListedImages, SourceImages
+from featcache.data.sources.source_images import ListedImages, NamedImages, SourceImages, named_images
 from featcache.data.sources.table_columns import ChosenColumns, choose_columns, is_yes
 from featcache.data.sources.unnamed_images import unnamed_images
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import Split
-
-NamedImages = ListedFiles | ListedImages
 
 LOOKED_AT = 20_000  # rows, to see how files are named
 SHOWN = 3
@@ -108,9 +106,9 @@ class _Rows:
         """The rows of one table."""
         table = part.table
         files = None
-        if chosen.image not in table.images:
+        if chosen.image not in table.images or chosen.image in table.linked:
             names = [*first_texts(table, chosen.image, LOOKED_AT)]
-            files = _named_images(names, self._below, table.file) if names else None
+            files = named_images(names, self._below, table) if names else None
             if files is not None and files.said:
                 self._looked[files.said] = None
             if isinstance(files, ListedFiles):
@@ -276,12 +274,6 @@ class _Rows:
 def _some(found: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
-
-
-def _named_images(names: Sequence[str], below: Path | SourceImages | None, table: Path) -> NamedImages:
-    if isinstance(below, SourceImages):
-        return ListedImages.of(names, below, table)
-    return ListedFiles.of(names, below, table)
 
 
 def _named(table: Table, column: int, cell: Any) -> Any:
