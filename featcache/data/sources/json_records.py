@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featcache.data.sources.delimited_text import encoding_of
+from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import Cells, Table
 from featcache.errors import DataError
 
@@ -23,6 +24,13 @@ def open_json(file: Path) -> Table:
     if not columns:
         raise DataError(f"data.path: {file} holds no records. Expected a JSON object for each image, one on a line.")
     names = tuple(columns)
+    if _is_one_object(file, names):
+        raise DataError(
+            f"data.path: {file} is one JSON object, of {', '.join(map(repr, names[:5]))}"
+            + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            + '. Expected one for each image, such as {"path": "a.jpg", "label": "cat"}: on a line each, or in one '
+            'list (pandas writes that with orient="records").'
+        )
 
     def read(chosen: Sequence[int]) -> Cells:
         keys = [names[column] for column in chosen]
@@ -38,6 +46,15 @@ def _is_lines(file: Path) -> bool:
             return next((line.lstrip()[:1] for line in stream if line.strip()), "{") != "["
     except (OSError, UnicodeError) as error:
         raise _broken(file, error) from None
+
+
+def _is_one_object(file: Path, names: Sequence[str]) -> bool:
+    """Whether a file holds one object that is a whole table, or whatever else, rather than one image's record."""
+    first = [record for _, record in islice(_records(file), 2)]
+    if len(first) > 1 or file.suffix.lower() != ".json":
+        return False
+    paths = PurePosixPath(names[0]).suffix.lower() in image_endings()  # each with its class
+    return paths or any(isinstance(value, dict | list) for value in first[0].values())
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -49,6 +49,11 @@ NAMED: dict[str, Callable[[str], SourceImages | None]] = {
     "tables": table_images,
 }
 
+OF_TABLES = {
+    "columns": {"table", "tables", "tar", "shards"},
+    "root": {"table", "tables"},
+}  # options, and who reads them
+
 READ = (
     "an image folder (<class>/*, or train/<class>/*), a table (CSV, TSV, JSON lines, Parquet), an archive of such a "
     "folder (zip, tar, tar.gz), shards (train-{000..127}.tar), arrays (npz) or torchvision:NAME:ROOT"
@@ -62,9 +67,20 @@ def list_images(path: str, options: DataOptions) -> Listing:
     """
     kind, place = recognise(path)
     if kind in SOURCES:
+        _require_used(kind, path, options)
         return SOURCES[kind](place, options)
     with package_code(f"data source {kind!r}"):
         return one_with_plugins(GROUP, kind, SOURCES, DataSource)(place, options)  # type: ignore[type-abstract]
+
+
+def _require_used(kind: str, path: str, options: DataOptions) -> None:
+    """Raise DataError for an option of tables where none is named: what it was to do would be passed over in silence."""
+    for option, kinds in OF_TABLES.items():
+        if getattr(options, option) is not None and kind not in kinds:
+            raise DataError(
+                f"data.{option}: has no use where {path} is read as a source of the kind {kind!r}. Expected it beside "
+                "a table: name that by data.path, or leave the option out."
+            )
 
 
 def root_of(options: DataOptions) -> Path | SourceImages | None:

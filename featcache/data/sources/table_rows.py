@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from featcache.counted_nouns import counted
+from featcache.counted_nouns import are, counted
 from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import CellError, ImageCell, Table, bad_cell, first_texts, text_of
 from featcache.data.sources.listed_files import ListedFiles
@@ -284,7 +284,7 @@ def _named(table: Table, column: int, cell: Any) -> Any:
     if cell == UNKNOWN:
         return None
     if not 0 <= cell < len(names):
-        raise CellError(f"the class {cell}, and there are {counted(len(names), 'name')}")
+        raise CellError(f"the class {cell}, and there {are(len(names))} {counted(len(names), 'name')}")
     return names[cell]
 
 

@@ -183,6 +183,13 @@ def test_json_lines_and_lists(folder: Path) -> None:
         ("t.jsonl", '{"path": "cat/cat 0.png", "label": {"name": "cat"}}', ["line 1 has {'name': 'cat'} where a text"]),
         ("t.jsonl", '{"path": {"of": 1}, "label": "cat"}', ["line 1 has {'of': 1} where a text"]),
         ("t.jsonl", "", ["holds no records"]),
+        (
+            "t.json",
+            '{"images": [{"id": 1}], "categories": []}',
+            ["one JSON object, of 'images', 'categories'. Expected"],
+        ),
+        ("t.json", '{"path": {"0": "a.png"}, "label": {"0": "cat"}}', ["one JSON object", "orient"]),
+        ("t.json", '{"a.png": "cat", "b.png": "dog"}', ["one JSON object, of 'a.png', 'b.png'", '{"path": "a.jpg"']),
         ("t.parquet", "text", ["is plain text, whatever its name says, and no Parquet file."]),
         (
             "t.xlsx",
