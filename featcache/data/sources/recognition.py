@@ -74,7 +74,7 @@ def list_images(path: str, options: DataOptions) -> Listing:
 
 
 def _require_used(kind: str, path: str, options: DataOptions) -> None:
-    """Raise DataError for an option of tables where none is named: what it was to do would be passed over in silence."""
+    """Raise DataError for an option of tables where none is named: to pass over it would be silent."""
     for option, kinds in OF_TABLES.items():
         if getattr(options, option) is not None and kind not in kinds:
             raise DataError(

@@ -143,9 +143,7 @@ def test_too_many_names() -> None:
 
 def test_names_of_classes_in_another_encoding_or_with_a_hole(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
-    make_tar(
-        tmp_path / "x" / "x-000.tar", [m for n in range(2) for m in ((f"{n}.jpg", b"%d" % n), (f"{n}.cls", b"%d" % n))]
-    )
+    make_tar(tmp_path / "x" / "x-000.tar", [part for n in "01" for part in sample(n, n)])
     (tmp_path / "x" / "classnames.txt").write_bytes("Käse\nbrot\n\n".encode("cp1252"))
     options = DataOptions(path=str(tmp_path / "x"))
     assert [row.label for row in list_images(options.path, options).rows] == ["Käse", "brot"]
