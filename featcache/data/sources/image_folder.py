@@ -7,14 +7,17 @@ Reads `path/{train,val,test}/<class>/*`, `path/{train,test}/<class>/*`, `path/tr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from featcache.counted_nouns import are, counted, have, nouns
+from featcache.data.sources.delimited_text import open_delimited
 from featcache.data.sources.folder_tree import DiskFolder, Folder, composed, printable
 from featcache.data.sources.image_endings import may_be_image
 from featcache.data.sources.lone_folder import enter, tables_beside
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
+from featcache.data.sources.table_columns import usual_labels, usual_score
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.places import ImagePlace
@@ -70,7 +73,7 @@ def lay_out(folder: Folder, root: Path) -> Listing:
     if not rows:
         raise DataError(refused[0])
     rows, inside = split_within_classes(rows) if [*splits.values()] == [folder] else (rows, [])
-    hint = table_hint(folder, root) if folder in splits.values() else ""
+    hint = table_hint(folder, root) if folder in splits.values() and _labels_beside(folder) else ""
     notices = (*inside, *_notices(loose, ignored, without, hint))
     return Listing(
         root.name or "data", root, rows, notices, tuple(ignored), empty=tuple(without), refused="".join(refused[:1])
@@ -175,6 +178,14 @@ def table_hint(folder: Folder, root: Path) -> str:
             f"data.path={name}, data.root={root}."
         )
     return f" If {name!r} says which image is what, name it: data.path={folder.where / name}."
+
+
+def _labels_beside(folder: Folder) -> bool:
+    """Whether the first table in a folder on the disk is one of text with labels, as far as its columns tell."""
+    first = next((folder.where / PurePosixPath(name).name for name in tables_beside(folder)), None)
+    with suppress(DataError):
+        return first is not None and first.is_file() and usual_labels(open_delimited(first, usual_score))
+    return False
 
 
 def archive_hint(folder: Folder, root: Path) -> str:

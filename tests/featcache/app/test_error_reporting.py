@@ -1,4 +1,4 @@
-"""What an error looks like on a terminal: one paragraph and an exit code, never a traceback where the input is wrong."""
+"""What an error looks like on a terminal: one paragraph and an exit code, and no traceback where the input is wrong."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def test_a_saved_data_set(tmp_path: Path, library: bool) -> None:
     assert named(manifest) == EXPECTED
     assert {i.place.read() for i in manifest.images} == {one.data for one in THEM}
     assert any("columns of 3 tables" in line for line in manifest.notices)
+
+
+def test_what_was_saved_before_is_no_part_of_a_saved_data_set(tmp_path: Path) -> None:
+    """A data set that is saved again with fewer shards leaves files of the one before."""
+    make_arrow(tmp_path / "data-00000-of-00001.arrow", arrow_table(THEM))
+    make_arrow(
+        tmp_path / "data-00001-of-00002.arrow", arrow_table([one._replace(name=f"old/{one.name}") for one in THEM])
+    )
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}))
+    assert named(load(tmp_path, tmp_path / "cache")) == EXPECTED
 
 
 @pytest.mark.parametrize("write", [make_parquet, make_arrow])

@@ -44,9 +44,13 @@ def test_a_table_beside_folders_without_classes_is_pointed_at(tmp_path: Path) ->
 
 
 def test_a_table_beside_class_folders_is_said(tmp_path: Path) -> None:
-    root = fill(tmp_path / "d", *(f"{c}/{n}.png" for c in ("images", "masks") for n in range(9)), "labels.csv")
+    root = fill(tmp_path / "d", *(f"{c}/{n}.png" for c in ("images", "masks") for n in range(9)))
+    make_csv(root / "labels.csv", ["path", "label"], [])
     said = "1 file ignored beside the class folders, such as labels.csv. If 'labels.csv' says which image is what, name"
     assert any(said in notice for notice in load(root, tmp_path / "cache").notices)
+
+    make_csv(root / "labels.csv", ["path", "group"], [["images/0.png", "g"]])  # of data.groups, say
+    assert not any("If 'labels.csv'" in notice for notice in load(root, tmp_path / "cache").notices)
 
 
 def test_archives_where_folders_should_be_are_pointed_at(tmp_path: Path) -> None:

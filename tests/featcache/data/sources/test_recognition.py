@@ -99,6 +99,19 @@ def test_a_kind_may_be_said_outright(digits: Path, tmp_path: Path) -> None:
     assert set(SOURCES) == {"folder", "table", "tables", "zip", "tar", "shards", "arrays", "torchvision"}
 
 
+@pytest.mark.parametrize("kind", [kind for kind in SOURCES if kind != "torchvision"])
+def test_a_kind_that_a_place_is_not_is_refused_in_words(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "folder" / "a").mkdir(parents=True)
+    (tmp_path / "folder" / "a" / "1.png").write_bytes(b"1")
+    make_zip(tmp_path / "z.zip", [("x", b"1")])
+    make_csv(tmp_path / "t.csv", ["path", "label"], [["folder/a/1.png", "a"]])
+    for name in ("empty", "folder", "z.zip", "t.csv", "gone", "gone.csv"):
+        with pytest.raises(DataError) as refused:
+            load(f"{kind}:{tmp_path / name}", tmp_path / "cache")
+        assert name in str(refused.value)
+
+
 def test_rows_that_nothing_can_be_trained_on(digits: Path, tmp_path: Path) -> None:
     them = pictured(digits)
 
