@@ -98,16 +98,20 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(record.get("data"), dict) or "annotations" not in record:
         return record
     data = dict(record["data"])
-    choices = []
-    for annotation in record["annotations"] or ():
-        if annotation.get("was_cancelled"):
-            continue
-        for result in annotation.get("result") or ():
-            if result.get("type") == "choices":
-                choices += [result["value"]["choices"]]
-    distinct = [list(one) for one in dict.fromkeys(map(tuple, choices))]
+    try:
+        distinct = [list(one) for one in dict.fromkeys(_choices(record["annotations"] or ()))]
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError("`annotations` are not as Label Studio writes them") from None
     data.pop("choice", None)
     return {**data, "choice": distinct[0] if len(distinct) == 1 else [c for one in distinct for c in one]}
+
+
+def _choices(annotations: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """What each result of the annotations that count has chosen."""
+    for annotation in annotations:
+        for result in annotation.get("result") or () if not annotation.get("was_cancelled") else ():
+            if result.get("type") == "choices":
+                yield tuple(result["value"]["choices"])
 
 
 def _broken(file: Path, error: Exception) -> DataError:
