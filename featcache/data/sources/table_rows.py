@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import math
 from array import array
 from collections import defaultdict
@@ -175,6 +176,9 @@ class _Rows:
     def _label(self, table: Table, chosen: ChosenColumns, cells: Sequence[Any], name: str, number: int) -> str:
         if len(chosen.labels) == 1:
             cell = _named(table, chosen.labels[0], cells[1])
+            if type(cell) is str and cell.startswith('{"choices"'):  # as Label Studio's CSV has several
+                with contextlib.suppress(ValueError):
+                    cell = json.loads(cell)
             if type(cell) is not str and (isinstance(cell, list) or (isinstance(cell, dict) and "choices" in cell)):
                 several = cell["choices"] if isinstance(cell, dict) else cell
                 cell = self._single([*map(text_of, several)], table, name, number)

@@ -188,6 +188,17 @@ def test_json_lines_and_lists(folder: Path) -> None:
             '{"images": [{"id": 1}], "categories": []}',
             ["one JSON object, of 'images', 'categories'. Expected"],
         ),
+        (
+            "t.json",
+            '[{"data": {"image": "cat/cat 0.png"}, "annotations": [{"result": [{"type": "choices"}]}]}]',
+            ["`annotations` are not as Label Studio writes them"],
+        ),
+        ("t.json", '[{"data": {"image": "cat/cat 0.png"}, "annotations": ["cat"]}]', ["as Label Studio writes them"]),
+        (
+            "t.csv",
+            'image,choice\ncat/cat 0.png,"{""choices"":[""cat"",""dog""]}"\ndog/dog 0.png,dog\n',
+            ["'cat/cat 0.png' has the labels 'cat' and 'dog' in line 2"],
+        ),
         ("t.json", '{"path": {"0": "a.png"}, "label": {"0": "cat"}}', ["one JSON object", "orient"]),
         ("t.json", '{"a.png": "cat", "b.png": "dog"}', ["one JSON object, of 'a.png', 'b.png'", '{"path": "a.jpg"']),
         ("t.parquet", "text", ["is plain text, whatever its name says, and no Parquet file."]),
