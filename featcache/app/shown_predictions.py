@@ -87,6 +87,11 @@ class PredictionTally:
                 self._unreadable.append(f"{one.image.name} ({one.reason})")
             yield one
 
+    def copied(self, prediction: Prediction, reason: str) -> None:
+        """An image was copied, or for some `reason` not."""
+        if reason:
+            self._unreadable.append(f"{prediction.image.name} (predicted and not copied: {reason})")
+
     def say(self) -> None:
         """Notices about the figures, on standard error."""
         calibration, space = self._predictor.calibration, self._predictor.space

@@ -20,7 +20,7 @@ from featcache.errors import RunError
 from featcache.options import parse_options
 from featcache.session import Session
 from heads.experiment import train_model
-from heads.predict import Prediction, Predictor, asked_images, load_predictor
+from heads.predict import Prediction, Predictor, SortedCopies, asked_images, load_predictor
 from heads.runs import Run, RunModel, calibration_of, load_run, load_run_model, load_run_record, predictions_of
 
 OTHER = "networks:four_stages"
@@ -184,6 +184,19 @@ def test_a_file_that_goes_away_meanwhile_is_one_that_cannot_be_read(
     (tmp_path / "some" / "digit 0" / "000.png").unlink()
     found = list(load_predictor(trained("frozen"), session(place)).predict(asked))
     assert [bool(one.reason) for one in found] == [True, *[False] * 15]
+
+
+def test_a_file_that_goes_or_changes_before_it_is_copied_is_said_and_the_rest_is_copied(
+    place: Path, trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    shutil.copytree(place / "digits" / "test" / "digit 0", tmp_path / "some")
+    found = predict(load_predictor(trained("frozen"), session(place), spaced=False), tmp_path / "some")
+    files = sorted((tmp_path / "some").iterdir())
+    files[0].unlink()
+    files[1].write_bytes(files[2].read_bytes())
+    copies = SortedCopies(tmp_path / "sorted", ["zero"], [])
+    assert [bool(copies.copy(one, "zero")) for one in found] == [True, True, False, False]
+    assert sorted(p.name for p in (tmp_path / "sorted" / "zero").iterdir()) == [p.name for p in files[2:]]
 
 
 def test_noise_is_unlike_the_digits_and_digits_are_not(
