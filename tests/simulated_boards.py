@@ -76,7 +76,7 @@ class Board:
     false_lead_by_pairs: bool  # by the rule for a single pair, of the first
     found: bool  # the better one is first, and ahead of another
     found_by_pairs: bool
-    best_in_set: bool
+    best_in_set: bool  # the first network, which is the best or one of equals: no other may stand in for it
     set_size: int
     false_lead_of_two: bool  # ranked by top-3, then top-1, in either
     found_of_two: bool
@@ -119,11 +119,11 @@ def simulate(cell: Cell, rng: np.random.Generator) -> Board:
         bool((by_pairs & equal[best]).any()),
         best == 0 and bool(leads[0].any()),
         best == 0 and bool(by_pairs.any()),
-        bool(may[0]) if cell.better else bool(may.any()),
+        bool(may[0]),
         int(may.sum()),
         bool((of_two & equal).any()),
         bool(of_two[0].any()),
-        bool(may_of_two[0]) if cell.better else bool(may_of_two.any()),
+        bool(may_of_two[0]),
         corrected.found - float(truth[best]),
         corrected.mean - float(truth[best]),
         float(right.mean() - truth.mean()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -90,6 +91,12 @@ def show_recipe_notes(ranked: RankedResults) -> None:
 
     for line in notes_lines(ranked):
         consoles()[1].print(f"warning: {line}", style="bold yellow", markup=False)
+
+
+def leave_recipe_notes_out() -> None:
+    """From here on, since `show_recipe_notes` says them at the end: they stay in the log of each run."""
+    for handler in logging.getLogger("featcache").handlers:
+        handler.addFilter(lambda record: not hasattr(record, "of_recipe"))
 
 
 def audit_data(ranked: RankedResults, shared: Shared) -> None:

@@ -15,6 +15,7 @@ from featcache.backbones.factory import (
     rebuild_backbone,
 )
 from featcache.backbones.freezing import first_trained_by_step, set_model_freeze, train_from
+from featcache.backbones.half_weights import narrow_weights
 from featcache.backbones.model_with_head import IMAGE_NORMALISATIONS, Model, build_head, put_in_front, resolve_dims
 from featcache.backbones.module_tensors import put_weights
 from featcache.backbones.name_catalogue import catalogue
@@ -46,6 +47,7 @@ __all__ = [
     "load_parts",
     "make_backbone",
     "names_file",
+    "narrow_weights",
     "put_in_front",
     "put_weights",
     "read_network",

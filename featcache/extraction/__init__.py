@@ -1,5 +1,6 @@
 """Stage one: images to rows of features in the store, by one backbone or several side by side, and their profile."""
 
+from featcache.extraction.batch_search import batch_on_record
 from featcache.extraction.cost_estimate import CostEstimate, check, estimate_costs
 from featcache.extraction.inference import Inference
 from featcache.extraction.one_backbone import Extraction, extract, extract_backbone, fill_store
@@ -14,6 +15,7 @@ __all__ = [
     "Indices",
     "Inference",
     "StoreRows",
+    "batch_on_record",
     "check",
     "decoded_blocks",
     "estimate_costs",

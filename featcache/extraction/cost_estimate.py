@@ -115,7 +115,7 @@ def _estimate(options: Options, session: Session) -> CostEstimate:
 
 def _seconds_per_image(backbone: Backbone, manifest: Manifest, options: Options, device: torch.device) -> float:
     """One image decoded and run through the backbone, timed on a few as the extraction does it."""
-    infer = Inference(backbone, device, options.cache.batch_size)
+    infer = Inference(backbone, device, options.cache.images_a_pass)
     side = backbone.preprocessing.input_size
     images = torch.full((infer.batch_size, 3, side, side), 128, dtype=torch.uint8)
     infer(images)

@@ -13,6 +13,7 @@ from featcache.counted_nouns import counted
 from featcache.data import READER, ChangedFileError, Decoded, Decoder, Task, UnreadFileError
 from featcache.devices import device_name
 from featcache.errors import NonFiniteError
+from featcache.extraction.batch_search import fastest_batch
 from featcache.extraction.inference import Inference
 from featcache.extraction.store_fill import StoreFill
 from featcache.session import Session
@@ -29,7 +30,9 @@ def extract_rows(
     Raises NonFiniteError with the names of the images whose features are not finite.
     """
     cache, progress = fill.options.cache, session.progress
-    infer = Inference(backbone, session.device, cache.batch_size, cache.compile)
+    infer = Inference(backbone, session.device, cache.images_a_pass, cache.compile)
+    if cache.batch_size == "auto":
+        infer.batch_size = fastest_batch(infer, writer.extraction.setdefault("searched", {}))
     data = fill.options.data
     decoder = Decoder(backbone.preprocessing, data.augmentations, data.workers, session.scratch)
     distinct = {i.sha256 for i in fill.manifest.images}
@@ -76,6 +79,7 @@ def _note_rate(writer: RowWriter, images: int, decode_seconds: float, infer: Inf
         "forward_seconds": infer.seconds,
         "images_per_second": images / seconds,
         "batch_size": infer.batch_size,
+        "searched": writer.extraction.get("searched", {}),
         "folded_batch_norms": infer.folded,
         "device": device_name(infer.device),
         "precision": precision,

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.stats import chi2, norm, t
 
 from featcache.statistics.scores import Scores
-from featcache.statistics.seed_luck import SeedLuck
 
 CONFIDENCE = 0.95
 MOST_TIMES = 50.0  # in logarithms: that an end of a loss is from its figure
@@ -39,12 +38,28 @@ def figure_interval(scores: Scores) -> tuple[float, float]:
 
     Of a figure between 0 and 1 that of Wilson with the effective number of images, else Student's t; of a loss on the
     log scale, so that no end passes 0. With one seed it is of the images' luck alone.
+
+    Half its width is that of the images' luck and that of the seeds', added in squares (Howe 1974): the spread of S
+    seeds is known from S alone, so theirs is Student's t of S - 1 degrees of freedom. One t for both, with
+    Satterthwaite's (1946) degrees of freedom, would be narrower, but it covers 88% where two seeds differ much.
     """
     images = len(set(scores.units))
-    variance = scores.image_variance + float(SeedLuck.of([scores]).variance[0])
+    of_images = scores.image_variance
     if scores.bounded:
+        variance = of_images + (_half_of_seeds(scores) / Z95) ** 2
         return wilson(scores.mean, effective_images(scores.mean, variance, images, images * scores.seeds))
-    return unbounded_interval(scores.mean, student(Z95, images) * math.sqrt(variance), loss=scores.loss)
+    half = math.hypot(student(Z95, images) * math.sqrt(of_images), _half_of_seeds(scores))
+    return unbounded_interval(scores.mean, half, loss=scores.loss)
+
+
+def _half_of_seeds(scores: Scores) -> float:
+    """Half the width that the luck of whole seeds adds: 0 where they differ by no more than single images make as many
+    seeds differ in half of the cases."""
+    freedom = scores.seeds - 1
+    if not freedom:
+        return 0.0
+    beyond = scores.between_seeds - scores.within_seeds * float(chi2.median(freedom)) / freedom
+    return float(t.ppf(0.5 + CONFIDENCE / 2, freedom)) * math.sqrt(max(0.0, beyond) / scores.seeds)
 
 
 def unbounded_interval(mean: float, half: float, *, loss: bool) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from featcache.statistics.sign_flips import largest_leads
 
 ENDLESS = 1e3  # standard errors: of draws that leave nothing to estimate an error from
 ROUNDING = 1e-4  # what the same figures differ by, drawn in float32: of few images many draws are exactly what was seen
-MOST = 200  # runs whose joint distribution is drawn; beyond, Bonferroni's bound, far wider where errors are rare
+MOST = 1000  # runs whose joint distribution is drawn; beyond, Bonferroni's bound, far wider where errors are rare
 
 
 class JointComparison:
@@ -59,14 +59,20 @@ class JointComparison:
 
     def leads(self, metric: str) -> NDArray[np.bool_]:
         """`ahead` of every pair `[K, K]`, a row for each that may be ahead."""
+        return self._told(metric, np.full(self.runs, self.critical))
+
+    def _told(self, metric: str, critical: Values) -> NDArray[np.bool_]:
+        """Whether each run is ahead of each other `[K, K]`, by more than the other's `critical` `[K]` standard errors
+        (`_limits`)."""
         means, luck = self._means[metric], self._seeds[metric]
         within = self._influence[metric] @ self._influence[metric].T
         own = np.diag(within)
         images = own[:, None] + own - 2 * within
-        half = self.critical * np.sqrt(np.maximum(images + luck[:, None] + luck, 0))
-        half = np.where(images > NONE, half, np.hypot(half, self._of_none(self.critical)))
-        found: NDArray[np.bool_] = means[:, None] - means > half
-        return np.zeros_like(found) if self._too_few(metric, self.critical) else found
+        half = critical * np.sqrt(np.maximum(images + luck[:, None] + luck, 0))
+        half = np.where(images > NONE, half, np.hypot(half, critical**2 / (self.units + critical**2)))
+        can = ~np.array([self._too_few(metric, float(c)) for c in critical], np.bool_)
+        found: NDArray[np.bool_] = (means[:, None] - means > half) & can
+        return found
 
     def interval(self, metric: str, one: int, other: int) -> tuple[float, float]:
         """The limits of a difference that hold jointly for all pairs and metrics.
@@ -157,13 +163,10 @@ class JointComparison:
         last = order[-1]
         best = max(rest, key=lambda k: self._means[last][k], default=0)
         rivals = rest if self._drawn is not None else [best]
+        beaten = self._told(last, self._critical_of_best)
         found = np.zeros(self.runs, np.bool_)
-        found[[k for k in rest if not any(self._beats(last, by, k) for by in rivals)]] = True
+        found[[k for k in rest if not beaten[rivals, k].any()]] = True
         return found
-
-    def _beats(self, metric: str, by: int, one: int) -> bool:
-        """Whether one run is ahead of another by more than would be rare if that were the best."""
-        return by != one and self._limits(metric, by, one, self._critical_of_best[one])[0] > 0
 
     @cached_property
     def _critical_of_best(self) -> Values:

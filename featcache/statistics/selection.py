@@ -19,6 +19,7 @@ from featcache.statistics.seed_luck import SeedLuck, seeds_differ
 
 PARTS = 10  # that the images are cut into: fewer choose from too few images, more depend on single ones
 REPEATS = 20  # cuts
+WHOLE = 4_000  # images, of which float32 has every sum of whole numbers no larger than their count
 WORLDS = 300  # drawn for the spread of the corrected figure
 NOISE = 60  # draws in each of them
 
@@ -166,8 +167,10 @@ def _picked(values: Values, recipe: NDArray[np.int64]) -> Values:
 def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[np.float32]) -> Values:
     """Of `[T, S, E, N]` the sums over a fold's images in each split, `[T, S, E, P]`."""
     count = int(np.prod(values.shape[:-1]))
-    rows = np.take(values, own, axis=-1).astype(np.float32, order="C").reshape(count, len(own))  # one product of BLAS
-    found: Values = (rows @ weights[:, own].T).astype(np.float64).reshape(*values.shape[:-1], len(weights))
+    exact = "f8" if values.dtype.kind == "i" and len(own) > WHOLE else "f4"
+    rows: NDArray[np.floating] = np.take(values, own, axis=-1).astype(exact, order="C")
+    sums = rows.reshape(count, len(own)) @ weights[:, own].T  # one product of BLAS
+    found: Values = sums.astype(np.float64).reshape(*values.shape[:-1], len(weights))
     return found
 
 

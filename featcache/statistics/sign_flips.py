@@ -11,6 +11,7 @@ from featcache.statistics.scores import Values
 from featcache.statistics.seed_luck import SeedLuck
 
 DRAWS = 10_000  # the critical value moves by about 1% between seeds
+MANY = 200  # runs, beyond which AT_ONCE draws do: it moves by 2%, and is exceeded in 5% of boards all the same
 AT_ONCE = 1_000  # draws
 LOTS = 20_000  # of units, whose signs are drawn together where there are more
 NONE = 1e-15  # a variance that is rounding
@@ -20,7 +21,7 @@ Drawn = NDArray[np.float32]  # of each run and draw [K, AT_ONCE]
 
 
 def largest_leads(tables: Sequence[Values], luck: Sequence[SeedLuck]) -> Values:
-    """Of each draw and run `[DRAWS, K]`: the largest studentised lead over another run, in any metric.
+    """Of each draw and run `[draws, K]`: the largest studentised lead over another run, in any metric.
 
     `tables` `[K, U]` of each metric: what each unit (an image, a group) adds to each run's figure; only differences
     between runs count. If two runs are equally good, each unit could as well have turned out the other way round: its
@@ -32,7 +33,8 @@ def largest_leads(tables: Sequence[Values], luck: Sequence[SeedLuck]) -> Values:
     runs, units = tables[0].shape
     every = np.concatenate(_in_lots(tables))
     rng = np.random.default_rng([runs, len(tables)])
-    found = [_leads(every, luck, runs, units, rng) for _ in range(DRAWS // AT_ONCE)]
+    times = DRAWS // AT_ONCE if runs <= MANY else 1
+    found = [_leads(every, luck, runs, units, rng) for _ in range(times)]
     return np.concatenate(found).astype(np.float64)
 
 

@@ -83,7 +83,7 @@ def _front(backbone: Backbone, found: Split, block: str) -> Backbone:
 
 def _in_memory(front: Backbone, setup: RunSetup) -> NDArray[np.float32]:
     dataset = setup.dataset
-    infer = Inference(front, setup.device, setup.options.cache.batch_size)
+    infer = Inference(front, setup.device, setup.options.cache.images_a_pass)
     decoder = setup.decoder()
     tasks = [
         Task(image.sha256, image.place, tuple(range(views)))

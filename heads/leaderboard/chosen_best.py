@@ -142,6 +142,8 @@ def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.nd
 
 
 def _top3_then_top1(outcomes: ValOutcomes) -> np.ndarray:
-    """What epochs are chosen by where it is top-3: a tie goes by top-1, which counts less than one outcome of top-3."""
-    more = min(len(outcomes.images) + 1, 4095)  # so that sums in float32 are whole
-    return outcomes.top3 * np.int16(more) + outcomes.top1
+    """What epochs are chosen by where it is top-3: a tie goes by top-1, all of which counts less than one outcome of
+    top-3. Sums of these are whole, and exact (`correct_for_selection`)."""
+    more = len(outcomes.images) + 1
+    found: np.ndarray = outcomes.top3 * np.min_scalar_type(-more - 2).type(more) + outcomes.top1
+    return found

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from featcache.statistics import Corrected
 from heads.runs import Run
 from heads.training import find_metric
 
 UNEVEN = 3  # times as many images as the rarest class has: then the most frequent one rules top-1
 
 
-def constant_text(best: Run, by: str) -> str:
+def constant_text(best: Run, by: str, corrected: Mapping[str, Corrected]) -> str:
     """A word where the best is no better on val than always saying the most frequent class: in the metric `by` that it
-    was chosen by, or in top-1 where that says nothing of a constant answer."""
+    was chosen by, or in top-1 where that says nothing of a constant answer; by its figure `corrected` for having been
+    chosen, as far as there is one: the luckiest of many guesses seems better than a guess."""
     counts = [n for n in _counts(best.summary, "val") if n]
     gets = _constant(counts)
     metric = by if by in gets and by in best.summary["val"] and not says_nothing(best.summary, "val", by) else "top1"
-    low, high = best.summary["val"][metric]["ci95"]
+    known = corrected.get(metric)
+    low, high = (known.low, known.high) if known else best.summary["val"][metric]["ci95"]
     if low > gets[metric]:
         return _uneven(best.summary, by)
     word = "worse, on validation, than" if high < gets[metric] else "not told, on validation, from"

@@ -34,7 +34,7 @@ def verdict(ranked: RankedResults) -> list[str]:
         return []
     several = len(rows) > 1
     best = runs[rows[0].run]
-    said = [_by_heads(board, rows, runs), *leaked_text(best.summary), constant_text(best, board.order[-1])]
+    said = [_by_heads(board, rows, runs), *leaked_text(best.summary), constant_text(best, board.order[-1], board.best)]
     said += chance_text(board, rows)
     said += [*controls_text(board), _by_probe(board, rows)]
     said += [_by_latency(board, rows, runs), *redundancy_text(ranked)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from featcache.backbones import Backbone
 from featcache.data import Decoder, Task
 from featcache.errors import StoreError
-from featcache.extraction import Inference, decoded_blocks
+from featcache.extraction import Inference, batch_on_record, decoded_blocks
 from featcache.options import Options
 from featcache.records import Identity
 from featcache.session import Session
@@ -35,7 +35,7 @@ class PartFeatures:
         images_a_pass: int | None = None,
     ) -> None:
         self.store = store
-        self._batch_size = options.cache.batch_size if images_a_pass is None else images_a_pass
+        self._images_a_pass = images_a_pass
         self._identity, self._build, self._options, self._session = identity, build, options, session
 
     def known(self, contents: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -120,8 +120,11 @@ class PartFeatures:
 
     @cached_property
     def _inference(self) -> Inference:
-        cache = self._options.cache
-        return Inference(self._backbone, self._session.device, self._batch_size, cache.compile)
+        cache, device = self._options.cache, self._session.device
+        found = self._images_a_pass
+        if found is None and cache.batch_size == "auto" and self.store is not None and self.store.path.exists():
+            found = batch_on_record(self.store.extraction(), device)
+        return Inference(self._backbone, device, found or cache.images_a_pass, cache.compile)
 
 
 def _stored_dtype(identity: Identity, store: FeatureStore | None) -> np.dtype[np.floating[Any]]:

@@ -31,9 +31,9 @@ def recipe_doubts(options: Options, heads: Sequence[TrainedHead]) -> list[str]:
 
 
 def warn_of_recipe(run: Run) -> None:
-    """Say a run's doubts."""
+    """Say a run's doubts, marked as `of_recipe`: a command that ends with a board says them of all runs there."""
     for doubt in doubts_of(run):
-        log.warning("%s: %s", run.summary["backbone"], doubt)
+        log.warning("%s: %s", run.summary["backbone"], doubt, extra={"of_recipe": True})
 
 
 def doubts_of(run: Run) -> list[str]:

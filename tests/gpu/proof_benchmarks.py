@@ -34,6 +34,9 @@ BENCHMARKS = (
     Benchmark("bench_heads", "one --epochs 10 --repeats 3", 30, "one --epochs 1 --repeats 1"),
     Benchmark("bench_heads", "device --device-epochs 16 --repeats 2", 60, "device"),
     Benchmark("bench_forward", "resnet50 swin_t", 45, "squeezenet1_1 --precisions float32 --batches 8 --repeats 1"),
+    Benchmark(
+        "bench_half", "resnet18 mobilenet_v3_large swin_t vit_b_16 --repeats 3", 45, "resnet18 --batches 2 --repeats 1"
+    ),
     Benchmark("bench_extract", "overhead --images 512 --repeats 2", 45, "overhead --images 16 --repeats 1"),
     Benchmark("bench_profile", "resnet18 resnet50 swin_t --rounds 2", 45, "squeezenet1_1 --rounds 1 --iterations 3"),
     Benchmark("bench_finetune", "resnet50 --repeats 1 --images 240", 60, "resnet18 --repeats 1 --epochs 1 --images 16"),

@@ -69,6 +69,16 @@ def test_features_do_not_depend_on_the_images_beside(name: str, precision: str) 
     assert torch.equal(infer(IMAGES.flip(0)).flip(0), together)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=CUDA_ONLY)])
+def test_weights_are_cast_once_and_features_stay_those_of_autocast(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = inference("convnext_tiny", 8, precision)
+    assert once.narrowed > 0
+    monkeypatch.setattr("featcache.extraction.inference.narrow_weights", lambda network, *_: (network, 0))
+    assert torch.equal(inference("convnext_tiny", 8, precision)(IMAGES), once(IMAGES))
+
+
 @pytest.mark.parametrize("name", ["resnet18", "swin_t"])
 def test_float32_is_float32_whatever_the_caller_allows(name: str) -> None:
     infer = inference(name, 8)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from featcache.app.results import leave_recipe_notes_out
 from featcache.app.shared_options import Configs, Shared, command
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def train_all(configs: list[Options], shared: Shared, ranked_after: bool = False
     """The run of each config, and with `tuned` that of its best head too; what an unfreeze_schedule asks for is checked
     before the first of them works."""
     with shared.working(ranked_after=ranked_after) as session:
+        if ranked_after:
+            leave_recipe_notes_out()
         from featcache.app.many_configs import run_each
         from heads.experiment import train_run
         from heads.finetune import TuningPlan, require_sound

@@ -48,13 +48,17 @@ def test_help_comes_before_torch_is_loaded() -> None:
 
 
 def test_benchmark_ends_with_a_leaderboard(tmp_path: Path, write: Callable[..., Path]) -> None:
-    write("squeeze", model={"backbone": "squeezenet1_1"})
+    slow = {"epochs": 20, "learning_rate": 5e-4, "selection_metric": "val_loss"}  # every epoch is better
+    write("squeeze", model={"backbone": "squeezenet1_1"}, training=slow)
     write("shuffle", model={"backbone": "shufflenet_v2_x0_5"})
     results = tmp_path / "results"
     first = featcache("benchmark", tmp_path / "configs", "--results-dir", results)
     assert first.exit_code == 0, first.output
     for words in ("squeezenet1_1", "shufflenet_v2_x0_5", "val top-3", "* top 2:", "leaderboard.csv"):
         assert words in first.output
+    assert first.output.count("warning: squeeze: the heads were still getting better") == 1  # at the end alone
+    assert "squeezenet1_1: the heads were still getting better" not in first.output
+    assert "squeezenet1_1: the heads were still getting better" in (results / "squeeze" / "log.txt").read_text()
     rows = list(csv.DictReader((results / "leaderboard.csv").read_text().splitlines()))
     assert {r["backbone"] for r in rows} == {"squeezenet1_1", "shufflenet_v2_x0_5"}
     stamps = {p: p.stat().st_mtime_ns for p in results.glob("*/summary.json")}

@@ -43,6 +43,19 @@ def test_more_runs_than_are_drawn_have_bonferronis_value(monkeypatch: pytest.Mon
     assert bound.may_be_best().any()
 
 
+def test_of_very_many_runs_what_is_rare_is_drawn_too_where_errors_are() -> None:
+    """250 runs that err on 3% of 50 images, one of them on 30%: Bonferroni's bound asks for 5.5 standard errors."""
+    rng = np.random.default_rng(5)
+    right = rng.random((250, 50)) < 0.97
+    right[0] = np.arange(50) >= 15
+    many = compared(right)
+    assert many.critical < 3.6
+    leads = many.leads("top1")
+    assert leads[1:, 0].mean() > 0.5
+    assert not leads[0].any() and not leads[1:, 1:].any()
+    assert many.may_be_best().tolist() == [False] + [True] * 249
+
+
 def test_a_second_metric_costs_a_little() -> None:
     rng = np.random.default_rng(3)
     one, both = rng.standard_normal((10, 2000)), rng.standard_normal((10, 2000))

@@ -12,9 +12,10 @@ import pytest
 from made_runs import EVERY, save_run
 
 from featcache.errors import OptionsError, RunError
-from featcache.statistics import Corrected
+from featcache.statistics import Corrected, Scores, correct_for_selection
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chosen_among, rounded, tie_text
+from heads.leaderboard.chosen_best import contender
 from heads.leaderboard.column import Place
 from heads.leaderboard.ranked_results import Ranking, rank_results
 from heads.leaderboard.shown_columns import shown
@@ -71,6 +72,31 @@ def test_the_luck_of_twelve_runs_of_fifty_epochs_is_taken_off(tmp_path: Path) ->
     line = said(tmp_path, "On validation, where it was chosen, it gets 0.8")
     assert "as found; corrected for having been chosen among 12 runs of 50 epochs each, 0.6" in line
     assert said(tmp_path, "At 95%") == "At 95%, any of the 12 may be the best."
+
+
+def test_the_luckiest_of_twelve_guesses_is_not_better_than_a_constant_answer(tmp_path: Path) -> None:
+    """All of them are right on 0.7 of the images in truth, as the most frequent class would be."""
+    lucky_runs(tmp_path, epochs=20)
+    for file in tmp_path.glob("*/summary.json"):
+        summary = json.loads(file.read_text())
+        summary["per_class"]["val"] = [{"class": c, "recall": 1.0, "n": n} for c, n in (("many", 70), ("few", 30))]
+        file.write_text(json.dumps(summary))
+    ranked = rank_results(tmp_path, Ranking(data="d"))
+    assert min(ranked.first.summary["val"]["top1"]["ci95"]) > 0.7
+    answer = "always saying the most frequent class, which gets 0.700 top-1 there."
+    assert f"It is not told, on validation, from {answer}" in verdict(ranked)
+
+
+def test_of_many_images_too_all_of_top1_counts_less_than_one_outcome_of_top3() -> None:
+    """The first epoch is better by one image in top-3: without that one, in a tenth of the splits, top-1 decides."""
+    images = 9_000
+    top3, top1 = np.ones((2, 1, 1, 2, images), np.bool_)
+    top3[..., 1, 5] = top1[..., 0, :] = top1[..., 1, 5] = False
+    kept = Scores(top1[0, :, 0].astype(np.float64), tuple(map(str, range(images))))
+    every = np.zeros(images, np.int64), np.full((1, 1, 1), 2), np.zeros((1, 1, 1), np.int64)
+    seen = ValOutcomes(kept.units, every[0], top1, top3, np.zeros((1, 1, 1, 2)), *every[1:])
+    one = correct_for_selection([contender(seen, "val_top3", kept, np.zeros(images))], 0, ["top1"])["top1"]
+    assert one.mean == pytest.approx(0.1, abs=0.001)
 
 
 @pytest.mark.parametrize("selection", ["val_top1", "val_balanced_accuracy"])
