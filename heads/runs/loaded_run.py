@@ -32,7 +32,9 @@ class LoadedRun:
     options: Options
 
     def predict(self, images: Iterable[str | Path]) -> Tensor:
-        """Class probabilities `[N, C]` of image files, on the CPU, in the order of `classes`."""
+        """Class probabilities `[N, C]` of image files, on the CPU, in the order of `classes`.
+
+        They are as trained; `featcache predict` and `serve` divide logits by the run's temperature as well."""
         device = next(self.model.head.parameters()).device
         rows = []
         with torch.inference_mode():
