@@ -26,7 +26,7 @@ def exiting(verbose: bool) -> Iterator[None]:
             traceback.print_exc()
         # Of the processes that torchrun started all refuse the same input; one says so.
         if not isinstance(error, InputError) or os.environ.get("RANK", "0") == "0":
-            typer.echo(f"featcache: {error}", err=True)
+            typer.echo(f"featcache: {printable(str(error))}", err=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo(
@@ -44,3 +44,8 @@ def exiting(verbose: bool) -> Iterator[None]:
         traceback.print_exc()
         typer.echo(f"featcache: unexpected {type(error).__name__}: {error}. This is a fault of featcache.", err=True)
         raise typer.Exit(1) from None
+
+
+def printable(text: str) -> str:
+    """As a terminal may show it: a file's name can hold what it would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
