@@ -24,13 +24,13 @@ def wilson(share: float, n: float, z: float = Z95) -> tuple[float, float]:
     return 0.0 if share <= EDGE else low, 1.0 if share >= 1 - EDGE else high  # exactly, where rounding has other ideas
 
 
-def effective_images(share: float, variance: float, images: int, most: int) -> float:
+def effective_images(share: float, variance: float, images: float, most: float) -> float:
     """How many independent images would make a share as sure as it is (Korn and Graubard 1998): seeds that agree add
     little, groups take away. All right or all wrong has no spread, and counts as the images that it is. More than the
     `most` independent answers that there are it cannot be, however evenly errors happen to fall on few images."""
     if variance <= 0 or not 0 < share < 1:
-        return float(images)
-    return min(float(most), share * (1 - share) / variance)
+        return images
+    return min(most, share * (1 - share) / variance)
 
 
 def figure_interval(scores: Scores) -> tuple[float, float]:
@@ -47,7 +47,7 @@ def figure_interval(scores: Scores) -> tuple[float, float]:
     of_images = scores.image_variance
     if scores.bounded:
         variance = of_images + (_half_of_seeds(scores) / Z95) ** 2
-        return wilson(scores.mean, effective_images(scores.mean, variance, images, images * scores.seeds))
+        return wilson(scores.mean, effective_images(scores.mean, variance, scores.images, scores.images * scores.seeds))
     half = math.hypot(student(Z95, images) * math.sqrt(of_images), _half_of_seeds(scores))
     return unbounded_interval(scores.mean, half, loss=scores.loss)
 

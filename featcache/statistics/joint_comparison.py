@@ -108,7 +108,7 @@ class JointComparison:
         # Of few images what must be exceeded is larger than of the many that are asked for.
         tail = max(float(norm.sf(self.critical)), (1 - CONFIDENCE) / 2 / self._comparisons)
         fewest: float = fewest_that_tell(tail)
-        if self._scores[metric][0].bounded and mean:
+        if self._bounded(metric) and mean:
             fewest /= min(1.0, abs(mean))  # no more than that share is sure to tell
         return images_needed(mean, float(apart @ apart), seeds, self.units, _normal(tail), fewest)
 
@@ -118,19 +118,23 @@ class JointComparison:
         apart = self._influence[metric][one] - self._influence[metric][other]
         if apart @ apart <= NONE:
             half = math.hypot(half, self._of_none(critical))
-        if not self._scores[metric][0].bounded:
+        if not self._bounded(metric):
             half = max(half, abs(mean) * self._of_none(critical))  # an image more may tell nothing of it
             return mean - half, mean + half
         if self._too_few(metric, critical):
             half = max(half, abs(mean))
         return max(-1.0, mean - half), min(1.0, mean + half)
 
+    def _bounded(self, metric: str) -> bool:
+        """Whether its figures are shares: where any run's are, those of all others are too, as they may be known."""
+        return any(one.bounded for one in self._scores[metric])
+
     def _of_none(self, critical: float) -> float:
         return critical**2 / (self.units + critical**2)
 
     def _too_few(self, metric: str, critical: float) -> bool:
         few = self.units <= critical**2 if self._drawn is None else critical > ENDLESS
-        return few and self._scores[metric][0].bounded
+        return few and self._bounded(metric)
 
     @cached_property
     def critical(self) -> float:

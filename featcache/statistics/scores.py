@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,9 +23,9 @@ class Scores:
     units: tuple[str, ...]  # [N]
     bounded: bool = True  # whether the figure lies between 0 and 1, as a share does
     loss: bool = False  # whether it is a loss with its sign turned, so that it lies below 0 and has no other end
-    # What each image adds `[N]`, times N, where a difference from another run must count more of it than its influence
-    # here: of balanced accuracy, say, the only image of a class moves nothing, being its own mean.
-    parts: Values | None = None
+    # The class of each image `[N]`, where the figure is a mean over classes and not over images, as balanced accuracy
+    # is: `values` are then what each image adds, and its luck is measured from its own class.
+    strata: NDArray[np.int64] | None = None
 
     @cached_property
     def mean(self) -> float:
@@ -34,23 +34,55 @@ class Scores:
 
     @cached_property
     def influence(self) -> Values:
-        """What each image moves the figure by `[N]`: its mean over seeds less the figure, over N."""
+        """What each image moves the figure by `[N]`: its mean over seeds less the figure (where there are classes, less
+        the mean of its own), over N."""
         by_image = self.values.mean(axis=0)
-        found: Values = (by_image - self.mean) / len(by_image)
+        if self.strata is None:
+            centre: float | Values = self.mean
+        else:
+            centre = (np.bincount(self.strata, by_image) / np.maximum(self._counts, 1))[self.strata]
+        found: Values = (by_image - centre) / len(by_image)
         return found
 
     @cached_property
     def added(self) -> Values:
         """What each image adds to a difference from another run `[N]`, over N; differences alone say anything."""
-        by_image = self.values.mean(axis=0) if self.parts is None else self.parts
-        found: Values = by_image / len(by_image)
+        found: Values = self.values.mean(axis=0) / self.values.shape[1]
         return found
 
     @cached_property
     def image_variance(self) -> float:
-        """Of the figure, from which images were drawn: units are independent, images of one unit are not."""
+        """Of the figure, from which images were drawn: units are independent, images of one unit are not.
+
+        The images of a rare class say little of their spread, and a single one nothing, being its own mean: each class
+        counts as if it had one more image, as unsure as the whole figure is (and its seeds as far from each other as
+        those of the others).
+        """
         _, unit = np.unique(np.array(self.units), return_inverse=True)
-        return float((np.bincount(unit, self.influence) ** 2).sum())
+        seen = float((np.bincount(unit, self.influence) ** 2).sum())
+        if self.strata is None or not self.bounded:
+            return seen
+        n = self._counts[self._counts > 0]
+        more = max(0.0, self.mean * (1 - self.mean)) * float((1 / n**2).sum()) / len(n) ** 2
+        each = [replace(self, values=one[None]).influence for one in self.values]
+        alone = float(np.mean([one @ one for one in each]))
+        return seen + more * (float(self.influence @ self.influence) / alone if alone > 0 else 1.0)
+
+    @cached_property
+    def images(self) -> float:
+        """How many independent images the figure is of: units; of a mean over classes as many as would make a mean over
+        images as sure, if all classes are equally hard."""
+        units = float(len(set(self.units)))
+        if self.strata is None:
+            return units
+        n = self._counts[self._counts > 0]
+        return units / len(self.units) * len(n) ** 2 / float((1 / n).sum())
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """Images of each class."""
+        found: NDArray[np.int64] = np.bincount(self.strata) if self.strata is not None else np.zeros(0, np.int64)
+        return found
 
     @property
     def seeds(self) -> int:

@@ -7,70 +7,22 @@ tenth of the images, and judged on that tenth: what is chosen on some images is 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
+from featcache.statistics.contender import Answers, Contender, Corrected
 from featcache.statistics.intervals import Z95, unbounded_interval, wilson
 from featcache.statistics.scores import Scores, Values
 from featcache.statistics.seed_luck import SeedLuck, seeds_differ
+from featcache.statistics.selection_spread import PARTS, selection_spread
 
-PARTS = 10  # that the images are cut into: fewer choose from too few images, more depend on single ones
 REPEATS = 20  # cuts
 WHOLE = 4_000  # images, of which float32 has every sum of whole numbers no larger than their count
-WORLDS = 300  # drawn for the spread of the corrected figure
-NOISE = 60  # draws in each of them
-
-
-@dataclass(frozen=True, eq=False)
-class Contender:
-    """A run with all that its figure was chosen among: T recipes, S seeds, E epochs, on N images.
-
-    `values` are those of the metric that the best is looked for by, larger better; `chosen_by` those that epochs and
-    recipes are chosen by, where that is another one.
-    """
-
-    values: NDArray[np.generic]  # [T, S, E, N]
-    kept: Scores  # of the recipe and the epochs that the run kept: [S, N]
-    fold: NDArray[np.int64]  # [N]: images of one fold share an epoch
-    allowed: NDArray[np.bool_]  # [T, S, F, E]: epochs that can be chosen
-    second: Values  # [N]: breaks ties between runs, larger better, such as minus the loss
-    chosen_by: NDArray[np.generic] | None = None  # [T, S, E, N]
-    also: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)  # [T, S, E, N] of metrics that are shown too
-
-    @classmethod
-    def of_kept(cls, kept: Scores, second: Values, also: Mapping[str, Values] | None = None) -> Contender:
-        """A run of which only the kept epochs are known: what it was chosen among within itself is not corrected."""
-        seeds, images = kept.values.shape
-        whole = {name: values[None, :, None] for name, values in (also or {}).items()}
-        shape = (1, seeds, 1, 1)
-        return cls(
-            kept.values[None, :, None],
-            kept,
-            np.zeros(images, np.int64),
-            np.ones(shape, np.bool_),
-            second,
-            also=whole,
-        )
-
-
-@dataclass(frozen=True)
-class Corrected:
-    """The figure of the best as found, and corrected for having been chosen, with its 95% interval."""
-
-    found: float
-    mean: float
-    low: float
-    high: float
-    among: int  # runs
-    choices: tuple[tuple[int, int], ...]  # of each run: recipes, and epochs of each
-
-    @property
-    def added(self) -> float:
-        """What being chosen added to the figure as found."""
-        return self.found - self.mean
+THINNED = 0.5**0.5  # of the luck of a single seed, added before the choice: as if two of three seeds chose
 
 
 def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: Sequence[str]) -> dict[str, Corrected]:
@@ -80,9 +32,11 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     Repeated cross-validation of the whole choice (Varma and Simon 2006; Tsamardinos et al. 2018): the mean over
     REPEATS cuts of the images into PARTS of what the run that is chosen without a part gets in that part. Where seeds
     differ by more than single images explain, a run may be first by the luck of its seeds: then it is also chosen
-    without one seed, and judged by that one, each in turn. The interval
-    is Wilson's (of figures outside 0 to 1: the normal one), wider by how much more such an estimate varies than a
-    figure that nobody chose: that is computed for normal figures with these runs' covariance.
+    without one seed, and judged by that one, each in turn; a run with a single seed among runs with several is chosen
+    with noise of the size of their luck, which is taken off after (Oliveira, Lei and Tibshirani 2021). A metric that is
+    no sum over images is that of the answers to all parts together. The interval is Wilson's
+    (of figures outside 0 to 1: the normal one), wider by how much more such an estimate varies than a figure that
+    nobody chose: that is computed for normal figures with these runs' covariance.
     """
     units = sorted({unit for one in contenders for unit in one.kept.units})
     if len(units) < 2:
@@ -91,17 +45,25 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     place = {unit: number for number, unit in enumerate(units)}
     turns = max(one.kept.seeds for one in contenders) if seeds_differ([one.kept for one in contenders]) else 0
     judged = [_judge(one, held[:, [place[u] for u in one.kept.units]], metrics, turns) for one in contenders]
-    chosen = np.lexsort((np.stack([j.second for j in judged]), np.stack([j.seen for j in judged])), axis=0)[-1]
+    luck = _single_luck(contenders, judged[0].seen.shape) if turns else np.zeros((len(judged), len(judged[0].seen)))
+    seen = np.round(np.stack([j.seen for j in judged]) + THINNED * luck, 9)
+    chosen = np.lexsort((np.stack([j.second for j in judged]), seen), axis=0)[-1]
     splits = np.arange(len(chosen))
     counts = np.stack([j.count for j in judged])[chosen, splits]
     share = np.bincount(chosen, minlength=len(contenders)) / len(chosen)
     wider = selection_spread([one.kept for one in contenders])
     choices = tuple((one.values.shape[0], one.values.shape[2]) for one in contenders)
+    flattered = float(counts @ luck[chosen, splits] / THINNED / counts.sum())
     found = {}
     for number, metric in enumerate(metrics):
         sums = np.stack([j.held[number] for j in judged])[chosen, splits]
-        mean = float(sums.sum() / counts.sum())
         kept = [one.kept if not number else _kept(one, metric) for one in contenders]
+        mean = float(sums.sum() / counts.sum())
+        if not number and all(one.answers is not None for one in contenders):
+            beyond = sum(part * one.answers.beyond for part, one in zip(share, contenders, strict=True) if one.answers)
+            mean = _of_answers(contenders, judged, chosen, turns) + float(beyond)
+        if flattered:
+            mean -= flattered * (_slope([one.kept for one in contenders], kept) if number else 1.0)
         low, high = _interval(mean, kept, wider, share)
         found[metric] = Corrected(kept[best].mean, mean, low, high, len(contenders), choices)
     return found
@@ -116,6 +78,17 @@ class _Judged:
     second: Values
     held: list[Values]  # of each metric: sum over the images held out
     count: Values  # of them
+    out: NDArray[np.bool_]  # [P, N]: which these are
+    epochs: list[NDArray[np.int64]]  # of each fold [T, S, P]
+    recipe: NDArray[np.int64]  # [turns x P]
+
+    def answers(self, one: Contender, place: int, seed: int) -> tuple[NDArray[np.signedinteger], NDArray[np.int64]]:
+        """What one seed answered on the images held out in a split, and their labels."""
+        assert one.answers is not None
+        split = place % len(self.out)
+        own = np.flatnonzero(self.out[split])
+        epochs = np.array([of[self.recipe[place], seed, split] for of in self.epochs])[one.fold[own]]
+        return one.answers.given[self.recipe[place], seed, epochs, own], one.answers.labels[own]
 
 
 def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str], turns: int) -> _Judged:
@@ -125,12 +98,15 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str], turn
     every = [one.values, *(one.also[m] for m in metrics[1:])]
     chosen_by, chosen = np.zeros((2, recipes, seeds, len(held)))
     judged = np.zeros((len(metrics), recipes, seeds, len(held)))
+    kept_epochs = []
     for number in range(one.allowed.shape[2]):
         own = np.flatnonzero(one.fold == number)
-        seen_by = _sums(by, own, train)
+        seen = _sums(one.values, own, train) if one.answers is None else _seen_answers(one.answers, own, held)
+        seen_by = seen if by is one.values else _sums(by, own, train)
         epochs = _best_epochs(seen_by, one.allowed[:, :, number])
+        kept_epochs.append(epochs)
         chosen_by += _at(seen_by, epochs)
-        chosen += _at(seen_by if by is one.values else _sums(one.values, own, train), epochs)
+        chosen += _at(seen, epochs)
         for m, values in enumerate(every):
             judged[m] += _at(_sums(values, own, out), epochs)
     choosing, judging = _seed_shares(seeds, turns)
@@ -139,8 +115,50 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str], turn
     second = np.tile((train @ one.second).astype(np.float64), len(choosing)) / np.maximum(count, 1)
     # Of few images a part may hold all that a run answered: it is not chosen without any.
     found = _picked(_by_turn(chosen, choosing), recipe)
-    seen: Values = np.where(count > 0, found / np.maximum(count, 1), -np.inf)
-    return _Judged(np.round(seen, 9), second, [_picked(_by_turn(sums, judging), recipe) for sums in judged], tested)
+    seen = np.where(count > 0, found / np.maximum(count, 1), -np.inf)
+    sums = [_picked(_by_turn(of, judging), recipe) for of in judged]
+    return _Judged(seen, second, sums, tested, held, kept_epochs, recipe)
+
+
+def _of_answers(
+    contenders: Sequence[Contender], judged: Sequence[_Judged], chosen: NDArray[np.int64], turns: int
+) -> float:
+    """The figure of what the runs that were chosen answered on each part, the parts of a cut together; its mean over
+    cuts, turns and seeds."""
+    seeds = max(one.kept.seeds for one in contenders)
+    found = []
+    for cut in np.arange(len(chosen)).reshape(-1, len(chosen) // max(1, turns) // REPEATS):
+        turn = cut[0] * turns // len(chosen)
+        for seed in [turn] if turns else range(seeds):
+            parts = [
+                judged[k].answers(contenders[k], place, seed % contenders[k].kept.seeds)
+                for place, k in zip(cut, chosen[cut], strict=True)
+            ]
+            given, labels = (np.concatenate(of) for of in zip(*parts, strict=True))
+            first = next(one.answers for one in contenders if one.answers is not None)
+            found.append(first.figure(given[None], labels, np.ones_like(labels), 1)[0, 0])
+    return float(np.mean(found))
+
+
+def _single_luck(contenders: Sequence[Contender], shape: tuple[int, ...]) -> Values:
+    """Normal noise `[K, turns x P]` of the size of the seeds' luck, of runs with a single seed; of the others 0. It is
+    spread evenly over the splits, so that it takes nothing from a run that is chosen in all of them."""
+    luck = np.sqrt(SeedLuck.of([one.kept for one in contenders]).variance)
+    even = norm.ppf((np.arange(shape[0]) + 0.5) / shape[0])
+    rng = np.random.default_rng([len(contenders), *shape])
+    return np.stack(
+        [
+            spread * rng.permutation(even) if one.kept.seeds == 1 else np.zeros(shape)
+            for one, spread in zip(contenders, luck, strict=True)
+        ]
+    )
+
+
+def _slope(first: Sequence[Scores], second: Sequence[Scores]) -> float:
+    """How much a seed that is ahead by 1 in the first metric is ahead in the second, over runs with several."""
+    ahead = [[s.values.mean(axis=1) - s.mean for s in of if s.seeds > 1] for of in (first, second)]
+    one, other = (np.concatenate(of) for of in ahead)
+    return float(one @ other / max(float(one @ one), 1e-12))
 
 
 def _seed_shares(seeds: int, turns: int) -> tuple[Values, Values]:
@@ -171,6 +189,19 @@ def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[
     rows: NDArray[np.floating] = np.take(values, own, axis=-1).astype(exact, order="C")
     sums = rows.reshape(count, len(own)) @ weights[:, own].T  # one product of BLAS
     found: Values = sums.astype(np.float64).reshape(*values.shape[:-1], len(weights))
+    return found
+
+
+def _seen_answers(answers: Answers, own: NDArray[np.int64], held: NDArray[np.bool_]) -> Values:
+    """The same of answers: their figure on the images that choose, as often as these are."""
+    cuts = held[:, own].reshape(REPEATS, -1, len(own))
+    part = cuts.argmax(axis=1)
+    given = answers.given[..., own]
+    found = np.zeros((*given.shape[:3], len(held)))
+    for t, s in np.ndindex(given.shape[:2]):
+        seen = [answers.figure(given[t, s], answers.labels[own], of, cuts.shape[1]) for of in part]
+        found[t, s] = np.concatenate(seen, axis=1)
+    found *= (~held[:, own]).sum(axis=1)
     return found
 
 
@@ -218,60 +249,8 @@ def _interval(mean: float, kept: Sequence[Scores], wider: float, share: Values) 
     variance = float(share @ (SeedLuck.of(kept).variance + [s.image_variance for s in kept]))
     if not kept[0].bounded:
         return unbounded_interval(mean, Z95 * wider * math.sqrt(variance), loss=kept[0].loss)
-    images = float(share @ [len(set(s.units)) for s in kept])
+    images = float(share @ [s.images for s in kept])
     spread = float(share @ [max(0.0, s.mean * (1 - s.mean)) for s in kept])
-    most = float(share @ [s.seeds * len(set(s.units)) for s in kept])
+    most = float(share @ [s.seeds * s.images for s in kept])
     effective = min(spread / variance, most) if variance > 0 and spread > 0 else images
     return wilson(min(1.0, max(0.0, mean)), effective / wider**2)
-
-
-def selection_spread(kept: Sequence[Scores]) -> float:
-    """By how much the corrected figure of the best of K runs varies more than the figure of a run that nobody chose.
-
-    In WORLDS worlds around the figures, shrunk towards their mean as their own noise demands (James and Stein 1961),
-    the best is chosen and corrected: of normal figures, cross-validation is the coupled bootstrap (Oliveira, Lei and
-    Tibshirani 2021), which adds noise of 1 / (PARTS - 1) of their variance before the choice and takes it off after.
-    """
-    runs = len(kept)
-    if runs < 2:
-        return 1.0
-    means = np.array([s.mean for s in kept])
-    own, shared = _variances(kept)
-    if own <= 0:
-        return 1.0
-    apart = means - means.mean()
-    shrunk = apart * _shrinkage(apart, own)
-    rng = np.random.default_rng([runs, WORLDS])
-    alpha = math.sqrt(1 / (PARTS - 1))
-    drawn = shrunk + rng.standard_normal((WORLDS, runs)) * math.sqrt(own)
-    errors = np.zeros(WORLDS)
-    for _ in range(NOISE // 2):
-        one = rng.standard_normal((WORLDS, runs)) * math.sqrt(own)
-        for noise in (one, -one):  # so that it takes nothing from a choice that is the same in every draw
-            chosen = (drawn + alpha * noise).argmax(axis=1)
-            errors += (drawn - noise / alpha)[np.arange(WORLDS), chosen] / NOISE
-    errors -= shrunk[drawn.argmax(axis=1)]
-    return max(1.0, math.sqrt((float(errors.var()) + shared) / (own + shared)))
-
-
-def _variances(kept: Sequence[Scores]) -> tuple[float, float]:
-    """Of a run's figure: what is its own, and what it shares with the other runs, in the mean over runs."""
-    names = sorted({u for s in kept for u in set(s.units)})
-    place = {name: number for number, name in enumerate(names)}
-    tables = [np.bincount([place[u] for u in s.units], s.influence, len(names)) for s in kept]
-    together = np.sum(tables, axis=0)
-    alone = float(sum(t @ t for t in tables))
-    runs = len(kept)
-    shared = max(0.0, (float(together @ together) - alone) / (runs * (runs - 1)))
-    luck = float(np.mean(SeedLuck.of(kept).variance))
-    return max(0.0, alone / runs - shared) + luck, shared
-
-
-def _shrinkage(apart: Values, own: float) -> float:
-    runs, spread = len(apart), float((apart**2).sum())
-    if spread <= 0:
-        return 0.0
-    if runs > 3:
-        return max(0.0, 1 - (runs - 3) * own / spread)
-    between = max(0.0, spread / (runs - 1) - own)
-    return between / (between + own)

@@ -2,7 +2,7 @@
 
 from heads.leaderboard.board import Leaderboard, write_leaderboard
 from heads.leaderboard.chance_text import tie_text
-from heads.leaderboard.chosen_best import contender, judged
+from heads.leaderboard.chosen_best import contender, judged, with_answers
 from heads.leaderboard.column import Column
 from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_heads import Heads
@@ -46,5 +46,6 @@ __all__ = [
     "stand_ins_text",
     "tie_text",
     "verdict",
+    "with_answers",
     "write_leaderboard",
 ]

@@ -186,8 +186,8 @@ def one_seed_text(board: Leaderboard, rows: Sequence[Row]) -> str:
     if len(rows) < 2 or board.judged.seeds != 1:
         return ""
     return (
-        "Every run has one seed: leads and ties are of these heads alone, and what other seeds would change is not "
-        "known (training.seeds)."
+        "Every run has one seed: leads, ties and the figures of the first one, the corrected ones too, are of these "
+        "heads alone; what of them is the luck of a seed is not known, and not taken off (training.seeds)."
     )
 
 

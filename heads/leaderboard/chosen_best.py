@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from featcache.counted_nouns import counted
-from featcache.statistics import Contender, Corrected, Scores, correct_for_selection
+from featcache.statistics import Answers, Contender, Corrected, Scores, correct_for_selection
 from heads.leaderboard.compared_run import ComparedRun
 from heads.leaderboard.constant_answer import says_nothing
 from heads.leaderboard.run_comparison import RunComparison
 from heads.runs import OtherRunError, ValOutcomes, checked_outcomes
-from heads.training import find_metric, no_narrower
+from heads.training import ANSWERED, PARTS, find_metric, no_narrower
 
 log = logging.getLogger("featcache")
 
@@ -96,7 +96,10 @@ def _outcomes(one: ComparedRun, lacking: dict[str, str]) -> ValOutcomes | None:
     gets what the file is."""
     assert one.predictions is not None
     try:
-        return checked_outcomes(one.run.folder, one.predictions)
+        found = checked_outcomes(one.run.folder, one.predictions)
+        if find_metric(str(one.run.summary["selection_metric"])).name not in ANSWERED or found.answers is not None:
+            return found
+        lacking[one.name] = "of an earlier version of featcache"
     except FileNotFoundError:
         lacking[one.name] = "missing"
     except ValueError as error:
@@ -108,11 +111,17 @@ def _outcomes(one: ComparedRun, lacking: dict[str, str]) -> ValOutcomes | None:
 
 
 def _contender(one: ComparedRun, by: str, metrics: Sequence[str], outcomes: ValOutcomes | None) -> Contender:
+    seen = one.predictions
+    assert seen is not None
     kept = {metric: one.scores(metric) for metric in metrics}
     second = np.nan_to_num(one.scores("loss").values.mean(axis=0), nan=NO_MATCH, posinf=NO_MATCH, neginf=NO_MATCH)
+    taken = np.where(np.isnan(seen.logits).any(axis=-1), -1, seen.logits.argmax(axis=-1))
     if outcomes is None:
-        return Contender.of_kept(kept[by], second, {m: kept[m].values for m in metrics[1:]})
-    return contender(outcomes, str(one.run.summary["selection_metric"]), kept[by], second, by)
+        alone = Contender.of_kept(kept[by], second, {m: kept[m].values for m in metrics[1:]})
+        given = taken[None, :, None]
+        return replace(alone, answers=Answers(given, seen.labels, ANSWERED[by]) if by in ANSWERED else None)
+    made = contender(outcomes, str(one.run.summary["selection_metric"]), kept[by], second, by)
+    return with_answers(made, outcomes, by, seen.labels, taken)
 
 
 def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.ndarray, by: str = "top1") -> Contender:
@@ -129,6 +138,9 @@ def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.nd
     chosen_by = {"val_top1": outcomes.top1, "val_top3": _top3_then_top1(outcomes)}.get(selection, outcomes.selected)
     last = outcomes.loss.shape[-1]
     own = outcomes.selected if selection == f"val_{by}" else None
+    if own is not None and by in PARTS and outcomes.epochs.shape[2] > 1:
+        # What folds have of their own images, moved to where the run's figure is, which is of all images together.
+        own = own + np.float32(kept.mean - _at_kept(own, outcomes).mean())
     of_kept = np.broadcast_to(kept.values[None, :, None], outcomes.top1.shape)
     return Contender(
         every.get(by, of_kept if own is None else own),
@@ -136,9 +148,31 @@ def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.nd
         outcomes.fold,
         np.arange(last) < outcomes.epochs[..., None],
         second,
-        chosen_by,
+        None if own is not None else chosen_by,
         every,
     )
+
+
+def with_answers(
+    made: Contender, outcomes: ValOutcomes, by: str, labels: np.ndarray, taken: np.ndarray | None = None
+) -> Contender:
+    """The same, in a metric that is no sum over images, with what was answered to each; `taken` `[S, N]` where that is
+    known of the epochs that were kept alone."""
+    given = outcomes.answers
+    if given is None and taken is not None:
+        given = np.broadcast_to(taken[None, :, None], outcomes.top1.shape)
+    if by not in ANSWERED or given is None:
+        return made
+    figure = ANSWERED[by]
+    pooled = figure(_at_kept(given, outcomes), labels, np.ones_like(labels), 1).mean()
+    return replace(made, answers=Answers(given, labels, figure, made.kept.mean - float(pooled)))
+
+
+def _at_kept(values: np.ndarray, outcomes: ValOutcomes) -> np.ndarray:
+    """Of `[T, S, E, N]` what the run kept, `[S, N]`."""
+    epochs = outcomes.chosen[outcomes.best][:, outcomes.fold]
+    found: np.ndarray = np.take_along_axis(values[outcomes.best], epochs[:, None], axis=1)[:, 0]
+    return found
 
 
 def _top3_then_top1(outcomes: ValOutcomes) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ import torch
 from featcache.records import digest
 from featcache.statistics import JointComparison, Scores
 from heads.runs import Predictions, Probe, Run, load_probe, predictions_of, split_scores
-from heads.training import PARTS, ImageOutcomes, find_metric, outcome
+from heads.training import ImageOutcomes, find_metric, outcome
 
 log = logging.getLogger("featcache")
 
@@ -102,7 +101,7 @@ class ComparedRun:
         beyond = unmeasured_difference(self, other, metric)
         if beyond is not None:
             return beyond
-        compared = JointComparison({metric: comparable_scores([self, other], metric)})
+        compared = JointComparison({metric: [self.scores(metric), other.scores(metric)]})
         return Difference(self.goodness(metric) - other.goodness(metric), *compared.interval(metric, 0, 1))
 
     @property
@@ -152,13 +151,15 @@ class ComparedRun:
         return [outcome(torch.from_numpy(logits), labels) for logits in seen.logits]
 
     def _made_up(self, metric: str) -> Scores:
-        sign = 1.0 if find_metric(metric).larger_is_better else -1.0
+        known = find_metric(metric)
+        sign = 1.0 if known.larger_is_better else -1.0
         figures = self.run.summary["val"][metric]
         low, high = figures["ci95"]
         n = max(2, int(figures["n"]))
         spread = (high - low) / 2 / 1.96 * math.sqrt(n)
         values = figures["mean"] + spread * np.where(np.arange(n) % 2, 1.0, -1.0) * (np.arange(n) < n - n % 2)
-        return Scores(sign * values[None], tuple(f"{self.name}/{i}" for i in range(n)), bounded=False)
+        made_up = tuple(f"{self.name}/{i}" for i in range(n))
+        return Scores(sign * values[None], made_up, bounded=known.limits == (0.0, 1.0))
 
 
 def unmeasured_difference(one: ComparedRun, other: ComparedRun, metric: str) -> Difference | None:
@@ -182,22 +183,6 @@ def warn_of_unseen(runs: Sequence[ComparedRun]) -> None:
                 one.unseen,
                 extra={"once": str(file)},
             )
-
-
-def comparable_scores(runs: Sequence[ComparedRun], metric: str) -> list[Scores]:
-    """What each run gave in a metric, with the parts of images that a comparison of the runs takes where the metric is
-    one of a whole split."""
-    found = [one.scores(metric) for one in runs]
-    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number, one in enumerate(runs):
-        if metric in PARTS and one.predictions is not None:
-            alike[one.predictions.images].append(number)
-    for numbers in alike.values():
-        seen = [kept for number in numbers if (kept := runs[number].predictions) is not None]
-        parts = PARTS[metric]([torch.from_numpy(kept.logits) for kept in seen], torch.from_numpy(seen[0].labels))
-        for number, values in zip(numbers, parts, strict=True):
-            found[number] = replace(found[number], parts=values.numpy())
-    return found
 
 
 def with_shared_groups(runs: Sequence[ComparedRun]) -> list[ComparedRun]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from featcache.statistics import JointComparison
-from heads.leaderboard.compared_run import ComparedRun, Difference, comparable_scores, unmeasured_difference
+from heads.leaderboard.compared_run import ComparedRun, Difference, unmeasured_difference
 
 
 class RunComparison:
@@ -16,7 +16,7 @@ class RunComparison:
         # One without a figure would leave no limit of any other standing: it is behind them all, and no part of this.
         known = [one for one in runs if all(one.measured(metric) for metric in order)]
         self._place = {one.name: number for number, one in enumerate(known)}
-        self._joint = JointComparison({m: comparable_scores(known, m) for m in order}) if known else None
+        self._joint = JointComparison({m: [one.scores(m) for one in known] for m in order}) if known else None
 
     def difference(self, one: ComparedRun, other: ComparedRun, metric: str) -> Difference:
         """One less another, with the limits that hold jointly for all of these runs."""

@@ -19,6 +19,7 @@ from heads.learning_curves.curve_heads import CurveHead, curve_features, curve_h
 from heads.learning_curves.held_out_epochs import held_out_values
 from heads.runs import predict_test
 from heads.training import (
+    PARTS,
     EpochRow,
     Features,
     HeadSpec,
@@ -88,7 +89,7 @@ def train_curve(
         diverged += len(chunk) - len(kept)
         for metric in curve_metrics(options):
             own = found.setdefault(("val", metric), {})
-            own.update((head, _on_val(one, metric, options, relatives(val))) for head, one in kept)
+            own.update((head, _on_val(one, metric, options, val)) for head, one in kept)
         for metric, on_test in _on_test(cached, kept, curve_metrics(options), device).items():
             found.setdefault(("test", metric), {}).update(on_test)
     progress.end(f"{len(heads)} heads of {options.model.backbone}")
@@ -138,13 +139,18 @@ def _train(
     return train_heads(features, specs, batch_size=batch_size, keep_outcomes=True, watch=told)
 
 
-def _on_val(one: TrainedHead, metric: str, options: Options, units: Indices) -> Values:
+def _on_val(one: TrainedHead, metric: str, options: Options, val: Sequence[ImageRecord]) -> Values:
     seen = one.outcomes
     assert seen is not None
     tops = {"top1": seen.right[0], "top3": seen.right[1]}
     chosen = find_metric(options.training.selection_metric).name
     by = seen.selected if seen.selected is not None else tops[chosen]
-    return held_out_values(by, tops.get(metric, by), units)
+    found = held_out_values(by, tops.get(metric, by), relatives(val))
+    if metric in tops or chosen not in PARTS:
+        return found
+    labels = np.array([i.label for i in val])  # the spread is that within classes
+    centre: Values = np.bincount(labels, found) / np.maximum(np.bincount(labels), 1)
+    return np.asarray(found - centre[labels] + found.mean(), np.float64)
 
 
 def _on_test(

@@ -9,12 +9,15 @@ import numpy as np
 
 from featcache.statistics import Scores
 from heads.runs.predictions import Predictions
-from heads.training import ImageOutcomes, find_metric, summarise
+from heads.training import PARTS, ImageOutcomes, find_metric, summarise
 
 
 def split_scores(seen: Predictions, outcomes: Sequence[ImageOutcomes], metric: str) -> Scores:
-    """A metric of each head image by image, larger better; images of a group are one unit."""
+    """A metric of each head image by image, larger better; images of a group are one unit. Of a metric of the whole
+    split it is what each image adds."""
     one = find_metric(metric)
+    if one.name in PARTS:
+        return Scores(np.stack([o.parts[one.name] for o in outcomes]), seen.units, strata=seen.labels)
     values = np.stack([o.values[one.name] for o in outcomes])
     scores = values if one.larger_is_better else -values
     loss = not one.larger_is_better and one.limits[0] == 0

@@ -19,6 +19,8 @@ from heads.training import EpochOutcomes, Features, TrainedHead
 OUTCOMES_FILE = "val_outcomes.npz"
 NEARLY = 0.01  # of the largest logit: closer, the same head may answer either way on another device
 
+_OPTIONAL = ("selected", "answers")
+
 Bits = NDArray[np.bool_]
 
 
@@ -38,6 +40,7 @@ class ValOutcomes:
     chosen: NDArray[np.int64]  # [T, S, F]: each head's best epoch
     best: int = 0  # the recipe that was kept
     selected: NDArray[np.float32] | None = None  # [T, S, E, N]: the selection metric, larger better; None: top-1, top-3
+    answers: NDArray[np.signedinteger] | None = None  # [T, S, E, N]: the class taken for, where a metric needs that
 
 
 def val_outcomes(
@@ -54,7 +57,9 @@ def val_outcomes(
     longest = max(len(h.curve) for seeds in recipes for folds in seeds for h in folds)
     shape = (*epochs.shape[:2], longest, len(every))
     tops, loss = np.zeros((2, *shape), np.bool_), np.full((*epochs.shape, longest), np.nan)
-    selected = np.zeros(shape, np.float32) if _kept(recipes[0][0][0]).selected is not None else None
+    first = _kept(recipes[0][0][0])
+    selected = np.zeros(shape, np.float32) if first.selected is not None else None
+    answers = None if first.answers is None else np.full(shape, -1, first.answers.dtype)
     for t, s, f in np.ndindex(epochs.shape):
         head = recipes[t][s][f]
         kept, last = _kept(head), len(head.curve)
@@ -62,12 +67,15 @@ def val_outcomes(
         tops[:, t, s, :last, seats[f]] = kept.right.transpose(2, 0, 1)
         if selected is not None and (values := kept.selected) is not None:
             selected[t, s, :last, seats[f]] = values.T
+        if answers is not None and (taken := kept.answers) is not None:
+            answers[t, s, :last, seats[f]] = taken.T
     chosen = _table(recipes, lambda h: h.best_epoch)
-    return ValOutcomes(tuple(images), fold_of, tops[0], tops[1], loss, epochs, chosen, best, selected)
+    return ValOutcomes(tuple(images), fold_of, tops[0], tops[1], loss, epochs, chosen, best, selected, answers)
 
 
 def save_val_outcomes(file: Path, outcomes: ValOutcomes) -> None:
-    """`val_outcomes.npz`: the fields by their names, bits packed along N; `selected` only where there is one."""
+    """`val_outcomes.npz`: the fields by their names, bits packed along N; `selected` and `answers` only where they
+    are."""
     arrays = {
         "images": np.array(outcomes.images),
         "fold": outcomes.fold,
@@ -78,8 +86,7 @@ def save_val_outcomes(file: Path, outcomes: ValOutcomes) -> None:
         "chosen": outcomes.chosen,
         "best": np.array(outcomes.best, np.int64),
     }
-    if outcomes.selected is not None:
-        arrays["selected"] = outcomes.selected
+    arrays |= {n: own for n in _OPTIONAL if (own := getattr(outcomes, n)) is not None}
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
 
 
@@ -96,7 +103,7 @@ def load_val_outcomes(file: Path) -> ValOutcomes:
             arrays["epochs"],
             arrays["chosen"],
             int(arrays["best"]),
-            arrays["selected"] if "selected" in arrays.files else None,
+            *(arrays[name] if name in arrays.files else None for name in _OPTIONAL),
         )
     if found.epochs.ndim != 3 or found.loss.shape[:3] != found.epochs.shape or found.loss.ndim != 4:
         raise ValueError(f"{file}: is damaged (epochs {list(found.epochs.shape)}, losses {list(found.loss.shape)})")
@@ -145,7 +152,8 @@ def _of_the_same_heads(found: ValOutcomes, seen: Predictions) -> bool:
     chosen = found.chosen
     if found.images != seen.images or seeds != len(seen.logits) or chosen.shape != found.epochs.shape:
         return False
-    if not 0 <= found.best < recipes or (found.selected is not None and found.selected.shape != found.top1.shape):
+    further = [own for name in _OPTIONAL if (own := getattr(found, name)) is not None]
+    if not 0 <= found.best < recipes or any(own.shape != found.top1.shape for own in further):
         return False
     if (chosen < 0).any() or (chosen >= found.epochs).any() or (found.epochs > longest).any():
         return False

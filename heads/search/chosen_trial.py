@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from featcache.statistics import Contender, Corrected, JointComparison, Scores, correct_for_selection
-from heads.leaderboard import contender, judged
+from heads.leaderboard import contender, judged, with_answers
 from heads.search.objectives import OBJECTIVES
 from heads.search.trial_outcomes import Lost, TrialOutcomes, at_best_epochs
 from heads.training import find_metric
@@ -170,7 +170,8 @@ def _contender(of: TrialOutcomes, order: Sequence[str], metrics: Sequence[str], 
     loss = -of.loss.astype(np.float64).mean(axis=0)
     if by != "loss":
         tops = of.kept("top1").values.mean(axis=0) if tuple(order) == _COMPARED["val_top3"] else 0.0
-        return contender(of.every, of.selection, kept, tops + small * loss, by)
+        made = contender(of.every, of.selection, kept, tops + small * loss, by)
+        return with_answers(made, of.every, by, of.images.classes)
     every = of.every if of.selection == "val_loss" else at_best_epochs(of.every)
     values = kept.values[None, :, None] if of.selection != "val_loss" else every.selected
     assert values is not None

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,16 +47,24 @@ NAMELESS = Lost("of images that are no longer known (outcomes/images-*.json is g
 
 @dataclass(frozen=True)
 class ValImages:
-    """The N validation images of trials: their names, and for each what it was drawn from the world with."""
+    """The N validation images of trials: their names, and for each what it was drawn from the world with, and of which
+    class it is (of trials of an earlier version no class is known)."""
 
     names: tuple[str, ...]
     units: tuple[str, ...]
+    labels: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, images: Sequence[ImageRecord]) -> ValImages:
         """Those of these images; one that has relatives speaks with them (`featcache.relatives`)."""
         names = tuple(i.name for i in images)
-        return cls(names, tuple(names[first] for first in relatives(images)) if has_groups(images) else names)
+        units = tuple(names[first] for first in relatives(images)) if has_groups(images) else names
+        return cls(names, units, tuple(i.label for i in images))
+
+    @cached_property
+    def classes(self) -> NDArray[np.int64]:
+        """The labels `[N]`."""
+        return np.array(self.labels, np.int64)
 
     @cached_property
     def independent(self) -> int:
@@ -65,7 +74,7 @@ class ValImages:
     @cached_property
     def key(self) -> str:
         """The same for the same images."""
-        return digest([self.names, self.units])[:16]
+        return digest([self.names, self.units, self.labels])[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +94,13 @@ class TrialOutcomes:
         return int(self.every.top1.shape[2]) >= self.trained
 
     def knows(self, metric: str) -> bool:
-        """Whether `kept` has it."""
-        return metric in (*_TOPS, "loss", *self.whole)
+        """Whether `kept` has it; an earlier version kept other parts of metrics of the whole split, and no classes."""
+        return metric in (*_TOPS, "loss") or (metric in self.whole and bool(self.images.labels))
 
     def kept(self, metric: str) -> Scores:
         """Top-1, top-3, loss or a metric of the whole split at the best epochs, larger better."""
         if metric in self.whole:
-            return Scores(self.whole[metric].astype(np.float64), self.images.units)
+            return Scores(self.whole[metric].astype(np.float64), self.images.units, strata=self.images.classes)
         if metric == "loss":
             return Scores(-self.loss.astype(np.float64), self.images.units, bounded=False, loss=True)
         best = at_best_epochs(self.every)
@@ -115,7 +124,7 @@ def trial_outcomes(
             for name, values in head.outcomes.further.items():
                 whole[name][seed, every.fold == head.fold] = values
     trained = every.top1.shape[2]
-    held = every.top1.size * 2 + (0 if every.selected is None else every.selected.nbytes)
+    held = every.top1.size * 2 + sum(own.nbytes for own in _further(every).values())
     known = every if held <= LIMIT_BYTES else at_best_epochs(every)
     return TrialOutcomes(images, known, loss, selection, trained, whole)
 
@@ -123,7 +132,6 @@ def trial_outcomes(
 def at_best_epochs(every: ValOutcomes) -> ValOutcomes:
     """The same with nothing but each head's best epoch."""
     place = every.chosen[:, :, every.fold][:, :, None]  # [T, S, 1, N]
-    selected = every.selected
     return replace(
         every,
         top1=np.take_along_axis(every.top1, place, axis=2),
@@ -131,8 +139,19 @@ def at_best_epochs(every: ValOutcomes) -> ValOutcomes:
         loss=np.take_along_axis(every.loss, every.chosen[..., None], axis=3),
         epochs=np.ones_like(every.epochs),
         chosen=np.zeros_like(every.chosen),
-        selected=None if selected is None else np.take_along_axis(selected, place, axis=2),
+        selected=_taken(every.selected, place),
+        answers=_taken(every.answers, place),
     )
+
+
+def _taken(values: NDArray[Any] | None, place: NDArray[np.int64]) -> NDArray[Any] | None:
+    return None if values is None else np.take_along_axis(values, place, axis=2)
+
+
+def _further(every: ValOutcomes) -> dict[str, NDArray[Any]]:
+    """What there may be beside top-1 and top-3, `[T, S, E, N]`."""
+    every_one = {"selected": every.selected, "answers": every.answers}
+    return {name: own for name, own in every_one.items() if own is not None}
 
 
 @dataclass(frozen=True)
@@ -147,7 +166,7 @@ class OutcomeFiles:
         """Write those of a trial, over what a trial of this number left that was never told."""
         make_folder(self.folder)
         if of.images.key not in self._images:
-            names = {"names": of.images.names, "units": of.images.units}
+            names = {"names": of.images.names, "units": of.images.units, "labels": of.images.labels}
             write_text(self._images_file(of.images.key), json.dumps(names, ensure_ascii=False) + "\n")
             self._images[of.images.key] = of.images
         every = of.every
@@ -161,7 +180,7 @@ class OutcomeFiles:
             "epochs": every.epochs,
             "chosen": every.chosen,
             "loss": of.loss,
-            **({} if every.selected is None else {"selected": every.selected}),
+            **_further(every),
             **{f"{_WHOLE}{name}": values for name, values in of.whole.items()},
         }
         with replacing(self._file(number)) as file, file.open("wb") as stream:
@@ -200,6 +219,7 @@ class OutcomeFiles:
             arrays["epochs"].astype(np.int64),
             arrays["chosen"].astype(np.int64),
             selected=arrays["selected"].astype(np.float32) if "selected" in arrays else None,
+            answers=arrays["answers"].astype(np.int32) if "answers" in arrays else None,
         )
         loss = arrays["loss"].astype(np.float32)
         whole = {n.removeprefix(_WHOLE): v.astype(np.float32) for n, v in arrays.items() if n.startswith(_WHOLE)}
@@ -208,6 +228,7 @@ class OutcomeFiles:
             expected[-1] != count
             or len(every.fold) != count
             or any(v.shape != expected for v in (loss, *whole.values()))
+            or any(v.shape != every.top1.shape for v in _further(every).values())
         ):
             raise ValueError("is damaged")
         return TrialOutcomes(images, every, loss, str(arrays["selection"]), int(arrays["trained"]), whole)
@@ -215,7 +236,8 @@ class OutcomeFiles:
     def _images_of(self, key: str) -> ValImages:
         if key not in self._images:
             document = json.loads(self._images_file(key).read_text(encoding="utf-8"))
-            self._images[key] = ValImages(tuple(document["names"]), tuple(document["units"]))
+            names, units = tuple(document["names"]), tuple(document["units"])
+            self._images[key] = ValImages(names, units, tuple(document["labels"]) if "labels" in document else ())
         return self._images[key]
 
     def _images_file(self, key: str) -> Path:

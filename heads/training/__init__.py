@@ -26,11 +26,12 @@ from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.recipes import Recipe, Score, recipe_score, recipes_of
 from heads.training.schedulers import rate_factor
-from heads.training.split_metric_parts import PARTS
+from heads.training.split_metric_parts import ANSWERED, PARTS
 from heads.training.stacked_training import train_heads
 from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
 
 __all__ = [
+    "ANSWERED",
     "FITTED",
     "METRICS",
     "PARTS",

@@ -7,9 +7,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-# Of one head and epoch: who was right `[2, V]`, the selection metric `[V]` where it is another one, the losses `[V]`,
-# and by name each image's part of the metrics of the whole split that were asked for beside it `[V]`.
-Seen = tuple[NDArray[np.bool_], NDArray[np.float32] | None, NDArray[np.float32], dict[str, NDArray[np.float32]]]
+Classes = NDArray[np.signedinteger]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one head gave on its V validation images in one epoch."""
+
+    tops: NDArray[np.bool_]  # [2, V]: who was right
+    loss: NDArray[np.float32]  # [V]
+    selected: NDArray[np.float32] | None = None  # [V]: the selection metric, where it is another than top-1 and top-3
+    answers: Classes | None = None  # [V]: the class it was taken for, -1 for none, where a metric needs that
+    further: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # [V]: parts of metrics asked for beside
 
 
 @dataclass
@@ -19,18 +28,20 @@ class EpochOutcomes:
     images: int  # V
     bits: list[NDArray[np.uint8]] = field(default_factory=list)  # of each epoch `[2, V / 8]`: top-1 and top-3
     values: list[NDArray[np.float32]] = field(default_factory=list)  # of each epoch `[V]`; see `selected`
+    taken: list[Classes] = field(default_factory=list)  # of each epoch `[V]`; see `answers`
     loss: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # `[V]`, in the best epoch
     further: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # `[V]` likewise, of metrics asked for beside
 
     def add(self, seen: Seen, best: bool) -> None:
         """Add an epoch, and whether it is the best so far."""
-        tops, values, loss, further = seen
-        self.bits.append(np.packbits(tops, axis=-1))
-        if values is not None:
-            self.values.append(values)
+        self.bits.append(np.packbits(seen.tops, axis=-1))
+        if seen.selected is not None:
+            self.values.append(seen.selected)
+        if seen.answers is not None:
+            self.taken.append(seen.answers)
         if best:
-            self.loss = loss.copy()
-            self.further = {name: own.copy() for name, own in further.items()}
+            self.loss = seen.loss.copy()
+            self.further = {name: own.copy() for name, own in seen.further.items()}
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -40,5 +51,11 @@ class EpochOutcomes:
 
     @property
     def selected(self) -> NDArray[np.float32] | None:
-        """The selection metric image by image, larger better, `[E, V]`; None where it is top-1 or top-3."""
+        """The selection metric image by image, larger better, `[E, V]`; None where it is top-1 or top-3. Of a metric of
+        the whole split each image's part (split_metric_parts.py)."""
         return np.stack(self.values) if self.values else None
+
+    @property
+    def answers(self) -> Classes | None:
+        """The class that each image was taken for `[E, V]`, -1 for none; None where no metric needs it."""
+        return np.stack(self.taken) if self.taken else None

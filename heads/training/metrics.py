@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from featcache.errors import PluginError
 from featcache.options import METRIC_PLUGINS
 from featcache.plugins import package_code, with_plugins
+from heads.training.split_metric_parts import PARTS
 from heads.training.whole_split_metrics import aurocs, balanced_accuracies, macro_f1s
 
 TOP_K = 3
@@ -134,6 +135,7 @@ class ImageOutcomes:
     """What one head gives on one split, image by image: enough for every figure."""
 
     values: Mapping[str, NDArray[np.float64]]  # of each metric [N]
+    parts: Mapping[str, NDArray[np.float64]]  # [N]: what each image adds, of those in PARTS
     predicted: NDArray[np.int64]  # [N]
 
     def mean(self, metric: str) -> float:
@@ -143,28 +145,28 @@ class ImageOutcomes:
 
 def outcome(logits: Tensor, labels: Tensor) -> ImageOutcomes:
     """Every metric of logits `[N, C]` against labels `[N]`, and the predicted classes."""
-    return ImageOutcomes(_Values(logits, labels), logits.argmax(dim=-1).cpu().numpy())
+    values = _Values({name: one.values for name, one in metrics().items()}, logits, labels)
+    return ImageOutcomes(values, _Values(PARTS, logits, labels), logits.argmax(dim=-1).cpu().numpy())
 
 
 class _Values(Mapping[str, NDArray[np.float64]]):
     """The values of each metric `[N]`, computed when they are asked for: some take long on many images."""
 
-    def __init__(self, logits: Tensor, labels: Tensor) -> None:
-        self._logits, self._labels = logits, labels
-        self._metrics = metrics()
+    def __init__(self, of: Mapping[str, Callable[[Tensor, Tensor], Tensor]], logits: Tensor, labels: Tensor) -> None:
+        self._of, self._logits, self._labels = of, logits, labels
         self._known: dict[str, NDArray[np.float64]] = {}
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         if name not in self._known:
-            found = self._metrics[name].values(self._logits, self._labels)
+            found = self._of[name](self._logits, self._labels)
             self._known[name] = found.double().cpu().numpy()
         return self._known[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._metrics)
+        return iter(self._of)
 
     def __len__(self) -> int:
-        return len(self._metrics)
+        return len(self._of)
 
 
 def per_class(y: NDArray[np.int64], predicted: NDArray[np.int64], classes: tuple[str, ...]) -> list[dict[str, Any]]:

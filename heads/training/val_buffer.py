@@ -11,6 +11,8 @@ from heads.training.epoch_outcomes import Seen
 from heads.training.features import Features
 from heads.training.head_spec import HeadSpec
 from heads.training.metrics import find_metric
+from heads.training.split_metric_parts import ANSWERED, PARTS
+from heads.training.whole_split_metrics import predicted_classes
 
 TOPS = ("top1", "top3")
 
@@ -48,6 +50,10 @@ class ValBuffer:
         }
         self._whole = [whole_metrics(h, also) for h in heads]
         self._further = {n: torch.zeros(kept, self.width + 1, device=device) for n in also} if kept else {}
+        self._answered = [k for k, names in enumerate(self._whole) if kept and ANSWERED.keys() & set(names)]
+        small = torch.int16 if heads[0].dims[-1] < 1 << 15 else torch.int32
+        width = self.width if self._answered else 0
+        self._answers = torch.full((kept, width), -1, dtype=small, device=device)
         self._asking = [k for k, names in enumerate(self._whole) if names]
         self._rows = torch.tensor(self._asking, dtype=torch.int64, device=device)
         self._logits = torch.zeros(len(self._asking), self.width + 1, heads[0].dims[-1], device=device)
@@ -73,7 +79,10 @@ class ValBuffer:
             rows = [k for k in self._asking if self._folds[k] == fold and name in self._whole[k]]
             metric, labels = find_metric(name), self._labels[fold]
             logits = self._logits[[self._asking.index(k) for k in rows], : len(labels)]
-            values = metric.values(logits, labels.expand(len(rows), -1))
+            every = labels.expand(len(rows), -1)
+            values = PARTS[name](logits, every) if name in PARTS else metric.values(logits, every)
+            if self._answered and name in ANSWERED:
+                self._answers[rows, : len(labels)] = predicted_classes(logits).to(self._answers.dtype)
             for k, own, mean in zip(rows, values, values.double().mean(dim=1).tolist(), strict=True):
                 found[k][name] = mean
                 if k in self._valued and self._chosen[k] is metric:
@@ -85,13 +94,15 @@ class ValBuffer:
     def outcomes(self) -> list[Seen]:
         """Of each head what `EpochOutcomes.add` takes; after `whole`."""
         tops, values, loss = (a.cpu().numpy() for a in (self._tops, self._values, self._loss))
+        answers = self._answers.cpu().numpy()
         further = {name: a.cpu().numpy() for name, a in self._further.items()}
         counts = [len(self._labels[fold]) for fold in self._folds]
         return [
-            (
+            Seen(
                 tops[k, :, :n],
-                values[k, :n].copy() if k in self._valued else None,
                 loss[k, :n],
+                values[k, :n].copy() if k in self._valued else None,
+                answers[k, :n].copy() if k in self._answered else None,
                 {name: own[k, :n] for name, own in further.items()},
             )
             for k, n in enumerate(counts)

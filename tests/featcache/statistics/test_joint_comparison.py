@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest, studentized_range
@@ -257,15 +255,18 @@ def test_where_only_seeds_differ_the_critical_value_knows_how_few_they_are(runs:
     assert joint.critical == pytest.approx(expected, rel=0.04)
 
 
-def test_a_difference_counts_what_an_image_adds_where_that_is_said() -> None:
-    """One image of 50 makes all of a difference that is constant in the values, as of the only image of its class."""
-    units, alone = tuple(map(str, range(50))), np.eye(50)[7] * 50 * 0.2
-    plain = [Scores(np.full((1, 50), mean), units) for mean in (0.7, 0.5)]
-    joint = JointComparison({"top1": [replace(plain[0], parts=alone), replace(plain[1], parts=0 * alone)]})
-    assert joint.difference("top1", 0, 1) == pytest.approx(0.2)
-    assert joint.standard_error("top1", 0, 1) == pytest.approx(0.2, rel=0.02)
-    assert not joint.ahead("top1", 0, 1)
-    assert JointComparison({"top1": plain}).standard_error("top1", 0, 1) == 0
+def test_a_figure_is_a_share_whichever_run_says_so() -> None:
+    """A run whose images are made up may not know it: no limits of shares lie beyond 1, whichever stands first."""
+    rng = np.random.default_rng(1)
+    known = [Scores((rng.random((1, 12)) < share).astype(float), tuple(map(str, range(12)))) for share in (0.9, 0.1)]
+    made_up = Scores(np.tile([1.2, 0.6], 6)[None], tuple(f"x{i}" for i in range(12)), bounded=False)
+    for place in range(3):
+        scores = [*known[:place], made_up, *known[place:]]
+        joint = JointComparison({"top1": scores})
+        others = [k for k in range(3) if k != place]
+        for one in others:
+            assert joint.interval("top1", place, one)[1] <= 1.0
+            assert joint.interval("top1", one, place)[0] >= -1.0
 
 
 def test_a_loss_that_is_worse_by_the_same_on_every_image_has_limits_of_some_width() -> None:

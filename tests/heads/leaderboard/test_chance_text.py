@@ -517,8 +517,8 @@ def test_boards_of_one_seed_say_what_they_do_not_know(tmp_path: Path) -> None:
     assert not any("one seed" in line for line in verdict(rank_results(tmp_path / "alone")))
     save_run(tmp_path / "alone", "b", range(70))
     assert said(tmp_path / "alone", "Every run has one seed") == (
-        "Every run has one seed: leads and ties are of these heads alone, and what other seeds would change is not "
-        "known (training.seeds)."
+        "Every run has one seed: leads, ties and the figures of the first one, the corrected ones too, are of these "
+        "heads alone; what of them is the luck of a seed is not known, and not taken off (training.seeds)."
     )
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from test_whole_split_metrics import WHOLE, drawn, sklearns
 from torch import Tensor
 
 from featcache.statistics import JointComparison
 from heads.runs import split_scores
 from heads.runs.predictions import Predictions
-from heads.training import PARTS
+from heads.training import ANSWERED, PARTS
 from heads.training.metrics import outcome
 
 
@@ -24,8 +23,7 @@ def compared(runs: list[Tensor], labels: Tensor, metric: str) -> JointComparison
         split_scores(Predictions(run.numpy(), labels.numpy(), names), [outcome(one, labels) for one in run], metric)
         for run in runs
     ]
-    parts = PARTS[metric](runs, labels)
-    return JointComparison({metric: [replace(s, parts=p.numpy()) for s, p in zip(scores, parts, strict=True)]})
+    return JointComparison({metric: scores})
 
 
 def rare(found: bool) -> tuple[Tensor, Tensor]:
@@ -37,22 +35,51 @@ def rare(found: bool) -> tuple[Tensor, Tensor]:
     return 4.0 * torch.nn.functional.one_hot(answers, 3).float()[None] + torch.rand(1, 71, 3) * 0.1, labels
 
 
+@pytest.mark.parametrize("metric", WHOLE)
+def test_their_mean_is_the_metric(metric: str) -> None:
+    for seed in (1, 2):
+        logits, labels = drawn(seed=seed)
+        assert float(PARTS[metric](logits, labels).mean()) == pytest.approx(sklearns(metric, logits, labels), abs=1e-9)
+
+
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "auroc"])
-def test_they_sum_up_to_the_metric(metric: str) -> None:
-    both, times = [drawn(seed=s) for s in (1, 2)], 2 if metric == "auroc" else 1  # as positive and as negative images
-    for logits, labels in both:
-        (parts,) = PARTS[metric]([logits[None]], labels)
-        assert float(parts.mean()) == pytest.approx(times * sklearns(metric, logits, labels), abs=1e-9)
+def test_the_other_images_say_nothing_of_the_only_one_of_a_class(metric: str) -> None:
+    """A choice that is made without it must not know whether it was right."""
+    torch.manual_seed(0)
+    logits, labels = rare(found=True)
+    other = logits[0].clone()
+    other[-1] = -other[-1]
+    sums = [float(PARTS[metric](one, labels)[:-1].sum()) for one in (logits[0], other)]
+    assert sums[0] == pytest.approx(sums[1], abs=0.05 if metric == "auroc" else 1e-9)
+    assert sklearns(metric, logits[0], labels) > sklearns(metric, other, labels) + 0.2
 
 
-def test_of_macro_f1_they_sum_up_to_the_difference_of_runs_that_differ_little() -> None:
-    logits, labels = drawn(seed=3)
+def test_macro_f1_of_answers_is_that_of_the_images_outside_each_part() -> None:
+    rng = np.random.default_rng(6)
+    answers, labels, part = rng.integers(-1, 4, (2, 60)), rng.integers(0, 5, 60), rng.integers(0, 4, 60)
+    found = ANSWERED["macro_f1"](answers, labels, part, 3)
+    for row, one in zip(found, answers, strict=True):
+        for held, figure in enumerate(row):
+            kept = part != held
+            present = sorted(set(labels[kept].tolist()))
+            expected = f1_score(labels[kept], one[kept], labels=present, average="macro", zero_division=0)
+            assert figure == pytest.approx(expected)
+
+
+def test_runs_in_another_order_of_the_images_are_compared_as_in_the_same() -> None:
+    logits, labels = drawn(seed=5)
     other = logits.clone()
-    other[:12] = other[:12].flip(-1)
-    one, two = PARTS["macro_f1"]([logits[None], other[None]], labels)
-    expected = sklearns("macro_f1", logits, labels) - sklearns("macro_f1", other, labels)
-    assert float((one - two).mean()) == pytest.approx(expected, rel=0.05)
-    assert int((one != two).sum()) <= 12  # images that both answer alike tell nothing
+    other[:20] = other[:20].flip(-1)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    names = np.array([f"i{n}" for n in range(len(labels))])
+    intervals = []
+    for place in (torch.arange(len(labels)), order):
+        scores = [
+            split_scores(Predictions(x[None].numpy(), y.numpy(), tuple(n)), [outcome(x, y)], "macro_f1")
+            for x, y, n in ((logits, labels, names), (other[place], labels[place], names[place.numpy()]))
+        ]
+        intervals.append(JointComparison({"macro_f1": scores}).interval("macro_f1", 0, 1))
+    assert intervals[0] == pytest.approx(intervals[1])
 
 
 @pytest.mark.parametrize("metric", WHOLE)
