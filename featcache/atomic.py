@@ -21,9 +21,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; when the block ends well, what was written there becomes `path`.
 
     The file and its folder are synced, so that after a power cut `path` holds the old bytes or the new ones. Raises
-    DiskFullError where there is no room.
+    DiskFullError where there is no room, OutputError where a folder is called so.
     """
     make_folder(path.parent)
+    if path.is_dir():
+        raise in_the_way(path)
     temporary = _beside(path)
     try:
         yield temporary
@@ -40,6 +42,14 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def in_the_way(path: Path) -> OutputError:
+    """What to say of a folder that stands where featcache has a file of its own."""
+    return OutputError(
+        f"{path}: is a folder, and featcache has a file of this name there. Move it elsewhere, or choose another place "
+        "with --cache-dir or --results-dir."
+    )
 
 
 def _beside(path: Path) -> Path:

@@ -7,9 +7,11 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
+from featcache.atomic import in_the_way
 from featcache.errors import FeatcacheError, InputError
 
 STOPPED = 130  # exit code of Ctrl-C, as shells have it
@@ -22,12 +24,9 @@ def exiting(verbose: bool) -> Iterator[None]:
     try:
         yield
     except FeatcacheError as error:
-        if verbose:
-            traceback.print_exc()
-        # Of the processes that torchrun started all refuse the same input; one says so.
-        if not isinstance(error, InputError) or os.environ.get("RANK", "0") == "0":
-            typer.echo(f"featcache: {printable(str(error))}", err=True)
-        raise typer.Exit(error.exit_code) from None
+        raise _said(error, verbose) from None
+    except IsADirectoryError as error:  # of a file that featcache reads by a name of its own
+        raise _said(in_the_way(Path(error.filename or "")), verbose) from None
     except KeyboardInterrupt:
         typer.echo(
             "featcache: stopped. Rows that are extracted, and runs, epochs of end-to-end training and batches of "
@@ -44,6 +43,16 @@ def exiting(verbose: bool) -> Iterator[None]:
         traceback.print_exc()
         typer.echo(f"featcache: unexpected {type(error).__name__}: {error}. This is a fault of featcache.", err=True)
         raise typer.Exit(1) from None
+
+
+def _said(error: FeatcacheError, verbose: bool) -> typer.Exit:
+    """The exit that is left to do once an error has been said."""
+    if verbose:
+        traceback.print_exc()
+    # Of the processes that torchrun started all refuse the same input; one says so.
+    if not isinstance(error, InputError) or os.environ.get("RANK", "0") == "0":
+        typer.echo(f"featcache: {printable(str(error))}", err=True)
+    return typer.Exit(error.exit_code)
 
 
 def printable(text: str) -> str:

@@ -42,8 +42,8 @@ def catalogue(pattern: str = "", allow_custom: bool = False, at_hand: bool = Fal
     UnknownBackboneError, with what is near, when nothing matches.
     """
     library, plain = take_apart(pattern)
-    every = sources(allow_custom)
-    asked = [s for s in every.values() if library in {None, s.name}]
+    every = sources(allow_custom, only=library)
+    asked = [*every.values()]
     found = [(source, name) for source in asked for name in _matching(source, plain, at_hand)] or _meant(asked, plain)
     if not found:
         meant = answer(plain, asked)

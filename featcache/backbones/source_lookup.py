@@ -21,10 +21,11 @@ CUSTOM = "custom"
 TAKEN = ("auto", CUSTOM, *LIBRARIES)  # names that no package can take
 
 
-def sources(allow_custom: bool = False) -> dict[str, Source]:
-    """Every source by name, in the order that `auto` asks them. Those of installed packages are imported: raises
-    PluginError where one cannot be used."""
-    return {source.name: source for source in _in_order(allow_custom)}
+def sources(allow_custom: bool = False, only: str | None = None) -> dict[str, Source]:
+    """Every source by name, in the order that `auto` asks them, or `only` one. Those of installed packages are
+    imported: raises PluginError where one cannot be used."""
+    names = (*LIBRARIES, *plugin_names(SOURCE_PLUGINS, TAKEN), CUSTOM)
+    return {name: _open(name, allow_custom) for name in names if only in {None, name}}
 
 
 def find_source(name: str, source: str = "auto", allow_custom: bool = False) -> Source:

@@ -39,10 +39,11 @@ def cut_missing_splits(
         families[family][image.label] += 1
     held = _groups_elsewhere(images) if has_groups(before) else frozenset()
     moved = part(families, shares, held)
+    most = max(Counter(label for own in families.values() for label in own).values(), default=0)
     for split in shares:
         if split not in moved.values():
             raise DataError(
-                f"every class has too few {_units(before)} in train to cut {split} from it. "
+                f"every class has too few {_units(before)} in train to cut {split} from it: {most} at the most. "
                 f"{remedy_of_few(before, f'make a {split} folder', by)}"
             )
     parted = [replace(i, split=moved.get(family, "train")) for i, family in zip(before, names, strict=True)]

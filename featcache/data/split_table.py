@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.atomic import write_named
+from featcache.data.sources import fold_numbers
 from featcache.errors import OutputError
 from featcache.options import DataOptions
 from featcache.places import FilePlace, NoPlace
@@ -35,6 +36,7 @@ def write_split_table(manifest: Manifest, options: DataOptions, file: Path) -> s
     it as the same data set; None where it needs none. Raises OutputError where the file exists or cannot be written.
     """
     separator = require_table(file)
+    _require_kept(manifest.classes)
     named = _named(manifest.images, options, file.resolve().parent)
     grouped = any(i.group is not None for i in manifest.images)
     weighed = any(i.weight != 1 for i in manifest.images)
@@ -47,6 +49,17 @@ def write_split_table(manifest: Manifest, options: DataOptions, file: Path) -> s
         table.writerow([*row, repr(image.weight).removesuffix(".0")] if weighed else row)
     write_named(file, text.getvalue(), "--out")
     return named.root
+
+
+def _require_kept(classes: Sequence[str]) -> None:
+    """Raise OutputError where a table cannot say the classes' names, since it takes "2.0" for the number 2."""
+    folded = fold_numbers(classes)
+    if folded:
+        old, new = min(folded.items())
+        raise OutputError(
+            f"split: every class is a number, and a table reads {old!r} as {new!r}: it would be another data set. "
+            f'Rename the class, or say what is meant: data.classes, {{"grade {new}": ["{old}"], ..}} with every class.'
+        )
 
 
 def require_table(file: Path) -> str:

@@ -112,6 +112,7 @@ def test_a_source_that_fails_is_named(install: Install) -> None:
     install(("failing", f"{HERE}:Failing"), group=SOURCE_PLUGINS)
     found = find_source("resnet18")
     assert found.name == "torchvision"
+    assert [one.name for one in catalogue("torchvision/resnet18")] == ["resnet18"]  # no other is asked
     for ask in (lambda: find_source("no_such_network"), catalogue, lambda: find_source("anything", "failing")):
         with pytest.raises(PluginError, match=r"the source 'failing' of an installed package failed \(ZeroDivision"):
             ask()

@@ -147,8 +147,10 @@ def _labels(file: Path, name: str, names: tuple[str, ...]) -> list[str]:
     values = _load(file, name)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim == 2 and values.dtype.kind in "uib" and bool((values.sum(1) == 1).all()):
-        values = values.argmax(1)
+    if values.dtype.kind == "f" and bool((np.isfinite(values) & (values == np.round(values))).all()):  # one-hot, say
+        values = values.astype(np.int64)
+    if values.ndim == 2 and values.dtype.kind in "uib" and bool(((values == 0) | (values == 1)).all()):
+        values = values.argmax(1) if bool((values.sum(1) == 1).all()) else values
     if values.ndim != 1 or values.dtype.kind not in "uibU":
         raise DataError(
             f"data.path: {file}: {name!r} has the shape {list(values.shape)} and the type {values.dtype}. Expected one "

@@ -46,7 +46,7 @@ class _Cell:
         cell = array[self.row]
         size = cell.as_buffer().size if cell.is_valid else None
         if size is None:
-            more = ", and its path is read only where no row has bytes" if self.record else ""
+            more = ", and no path" if self.record else ""
             raise NoContentError(f"there are no bytes in row {self.number + 1}{more}")
         refused = why_refused(size)
         if refused is not None:

@@ -31,6 +31,7 @@ class _Opened:
     columns: Callable[[Sequence[str]], Iterator[Any]]  # batches of the named columns, or of `column.field`
     place: Callable[[str, bool], Iterator[ImagePlace]]  # of each row of a column of bytes, or of a record with bytes
     has_bytes: Callable[[str], bool]
+    lacking: Callable[[str], set[int]]  # rows of a column of records that have no bytes, as far as can be told unread
 
 
 def open_arrow(file: Path) -> Table:
@@ -54,18 +55,28 @@ def open_together(files: Sequence[Path], root: Path) -> list[Table]:
     flat = [name for own in names if own is not None for name in own]
     distinct = all(own is not None for own in names) and all(flat) and len(set(flat)) == len(flat)
     return [
-        _table(file, one, own if distinct else None, file.relative_to(root).with_suffix("").as_posix())
+        _table(file, one, _Named(own, distinct, file.relative_to(root).with_suffix("").as_posix()))
         for file, one, own in zip(files, opened, names, strict=True)
     ]
 
 
-def _table(file: Path, one: _Opened, paths: list[str] | None, prefix: str) -> Table:
+@dataclass(frozen=True)
+class _Named:
+    """What the images of a file are called."""
+
+    paths: list[str] | None  # of each row, where the file has such
+    distinct: bool  # whether those are names, each its own
+    prefix: str  # of a row's number, where they are not
+
+
+def _table(file: Path, one: _Opened, named: _Named) -> Table:
     columns = tuple(one.schema.names)
     images = frozenset(n for n, name in enumerate(columns) if _is_image(one, name))
+    linked = {n: _linked(one, columns[n], named) for n in images}
 
     def read(chosen: Sequence[int]) -> Cells:
         plain = [_leaf(one, columns[n]) for n in chosen if n not in images]
-        cells = [_cells(one, columns[n], paths, prefix) if n in images else None for n in chosen]
+        cells = [_cells(one, columns[n], named, linked[n]) if n in images else None for n in chosen]
         number = 0
         with _readable(file):
             for batch in one.columns(plain or columns[:1]):
@@ -75,16 +86,31 @@ def _table(file: Path, one: _Opened, paths: list[str] | None, prefix: str) -> Ta
                     number += 1
                     yield number, row
 
-    named = _class_names(one.schema)
+    known = _class_names(one.schema)
     return Table(
-        file, columns, read, unit="row", images=images, names={n: named[c] for n, c in enumerate(columns) if c in named}
+        file,
+        columns,
+        read,
+        unit="row",
+        images=images,
+        linked=frozenset(n for n, rows in linked.items() if rows),
+        names={n: known[c] for n, c in enumerate(columns) if c in known},
     )
 
 
-def _cells(one: _Opened, column: str, paths: list[str] | None, prefix: str) -> Iterator[ImageCell]:
+def _linked(one: _Opened, column: str, named: _Named) -> set[int]:
+    """The rows of a column of images that have a path instead of bytes."""
+    paths = named.paths
+    return set() if paths is None else {row for row in one.lacking(column) if paths[row]}
+
+
+def _cells(one: _Opened, column: str, named: _Named, linked: set[int]) -> Iterator[ImageCell | str]:
+    """The image of each row, or its path."""
+    paths = named.paths or ()
     record = _is_record(one.schema.field(column).type)
     for row, place in enumerate(one.place(column, record)):
-        yield ImageCell(place, paths[row] if paths is not None else f"{prefix}/{row:07d}")
+        name = paths[row] if named.distinct else f"{named.prefix}/{row:07d}"
+        yield paths[row] if row in linked else ImageCell(place, name)
 
 
 def _paths(one: _Opened) -> list[str] | None:
@@ -173,7 +199,18 @@ def _open_parquet(file: Path) -> _Opened:
         known = [meta.row_group(g).column(leaf).statistics for g in range(meta.num_row_groups)]
         return not all(s is not None and s.null_count == meta.row_group(g).num_rows for g, s in enumerate(known))
 
-    return _Opened(opened.schema_arrow, columns, place, has_bytes)
+    def lacking(column: str) -> set[int]:
+        leaf, found, number = leaves[f"{column}.bytes"], set[int](), 0
+        for group in range(meta.num_row_groups):
+            known, rows = meta.row_group(group).column(leaf).statistics, meta.row_group(group).num_rows
+            if known is not None and known.null_count:
+                with parquet.ParquetFile(file) as own:
+                    records = own.read_row_group(group, columns=[f"{column}.bytes"]).column(0).combine_chunks()
+                found.update(number + row for row in _null_rows(records))
+            number += rows
+        return found
+
+    return _Opened(opened.schema_arrow, columns, place, has_bytes, lacking)
 
 
 def _open_ipc(file: Path) -> _Opened:
@@ -198,7 +235,20 @@ def _open_ipc(file: Path) -> _Opened:
         chunks = table.column(column).chunks
         return not chunks or any(c.field("bytes").null_count < len(c) for c in chunks)
 
-    return _Opened(table.schema, columns, place, has_bytes)
+    def lacking(column: str) -> set[int]:
+        found, number = set[int](), 0
+        for chunk in table.column(column).chunks:
+            found.update(number + row for row in _null_rows(chunk))
+            number += len(chunk)
+        return found
+
+    return _Opened(table.schema, columns, place, has_bytes, lacking)
+
+
+def _null_rows(records: Any) -> Sequence[int]:
+    """The rows of records that have no bytes."""
+    rows: list[int] = records.field("bytes").is_null().to_numpy(zero_copy_only=False).nonzero()[0].tolist()
+    return rows
 
 
 def _top(name: str, schema: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from featcache.counted_nouns import counted
+from featcache.counted_nouns import are, counted
 from featcache.data.sources.image_tables import CellError
 
 UNKNOWN = -1  # of an image without a label, as `datasets` and many loaders write it
@@ -20,7 +20,7 @@ def class_of(number: int, names: Sequence[str]) -> str:
     if number < 0:
         raise CellError(f"the class {number}: none is negative but {UNKNOWN}, for an image without a label")
     if names and number >= len(names):
-        raise CellError(f"the class {number}, and there are {counted(len(names), 'name')}")
+        raise CellError(f"the class {number}, and there {are(len(names))} {counted(len(names), 'name')}")
     return names[number] if names else str(number)
 
 

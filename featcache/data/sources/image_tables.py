@@ -32,6 +32,7 @@ class Table:
     read: Callable[[Sequence[int]], Cells]  # the columns of these numbers: of each row its number and their cells
     unit: str = "line"  # what its rows are counted in
     images: frozenset[int] = frozenset()  # columns of ImageCell
+    linked: frozenset[int] = frozenset()  # those of them in which some cells are paths instead
     names: Mapping[int, tuple[str, ...]] = field(default_factory=dict)  # what the numbers in a column stand for
     notices: tuple[str, ...] = ()
 
@@ -60,8 +61,9 @@ def text_of(cell: Any) -> str:
 
 
 def first_texts(table: Table, column: int, most: int) -> Iterator[str]:
-    """What the first `most` cells of a column say, less those that say nothing; raises DataError."""
-    for number, (cell,) in islice(table.read([column]), most):
+    """What the first `most` cells of a column say, less those that say nothing or hold images; raises DataError."""
+    texts = ((number, cell) for number, (cell,) in table.read([column]) if not isinstance(cell, ImageCell))
+    for number, cell in islice(texts, most):
         try:
             text = text_of(cell)
         except CellError as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featcache.data.sources.delimited_text import encoding_of
+from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import Cells, Table
 from featcache.errors import DataError
 
@@ -23,6 +24,13 @@ def open_json(file: Path) -> Table:
     if not columns:
         raise DataError(f"data.path: {file} holds no records. Expected a JSON object for each image, one on a line.")
     names = tuple(columns)
+    if _is_one_object(file, names):
+        raise DataError(
+            f"data.path: {file} is one JSON object, of {', '.join(map(repr, names[:5]))}"
+            + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            + '. Expected one for each image, such as {"path": "a.jpg", "label": "cat"}: on a line each, or in one '
+            'list (pandas writes that with orient="records").'
+        )
 
     def read(chosen: Sequence[int]) -> Cells:
         keys = [names[column] for column in chosen]
@@ -38,6 +46,15 @@ def _is_lines(file: Path) -> bool:
             return next((line.lstrip()[:1] for line in stream if line.strip()), "{") != "["
     except (OSError, UnicodeError) as error:
         raise _broken(file, error) from None
+
+
+def _is_one_object(file: Path, names: Sequence[str]) -> bool:
+    """Whether a file holds one object that is a whole table, or whatever else, rather than one image's record."""
+    first = [record for _, record in islice(_records(file), 2)]
+    if len(first) > 1 or file.suffix.lower() != ".json":
+        return False
+    paths = PurePosixPath(names[0]).suffix.lower() in image_endings()  # each with its class
+    return paths or any(isinstance(value, dict | list) for value in first[0].values())
 
 
 def _records(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -81,16 +98,20 @@ def _plain(record: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(record.get("data"), dict) or "annotations" not in record:
         return record
     data = dict(record["data"])
-    choices = []
-    for annotation in record["annotations"] or ():
-        if annotation.get("was_cancelled"):
-            continue
-        for result in annotation.get("result") or ():
-            if result.get("type") == "choices":
-                choices += [result["value"]["choices"]]
-    distinct = [list(one) for one in dict.fromkeys(map(tuple, choices))]
+    try:
+        distinct = [list(one) for one in dict.fromkeys(_choices(record["annotations"] or ()))]
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError("`annotations` are not as Label Studio writes them") from None
     data.pop("choice", None)
     return {**data, "choice": distinct[0] if len(distinct) == 1 else [c for one in distinct for c in one]}
+
+
+def _choices(annotations: Iterable[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """What each result of the annotations that count has chosen."""
+    for annotation in annotations:
+        for result in annotation.get("result") or () if not annotation.get("was_cancelled") else ():
+            if result.get("type") == "choices":
+                yield tuple(result["value"]["choices"])
 
 
 def _broken(file: Path, error: Exception) -> DataError:

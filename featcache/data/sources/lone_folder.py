@@ -45,8 +45,9 @@ def entered(path: Path) -> Path:
 
 
 def tables_beside(folder: Folder) -> list[str]:
-    """The names of the tables in a folder."""
-    return [name for name in folder.files() if name.lower().endswith(TABLES)]
+    """The names of the tables in a folder; last those of competitions that show what an answer looks like."""
+    found = [name for name in folder.files() if name.lower().endswith(TABLES)]
+    return sorted(found, key=lambda name: "submission" in name.lower())
 
 
 def _holds_splits(folder: Folder) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from featcache.data.sources.array_files import array_images, list_arrays
 from featcache.data.sources.file_contents import not_read
+from featcache.data.sources.folder_tree import is_junk
 from featcache.data.sources.image_folder import list_folder
-from featcache.data.sources.rows import DataSource, Listing
+from featcache.data.sources.rows import SPLIT_NAMES, DataSource, Listing
 from featcache.data.sources.shards import (
     TARS,
     are_shards,
@@ -49,6 +52,12 @@ NAMED: dict[str, Callable[[str], SourceImages | None]] = {
     "tables": table_images,
 }
 
+WITHIN = ("shards", "tables")  # kinds that may lie in a lone folder, which an image folder goes into by itself
+MOST_LONE = 8  # folders one within the other; links may lead round
+
+# Options that not every kind of source has a use for, and those that have.
+OF_TABLES = {"columns": {"table", "tables", "tar", "shards"}, "root": {"table", "tables"}}
+
 READ = (
     "an image folder (<class>/*, or train/<class>/*), a table (CSV, TSV, JSON lines, Parquet), an archive of such a "
     "folder (zip, tar, tar.gz), shards (train-{000..127}.tar), arrays (npz) or torchvision:NAME:ROOT"
@@ -62,9 +71,29 @@ def list_images(path: str, options: DataOptions) -> Listing:
     """
     kind, place = recognise(path)
     if kind in SOURCES:
-        return SOURCES[kind](place, options)
+        _require_used(kind, path, options)
+        listing = SOURCES[kind](place, options)
+        return replace(listing, notices=(*_entered_said(path, kind, place), *listing.notices))
     with package_code(f"data source {kind!r}"):
         return one_with_plugins(GROUP, kind, SOURCES, DataSource)(place, options)  # type: ignore[type-abstract]
+
+
+def _entered_said(path: str, kind: str, place: str) -> list[str]:
+    """What to say where tables or shards are not in the folder that is named, but in a lone one within it."""
+    named = Path(path).expanduser().resolve()
+    if kind not in WITHIN or not named.is_dir() or str(named) == place:
+        return []
+    return [f"the images are looked for in its folder {Path(place).relative_to(named).as_posix()}"]
+
+
+def _require_used(kind: str, path: str, options: DataOptions) -> None:
+    """Raise DataError for an option of tables where none is named: to pass over it would be silent."""
+    for option, kinds in OF_TABLES.items():
+        if getattr(options, option) is not None and kind not in kinds:
+            raise DataError(
+                f"data.{option}: has no use where {path} is read as a source of the kind {kind!r}. Expected it beside "
+                "a table: name that by data.path, or leave the option out."
+            )
 
 
 def root_of(options: DataOptions) -> Path | SourceImages | None:
@@ -79,7 +108,8 @@ def root_of(options: DataOptions) -> Path | SourceImages | None:
         kind, place = recognise(options.root)
         found = NAMED[kind](place) if kind in NAMED else None
         if found is not None or kind == "folder" or (kind == "tables" and Path(place).is_dir()):
-            return found if found is not None else Path(place)
+            named = Path(options.root).expanduser()  # paths are below it, whatever lone folder it has
+            return found if found is not None else named.resolve() if named.is_dir() else Path(place)
         own = options.model_copy(update={"path": options.root, "root": None, "columns": None})
         return SourceImages(options.root, {row.name: row.place for row in list_images(options.root, own).rows})
     except DataError as error:
@@ -117,7 +147,20 @@ def recognise(path: str) -> tuple[str, str]:
     found = next((name for name, rule in RULES.items() if rule(place)), None)
     if found is None:
         raise not_read(place, READ)
+    if found == "folder":
+        within = ((kind, below) for below in islice(_lone_folders(place), MOST_LONE) for kind in WITHIN)
+        found, place = next(((kind, below) for kind, below in within if RULES[kind](below)), (found, place))
     return found, str(place)
+
+
+def _lone_folders(folder: Path) -> Iterator[Path]:
+    """The only folder in a folder, the only one in that, and so on, as archives leave them when they are unpacked."""
+    while True:
+        inside = [p for p in folder.iterdir() if not is_junk(p.name) and p.is_dir()]
+        if len(inside) != 1 or inside[0].name.lower() in SPLIT_NAMES:
+            return
+        folder = inside[0]
+        yield folder
 
 
 def _no_kind(path: str, kind: str, rest: str) -> DataError:

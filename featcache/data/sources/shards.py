@@ -20,6 +20,7 @@ from featcache.counted_nouns import counted
 from featcache.data.sources.archive_members import archive_images, list_archive, member_name, plain_name
 from featcache.data.sources.brace_patterns import expand
 from featcache.data.sources.class_numbers import UNKNOWN, class_of, one_class_said
+from featcache.data.sources.delimited_text import encoding_of
 from featcache.data.sources.folder_tree import is_junk
 from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import CellError, text_of
@@ -91,8 +92,28 @@ def _expanded(path: str) -> list[Path]:
 
 
 def _are_samples(entries: Sequence[Entry]) -> bool:
-    """Whether a tar has labels beside its images."""
-    return any(entry.name.endswith(".cls") for entry in entries)
+    """Whether a tar has labels beside its images: a text, or a record in which a column of labels would be found."""
+    if any(entry.name.endswith(".cls") for entry in entries):
+        return True
+    images = {_key(e.name) for e in entries if PurePosixPath(e.name).suffix.lower() in image_endings()}
+    if len({key.rpartition("/")[0] for key in images}) != 1:  # class folders, whatever else is known of an image
+        return False
+    records = (entry for entry in entries if entry.name.endswith(".json") and _key(entry.name) in images)
+    return any(_has_label(entry) for entry in records)
+
+
+def _has_label(entry: Entry) -> bool:
+    try:
+        record = json.loads(entry.text or b"{}")
+    except ValueError:  # of another kind, in an image folder
+        return False
+    return isinstance(record, dict) and not record.keys().isdisjoint(USUAL["label"])
+
+
+def _key(name: str) -> str:
+    """What the files of one sample have in common: their folder, and their name up to the first dot."""
+    last = name.rpartition("/")[2]
+    return name[: len(name) - len(last)] + last.partition(".")[0]
 
 
 def is_pattern(path: str) -> bool:
@@ -174,7 +195,7 @@ def _samples(shard: _Shard) -> list[_Sample]:
         last = PurePosixPath(name).name
         if is_junk(last):
             continue
-        sample = samples.setdefault(name[: len(name) - len(last)] + last.partition(".")[0], _Sample())
+        sample = samples.setdefault(_key(name), _Sample())
         if name.endswith(".cls"):
             sample.cls = (entry.text or b"").decode("utf-8", "replace").strip()
         elif name.endswith(".json"):
@@ -237,5 +258,16 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     for name in NAMES:
         file = folder / name
         if file.is_file():
-            return tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+            try:
+                names = [line.strip() for line in file.read_text(encoding=encoding_of(file)).splitlines()]
+            except (OSError, UnicodeError) as error:
+                raise DataError(f"data.path: {file} cannot be read ({error}). Expected a name on each line.") from None
+            while names and not names[-1]:
+                names.pop()
+            if "" in names:
+                raise DataError(
+                    f"data.path: {file}: line {names.index('') + 1} is blank. Expected the name of the class "
+                    f"{names.index('')}, by whose place its number is known."
+                )
+            return tuple(names)
     return ()

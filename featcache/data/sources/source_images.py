@@ -8,7 +8,8 @@ from pathlib import Path
 
 from featcache.counted_nouns import counted
 from featcache.data.sources.folder_tree import printable
-from featcache.data.sources.listed_files import Spelling, plain_spelling
+from featcache.data.sources.image_tables import Table
+from featcache.data.sources.listed_files import ListedFiles, Spelling, plain_spelling
 from featcache.errors import DataError
 from featcache.places import ImagePlace, NoPlace
 
@@ -69,3 +70,22 @@ class ListedImages:
             return plain
         below = plain.removeprefix(self.source.top)
         return below if below in self.source.places else None
+
+
+NamedImages = ListedFiles | ListedImages
+
+
+def named_images(names: Sequence[str], below: Path | SourceImages | None, table: Table) -> NamedImages:
+    """How `names`, some of the table's, name images `below` a folder (None: its own) or in a source.
+
+    Raises DataError where none of them is there, unless the table holds other images itself: then each that is missing
+    is set aside.
+    """
+    try:
+        if isinstance(below, SourceImages):
+            return ListedImages.of(names, below, table.file)
+        return ListedFiles.of(names, below, table.file)
+    except DataError:
+        if not table.linked:
+            raise
+        return ListedImages(below) if isinstance(below, SourceImages) else ListedFiles(below or table.file.parent)

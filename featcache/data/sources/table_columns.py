@@ -171,7 +171,8 @@ def is_yes(cell: object) -> bool:
 
 
 def _lacking(table: Table, kind: str, what: str) -> DataError:
-    headed = table.unit != "line" or usual_score(table.columns)  # rows and records name each of their cells
+    named = table.unit != "line" or "json" in table.file.suffix  # rows and records name each of their cells
+    headed = named or usual_score(table.columns)
     hint = "" if headed else " Its first line is taken for a header: is it one?"
     return DataError(
         f"data.path: {table.file} has no column that is known to hold {what}. It has {_listed(table.columns)}; "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from featcache.data.sources.arrow_tables import open_arrow, open_together
@@ -16,6 +17,7 @@ from featcache.data.sources.source_images import SourceImages
 from featcache.data.sources.split_words import split_said
 from featcache.data.sources.table_columns import usual_labels, usual_score
 from featcache.data.sources.table_rows import Part, list_parts
+from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.places import ImagePlace
 
@@ -47,7 +49,14 @@ def list_table_folder(path: str, options: DataOptions, below: Path | SourceImage
     """The images of a folder that tables stand for: Parquet files, a data set that `datasets` saved, `metadata.csv` or
     Roboflow's `_classes.csv` beside the images of each split."""
     root = Path(path)
-    files = tables_of(root)
+    if root.is_file():
+        return list_table(path, options, below)
+    files = tables_of(root) if root.is_dir() else []
+    if not files:
+        raise DataError(
+            f"data.path: {root} is no folder that tables stand for. Expected Parquet files, a data set that `datasets` "
+            f"saved, or one of {', '.join(BESIDE)} beside the images, with labels in it."
+        )
     tables = _opened(files, root)
     parts = [
         Part(table, split_said(file, root), f"{file.parent.relative_to(root).as_posix()}/".removeprefix("./"))
@@ -63,7 +72,7 @@ def table_images(path: str) -> SourceImages | None:
     files = tables_of(root) if root.is_dir() else [root]
     places: dict[str, ImagePlace] = {}
     for table in _opened(files, root) if root.is_dir() else [open_table(root)]:
-        if len(table.images) != 1:
+        if len(table.images) != 1 or table.linked:
             return None
         places.update((cell.name, cell.place) for _, (cell,) in table.read([*table.images]))
     return SourceImages(path, places)
@@ -80,7 +89,7 @@ def tables_of(root: Path) -> list[Path]:
     """The tables that a folder stands for; none where it is not such a folder."""
     if any((root / name).is_file() for name in SAVED):
         saved = sorted((*root.glob("*.arrow"), *root.glob("*/*.arrow")))
-        return [p for p in saved if not p.name.startswith("cache-")]
+        return [p for p in saved if not p.name.startswith("cache-") and p.name in _listed(p)]
     folders = [p for p in root.iterdir() if p.is_dir() and not is_junk(p.name)]
     parquet = sorted(
         p for p in (*root.glob("*.parquet"), *root.glob("*/*.parquet")) if not p.name.startswith("metadata")
@@ -92,8 +101,20 @@ def tables_of(root: Path) -> list[Path]:
     return [p for p in beside if usual_labels(open_table(p))]
 
 
+def _listed(file: Path) -> Collection[str]:
+    """The names of the Arrow files that `datasets` reads in the folder of `file`: what was saved there before may be
+    left. Its own name where that is not known."""
+    try:
+        state = json.loads((file.parent / "state.json").read_text(encoding="utf-8"))
+        return {one["filename"] for one in state["_data_files"]} or {file.name}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {file.name}
+
+
 def open_table(file: Path) -> Table:
     """The table in `file`; raises DataError where it cannot be read."""
+    if file.is_dir():
+        raise DataError(f"data.path: {file} is a folder, and no table. Name one in it, or leave {'table:'!r} out.")
     opened = TABLES.get(file.suffix.lower())
     if opened is None:
         raise not_read(file, f"a table: {', '.join(TABLES)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import math
 from array import array
 from collections import defaultdict
@@ -12,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from featcache.counted_nouns import counted
+from featcache.counted_nouns import are, counted
 from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import CellError, ImageCell, Table, bad_cell, first_texts, text_of
 from featcache.data.sources.listed_files import ListedFiles
 from featcache.data.sources.number_labels import fold_numbers, whole_number
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
-from featcache.data.sources.source_images import ListedImages, SourceImages
+from featcache.data.sources.source_images import ListedImages, NamedImages, SourceImages, named_images
 from featcache.data.sources.table_columns import ChosenColumns, choose_columns, is_yes
 from featcache.data.sources.unnamed_images import unnamed_images
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import Split
-
-NamedImages = ListedFiles | ListedImages
 
 LOOKED_AT = 20_000  # rows, to see how files are named
 SHOWN = 3
@@ -108,9 +107,9 @@ class _Rows:
         """The rows of one table."""
         table = part.table
         files = None
-        if chosen.image not in table.images:
+        if chosen.image not in table.images or chosen.image in table.linked:
             names = [*first_texts(table, chosen.image, LOOKED_AT)]
-            files = _named_images(names, self._below, table.file) if names else None
+            files = named_images(names, self._below, table) if names else None
             if files is not None and files.said:
                 self._looked[files.said] = None
             if isinstance(files, ListedFiles):
@@ -177,6 +176,9 @@ class _Rows:
     def _label(self, table: Table, chosen: ChosenColumns, cells: Sequence[Any], name: str, number: int) -> str:
         if len(chosen.labels) == 1:
             cell = _named(table, chosen.labels[0], cells[1])
+            if type(cell) is str and cell.startswith('{"choices"'):  # as Label Studio's CSV has several
+                with contextlib.suppress(ValueError):
+                    cell = json.loads(cell)
             if type(cell) is not str and (isinstance(cell, list) or (isinstance(cell, dict) and "choices" in cell)):
                 several = cell["choices"] if isinstance(cell, dict) else cell
                 cell = self._single([*map(text_of, several)], table, name, number)
@@ -278,12 +280,6 @@ def _some(found: Sequence[str]) -> str:
     return "; ".join(found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
 
 
-def _named_images(names: Sequence[str], below: Path | SourceImages | None, table: Path) -> NamedImages:
-    if isinstance(below, SourceImages):
-        return ListedImages.of(names, below, table)
-    return ListedFiles.of(names, below, table)
-
-
 def _named(table: Table, column: int, cell: Any) -> Any:
     """A cell's value, or what its number stands for; raises CellError for a number that stands for nothing."""
     names = table.names.get(column) if table.names else None
@@ -292,7 +288,7 @@ def _named(table: Table, column: int, cell: Any) -> Any:
     if cell == UNKNOWN:
         return None
     if not 0 <= cell < len(names):
-        raise CellError(f"the class {cell}, and there are {counted(len(names), 'name')}")
+        raise CellError(f"the class {cell}, and there {are(len(names))} {counted(len(names), 'name')}")
     return names[cell]
 
 

@@ -248,6 +248,17 @@ def test_a_name_that_no_table_can_hold_is_named(photos: Path, tmp_path: Path) ->
     assert not (tmp_path / "t.csv").exists()
 
 
+def test_classes_that_a_table_would_call_otherwise_are_refused(tmp_path: Path) -> None:
+    """A table whose labels are numbers reads 2.0 as 2."""
+    for n in range(40):
+        file = tmp_path / "d" / ("1.5", "2.0")[n % 2] / f"{n}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), n).save(file)
+    done = featcache("split", tmp_path / "d", "--out", tmp_path / "t.csv", "--cache-dir", tmp_path / "cache")
+    assert done.exit_code == 2 and "a table reads '2.0' as '2'" in done.stderr
+    assert not (tmp_path / "t.csv").exists()
+
+
 def test_one_content_under_two_labels_or_in_two_splits_is_named(tmp_path: Path) -> None:
     folders = {f"{split}/{name}": 3 for split in ("train", "val", "test") for name in "ab"}
     root, cache = _colours(tmp_path / "d", folders), tmp_path / "cache"

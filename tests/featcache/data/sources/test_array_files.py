@@ -13,8 +13,10 @@ from PIL import Image
 from source_makers import contents, load, make_csv
 
 from featcache.data.image_files import read_picture, read_samples
+from featcache.data.sources import list_images
 from featcache.data.sources.raw_pictures import picture_bytes
 from featcache.errors import DataError
+from featcache.options import DataOptions
 
 RNG = np.random.default_rng(0)
 PLAIN = {"images": np.zeros((3, 3, 3), np.uint8)}
@@ -112,6 +114,15 @@ def test_every_value_is_in_the_file_of_a_picture(kind: Any, channels: int) -> No
     else:
         samples = read_samples(data)
         assert samples is not None and np.array_equal(samples.values.reshape(values.shape), values)
+
+
+def test_labels_as_encoders_write_them(tmp_path: Path) -> None:
+    """Rows of 0.0 with a single 1.0, and whole numbers that are floats."""
+    pictures = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
+    for labels in (np.eye(3)[[0, 1, 2, 0, 1, 2]], np.array([0.0, 1, 2, 0, 1, 2])):
+        np.savez(tmp_path / "x.npz", images=pictures, labels=labels)
+        options = DataOptions(path=str(tmp_path / "x.npz"))
+        assert [row.label for row in list_images(options.path, options).rows] == [*"012012"]
 
 
 def test_what_is_no_picture() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,16 @@ def test_a_saved_data_set(tmp_path: Path, library: bool) -> None:
     assert any("columns of 3 tables" in line for line in manifest.notices)
 
 
+def test_what_was_saved_before_is_no_part_of_a_saved_data_set(tmp_path: Path) -> None:
+    """A data set that is saved again with fewer shards leaves files of the one before."""
+    make_arrow(tmp_path / "data-00000-of-00001.arrow", arrow_table(THEM))
+    make_arrow(
+        tmp_path / "data-00001-of-00002.arrow", arrow_table([one._replace(name=f"old/{one.name}") for one in THEM])
+    )
+    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}))
+    assert named(load(tmp_path, tmp_path / "cache")) == EXPECTED
+
+
 @pytest.mark.parametrize("write", [make_parquet, make_arrow])
 @pytest.mark.parametrize("paths", ["none", "of several alike", "plain bytes"])
 def test_images_without_names_of_their_own_are_numbered(tmp_path: Path, write: Any, paths: str) -> None:
@@ -80,15 +91,35 @@ def test_paths_in_parquet(tmp_path: Path) -> None:
         assert {i.place.read() for i in manifest.images} == {one.data for one in THEM}
 
 
-def test_a_cell_without_bytes_is_set_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [make_parquet, make_arrow])
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_cell_without_bytes_is_read_by_its_path(tmp_path: Path, write: Any, alike: bool) -> None:
+    """As `datasets` writes those that it did not embed; without a path, or a file there, they are set aside."""
     table = arrow_table(THEM)
     cells = table.column("image").to_pylist()
-    cells[3]["bytes"] = None
+    for n in (3, 5):
+        cells[n]["bytes"] = None
+    cells[8] = {"bytes": None, "path": None}
+    if alike:  # so that those with bytes are called by their rows
+        cells[0]["path"] = cells[1]["path"]
     table = table.set_column(0, "image", pyarrow.array(cells, table.schema.field("image").type))
-    file = make_parquet(tmp_path / "t.parquet", table)
-    manifest, memo = load_manifest(DataOptions(path=str(file)), tmp_path / "cache")
-    bad = {i.name: memo.bad_reason(i.sha256, READER) for i in manifest.images if memo.bad_reason(i.sha256, READER)}
-    assert bad == {THEM[3].name: "there are no bytes in row 4, and its path is read only where no row has bytes"}
+    file = write(tmp_path / "t.parquet", table)
+    (tmp_path / THEM[3].name).parent.mkdir(parents=True)
+
+    def loaded() -> tuple[dict[str, str], set[bytes]]:
+        manifest, memo = load_manifest(DataOptions(path=str(file)), tmp_path / "cache")
+        bad = {i.name: memo.bad_reason(i.sha256, READER) for i in manifest.images if memo.bad_reason(i.sha256, READER)}
+        return bad, {i.place.read() for i in manifest.images if i.name not in bad}
+
+    missing = "the table names it, and there is no such file"
+    none = {"t/0000008": "there are no bytes in row 9, and no path"}
+    assert loaded()[0] == {THEM[3].name: missing, THEM[5].name: missing, **none}
+    (tmp_path / THEM[3].name).write_bytes(THEM[3].data)
+    bad, read = loaded()
+    assert bad == {THEM[5].name: missing, **none}
+    assert read == {one.data for n, one in enumerate(THEM) if n not in {5, 8}}
+    (tmp_path / THEM[3].name).write_bytes(b"changed")
+    assert b"changed" in loaded()[1]
 
 
 def test_class_numbers_that_stand_for_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import TINY
-from source_makers import load, make_csv, make_zip, pictured
+from source_makers import load, make_csv, make_tar, make_zip, pictured
 
 from featcache.data import locate, regroup
 from featcache.data.sources import GROUP, SOURCES, Listing, Row, list_images
@@ -97,6 +97,44 @@ def test_a_kind_may_be_said_outright(digits: Path, tmp_path: Path) -> None:
         load(file, tmp_path / "cache")
     assert len(load(f"zip:{file}", tmp_path / "cache").images) == 84
     assert set(SOURCES) == {"folder", "table", "tables", "zip", "tar", "shards", "arrays", "torchvision"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SOURCES if kind != "torchvision"])
+def test_a_kind_that_a_place_is_not_is_refused_in_words(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "folder" / "a").mkdir(parents=True)
+    (tmp_path / "folder" / "a" / "1.png").write_bytes(b"1")
+    make_zip(tmp_path / "z.zip", [("x", b"1")])
+    make_csv(tmp_path / "t.csv", ["path", "label"], [["folder/a/1.png", "a"]])
+    for name in ("empty", "folder", "z.zip", "t.csv", "gone", "gone.csv"):
+        with pytest.raises(DataError) as refused:
+            load(f"{kind}:{tmp_path / name}", tmp_path / "cache")
+        assert name in str(refused.value)
+
+
+@pytest.mark.parametrize("inner", ["data", "a/b/data"])
+def test_a_lone_folder_of_tables_or_shards_is_gone_into_and_said(tmp_path: Path, inner: str) -> None:
+    """As archives leave them when they are unpacked, and as a hub keeps its only configuration."""
+    them = [(f"{n}.png", b"%d" % n) for n in range(40)]
+    listed = tmp_path / "listed" / inner / "train"
+    listed.mkdir(parents=True)
+    for name, data in them:
+        (listed / name).write_bytes(data)
+    make_csv(listed / "metadata.csv", ["file_name", "label"], [[name, "ab"[n % 2]] for n, (name, _) in enumerate(them)])
+    shards = tmp_path / "shards" / inner
+    shards.mkdir(parents=True)
+    make_tar(shards / "train-0.tar", [*them, *((f"{n}.cls", b"%d" % (n % 2)) for n in range(40))])
+    found = load(tmp_path / "listed", tmp_path / "cache")
+    assert f"the images are looked for in its folder {inner}" in found.notices and len(found.images) == 40
+    assert len(load(tmp_path / "shards", tmp_path / "cache").images) == 40
+    paths = [[f"{inner}/train/{name}", "ab"[n % 2]] for n, (name, _) in enumerate(them)]
+    table = make_csv(tmp_path / "t.csv", ["path", "label"], paths)  # whose paths are below what is named
+    found = load(table, tmp_path / "cache", root=str(tmp_path / "listed"))
+    assert {i.name for i in found.images} == {path for path, _ in paths}
+    (tmp_path / "loop" / "x").mkdir(parents=True)
+    (tmp_path / "loop" / "x" / "y").symlink_to(tmp_path / "loop")
+    with pytest.raises(DataError):
+        load(tmp_path / "loop", tmp_path / "cache")
 
 
 def test_rows_that_nothing_can_be_trained_on(digits: Path, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from source_makers import contents, load, make_tar
 
+from featcache.data.sources import list_images
 from featcache.data.sources.brace_patterns import expand
 from featcache.errors import DataError
+from featcache.options import DataOptions
 
 SPLITS = ("train", "val", "test")
 
@@ -72,7 +74,7 @@ def test_the_class_minus_one_is_none_and_not_the_last_name(tmp_path: Path, names
     [
         (["0", "1", "-2"], "", r"'00002\.jpg' has the class -2: none is negative but -1"),
         (["0", "-3", "1"], "cat\ndog\n", r"'00001\.jpg' has the class -3"),
-        (["0", "1"], "cat\n", r"'00001\.jpg' has the class 1, and there are 1 name"),
+        (["0", "1"], "cat\n", r"'00001\.jpg' has the class 1, and there is 1 name"),
         (["-1", "1"], "", r"1 image without a label \(the class -1, .* all of the class '1'.*give it another number"),
     ],
 )
@@ -137,3 +139,23 @@ def test_too_many_names() -> None:
     for pattern in ("{0..99999999999}", "{0..9999}{0..9999}"):
         with pytest.raises(DataError, match="more than 1000000"):
             expand(pattern)
+
+
+def test_names_of_classes_in_another_encoding_or_with_a_hole(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    make_tar(tmp_path / "x" / "x-000.tar", [part for n in "01" for part in sample(n, n)])
+    (tmp_path / "x" / "classnames.txt").write_bytes("Käse\nbrot\n\n".encode("cp1252"))
+    options = DataOptions(path=str(tmp_path / "x"))
+    assert [row.label for row in list_images(options.path, options).rows] == ["Käse", "brot"]
+    (tmp_path / "x" / "classnames.txt").write_text("cat\n\ndog\n")
+    with pytest.raises(DataError, match="line 2 is blank"):
+        list_images(options.path, options)
+
+
+def test_one_tar_with_records_beside_its_images(tmp_path: Path) -> None:
+    """Samples without a file of text: known by a label in the record, unless folders say what is what."""
+    members = [m for n in range(2) for m in ((f"x/{n}.jpg", b"%d" % n), (f"x/{n}.json", b'{"label": %d}' % n))]
+    options = DataOptions(path=str(make_tar(tmp_path / "a.tar", members)))
+    assert [row.label for row in list_images(options.path, options).rows] == ["0", "1"]
+    options = DataOptions(path=str(make_tar(tmp_path / "b.tar", [*members, ("y/0.jpg", b"2")])))
+    assert [row.label for row in list_images(options.path, options).rows] == ["x", "x", "y"]

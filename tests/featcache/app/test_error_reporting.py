@@ -1,0 +1,31 @@
+"""What an error looks like on a terminal: one paragraph and an exit code, and no traceback where the input is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from featcache.app.error_reporting import exiting
+from featcache.atomic import replacing, write_text
+
+
+def _replace(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("x")
+
+
+@pytest.mark.parametrize("use", [Path.read_text, Path.read_bytes, lambda path: write_text(path, "x"), _replace])
+def test_a_folder_where_featcache_has_a_file_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], use: Callable[[Path], object]
+) -> None:
+    folder = tmp_path / "leaderboard.csv"
+    folder.mkdir()
+    with pytest.raises(typer.Exit) as stopped, exiting(verbose=False):
+        use(folder)
+    said = capsys.readouterr().err
+    assert stopped.value.exit_code == 2
+    assert said.startswith(f"featcache: {folder}: is a folder, ") and said.count("\n") == 1
+    assert folder.is_dir() and [*tmp_path.iterdir()] == [folder]
