@@ -51,5 +51,10 @@ def _said(error: FeatcacheError, verbose: bool) -> typer.Exit:
         traceback.print_exc()
     # Of the processes that torchrun started all refuse the same input; one says so.
     if not isinstance(error, InputError) or os.environ.get("RANK", "0") == "0":
-        typer.echo(f"featcache: {error}", err=True)
+        typer.echo(f"featcache: {printable(str(error))}", err=True)
     return typer.Exit(error.exit_code)
+
+
+def printable(text: str) -> str:
+    """As a terminal may show it: a file's name can hold what it would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from featcache.app.error_reporting import printable
 from featcache.app.progress import consoles
 from featcache.counted_nouns import are, counted
 from featcache.errors import WorkError
@@ -53,7 +54,7 @@ def _table(top: int) -> Iterator[Write]:
     def write(row: PredictionRow) -> None:
         counts[row.label or "(unreadable)"] += 1
         if counts.total() <= SHOWN:
-            table.add_row(*map(Text, _cells(row, top)))
+            table.add_row(*(Text(printable(cell)) for cell in _cells(row, top)))
 
     yield write
     out = consoles()[0]
@@ -86,6 +87,11 @@ class PredictionTally:
             if one.reason:
                 self._unreadable.append(f"{one.image.name} ({one.reason})")
             yield one
+
+    def copied(self, prediction: Prediction, reason: str) -> None:
+        """An image was copied, or for some `reason` not."""
+        if reason:
+            self._unreadable.append(f"{prediction.image.name} (predicted and not copied: {reason})")
 
     def say(self) -> None:
         """Notices about the figures, on standard error."""

@@ -36,6 +36,7 @@ TURNED = {  # EXIF's orientation -> what makes the picture upright
 
 MAX_REASON = 160  # characters of what a library says
 
+POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # what an EPS file begins with, without a preview and with one
 PAGED = {"PNG", "WEBP", "AVIF", "HEIF"}  # a camera's MPO has previews beside its picture, no pages
 
 
@@ -145,6 +146,8 @@ def _load(data: bytes) -> tuple[Loaded, str, bool]:
     """The image with its pixels, what had to be passed over, and whether some of the file is missing."""
     if not data:
         raise UnreadableImageError("empty file")
+    if data.startswith(POSTSCRIPT):  # Pillow would hand it to Ghostscript where that is installed, and it runs it
+        raise UnreadableImageError("an EPS file: a program in PostScript, which is not run")
     try:
         return load_image(data), "", False
     except (SizeError, MissingPackageError, MemoryError, Image.DecompressionBombError):

@@ -110,7 +110,8 @@ class ModelCard:
         yield ""
         yield (
             "In brackets the 95% interval. The run's epoch, and perhaps the run itself, was chosen by its figure on "
-            "val, which is why that one flatters; test was read once."
+            "val, which is why that one flatters; test was read once. All are the run's own; "
+            "how far this export is from it is said next."
         )
         yield from self.corrected
 

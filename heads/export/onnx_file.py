@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featcache.errors import InputError
+from featcache.errors import InputError, OptionsError
 from heads.export.compared_images import NAMED, ComparedImages, images_of_run
 from heads.export.deployed_model import OUTPUTS
 from heads.export.made_export import MadeExport
@@ -71,6 +71,11 @@ def write_float32(run: OpenedRun, inputs: ModelInputs, opset: int | None, file: 
             verbose=False,
         )
         made.save(file, external_data=size > LARGE)
+    if opset is not None and opset_of(file) != opset:
+        raise OptionsError(
+            f"--opset {opset}: torch's exporter wrote {opset_of(file)}, since it knows no way from there to {opset}. "
+            "Leave --opset out, or name one that it knows."
+        )
 
 
 def _calibration(run: OpenedRun, cache: Path) -> ComparedImages:

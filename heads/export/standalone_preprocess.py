@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 HERE = Path(__file__).parent
+EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "LAB"}
 RECIPE = json.loads((HERE / "preprocessing.json").read_text("utf-8")) if (HERE / "preprocessing.json").exists() else {}
 
 
@@ -21,7 +22,9 @@ def batch_of(files: Sequence[Any], recipe: dict[str, Any] = RECIPE) -> list[np.n
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF says, transparency on white, RGB. What has more than 8 bits is not for this function."""
+    """Turned as EXIF says, transparency on white, RGB. Raises ValueError of more than 8 bits: Pillow would cut them."""
+    if image.mode not in EIGHT_BITS:
+        raise ValueError(f"mode {image.mode}: scale it to 8 bits first, by `depth` in preprocessing.json")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")

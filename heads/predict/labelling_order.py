@@ -6,7 +6,8 @@ Source: Settles 2009, "Active learning literature survey", section 3.1.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,16 @@ DOUBTS: dict[str, Callable[[NDArray[np.float64]], float]] = {
 def most_worth_labelling(predictions: Iterable[Prediction], count: int, by: str) -> list[Prediction]:
     """The `count` images of different content that the model is least sure of, the least first; what cannot be read is
     not among them."""
-    sure = DOUBTS[by]
-    distinct: dict[str, tuple[float, int, Prediction]] = {}
+    return [one for _, _, one in heapq.nsmallest(count, _distinct(predictions, DOUBTS[by]))]
+
+
+def _distinct(
+    predictions: Iterable[Prediction], sure: Callable[[NDArray[np.float64]], float]
+) -> Iterator[tuple[float, int, Prediction]]:
+    """The first of each content. What many are in memory for, their features, is dropped: of a million images too no
+    more is kept than the hashes of their contents."""
+    seen: set[str] = set()
     for number, one in enumerate(predictions):
-        if one.probabilities is not None and one.sha256 not in distinct:
-            distinct[one.sha256] = (sure(one.probabilities), number, one)
-    return [one for _, _, one in heapq.nsmallest(count, distinct.values())]
+        if one.probabilities is not None and one.sha256 not in seen:
+            seen.add(one.sha256)
+            yield sure(one.probabilities), number, replace(one, probabilities=one.probabilities.copy(), features=None)

@@ -36,8 +36,7 @@ class PartFeatures:
     ) -> None:
         self.store = store
         self._images_a_pass = images_a_pass
-        self._dtype = _stored_dtype(identity, store)
-        self._build, self._options, self._session = build, options, session
+        self._identity, self._build, self._options, self._session = identity, build, options, session
 
     def known(self, contents: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """The rows that the store has of these content hashes."""
@@ -97,6 +96,12 @@ class PartFeatures:
         """Rounded as rows of the store are, so that an answer does not depend on whether an image is in the cache."""
         rounded = rows.astype(self._dtype).astype(np.float32)
         return np.where(np.isfinite(rounded).all(axis=1, keepdims=True), rounded, rows)
+
+    @cached_property
+    def _dtype(self) -> np.dtype[np.floating[Any]]:
+        """Of rows in the store: it is asked when the first row is made, since telling what is like the training images
+        may have begun the store meanwhile."""
+        return _stored_dtype(self._identity, self.store)
 
     @cached_property
     def _rows(self) -> dict[str, int]:

@@ -29,19 +29,26 @@ class SortedCopies:
         self._of_class = _folder_names(classes)
         self.copied = self.there = 0
 
-    def copy(self, prediction: Prediction, label: str) -> None:
-        """Copy one image into the folder of its class; one of the same name and other content gets a longer name."""
-        data = prediction.image.place.read()
+    def copy(self, prediction: Prediction, label: str) -> str:
+        """Copy one image into the folder of its class; one of the same name and other content gets a longer name. Gives
+        the reason where what was looked at is not there any more, else ""."""
+        try:
+            data = prediction.image.place.read()
+        except OSError as error:
+            return error.strerror or str(error)
+        if hashlib.sha256(data).hexdigest() != prediction.sha256:
+            return "its content is another one now"
         name = PurePath(prediction.image.name.replace("\0", "_")).name or prediction.sha256[:8]
         place = self._folder / self._of_class[label] / name
         if place.exists() and not _holds(place, prediction.sha256):
             place = place.with_name(f"{place.stem[: NAME_BYTES // 4]}-{prediction.sha256[:8]}{place.suffix}")
         if place.exists() and _holds(place, prediction.sha256):
             self.there += 1
-            return
+            return ""
         with replacing(place) as temporary:
             temporary.write_bytes(data)
         self.copied += 1
+        return ""
 
 
 def _holds(file: Path, sha256: str) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from featcache.errors import RunError
 from featcache.extraction import Indices
 from heads.runs.predictions import predictions_of
 
@@ -54,12 +55,28 @@ def calibration_of(folder: Path, summary: dict[str, Any]) -> Calibration | None:
     of its seed that did not train on them. A run of before has none in its summary: it is fitted now, or None where
     predictions.npz is not there or damaged."""
     if "calibration" in summary:
-        return Calibration(**summary["calibration"])
+        return _checked(summary["calibration"], folder)
     seen = predictions_of(folder, "val")
     seeds = [one["seed"] for one in summary["seeds"]]
     if seen is None or len(seen.logits) != len(seeds) or not len(seen.labels):
         return None
     return calibrate(seen.logits[seeds.index(summary["best_seed"])], seen.labels)
+
+
+def _checked(kept: Any, folder: Path) -> Calibration:
+    """What a summary.json holds, which somebody may have written by hand."""
+    try:
+        found = Calibration(**kept)
+        fine = bool(COLDEST <= found.temperature <= HOTTEST)
+    except TypeError:
+        fine = False
+    if not fine:
+        raise RunError(
+            f"{folder / 'summary.json'}: calibration is {kept!r:.200}. Expected a temperature from {COLDEST} to "
+            f"{HOTTEST} as `featcache train` writes it. Train the run again; predict and serve do "
+            "without by --uncalibrated."
+        )
+    return found
 
 
 def _log_loss(logits: NDArray[np.float32], labels: Indices) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -31,7 +32,9 @@ class LoadedRun:
     options: Options
 
     def predict(self, images: Iterable[str | Path]) -> Tensor:
-        """Class probabilities `[N, C]` of image files, on the CPU, in the order of `classes`."""
+        """Class probabilities `[N, C]` of image files, on the CPU, in the order of `classes`.
+
+        They are as trained; `featcache predict` and `serve` divide logits by the run's temperature as well."""
         device = next(self.model.head.parameters()).device
         rows = []
         with torch.inference_mode():
@@ -101,7 +104,12 @@ def load_run_model(folder: str | Path) -> RunModel:
         head.load_state_dict(checkpoint["head"])
         identities = tuple(map(Identity.from_dict, checkpoint["identities"]))
         classes, seed, tuned = tuple(checkpoint["classes"]), int(checkpoint["seed"]), checkpoint["network"]
-    except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
+    except UnpicklingError:  # whose text tells people to load it with all that it may do
+        raise RunError(
+            f"{folder / 'best_model.pth'}: holds something else than tensors and plain values, which no run does; "
+            "nothing of it was run. Train the run again, and ask where the file comes from."
+        ) from None
+    except Exception as error:  # a torn or foreign file fails in zip, or by its keys
         raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
     return RunModel(folder, options, classes, identities, head.eval(), seed, tuned)
 

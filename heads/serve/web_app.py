@@ -7,6 +7,7 @@ import time
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -71,6 +72,11 @@ def make_app(
     _add_predict(app, _Predicting(batched, options, metrics))
     _add_pages(app, batched, options, pictures)
     metrics.watch_queue(lambda: batched.inside)
+
+    @app.exception_handler(RequestValidationError)
+    async def unfit(_: Request, error: RequestValidationError) -> JSONResponse:
+        told = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+        return JSONResponse({"detail": f"{told}."}, 422)  # in words, as every other refusal
 
     @app.get("/metrics", response_class=Response, summary="Figures for Prometheus")
     async def figures() -> Response:

@@ -65,7 +65,7 @@ def predict(
                 row = row_of(one, classes, top, false_alarms)
                 write(row)
                 if copies is not None and row.label is not None:
-                    copies.copy(one, row.label)
+                    tally.copied(one, copies.copy(one, row.label))
         tally.say()
         if copies is not None:
             typer.echo(f"{copy_to}: {copies.copied} copied, {copies.there} there already", err=True)

@@ -99,7 +99,7 @@
   function fill(text, { image, seconds, took }) {
     text.lastElementChild.remove();
     text.append(make("h3", `${image.class} ${percent(image.probability)}`));
-    if (image.unlike_training) text.append(make("p", "Unlike the training images: do not trust this.", { class: "warning" }));
+    if (image.unlike_training) text.append(make("p", `Unlike the training images (${percent(image.as_far)} of the validation images are as far from them): look yourself.`, { class: "warning" }));
     text.append(chances(image.top));
     if (image.neighbours.length) text.append(make("p", "Nearest training images", { class: "muted" }), neighbours(image.neighbours));
     text.append(make("p", `${took.toFixed(0)} ms, of them ${(1000 * seconds).toFixed(0)} ms in the server`, { class: "muted latency" }));

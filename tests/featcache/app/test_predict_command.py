@@ -109,15 +109,15 @@ def test_every_format_says_the_same(place: Path, rows: Say, tmp_path: Path) -> N
 
 def test_what_cannot_be_read_is_listed_and_the_rest_is_done(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "digits" / "test" / "digit 3", tmp_path / "some")
-    (tmp_path / "some" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    (tmp_path / "some" / "torn\x1b[2J.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     result = featcache("predict", "best", tmp_path / "some", "--out", tmp_path / "all.csv", *flags(place))
     assert result.exit_code == 1
     assert "1 image could not be read, the rest is done" in result.stderr
-    assert "torn.png (" in result.stderr
+    assert r"torn\x1b[2J.png (" in result.stderr  # which a terminal would have cleared itself by
     found = {Path(row["image"]).name: row for row in csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text()))}
     assert len(found) == 5
-    assert found["torn.png"]["class"] == ""
-    assert found["torn.png"]["error"]
+    assert found["torn\x1b[2J.png"]["class"] == ""
+    assert found["torn\x1b[2J.png"]["error"]
     assert found["000.png"]["error"] == ""
 
 

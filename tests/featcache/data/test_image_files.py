@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image, ImageFile
+from PIL import EpsImagePlugin, Image, ImageFile
 from sklearn.datasets import load_sample_image
 from torchvision import models
 
@@ -234,6 +234,13 @@ def test_a_file_that_is_no_image(tmp_path: Path, content: bytes) -> None:
     message = reason(file)
     assert "not an image" in message
     assert f"{len(content)} bytes" in message
+
+
+@pytest.mark.parametrize("start", [b"", b"\xc5\xd0\xd3\xc6" + struct.pack("<7i", 32, 99, 0, 0, 0, 0, -1)])
+def test_a_program_in_postscript_is_not_run(monkeypatch: pytest.MonkeyPatch, start: bytes) -> None:
+    # Where Ghostscript is installed, Pillow has it run the file.
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("it was run"))
+    assert "PostScript" in reason(start + b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
 
 
 def test_a_decompression_bomb_is_not_opened() -> None:

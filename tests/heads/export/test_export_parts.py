@@ -51,6 +51,13 @@ def test_images_are_prepared_to_the_last_bit_as_in_the_run(
         np.testing.assert_array_equal(pixels[0].transpose(2, 0, 1), np.round((own * std + mean) * 255))
 
 
+@pytest.mark.parametrize("values", [np.uint16, np.int32, np.float32])
+def test_values_of_more_than_8_bits_are_refused_since_pillow_would_cut_them(values: Any, tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 40), 3000, values)).save(tmp_path / "a.tif")
+    with Image.open(tmp_path / "a.tif") as image, pytest.raises(ValueError, match="scale it to 8 bits first"):
+        batch_of([image], {"inputs": [recipe_of(SHORTER, "uint8")]})
+
+
 def test_parts_that_differ_in_scaling_alone_share_bytes_and_no_numbers() -> None:
     other = Preprocessing(32, 37, interpolation="bicubic", mean=(0.5, 0.5, 0.5))
     shared = ModelInputs.of([SHORTER, SQUASH, other], "uint8")

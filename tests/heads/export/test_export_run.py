@@ -20,7 +20,7 @@ from huggingface_hub import ModelCard
 from numpy.typing import NDArray
 from PIL import Image
 
-from featcache.errors import InputError, OutputError, WorkError
+from featcache.errors import InputError, OptionsError, OutputError, WorkError
 from featcache.options import parse_options
 from featcache.session import Session
 from heads.experiment import train_model
@@ -214,6 +214,12 @@ def test_other_forms_of_onnx(exported: Callable[..., Exported], asked: dict[str,
     assert one.opset == asked.get("opset", one.opset)
     (taken,) = onnxruntime.InferenceSession(str(one.folder / "model.onnx")).get_inputs()
     assert taken.type == ("tensor(float)" if "input" in asked else "tensor(uint8)")
+
+
+@pytest.mark.slow
+def test_an_opset_that_is_not_known_is_no_other_one(exported: Callable[..., Exported]) -> None:
+    with pytest.raises(OptionsError, match="--opset 99: torch's exporter wrote"):
+        exported("own", "onnx", opset=99)
 
 
 def test_timm_holds_a_linear_head_and_says_where_it_cannot(exported: Callable[..., Exported]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY, write_digits
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from featcache.errors import RunError
 from featcache.options import parse_options
 from featcache.session import Session
 from heads.experiment import train_model
-from heads.predict import Prediction, Predictor, asked_images, load_predictor
-from heads.runs import Run, RunModel, calibration_of, load_run, load_run_record, predictions_of
+from heads.predict import Prediction, Predictor, SortedCopies, asked_images, load_predictor
+from heads.runs import Run, RunModel, calibration_of, load_run, load_run_model, load_run_record, predictions_of
 
 OTHER = "networks:four_stages"
 UNFREEZE = [{"epoch": 1, "unfreeze": "all", "lr_scale": 0.1}]
@@ -53,6 +56,16 @@ def trained(place: Path) -> Callable[..., Run]:
         return runs[name]
 
     return make
+
+
+class Program:
+    """What makes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self._file),)
 
 
 def session(place: Path) -> Session:
@@ -173,6 +186,19 @@ def test_a_file_that_goes_away_meanwhile_is_one_that_cannot_be_read(
     assert [bool(one.reason) for one in found] == [True, *[False] * 15]
 
 
+def test_a_file_that_goes_or_changes_before_it_is_copied_is_said_and_the_rest_is_copied(
+    place: Path, trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    shutil.copytree(place / "digits" / "test" / "digit 0", tmp_path / "some")
+    found = predict(load_predictor(trained("frozen"), session(place), spaced=False), tmp_path / "some")
+    files = sorted((tmp_path / "some").iterdir())
+    files[0].unlink()
+    files[1].write_bytes(files[2].read_bytes())
+    copies = SortedCopies(tmp_path / "sorted", ["zero"], [])
+    assert [bool(copies.copy(one, "zero")) for one in found] == [True, True, False, False]
+    assert sorted(p.name for p in (tmp_path / "sorted" / "zero").iterdir()) == [p.name for p in files[2:]]
+
+
 def test_noise_is_unlike_the_digits_and_digits_are_not(
     place: Path, trained: Callable[..., Run], tmp_path: Path
 ) -> None:
@@ -208,6 +234,29 @@ def test_a_fine_tuned_network_keeps_rows_of_its_own(place: Path, trained: Callab
     assert {name: (place / "cache" / name).read_bytes() for name in stores} == before
     assert predictor.space is not None
     assert len(predictor.space.names) == 32
+
+
+def test_a_fine_tuned_network_says_the_same_before_and_after_its_rows_are_kept(
+    place: Path, trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = trained("tuned", **KINDS["tuned"])
+    for name in run.summary["stores"]:
+        shutil.copy(place / "cache" / name, tmp_path)
+    test = place / "digits" / "test"
+    first, second = (predict(load_predictor(run, session(place), cache_dir=tmp_path), test) for _ in range(2))
+    np.testing.assert_array_equal(probabilities(first), probabilities(second))
+
+
+def test_a_stranger_s_model_that_is_a_program_is_not_run_and_nobody_is_told_to(
+    trained: Callable[..., Run], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained("frozen").folder, folder)
+    torch.save({"head": Program(tmp_path / "ran")}, folder / "best_model.pth")
+    with pytest.raises(RunError, match="nothing of it was run") as said:
+        load_run_model(folder)
+    assert "weights_only" not in str(said.value)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_run_says_its_temperature_and_one_of_before_gets_the_same(trained: Callable[..., Run]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
-from heads.runs import calibrate
+from featcache.errors import RunError
+from heads.runs import calibrate, calibration_of
 
 
 @pytest.mark.parametrize("planted", [0.4, 1.0, 3.0])
@@ -32,3 +36,16 @@ def test_where_every_image_is_right_probabilities_stay_below_one() -> None:
 def test_where_nothing_is_told_apart_nothing_changes() -> None:
     found = calibrate(np.zeros((6, 3), np.float32), np.arange(6) % 3)
     assert found.loss == found.calibrated_loss == pytest.approx(np.log(3))
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        None,
+        {"temperature": 1.0},
+        *({"temperature": t, "images": 9, "loss": 1.0, "calibrated_loss": 1.0} for t in (0, -1, float("nan"), "2")),
+    ],
+)
+def test_what_is_no_temperature_is_refused(kept: Any, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"summary\.json: calibration is"):
+        calibration_of(tmp_path, {"calibration": kept})
