@@ -13,13 +13,14 @@ from featcache.statistics import Answers, Contender, Corrected, Scores, correct_
 from heads.leaderboard.compared_run import ComparedRun
 from heads.leaderboard.constant_answer import says_nothing
 from heads.leaderboard.run_comparison import RunComparison
-from heads.runs import OtherRunError, ValOutcomes, checked_outcomes
+from heads.runs import PARTS_VERSION, OtherRunError, ValOutcomes, checked_outcomes
 from heads.training import ANSWERED, PARTS, find_metric, no_narrower
 
 log = logging.getLogger("featcache")
 
 MOST = 100  # runs that the best is chosen among again: those with the largest figures, others are no match
 SHOWN = ("top1", "top3")
+OF_EVERY_EPOCH = (*SHOWN, "balanced_accuracy")  # what follows from which images were right
 NO_MATCH = -1e6  # what breaks ties, of a head whose loss is not finite
 
 
@@ -81,7 +82,7 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> C
         figures={metric: judged(one, first.scores(metric)) for metric, one in found.items()},
         lacking=lacking,
         alone=alone,
-        epochs_by=by in SHOWN or all(one.run.summary.get("selection_metric") == f"val_{by}" for one in match),
+        epochs_by=by in OF_EVERY_EPOCH or all(one.run.summary.get("selection_metric") == f"val_{by}" for one in match),
     )
 
 
@@ -97,7 +98,9 @@ def _outcomes(one: ComparedRun, lacking: dict[str, str]) -> ValOutcomes | None:
     assert one.predictions is not None
     try:
         found = checked_outcomes(one.run.folder, one.predictions)
-        if find_metric(str(one.run.summary["selection_metric"])).name not in ANSWERED or found.answers is not None:
+        if find_metric(str(one.run.summary["selection_metric"])).name not in PARTS:
+            return found
+        if found.parts_version == PARTS_VERSION:
             return found
         lacking[one.name] = "of an earlier version of featcache"
     except FileNotFoundError:
@@ -127,8 +130,8 @@ def _contender(one: ComparedRun, by: str, metrics: Sequence[str], outcomes: ValO
 def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.ndarray, by: str = "top1") -> Contender:
     """A run whose heads were chosen by `selection`, such as `val_top1`, as it is chosen again by `by`.
 
-    Another metric than top-1 and top-3 is known of every epoch where it chose them. Where it did not, the run is
-    compared with others by that of the epochs it kept; its epochs and its recipe are chosen again all the same.
+    Top-1, top-3 and balanced accuracy are known of every epoch, another metric where it chose them. Where it did not,
+    the run is compared with others by that of the epochs it kept; its epochs and recipe are chosen again all the same.
 
     Ties between epochs go to the first one. In training they go by the loss; but that is known as a mean over all
     images, those held out among them: it would tell the choice which epoch has them right, and the corrected figure of
@@ -137,7 +140,10 @@ def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.nd
     every = {"top1": outcomes.top1, "top3": outcomes.top3}
     chosen_by = {"val_top1": outcomes.top1, "val_top3": _top3_then_top1(outcomes)}.get(selection, outcomes.selected)
     last = outcomes.loss.shape[-1]
-    own = outcomes.selected if selection == f"val_{by}" else None
+    chosen_by_own = selection == f"val_{by}"
+    own = outcomes.selected if chosen_by_own else None
+    if by == "balanced_accuracy" and kept.strata is not None and not chosen_by_own:
+        own = outcomes.top1 * _of_each_class(kept.strata)
     if own is not None and by in PARTS and outcomes.epochs.shape[2] > 1:
         # What folds have of their own images, moved to where the run's figure is, which is of all images together.
         own = own + np.float32(kept.mean - _at_kept(own, outcomes).mean())
@@ -148,9 +154,16 @@ def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.nd
         outcomes.fold,
         np.arange(last) < outcomes.epochs[..., None],
         second,
-        None if own is not None else chosen_by,
+        None if chosen_by_own else chosen_by,
         every,
     )
+
+
+def _of_each_class(labels: np.ndarray) -> np.ndarray:
+    """What an image `[N]` that is right adds to balanced accuracy, times N: as much in all for each class."""
+    counts = np.bincount(labels)
+    found: np.ndarray = (len(labels) / ((counts > 0).sum() * counts[labels])).astype(np.float32)
+    return found
 
 
 def with_answers(

@@ -241,7 +241,7 @@ class Row:
         Column(
             lambda r: r.corrected("mean"),
             "of the best: val top-1 corrected for having been chosen",
-            "corrected",
+            "corrected top-1",
             ".3f",
             beside=interval_template("corrected_top1"),
             beside_title="[95%]",

@@ -25,7 +25,7 @@ def constant_text(best: Run, by: str, corrected: Mapping[str, Corrected]) -> str
         return _uneven(best.summary, by)
     word = "worse, on validation, than" if high < gets[metric] else "not told, on validation, from"
     answer = f"always saying the most frequent class, which gets {gets[metric]:.3f} {find_metric(metric).title} there"
-    return f"It is {word} {answer}."
+    return f"It is {word} {answer}." if known is None else f"Corrected for having been chosen, it is {word} {answer}."
 
 
 def _uneven(summary: Mapping[str, Any], by: str) -> str:

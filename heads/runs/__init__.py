@@ -23,6 +23,7 @@ from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import results_folder, run_folder, write_run, writing_folder
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
+    PARTS_VERSION,
     OtherRunError,
     ValOutcomes,
     checked_outcomes,
@@ -33,6 +34,7 @@ from heads.runs.val_outcomes import (
 )
 
 __all__ = [
+    "PARTS_VERSION",
     "Calibration",
     "LoadedRun",
     "OtherRunError",

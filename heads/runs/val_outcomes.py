@@ -19,6 +19,9 @@ from heads.training import EpochOutcomes, Features, TrainedHead
 OUTCOMES_FILE = "val_outcomes.npz"
 NEARLY = 0.01  # of the largest logit: closer, the same head may answer either way on another device
 
+# Of an image in a metric of the whole split is kept, 1: its influence, 2: what it adds (split_metric_parts.py).
+PARTS_VERSION = 2
+
 _OPTIONAL = ("selected", "answers")
 
 Bits = NDArray[np.bool_]
@@ -41,6 +44,7 @@ class ValOutcomes:
     best: int = 0  # the recipe that was kept
     selected: NDArray[np.float32] | None = None  # [T, S, E, N]: the selection metric, larger better; None: top-1, top-3
     answers: NDArray[np.signedinteger] | None = None  # [T, S, E, N]: the class taken for, where a metric needs that
+    parts_version: int = PARTS_VERSION  # which parts `selected` is made of, where it is of a metric of the whole split
 
 
 def val_outcomes(
@@ -85,6 +89,7 @@ def save_val_outcomes(file: Path, outcomes: ValOutcomes) -> None:
         "epochs": outcomes.epochs,
         "chosen": outcomes.chosen,
         "best": np.array(outcomes.best, np.int64),
+        "parts_version": np.array(outcomes.parts_version, np.int64),
     }
     arrays |= {n: own for n in _OPTIONAL if (own := getattr(outcomes, n)) is not None}
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
@@ -103,7 +108,8 @@ def load_val_outcomes(file: Path) -> ValOutcomes:
             arrays["epochs"],
             arrays["chosen"],
             int(arrays["best"]),
-            *(arrays[name] if name in arrays.files else None for name in _OPTIONAL),
+            **{name: arrays[name] for name in _OPTIONAL if name in arrays.files},
+            parts_version=int(arrays["parts_version"]) if "parts_version" in arrays.files else 1,
         )
     if found.epochs.ndim != 3 or found.loss.shape[:3] != found.epochs.shape or found.loss.ndim != 4:
         raise ValueError(f"{file}: is damaged (epochs {list(found.epochs.shape)}, losses {list(found.loss.shape)})")

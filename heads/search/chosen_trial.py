@@ -17,7 +17,7 @@ from featcache.statistics import Contender, Corrected, JointComparison, Scores, 
 from heads.leaderboard import contender, judged, with_answers
 from heads.search.objectives import OBJECTIVES
 from heads.search.trial_outcomes import Lost, TrialOutcomes, at_best_epochs
-from heads.training import find_metric
+from heads.training import PARTS, find_metric
 
 MOST = 200  # trials that the best is chosen among again, those with the best values: the others are no match for it
 
@@ -133,9 +133,12 @@ def _checked(outcomes: TrialOutcomes | Lost, trial: FrozenTrial, order: Sequence
         return outcomes
     if abs(outcomes.kept("top1").mean - float(trial.user_attrs["val_top1"])) >= 1e-6:
         return OF_ANOTHER
-    for metric in order:
-        if not outcomes.knows(metric):
-            return Lost(f"kept without its part of {find_metric(metric).title} (by an earlier version of featcache)")
+    chosen_by = find_metric(outcomes.selection).name
+    of_parts = [chosen_by] if chosen_by in PARTS and not outcomes.images.labels else []
+    for metric in (*of_parts, *order):
+        if metric in of_parts or not outcomes.knows(metric):
+            part = f"its part of {find_metric(metric).title}"
+            return Lost(f"kept without {part} (by an earlier version of featcache; --fresh trains it again)")
     return outcomes
 
 

@@ -163,7 +163,9 @@ def test_what_cannot_be_chosen_again_is_said_of_which_trial_and_why() -> None:
     )
     trials, best, files = five(4)
     (line,) = chosen_text(judge_best(["val_macro_f1"], trials, best, files.__getitem__))
-    assert line.endswith("is kept without its part of macro-F1 (by an earlier version of featcache)")
+    assert line.endswith(
+        "is kept without its part of macro-F1 (by an earlier version of featcache; --fresh trains it again)"
+    )
 
 
 def test_of_several_objectives_it_is_the_best_in_each() -> None:
