@@ -21,7 +21,7 @@ from heads.leaderboard.ranked_results import Ranking, rank_results
 from heads.leaderboard.shown_columns import shown
 from heads.leaderboard.verdict_text import verdict
 from heads.runs.predictions import load_predictions, save_predictions
-from heads.runs.val_outcomes import ValOutcomes, save_val_outcomes
+from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes
 
 
 def said(results: Path, begin: str) -> str:
@@ -485,6 +485,16 @@ def test_what_a_file_of_outcomes_is_is_said_as_it_is(tmp_path: Path) -> None:
     assert "since its val_outcomes.npz is of another run: in this choice it stands" in said(tmp_path, "The epochs")
     (tmp_path / other / "val_outcomes.npz").write_bytes(b"damaged")
     assert "since their val_outcomes.npz is damaged or of another run: in" in said(tmp_path, "The epochs")
+
+
+def test_epochs_chosen_by_what_an_earlier_version_kept_are_not_chosen_again(tmp_path: Path) -> None:
+    lucky_runs(tmp_path, 4, selection="val_auroc")
+    last = board(tmp_path).rows[-1].run
+    file = tmp_path / last / "val_outcomes.npz"
+    kept = load_val_outcomes(file)
+    assert all("earlier version" not in line for line in verdict(rank_results(tmp_path, Ranking(data="d"))))
+    save_val_outcomes(file, replace(kept, parts_version=1))
+    assert "val_outcomes.npz is of an earlier version of featcache" in said(tmp_path, "The epochs")
 
 
 def test_a_run_whose_answers_are_lost_is_warned_of_once_and_named(
