@@ -116,7 +116,9 @@ class DataView:
         return {"least": min(weights), "most": max(weights), "zero": weights.count(0)}
 
     def _odd(self) -> Iterator[OddFile]:
-        for image, one in zip(self.manifest.images, self.facts, strict=True):
+        seen = dict(zip(self.manifest.images, self.facts, strict=True))
+        for image in self.manifest.by_name:
+            one = seen[image]
             if one.unreadable:
                 yield OddFile(image.name, f"left out as unreadable: {one.unreadable}")
             if one.repaired:

@@ -27,7 +27,7 @@ def quarantine(
     """
     bad = tuple(
         BadImage(i.name, i.sha256, reason)
-        for i in manifest.images
+        for i in manifest.by_name
         if (reason := memo.bad_reason(i.sha256, READER)) is not None
     )
     file = _file(manifest, cache_dir)

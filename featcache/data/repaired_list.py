@@ -26,7 +26,7 @@ def list_repaired(manifest: Manifest, memo: HashMemo, cache_dir: Path) -> None:
 
     They count as read, not as bad.
     """
-    noted = [(i, note) for i in manifest.images if (note := memo.note(i.sha256, READER)) is not None]
+    noted = [(i, note) for i in manifest.by_name if (note := memo.note(i.sha256, READER)) is not None]
     paged = [(i, note.pages) for i, note in noted if note.pages > 1]
     if paged:
         log.info(

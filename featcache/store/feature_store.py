@@ -59,10 +59,11 @@ class FeatureStore:
             info = layout.read_info(file)
         return cls(path.parent, info)
 
-    def dataset(self, fingerprint: str) -> Manifest:
-        """The data set with this fingerprint, as the store wrote it down; raises StoreError where it did not."""
+    def dataset(self, fingerprint: str, path: str = "") -> Manifest:
+        """The data set with this fingerprint, as the store wrote it down: of several sources that have the same images
+        under other names that of `path`, else the last. Raises StoreError where there is none."""
         with open_file(self.path) as file:
-            manifest = layout.read_dataset(file, fingerprint)
+            manifest = layout.read_dataset(file, fingerprint, path)
         if manifest is None:
             raise StoreError(
                 f"{self.path}: knows no data set {fingerprint[:8]}. Run `featcache extract` with the run's options."

@@ -23,7 +23,7 @@ from heads.learning_curves.curve_text import crossing_sentence, curve_sentence, 
 from heads.learning_curves.flipped_labels import NOISE
 from heads.learning_curves.learning_curve import LearningCurve, as_dict, learning_curve
 from heads.learning_curves.measured_heads import CurvePlan, MeasuredHeads, train_curve
-from heads.learning_curves.same_images import in_order_of, require_same, require_same_images
+from heads.learning_curves.same_images import require_same, require_same_images
 from heads.learning_curves.training_subsets import DRAWS, Size, curve_sizes, nested_subsets, tell_apart
 from heads.training import training_weights
 
@@ -114,7 +114,6 @@ def study_of(measured: Sequence[Measured], session: Session, draws: int = DRAWS,
     manifest = measured[0].manifest
     for one in measured[1:]:
         require_same(one.options.experiment_name, one.manifest, measured[0].options.experiment_name, manifest)
-    measured = [replace(one, heads=in_order_of(manifest, one.manifest, one.heads)) for one in measured]
     sizes, plan = plan_curves(manifest, draws, noise)
     images = [float(np.mean([len(subsets[size]) for subsets in plan.draws])) for size in range(len(sizes))]
     counts = Counter(image.label for image in _trained(manifest))

@@ -2,7 +2,7 @@
 
 from heads.runs.audited_runs import audit_runs, data_options_of, exclude_of, groups_of
 from heads.runs.calibration import Calibration, calibrate, calibration_of
-from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
+from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage, with_contents
 from heads.runs.loaded_run import LoadedRun, RunModel, load_run, load_run_model, normalisation_of
 from heads.runs.predictions import (
     Predictions,
@@ -83,6 +83,7 @@ __all__ = [
     "val_outcomes_of",
     "val_records",
     "warn_of_leakage",
+    "with_contents",
     "with_tuning",
     "write_record",
     "write_run",
