@@ -130,7 +130,7 @@ def load_val_outcomes(file: Path) -> ValOutcomes:
 
 
 def val_outcomes_of(folder: Path) -> ValOutcomes | None:
-    """Those of the run in `folder`; None where they are not there, as in older and end-to-end runs, or damaged."""
+    """Those of the run in `folder`; None where they are not there, as in older runs, or damaged."""
     try:
         return load_val_outcomes(folder / OUTCOMES_FILE)
     except (OSError, KeyError, ValueError):
