@@ -77,19 +77,13 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 (hex) of which contents are in which split under which label: two equal fingerprints hold equal data,
-        wherever it lies and whatever its files are called."""
+        """Sha256 (hex) of which content is in which split under which label, whatever its file is called."""
         rows = sorted((i.split, self.classes[i.label], i.sha256) for i in self.images)
         return digest([list(self.classes), rows])
 
     def of(self, split: Split) -> tuple[ImageRecord, ...]:
         """The images of one split, by class and content."""
         return tuple(i for i in self.images if i.split == split)
-
-    @property
-    def by_name(self) -> tuple[ImageRecord, ...]:
-        """The images as people look for them: by split, class and name."""
-        return tuple(sorted(self.images, key=lambda i: (SPLITS.index(i.split), i.label, i.name)))
 
     def without(self, bad: set[str]) -> Manifest:
         """This manifest less the images whose content hash is in `bad`."""

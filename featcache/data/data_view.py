@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from featcache.counted_nouns import counted
 from featcache.data.image_facts import SIDE, ImageFacts, look_at
+from featcache.data.image_order import by_name
 from featcache.data.survey import Survey
 from featcache.options import DataOptions
 from featcache.records import SILENT, SPLITS, ImageRecord, Manifest, Progress
@@ -117,7 +118,7 @@ class DataView:
 
     def _odd(self) -> Iterator[OddFile]:
         seen = dict(zip(self.manifest.images, self.facts, strict=True))
-        for image in self.manifest.by_name:
+        for image in by_name(self.manifest.images):
             one = seen[image]
             if one.unreadable:
                 yield OddFile(image.name, f"left out as unreadable: {one.unreadable}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.atomic import write_named
+from featcache.data.image_order import by_name
 from featcache.data.sources import fold_numbers
 from featcache.errors import OutputError
 from featcache.options import DataOptions
@@ -37,7 +38,7 @@ def write_split_table(manifest: Manifest, options: DataOptions, file: Path) -> s
     """
     separator = require_table(file)
     _require_kept(manifest.classes)
-    images = manifest.by_name
+    images = by_name(manifest.images)
     named = _named(images, options, file.resolve().parent)
     grouped = any(i.group is not None for i in images)
     weighed = any(i.weight != 1 for i in images)

@@ -16,6 +16,7 @@ from PIL import Image
 
 import featcache.places
 from featcache.data import load_manifest
+from featcache.data.image_order import by_name
 from featcache.errors import DataError
 from featcache.options.data_options import DataOptions
 from featcache.records import Manifest
@@ -486,7 +487,7 @@ def test_names_are_no_part_of_the_data_nor_of_its_order(tmp_path: Path) -> None:
     root = fill(tmp_path / "d", THREE)
     put(root / "train/cat/copy.png", "train/cat 0")
     before = load(root)
-    for number, image in enumerate(reversed(before.by_name)):
+    for number, image in enumerate(reversed(by_name(before.images))):
         file = root / image.name
         file.rename(file.with_name(f"new {number:03d}.png"))
     after = load(root)

@@ -29,6 +29,7 @@ from source_makers import (
     pictured,
 )
 
+from featcache.data.image_order import by_name
 from featcache.extraction.one_backbone import extract
 from featcache.options.loading import parse_options
 from heads import train_model
@@ -256,5 +257,5 @@ def test_arrays_of_the_same_pixels_have_the_same_features(config: Config, digits
     one = extract(parse_options(config(model=model)), allow_custom=True)
     other = extract(parse_options(config(model=model, data={"path": str(tmp_path / "x.npz")})), allow_custom=True)
     assert (other.new, other.reused) == (84, 0)
-    a, b = (e.store.read([i.sha256 for i in e.manifest.by_name]) for e in (one, other))
+    a, b = (e.store.read([i.sha256 for i in by_name(e.manifest.images)]) for e in (one, other))
     assert np.array_equal(a, b) and [i.label for i in one.manifest.images] == [i.label for i in other.manifest.images]
