@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import featcache.places
-from featcache.data import load_manifest
+from featcache.data import load_manifest, quarantine
 from featcache.data.image_order import by_name
 from featcache.errors import DataError
 from featcache.options.data_options import DataOptions
@@ -311,10 +311,19 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     assert "ermission" in message
 
 
-def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+def test_a_link_to_nothing_is_set_aside_alone_and_read_once_its_file_is_there(tmp_path: Path) -> None:
     root = fill(tmp_path / "d", THREE)
     (root / "train" / "cat" / "lost.png").symlink_to(tmp_path / "gone.png")
-    assert "lost.png" in refusal(root)
+    (root / "test" / "dog" / "lost too.png").symlink_to("gone.png")
+    options = DataOptions(path=str(root), workers=2, max_bad_fraction=0.5)
+    manifest, memo = load_manifest(options, tmp_path / "cache")
+    left, bad = quarantine(manifest, memo, options, tmp_path / "cache")
+    assert len(left.images) == 12
+    reason = "a link to a file that is not there"
+    assert [(b.name, b.reason) for b in bad] == [(n, reason) for n in ("train/cat/lost.png", "test/dog/lost too.png")]
+    put(tmp_path / "gone.png", "found")
+    manifest, memo = load_manifest(options, tmp_path / "cache")
+    assert [b.name for b in quarantine(manifest, memo, options, tmp_path / "cache")[1]] == ["test/dog/lost too.png"]
 
 
 # --- what is passed over
