@@ -118,9 +118,9 @@ class FeatureStore:
         with open_file(self.path) as file:
             return str(file["features"].dtype) if "features" in file else self.info.identity.dtype
 
-    def save_profile(self, key: str, profile: Mapping[str, Any]) -> None:
-        """Record a measurement in a store that has rows."""
-        self._rewrite(lambda file, _: _add_profiles(file, {key: dict(profile)}))
+    def save_profiles(self, profiles: Mapping[str, Any]) -> None:
+        """Record measurements in a store that has rows."""
+        self._rewrite(lambda file, _: _add_profiles(file, profiles))
 
     def save_dataset(self, manifest: Manifest) -> None:
         """Write which rows make up a data set, unless the file says so already."""

@@ -313,14 +313,16 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
 
 def test_a_link_to_nothing_is_set_aside_alone_and_read_once_its_file_is_there(tmp_path: Path) -> None:
     root = fill(tmp_path / "d", THREE)
-    (root / "train" / "cat" / "lost.png").symlink_to(tmp_path / "gone.png")
+    (root / "train" / "cat" / "000 lost.png").symlink_to(tmp_path / "gone.png")
     (root / "test" / "dog" / "lost too.png").symlink_to("gone.png")
     options = DataOptions(path=str(root), workers=2, max_bad_fraction=0.5)
     manifest, memo = load_manifest(options, tmp_path / "cache")
     left, bad = quarantine(manifest, memo, options, tmp_path / "cache")
     assert len(left.images) == 12
     reason = "a link to a file that is not there"
-    assert [(b.name, b.reason) for b in bad] == [(n, reason) for n in ("train/cat/lost.png", "test/dog/lost too.png")]
+    assert [(b.name, b.reason) for b in bad] == [
+        (n, reason) for n in ("train/cat/000 lost.png", "test/dog/lost too.png")
+    ]
     put(tmp_path / "gone.png", "found")
     manifest, memo = load_manifest(options, tmp_path / "cache")
     assert [b.name for b in quarantine(manifest, memo, options, tmp_path / "cache")[1]] == ["test/dog/lost too.png"]
