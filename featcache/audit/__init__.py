@@ -10,7 +10,7 @@ from featcache.audit.audit_from_options import (
 )
 from featcache.audit.audit_from_stores import audit_stores
 from featcache.audit.audit_json import audit_file, find_audit, write_audit
-from featcache.audit.audit_records import Audit, AuditedImage, ExactGroup, NearGroup
+from featcache.audit.audit_records import Audit, ExactGroup, NearGroup
 from featcache.audit.clean_list_entries import clean_list, emptied
 from featcache.audit.clean_list_file import Written, require_target, write_clean_list
 from featcache.audit.exact_copies import exact_leaks, leaks
@@ -21,7 +21,6 @@ from featcache.audit.group_table_file import require_groups_target, write_group_
 
 __all__ = [
     "Audit",
-    "AuditedImage",
     "ExactGroup",
     "Grouped",
     "Lines",

@@ -145,6 +145,14 @@ class Audit:
     folds: bool = False  # whether heads are judged in folds of train and val (data.folds), and not on val alone
 
     @property
+    def contents(self) -> dict[str, str]:
+        """The content hash of each file that it names."""
+        groups = [*(group.images for group in self.exact), *(group.images for group in self.near)]
+        copies = {image.name: image.sha256 for images in groups for image in images}
+        odd = {one.name: one.sha256 for one in self.outliers}
+        return copies | odd | {one.name: one.sha256 for one in self.suspects}
+
+    @property
     def suspected(self) -> frozenset[str]:
         """Names and content hashes of the files whose labels are flagged: other sources call the same images
         otherwise."""

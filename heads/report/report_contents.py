@@ -154,10 +154,9 @@ def _leakage(
     leaks: dict[Split, frozenset[str]] = {"val": frozenset(), "test": frozenset()}
     if audit is not None:
         leaks = {"val": frozenset(audit.leaked.val), "test": frozenset(audit.leaked.test)}
-        groups = [*(group.images for group in audit.exact), *(group.images for group in audit.near)]
-        leaks = with_contents(leaks, [image for images in groups for image in images])
+        leaks = with_contents(leaks, audit.contents)
     elif manifest is not None:
-        leaks = with_contents(exact_leaks(manifest), manifest.images)
+        leaks = with_contents(exact_leaks(manifest), {image.name: image.sha256 for image in manifest.images})
     if not any(leaks.values()):
         return {}
     splits: tuple[Split, ...] = ("val", "test")

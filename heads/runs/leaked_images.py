@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from featcache.audit import AuditedImage, exact_leaks, leaks
+from featcache.audit import exact_leaks, leaks
 from featcache.counted_nouns import counted
-from featcache.records import ImageRecord, Manifest, Split
+from featcache.records import Manifest, Split
 from featcache.relatives import has_groups, relatives, shown
 from heads.runs.predictions import Predictions
 from heads.runs.run import Run
@@ -99,13 +99,10 @@ def group_leakage(
     return found
 
 
-def with_contents(
-    leaks: Mapping[Split, frozenset[str]], images: Iterable[ImageRecord | AuditedImage]
-) -> dict[Split, frozenset[str]]:
-    """The names `leaks` of these images, and beside them their content hashes, by which runs know them too that are on
-    another source of the same images: a copy leaks wherever the other does."""
-    contents = {(i.split, i.name): i.sha256 for i in images}
-    return {s: own | {contents[s, name] for name in own if (s, name) in contents} for s, own in leaks.items()}
+def with_contents(leaks: Mapping[Split, frozenset[str]], contents: Mapping[str, str]) -> dict[Split, frozenset[str]]:
+    """The names `leaks`, and beside them the hashes that `contents` has of them, by which runs know the images too that
+    are on another source of the same: of copies in a split all leak or none."""
+    return {split: names | {contents[name] for name in names if name in contents} for split, names in leaks.items()}
 
 
 def leakage(splits: Mapping[Split, Predictions], leaks: Mapping[Split, frozenset[str]]) -> dict[str, dict[str, Any]]:
