@@ -88,7 +88,7 @@ def _summary(name: str, combination: Combination) -> dict[str, Any]:
         "from_run": None,
         "from_inputs": None,
         "stages": [],
-        "backbone": f"combination of {len(here)}",
+        "backbone": f"{name} (combination of {len(here)})",
         "source": " + ".join(dict.fromkeys(one.run.summary["source"] for one in here)),
         "weights": " + ".join(dict.fromkeys(one.run.summary["weights"] for one in here)),
         "weights_fell_back": any(one.run.summary["weights_fell_back"] for one in here),

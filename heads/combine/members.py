@@ -18,6 +18,9 @@ from featcache.records import Split
 from heads.runs import Predictions, Run, calibration_of, load_run_record, members_of, model_digest, predictions_of
 
 SPLITS: tuple[Split, ...] = ("val", "test")
+# What is taken from a run beyond what every run has.
+SUMMARY_KEYS = {"best_seed", "best_fold", "seeds", "classes", "classifier_dims", "source", "selection_metric"}
+PERFORMANCE_KEYS = {"device", "precision", "threads", "backbone_ms", "head_ms", "peak_memory_bytes", "busy"}
 Logits = NDArray[np.float32]
 Logs = NDArray[np.float64]
 
@@ -77,12 +80,18 @@ def read_members(folders: Sequence[Path], results_dir: Path) -> tuple[Member, ..
     return tuple(replace(one, answers={s: in_order_of(one.answers[s], first[s]) for s in SPLITS}) for one in read)
 
 
+def image_keys(seen: Predictions) -> tuple[str, ...]:
+    """What each image is called in every run: the one place that says which images of two runs are the same."""
+    return seen.images
+
+
 def in_order_of(seen: Predictions, first: Predictions) -> Predictions:
-    """What was answered, in the order of another run's images: the one place that says which images are the same."""
-    if seen.images == first.images:
+    """What was answered, in the order of another run's images."""
+    mine, theirs = image_keys(seen), image_keys(first)
+    if mine == theirs:
         return replace(first, logits=seen.logits)
-    place = {image: number for number, image in enumerate(seen.images)}
-    return replace(first, logits=seen.logits[:, [place[image] for image in first.images]])
+    place = {image: number for number, image in enumerate(mine)}
+    return replace(first, logits=seen.logits[:, [place[image] for image in theirs]])
 
 
 def _differences(one: Member, first: Member) -> list[str]:
@@ -95,7 +104,7 @@ def _differences(one: Member, first: Member) -> list[str]:
         found.append(f"{name} is on other data than {other} ({_path(one)}, {_path(first)}), or on another cut of it")
     for split in SPLITS:
         mine, theirs = one.answers[split], first.answers[split]
-        labels, known = (dict(zip(a.images, a.labels.tolist(), strict=True)) for a in (mine, theirs))
+        labels, known = (dict(zip(image_keys(a), a.labels.tolist(), strict=True)) for a in (mine, theirs))
         if len(alone := labels.keys() ^ known.keys()):
             found.append(
                 f"{name} answered {counted(len(labels), f'{split} image')} and {other} {len(known)}; {len(alone)} are "
@@ -119,6 +128,12 @@ def _read(folder: Path, results_dir: Path) -> Member:
     run = load_run_record(folder)
     if members_of(run.summary, folder):
         raise RunError(f"{folder}: is a combination itself. Name the runs that it is made of, with others beside them.")
+    lacking = sorted((SUMMARY_KEYS - run.summary.keys()) | (PERFORMANCE_KEYS - run.performance.keys()))
+    if lacking:
+        raise RunError(
+            f"{folder}: was made by an earlier version of featcache, which did not say {', '.join(lacking)}. Train the "
+            "run again."
+        )
     answers: dict[Split, Predictions] = {}
     for split in SPLITS:
         seen = predictions_of(folder, split)

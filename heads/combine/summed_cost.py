@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featcache.counted_nouns import counted
 from featcache.errors import RunError
 from heads.combine.members import Member
 
@@ -55,15 +54,12 @@ def summed_cost(members: Sequence[Member]) -> dict[str, Any]:
 
 
 def _conditions(every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Under which latencies were measured; where that is not one answer the device names each, so that the sum stands
+    """Under which latencies were measured; where that is not one answer the device says so, so that the sum stands
     beside no other as if it were of the same."""
-    told = dict.fromkeys((one["device"], one["precision"], one["threads"]) for one in every)
-    device, precision, threads = next(iter(told))
-    if len(told) > 1:
-        device = " + ".join(
-            f"{device} ({precision}, {counted(threads, 'thread')})" for device, precision, threads in told
-        )
-    return {"device": device, "precision": precision, "threads": threads}
+    told = sorted({(one["device"], one["precision"], one["threads"]) for one in every})
+    devices, precisions, threads = (sorted(set(of)) for of in zip(*told, strict=True))
+    mixed = ", mixed conditions" if len(told) > 1 else ""
+    return {"device": " + ".join(devices) + mixed, "precision": " + ".join(precisions), "threads": threads[-1]}
 
 
 def feature_map(member: Member) -> tuple[str, ...]:

@@ -31,8 +31,8 @@ UNFREEZE = [{"epoch": 1, "unfreeze": "all", "lr_scale": 0.1}]
 MEMBERS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": (TINY, {"seeds": 2}),
     "reseeded": (TINY, {"seed": 7}),
-    "other": (OTHER, {}),
     "tuned": (TINY, {"unfreeze_schedule": UNFREEZE}),
+    "joined": (f"{TINY}+{OTHER}", {}),
 }
 
 
@@ -67,12 +67,15 @@ def test_images_get_what_the_run_gave_them_by_predict_and_by_load_run(place: Pat
     run = load_run_record(place / "results" / "all")
     session = Session.begin("cpu", allow_custom=True, results_dir=place / "results")
     asked = list(asked_images([str(place / "digits" / "test")]))
-    found = list(load_predictor(run, session).predict(asked))
+    predictor = load_predictor(run, session)
+    found = list(predictor.predict(asked))
     assert all(one.as_far is not None for one in found)
     probabilities = np.stack([one.probabilities for one in found if one.probabilities is not None])
     np.testing.assert_allclose(probabilities, stored(run, run.summary["calibration"]["temperature"]), atol=1e-4)
+    served = predictor.predict_prepared([predictor.prepare(one) for one in asked[:3]])
+    assert [np.array_equal(a.probabilities, b.probabilities) for a, b in zip(served, found, strict=False)] == [True] * 3  # type: ignore[arg-type]
     loaded = load_run(run.folder, device="cpu", allow_custom=True)
-    assert len(loaded.transforms) == 3  # of four members two share their backbone
+    assert len(loaded.transforms) == 4  # of four members two share their backbone, and one has two
     said = loaded.predict([one.name for one in asked]).numpy()
     np.testing.assert_allclose(said, stored(run, 1.0), atol=5e-4)  # rows of the store have float16
 
@@ -93,12 +96,12 @@ def test_images_that_leaked_are_counted_with_its_own_accuracies(place: Path) -> 
 
 
 def test_a_member_with_other_weights_is_not_asked(place: Path) -> None:
-    run = combine_runs([place / "results" / name for name in ("other", "plain")], place / "results", name="pair")
-    model = place / "results" / "other" / "best_model.pth"
+    run = combine_runs([place / "results" / name for name in ("joined", "plain")], place / "results", name="pair")
+    model = place / "results" / "joined" / "best_model.pth"
     kept = model.read_bytes()
     try:
         torch.save({**torch.load(model, weights_only=True), "epoch": 99}, model)
-        with pytest.raises(RunError, match=r"other has other weights in its best_model.*combine other plain"):
+        with pytest.raises(RunError, match=r"joined has other weights in its best_model.*combine joined plain"):
             load_run(run.folder, allow_custom=True)
     finally:
         model.write_bytes(kept)
@@ -107,10 +110,10 @@ def test_a_member_with_other_weights_is_not_asked(place: Path) -> None:
 
 def test_the_command_says_what_it_found_and_others_take_or_refuse_the_run(place: Path, tmp_path: Path) -> None:
     results = ("--results-dir", place / "results")
-    shown = done("combine", "plain", "other", "--name", "two", *results, "--json", tmp_path / "two.json")
+    shown = done("combine", "plain", "joined", "--name", "two", *results, "--json", tmp_path / "two.json")
     assert "Weights were fitted on 20 validation images" in shown.output
     document = json.loads((tmp_path / "two.json").read_text())
-    assert [one["run"] for one in document["members"]] == ["plain", "other"]
+    assert [one["run"] for one in document["members"]] == ["plain", "joined"]
     assert document["val"]["top1"] == load_run_record(place / "results" / "two").summary["val"]["top1"]
     assert json.loads(done("combine", "--top", 2, "--name", "best", *results, "--json", "-").stdout)["run"] == "best"
     answers = done("predict", "two", place / "digits" / "test", *results, "--allow-custom").output
@@ -139,7 +142,7 @@ def test_the_figure_of_latency_has_it_as_a_point_and_the_page_says_what_it_is_ma
     assert point["group"] == "combinations of runs"
     assert point["latency"] == pytest.approx(cost, rel=0.2)  # backbone and head are timed apart as well as together
     (told, *said) = origin(ranked.runs["all"])
-    assert told == ("members, by weight", "plain 0.25, reseeded 0.25, other 0.25, tuned 0.25")
+    assert told == ("members, by weight", "plain 0.25, reseeded 0.25, tuned 0.25, joined 0.25")
     assert said
 
 

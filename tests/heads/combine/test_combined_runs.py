@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy.special import softmax
 from featcache.errors import OptionsError, RunError
 from heads.combine import combination_record, combine_runs
 from heads.leaderboard import Ranking, left_out_lines, rank_results
-from heads.runs import Run, load_run_record, predictions_of
+from heads.runs import Run, load_run_record, predictions_of, stale_reason
 
 N = 126
 TRUE = labels_of(N)
@@ -136,6 +137,25 @@ def test_heads_on_one_feature_map_pay_for_their_backbone_once(tmp_path: Path) ->
     assert cost["features"] == 20
 
 
+def test_latencies_of_unlike_conditions_do_not_pass_for_one(tmp_path: Path) -> None:
+    folders = [answering_run(tmp_path, f"t{k}", *[sure(TRUE, wrong_on(k))] * 2, threads=k + 1) for k in range(2)]
+    cost = combine_runs(folders, tmp_path, equal=True).performance
+    assert (cost["device"], cost["threads"]) == ("a test's device, mixed conditions", 2)
+    assert cost["latency_ms"]["std"] == pytest.approx(np.hypot(0.3, 0.3))
+
+
+def test_a_run_elsewhere_is_found_from_the_combination(tmp_path: Path) -> None:
+    away = answering_run(tmp_path / "away", "far", noise(1), noise(1))
+    here = answering_run(tmp_path / "results", "near", noise(2), noise(2))
+    run = combine_runs([here, away], tmp_path / "results", equal=True)
+    assert list(weights(run)) == ["near", "../away/far"]
+    assert stale_reason(run) == ""
+    moved = (tmp_path / "results").rename(tmp_path / "moved")
+    assert stale_reason(load_run_record(moved / run.folder.name)) == ""
+    shutil.rmtree(away)
+    assert "../away/far is no finished run any more" in stale_reason(load_run_record(moved / run.folder.name))
+
+
 def test_fewer_seeds_are_paired_so_that_the_heads_that_are_kept_meet(tmp_path: Path) -> None:
     several = np.stack([noise(1), noise(2), noise(3)])
     one = answering_run(tmp_path, "three", several, several)
@@ -169,7 +189,8 @@ def test_the_same_runs_give_the_same_bytes(three: list[Path], tmp_path: Path) ->
     for name in ("predictions.npz", "performance.json"):
         assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes()
     one, two = (json.loads((folder / "summary.json").read_text()) for folder in made)
-    assert {**one, "experiment_name": ""} == {**two, "experiment_name": ""}
+    named = {"experiment_name": "", "backbone": ""}
+    assert {**one, **named} == {**two, **named}
 
 
 def test_what_differs_between_runs_is_listed(three: list[Path], tmp_path: Path) -> None:
@@ -189,12 +210,16 @@ def test_what_differs_between_runs_is_listed(three: list[Path], tmp_path: Path) 
 def test_what_cannot_be_combined_is_said(three: list[Path], tmp_path: Path) -> None:
     holes = answering_run(tmp_path, "holes", np.where(np.arange(N)[:, None] == 5, np.nan, noise(0)), noise(0))
     slow = answering_run(tmp_path, "slow", sure(TRUE, NONE), sure(TRUE, NONE), batch_size=8)
+    older = answering_run(tmp_path, "older", noise(0), noise(0))
+    summary = json.loads((older / "summary.json").read_text())
+    (older / "summary.json").write_text(json.dumps({n: v for n, v in summary.items() if n != "best_seed"}))
     cases: list[tuple[list[Path], str | None, str]] = [
         ([three[0], holes], None, "gave no finite answer to some val images"),
         ([three[0], slow], None, "latencies were measured at different batch sizes"),
         ([combine_runs(three, tmp_path, name="all").folder, three[0]], None, "is a combination itself"),
         (three, "wrong0", "is there already and no combination, so it is left as it is"),
         ([tmp_path / "nowhere"], None, "is no finished run"),
+        ([three[0], older], None, "made by an earlier version of featcache, which did not say best_seed"),
     ]
     for folders, name, said in cases:
         with pytest.raises(RunError, match=said):
@@ -210,7 +235,13 @@ def test_a_combination_is_on_the_board_until_a_member_is_trained_again(three: li
     combine_runs(three, tmp_path, name="all")
     board = rank_results(tmp_path, Ranking()).board
     row = next(row for row in board.rows if row.run == "all")
-    assert (row.phase, row.backbone, row.val_top1, row.latency_ms, row.macs) == (3, "combination of 3", 1.0, 15.0, 3156)
+    assert (row.phase, row.backbone, row.val_top1, row.latency_ms, row.macs) == (
+        3,
+        "all (combination of 3)",
+        1.0,
+        15.0,
+        3156,
+    )
     assert row.run not in {one.run for one in (*board.top, *board.feature_maps)}
     assert not left_out_lines(rank_results(tmp_path, Ranking()))
     summary = json.loads((three[1] / "summary.json").read_text())
@@ -226,7 +257,9 @@ def test_a_combination_is_on_the_board_until_a_member_is_trained_again(three: li
 
 def test_a_kill_halfway_leaves_what_was_there_before(three: list[Path], tmp_path: Path) -> None:
     before = combine_runs(three[:2], tmp_path, name="all").summary
-    process = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch has threads, which a child that dies does not need
+        process = os.fork()
     if not process:
         combination_record.save_predictions = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
         try:
