@@ -71,7 +71,7 @@ def test_images_get_what_the_run_gave_them_by_predict_and_by_load_run(place: Pat
     found = list(predictor.predict(asked))
     assert all(one.as_far is not None for one in found)
     probabilities = np.stack([one.probabilities for one in found if one.probabilities is not None])
-    np.testing.assert_allclose(probabilities, stored(run, run.summary["calibration"]["temperature"]), atol=1e-4)
+    np.testing.assert_allclose(probabilities, stored(run, run.summary["calibration"]["temperature"]), atol=3e-4)
     served = predictor.predict_prepared([predictor.prepare(one) for one in asked[:3]])
     assert [np.array_equal(a.probabilities, b.probabilities) for a, b in zip(served, found, strict=False)] == [True] * 3  # type: ignore[arg-type]
     loaded = load_run(run.folder, device="cpu", allow_custom=True)
