@@ -16,8 +16,6 @@ from featcache.errors import OptionsError
 if TYPE_CHECKING:
     from heads.runs import Run
 
-ROUNDS = 25  # as `heads.combine` has it, which --help does not wait for
-
 
 @command("results_dir", "verbose", "quiet")
 def combine(
@@ -34,7 +32,9 @@ def combine(
     equal: Annotated[
         bool, typer.Option("--equal", help="The same weight for each, instead of weights fitted on validation.")
     ] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Of the greedy selection that finds the weights.")] = ROUNDS,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Of the greedy selection that finds the weights; default: 25.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the folder below results/; default: the runs' names.")] = None,
     json_: Annotated[
         str | None,
@@ -44,9 +44,15 @@ def combine(
     """Average the probabilities of several runs, by weights fitted on validation; no network is asked."""
     if (top is None) == (not runs):
         raise OptionsError("combine: name RUN..., or give --top N for the best of the leaderboard: one of the two.")
+    if top is None and (heads != "auto" or rank_by is not None):
+        raise OptionsError("combine: --heads and --rank-by say which runs --top takes. Give --top, or drop them.")
+    if equal and rounds is not None:
+        raise OptionsError(
+            "combine: --rounds are of the selection that finds weights, and --equal fits none. Drop one."
+        )
     with shared.telling():
         from featcache.atomic import require_writable, write_named
-        from heads.combine import combine_runs, runs_on_top
+        from heads.combine import ROUNDS, combine_runs, runs_on_top
         from heads.leaderboard import Ranking
 
         if json_ not in (None, "-"):
@@ -55,7 +61,7 @@ def combine(
             folders = [named_run(one, shared.results_dir) for one in runs or []]
         else:
             folders = runs_on_top(shared.results_dir, top, Ranking(heads=heads, rank_by=rank_by))
-        run = combine_runs(folders, shared.results_dir, name=name, rounds=rounds, equal=equal)
+        run = combine_runs(folders, shared.results_dir, name=name, rounds=rounds or ROUNDS, equal=equal)
     if json_ is not None:
         document = json.dumps(_document(run), indent=1, ensure_ascii=False)
     if json_ == "-":

@@ -121,6 +121,8 @@ def test_the_command_says_what_it_found_and_others_take_or_refuse_the_run(place:
     refused = {
         ("combine", *results): "name RUN..., or give --top N",
         ("combine", "plain", "--top", 2, *results): "one of the two",
+        ("combine", "plain", "--heads", "tuned", *results): "say which runs --top takes",
+        ("combine", "plain", "--equal", "--rounds", 3, *results): "--equal fits none",
         ("combine", "--top", 99, *results): "have a place on the leaderboard",
         ("curve", "two", *results): "is a combination of runs, which trains no head",
         ("export", "two", "--to", "timm", *results): "is a combination of runs. Use --to onnx",
