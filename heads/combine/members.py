@@ -76,8 +76,20 @@ def read_members(folders: Sequence[Path], results_dir: Path) -> tuple[Member, ..
             + "\n".join(f"- {fault}" for fault in faults)
             + "\nName runs of one data set, cut and folded in one way, such as those of one leaderboard."
         )
-    first = read[0].answers
+    first = {split: _grouped(split, read) for split in SPLITS}
     return tuple(replace(one, answers={s: in_order_of(one.answers[s], first[s]) for s in SPLITS}) for one in read)
+
+
+def _grouped(split: Split, members: Sequence[Member]) -> Predictions:
+    """What the first answered, with the groups of the first that knows of any: images that were drawn together are so
+    for runs from before `data.groups` too."""
+    first = members[0].answers[split]
+    known = next((seen for one in members if (seen := one.answers[split]).groups is not None), None)
+    if known is None or first.groups is not None:
+        return first
+    unit = dict(zip(image_keys(known), known.units, strict=True))
+    place = {image: number for number, image in enumerate(image_keys(first))}
+    return replace(first, groups=np.array([place[unit[image]] for image in place], dtype=np.int64))
 
 
 def image_keys(seen: Predictions) -> tuple[str, ...]:

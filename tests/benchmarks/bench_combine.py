@@ -1,7 +1,7 @@
 """Combinations of made runs: what weights are fitted by, and what their figure on validation is worth.
 
-Five members: four of unequal strength whose errors are partly shared, and one that is noise. Their weights are fitted on
-few images and judged on many others.
+Five members: four of unequal strength whose errors are partly shared, and one that is noise. Their weights are fitted
+on few images and judged on many others.
 """
 
 from __future__ import annotations
