@@ -23,7 +23,7 @@ def combine(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN...]", help="Finished runs: a folder, its name below results/, or place on the leaderboard."
+            metavar="RUN", help="Finished runs: a folder, its name below results/, or place on the leaderboard."
         ),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="The leaderboard's best N runs instead.")] = None,
