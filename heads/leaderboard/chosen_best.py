@@ -132,10 +132,10 @@ def _contender(one: ComparedRun, by: str, metrics: Sequence[str], outcomes: ValO
     taken = np.where(np.isnan(seen.logits).any(axis=-1), -1, seen.logits.argmax(axis=-1))
     if outcomes is None:
         alone = Contender.of_kept(kept[by], second, {m: kept[m].values for m in metrics[1:]})
-        given = taken[None, :, None]
-        return replace(alone, answers=Answers(given, seen.labels, ANSWERED[by]) if by in ANSWERED else None)
+        answers = Answers(taken[None, :, None], seen.labels, ANSWERED[by]) if by in ANSWERED else None
+        return replace(alone, answers=answers, labels=seen.labels)
     made = contender(outcomes, str(one.run.summary["selection_metric"]), kept[by], second, by)
-    return with_answers(made, outcomes, by, seen.labels, taken)
+    return with_answers(replace(made, labels=seen.labels), outcomes, by, seen.labels, taken)
 
 
 def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.ndarray, by: str = "top1") -> Contender:

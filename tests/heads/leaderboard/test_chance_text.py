@@ -454,6 +454,15 @@ def test_what_it_is_ranked_by_is_given_as_found_and_corrected_and_named(tmp_path
     )
     assert "(not for its epochs: of others than those kept loss is not known)" in other
     assert "top-1 as found; corrected for 3 runs of 50 epochs each, 0." in other
+    for folder in tmp_path.glob("r*"):  # as if two recipes had been tried
+        kept = load_val_outcomes(folder / "val_outcomes.npz")
+        every = {
+            name: np.repeat(getattr(kept, name), 2, axis=0) for name in ("top1", "top3", "loss", "epochs", "chosen")
+        }
+        assert kept.selected is not None
+        more = replace(kept, **every, selected=np.repeat(kept.selected, 2, axis=0))
+        save_val_outcomes(folder / "val_outcomes.npz", more)
+    assert "(not for its recipes and epochs: of others than those kept loss is not known)" in line("loss")[1]
     assert "-" not in other.split("loss as found")[1].split("(not")[0]
 
 
