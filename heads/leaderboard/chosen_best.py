@@ -42,6 +42,11 @@ class Correction:
     epochs_by: bool = True  # whether `by` is known of every epoch, and not only of those that were kept
     reason: str = ""  # why nothing could be corrected
 
+    @property
+    def shown(self) -> Mapping[str, Corrected]:
+        """Those that can stand on a board without a word of which choices they are corrected for."""
+        return {metric: one for metric, one in self.figures.items() if self.epochs_by or metric != self.by}
+
 
 def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> Correction:
     """The first of some runs in the metric of the ranking, top-1 and top-3, corrected.
