@@ -8,7 +8,7 @@ LOWER, UPPER = "lower end of its 95% interval", "upper end of its 95% interval"
 
 CORRECTED_TOP1 = Column(
     lambda r: r.corrected("mean"),
-    "of the best: val top-1 corrected for having been chosen",
+    "of the best Phase 1 and the best Phase 2 run: val top-1 corrected for having been chosen",
     "corrected top-1",
     ".3f",
     beside=interval_template("corrected_top1"),

@@ -12,6 +12,7 @@ import pytest
 from made_runs import EVERY, save_run
 
 from featcache.errors import OptionsError, RunError
+from featcache.records import digest
 from featcache.statistics import Corrected, Scores, correct_for_selection
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chosen_among, rounded, tie_text
@@ -34,14 +35,15 @@ def board(results: Path, rank_by: str | None = None) -> Leaderboard:
     return rank_results(results, Ranking(data="d", rank_by=rank_by)).board
 
 
-def lucky_runs(results: Path, count: int = 12, epochs: int = 50, selection: str = "val_top1") -> None:
+def lucky_runs(results: Path, count: int = 12, epochs: int = 50, selection: str = "val_top1", phase: int = 1) -> None:
     """Runs on 100 images that are right on each with a chance of 0.7, in any epoch; each kept its best one. All images
     are of one class, so that balanced accuracy is top-1."""
     rng = np.random.default_rng(0)
     for number in range(count):
         right = rng.random((1, 1, epochs, 100)) < 0.7
         best = right[0, 0].mean(axis=1).argmax()
-        folder = save_run(results, f"r{number:02}", np.flatnonzero(right[0, 0, best]).tolist())
+        name = f"{'r' if phase == 1 else 'tuned'}{number:02}"
+        folder = save_run(results, name, np.flatnonzero(right[0, 0, best]).tolist(), phase=phase)
         summary = json.loads((folder / "summary.json").read_text())
         (folder / "summary.json").write_text(json.dumps({**summary, "selection_metric": selection}))
         save_val_outcomes(
@@ -323,6 +325,26 @@ def test_what_it_is_ranked_by_is_shown_wherever_the_board_is(tmp_path: Path, pla
         (column,) = (c for c in shown(place, found.rows, found.order[0]) if c.name == f"val_{name}")
         assert column.text(found.rows[0], place).startswith(f"{found.rows[0].value(f'val_{name}'):.3f}")
     assert "val_loss" not in [c.name for c in shown(place, found.rows, "top3")]
+
+
+def test_the_best_fine_tuned_run_is_corrected_among_those(tmp_path: Path) -> None:
+    save_run(tmp_path, "start", range(60))
+    lucky_runs(tmp_path, count=6, phase=2)
+    for folder in tmp_path.glob("tuned*"):
+        summary = json.loads((folder / "summary.json").read_text())
+        summary |= {"from_run": "start", "from_inputs": digest(None)}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    found = board(tmp_path)
+    first, *others = (row for row in found.rows if row.phase == 2)
+    assert first.val_top1 > 0.8
+    assert first.corrected_top1 == pytest.approx(0.7, abs=0.07)
+    assert {row.corrected_top1 for row in others} == {None}
+    line, *rest = found.gains()
+    assert "corrected for having been chosen among the 6 fine-tuned runs of 50 epochs each, 0.6" in line
+    assert len(rest) == 5 and "corrected" not in " ".join(rest)
+    for file in tmp_path.glob("tuned*/val_outcomes.npz"):
+        file.unlink()
+    assert board(tmp_path).gains()[0].endswith("(not for their epochs: not all of these are kept)")
 
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "loss"])
