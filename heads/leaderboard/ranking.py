@@ -61,6 +61,8 @@ def leaderboard(
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in every if c.run.summary["weights_fell_back"])
     maps = [one for one in ordered[0] if one.run.summary["phase"] == 1]
     correction = correct_best(maps, comparisons[0])
+    tuned = correct_best([one for one in ordered[0] if one.run.summary["phase"] == 2], comparisons[0])
+    best = {one.first: one.shown for one in (correction, tuned)}
     may = comparisons[0].may_be_best(maps)
     phase1 = [*maps, *(one for one in ordered[1] if one.run.summary["phase"] == 1)]
     named = {one.name: one for one in known}
@@ -72,7 +74,7 @@ def leaderboard(
             one.name in controls,
             twin_of(one, every, controls),
             one.name in may,
-            correction.figures if maps and one is maps[0] else {},
+            best.get(one.name, {}),
             order[-1],
         )
         for rank, one in zip(ranks, every, strict=True)
@@ -84,6 +86,7 @@ def leaderboard(
         _behind(maps, [one for one in phase1 if one.name in controls], comparisons[0]),
         {one.name: tuple(one.run.summary["stores"]) for one in every},
         correction,
+        tuned,
         _rival(maps, comparisons[0]),
         order,
         _judged(maps, order[-1]),
