@@ -20,7 +20,7 @@ from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
 from heads.runs.run_log import recording
 from heads.runs.run_record import make_inputs, write_record
-from heads.runs.run_writing import results_folder, run_folder, write_run, writing_folder
+from heads.runs.run_writing import EXPORT, results_folder, run_folder, write_run, writing_folder
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
     PARTS_VERSION,
@@ -34,6 +34,7 @@ from heads.runs.val_outcomes import (
 )
 
 __all__ = [
+    "EXPORT",
     "PARTS_VERSION",
     "Calibration",
     "LoadedRun",
