@@ -19,7 +19,7 @@ from torch import Tensor
 
 from featcache.atomic import make_folder, save_tensors
 from featcache.errors import OutputError
-from heads.training import EpochRow, TrainedHead
+from heads.training import EpochOutcomes, EpochRow, TrainedHead
 
 log = logging.getLogger("featcache")
 
@@ -139,6 +139,7 @@ def _as_dict(head: TrainedHead) -> dict[str, Any]:
         "best_epoch": head.best_epoch,
         "diverged": head.diverged,
         "curve": [asdict(row) for row in head.curve],
+        "outcomes": head.outcomes and (head.outcomes.images, head.outcomes.state()),
     }
 
 
@@ -148,4 +149,5 @@ def _from_dict(value: dict[str, Any]) -> TrainedHead:
         best_epoch=value["best_epoch"],
         diverged=value["diverged"],
         curve=[EpochRow(**row) for row in value["curve"]],
+        outcomes=value["outcomes"] and EpochOutcomes.restored(*value["outcomes"]),
     )

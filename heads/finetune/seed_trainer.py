@@ -26,7 +26,7 @@ from heads.finetune.run_setup import RunSetup
 from heads.finetune.seeding import dropout, seeded
 from heads.finetune.training_step import BatchShare, OptimiserStep
 from heads.finetune.unfreezing import Stage
-from heads.training import Draws, EpochRow, TrainedHead, epoch_row, metrics
+from heads.training import Draws, EpochOutcomes, EpochRow, TrainedHead, epoch_row, metrics, outcomes_of_logits
 
 log = logging.getLogger("featcache")
 
@@ -39,7 +39,7 @@ class Trainer:
 
     def __init__(self, setup: RunSetup, backbone: Backbone, head: nn.Sequential, seed: int) -> None:
         self.setup, self.backbone, self.head, self.seed = setup, backbone, head, seed
-        self.result = TrainedHead(seed)
+        self.result = TrainedHead(seed, outcomes=EpochOutcomes(len(setup.dataset.val)))
         self.best = ""  # the name of the file of the best epoch
         named = dict(backbone.named_parameters())
         groups = [[named[n] for n in block.parameters] for block in setup.blocks]
@@ -94,7 +94,7 @@ class Trainer:
                 with self._averaged():
                     logits, figures = self._evaluate()
                     row = self._row(epoch, train, figures, time.perf_counter() - start)
-                    better = self.result.note(row, training.selection_metric)
+                    better = self._note(row, logits)
                     weights = self._weights() if better else {}
             if self.result.diverged is not None:
                 raise self._not_finite(epoch, "on the validation images")
@@ -103,6 +103,15 @@ class Trainer:
             setup.progress.advance(1, f"{row.blocks.split()[0]}: val top-1 {row.val_top1:.4f}, loss {row.val_loss:.4f}")
         best = self.result.best
         setup.progress.end(f"best epoch {best.epoch}, val top-1 {best.val_top1:.4f}")
+
+    def _note(self, row: EpochRow, logits: Tensor) -> bool:
+        """Add an epoch to the result, with its logits on val; whether it is the best so far."""
+        metric = self.setup.training.selection_metric
+        better = self.result.note(row, metric)
+        assert self.result.outcomes is not None
+        labels = torch.from_numpy(self.setup.dataset.labels[self.setup.dataset.val])
+        self.result.outcomes.add(outcomes_of_logits(logits, labels, metric), better)
+        return better
 
     def _row(self, epoch: int, train: tuple[float, float], val: dict[str, float], seconds: float) -> EpochRow:
         names, rates = self.setup.schedule.training_now(epoch)

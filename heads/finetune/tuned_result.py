@@ -14,7 +14,7 @@ from heads.finetune.phase1_start import Phase1Start
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.tuned_network import Network, make_trainer
 from heads.finetune.unfreezing import HEAD
-from heads.runs import Predictions, Result, make_result
+from heads.runs import Predictions, Result, make_result, outcomes_of_heads
 from heads.training import TrainedHead
 
 
@@ -50,6 +50,9 @@ def make_tuned_result(
         from_run=start.name if start is not None else None,
         from_inputs=start.made_from if start is not None else None,
         stages=_stages(setup, heads),
+        val_outcomes=outcomes_of_heads(
+            [[[head] for head in heads]], predictions["val"].images, [np.arange(len(dataset.val))]
+        ),
     )
 
 

@@ -72,17 +72,20 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> C
         return replace(said, reason=f"its validation images are {one}, and it takes others to choose again by")
     match = [one for one in same[:MOST] if one.predictions is not None]
     lacking: dict[str, str] = {}
-    known = {one.name: _outcomes(one, lacking) for one in match}
+    known: Mapping[str, ValOutcomes | None] = {one.name: _outcomes(one, lacking) for one in match}
     alone = first.name in lacking
     metrics = list(dict.fromkeys([by, *SHOWN]))
-    made = [_contender(one, by, metrics, None if alone else known[one.name]) for one in match]
+    known = _alike({name: None if alone else found for name, found in known.items()}, by)
+    made = [_contender(one, by, metrics, known[one.name]) for one in match]
     found = correct_for_selection(made, 0, metrics)
     return replace(
         said,
         figures={metric: judged(one, first.scores(metric)) for metric, one in found.items()},
         lacking=lacking,
         alone=alone,
-        epochs_by=by in OF_EVERY_EPOCH or all(one.run.summary.get("selection_metric") == f"val_{by}" for one in match),
+        epochs_by=by in OF_EVERY_EPOCH
+        or all(one.run.summary.get("selection_metric") == f"val_{by}" for one in match)
+        or (by in ANSWERED and all(found is None or found.answers is not None for found in known.values())),
     )
 
 
@@ -113,6 +116,14 @@ def _outcomes(one: ComparedRun, lacking: dict[str, str]) -> ValOutcomes | None:
     return None
 
 
+def _alike(known: Mapping[str, ValOutcomes | None], by: str) -> Mapping[str, ValOutcomes | None]:
+    """The same without answers where some file, of an earlier version, has none: in a metric of them all runs are
+    chosen again by those of every epoch, or all by those that were kept."""
+    if by not in ANSWERED or all(found is None or found.answers is not None for found in known.values()):
+        return known
+    return {name: found and replace(found, answers=None) for name, found in known.items()}
+
+
 def _contender(one: ComparedRun, by: str, metrics: Sequence[str], outcomes: ValOutcomes | None) -> Contender:
     seen = one.predictions
     assert seen is not None
@@ -130,8 +141,9 @@ def _contender(one: ComparedRun, by: str, metrics: Sequence[str], outcomes: ValO
 def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.ndarray, by: str = "top1") -> Contender:
     """A run whose heads were chosen by `selection`, such as `val_top1`, as it is chosen again by `by`.
 
-    Top-1, top-3 and balanced accuracy are known of every epoch, another metric where it chose them. Where it did not,
-    the run is compared with others by that of the epochs it kept; its epochs and recipe are chosen again all the same.
+    Top-1, top-3, balanced accuracy and macro-F1 (`with_answers`) are known of every epoch, another metric where it
+    chose them. Where it did not, the run is compared with others by that of the epochs it kept; its epochs and recipe
+    are chosen again all the same.
 
     Ties between epochs go to the first one. In training they go by the loss; but that is known as a mean over all
     images, those held out among them: it would tell the choice which epoch has them right, and the corrected figure of

@@ -10,6 +10,7 @@ from featcache.statistics import Corrected
 from heads.leaderboard.compared_heads import kind_of
 from heads.leaderboard.compared_run import ComparedRun
 from heads.leaderboard.deployed_latency import DeployedLatency, deployed_latency
+from heads.training import find_metric
 
 Value = str | int | float | None
 INTERVAL = "end of the 95% interval over seeds and images"
@@ -27,6 +28,7 @@ class PlacedRun:
     twin: ComparedRun | None = None  # of a pretrained one: the control of the same network
     may_be_best: bool = False  # of Phase 1: whether it may be the best of them
     best: Mapping[str, Corrected] = field(default_factory=dict)  # of the best of them: its corrected figures by metric
+    by: str = "top1"  # the metric that they are ranked by
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -77,10 +79,23 @@ class PlacedRun:
         difference = self.one.difference(other, metric)
         return {"mean": difference.mean, "low": difference.low, "high": difference.high}[part]
 
-    def corrected(self, part: str) -> float | None:
-        """Top-1 of the best Phase 1 run corrected for having been chosen, or an end of its interval; None of others."""
-        found = self.best.get("top1")
-        return None if found is None else {"mean": found.mean, "low": found.low, "high": found.high}[part]
+    def corrected(self, part: str, metric: str = "top1") -> float | None:
+        """A metric of the best Phase 1 run corrected for its choice, or an end of its interval; None of others."""
+        found = self.best.get(metric)
+        if found is None:
+            return None
+        if find_metric(metric).larger_is_better:
+            return {"mean": found.mean, "low": found.low, "high": found.high}[part]
+        return {"mean": -found.mean, "low": -found.high, "high": -found.low}[part]  # they are kept larger better
+
+    @property
+    def corrected_by(self) -> str:
+        """The metric of the ranking, where that is another than top-1 and the run is the best by it."""
+        return self.by if self.by != "top1" and self.by in self.best else ""
+
+    def corrected_as_ranked(self, part: str) -> float | None:
+        """`corrected` in that metric; None where there is none."""
+        return self.corrected(part, self.by) if self.corrected_by else None
 
 
 class Values(Protocol):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 from featcache.separability import measures
 from heads.leaderboard.added_columns import DEPLOYED_AS, DEPLOYED_MS, SECOND_JUDGE, column_of_measure, columns_of_metric
 from heads.leaderboard.column import INTERVAL, Column, PlacedRun, Value, interval_template, shown_at
+from heads.leaderboard.corrected_columns import CORRECTED, CORRECTED_BY, CORRECTED_TOP1, LOWER, UPPER
 from heads.training import metrics
 
 
@@ -236,21 +237,13 @@ class Row:
         str,
         Column(lambda r: "yes" if r.may_be_best else "", "yes: at 95% the best of the feature maps is among these"),
     ]
-    corrected_top1: Annotated[
-        float | None,
-        Column(
-            lambda r: r.corrected("mean"),
-            "of the best: val top-1 corrected for having been chosen",
-            "corrected top-1",
-            ".3f",
-            beside=interval_template("corrected_top1"),
-            beside_title="[95%]",
-            at=shown_at(page=12),
-            minor=True,
-        ),
-    ]
-    corrected_top1_low: Annotated[float | None, Column(lambda r: r.corrected("low"), "lower end of its 95% interval")]
-    corrected_top1_high: Annotated[float | None, Column(lambda r: r.corrected("high"), "upper end of its 95% interval")]
+    corrected_top1: Annotated[float | None, CORRECTED_TOP1]
+    corrected_top1_low: Annotated[float | None, Column(lambda r: r.corrected("low"), LOWER)]
+    corrected_top1_high: Annotated[float | None, Column(lambda r: r.corrected("high"), UPPER)]
+    corrected_by: Annotated[str, CORRECTED_BY]
+    corrected: Annotated[float | None, CORRECTED]
+    corrected_low: Annotated[float | None, Column(lambda r: r.corrected_as_ranked("low"), LOWER)]
+    corrected_high: Annotated[float | None, Column(lambda r: r.corrected_as_ranked("high"), UPPER)]
     head: Annotated[
         str,
         Column(

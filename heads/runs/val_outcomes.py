@@ -31,7 +31,7 @@ Bits = NDArray[np.bool_]
 class ValOutcomes:
     """N validation images by T recipes (1 unless tuned), S seeds and F folds (1 without) over E epochs, the longest.
 
-    What lies behind a head's last epoch is False, 0 or NaN, and must never be chosen.
+    What lies behind a head's last epoch is False, 0, -1 or NaN, and must never be chosen.
     """
 
     images: tuple[str, ...]  # N names, in the order of predictions.npz' val
@@ -43,7 +43,7 @@ class ValOutcomes:
     chosen: NDArray[np.int64]  # [T, S, F]: each head's best epoch
     best: int = 0  # the recipe that was kept
     selected: NDArray[np.float32] | None = None  # [T, S, E, N]: the selection metric, larger better; None: top-1, top-3
-    answers: NDArray[np.signedinteger] | None = None  # [T, S, E, N]: the class taken for, where a metric needs that
+    answers: NDArray[np.signedinteger] | None = None  # [T, S, E, N]: the class taken for; not in every earlier file
     parts_version: int = PARTS_VERSION  # which parts `selected` is made of, where it is of a metric of the whole split
 
 
@@ -53,26 +53,34 @@ def val_outcomes(
     """The outcomes of heads `[recipe][seed][fold]` that were trained with `keep_outcomes` on `features`; `images` are
     the names of its validation images, in the order of `features.val_images`."""
     every = features.val_images
-    seats = [np.searchsorted(every, fold.val) for fold in features.folds]
-    fold_of = np.zeros(len(every), np.int64)
+    return outcomes_of_heads(recipes, images, [np.searchsorted(every, fold.val) for fold in features.folds], best)
+
+
+def outcomes_of_heads(
+    recipes: Sequence[Sequence[Sequence[TrainedHead]]],
+    images: Sequence[str],
+    seats: Sequence[NDArray[np.int64]],
+    best: int = 0,
+) -> ValOutcomes:
+    """The same of any heads; `seats` are the places among `images` of each fold's own."""
+    fold_of = np.zeros(len(images), np.int64)
     for number, own in enumerate(seats):
         fold_of[own] = number
     epochs = _table(recipes, lambda h: len(h.curve) - (h.diverged is not None))
     longest = max(len(h.curve) for seeds in recipes for folds in seeds for h in folds)
-    shape = (*epochs.shape[:2], longest, len(every))
+    shape = (*epochs.shape[:2], longest, len(images))
     tops, loss = np.zeros((2, *shape), np.bool_), np.full((*epochs.shape, longest), np.nan)
     first = _kept(recipes[0][0][0])
     selected = np.zeros(shape, np.float32) if first.selected is not None else None
-    answers = None if first.answers is None else np.full(shape, -1, first.answers.dtype)
+    answers = np.full(shape, -1, first.answers.dtype)
     for t, s, f in np.ndindex(epochs.shape):
         head = recipes[t][s][f]
         kept, last = _kept(head), len(head.curve)
         loss[t, s, f, :last] = [row.val_loss for row in head.curve]
         tops[:, t, s, :last, seats[f]] = kept.right.transpose(2, 0, 1)
+        answers[t, s, :last, seats[f]] = kept.answers.T
         if selected is not None and (values := kept.selected) is not None:
             selected[t, s, :last, seats[f]] = values.T
-        if answers is not None and (taken := kept.answers) is not None:
-            answers[t, s, :last, seats[f]] = taken.T
     chosen = _table(recipes, lambda h: h.best_epoch)
     return ValOutcomes(tuple(images), fold_of, tops[0], tops[1], loss, epochs, chosen, best, selected, answers)
 
@@ -122,7 +130,7 @@ def load_val_outcomes(file: Path) -> ValOutcomes:
 
 
 def val_outcomes_of(folder: Path) -> ValOutcomes | None:
-    """Those of the run in `folder`; None where they are not there, as in older and end-to-end runs, or damaged."""
+    """Those of the run in `folder`; None where they are not there, as in older runs, or damaged."""
     try:
         return load_val_outcomes(folder / OUTCOMES_FILE)
     except (OSError, KeyError, ValueError):

@@ -21,7 +21,7 @@ from featcache.records import ImageRecord, digest
 from featcache.relatives import has_groups, relatives
 from featcache.statistics import Scores
 from heads.runs import ValOutcomes, arrays_of, val_outcomes
-from heads.training import Features, TrainedHead
+from heads.training import ANSWERED, Features, TrainedHead, find_metric
 
 OUTCOMES_FOLDER = "outcomes"  # in a sweep's folder
 
@@ -116,6 +116,8 @@ def trial_outcomes(
     every = val_outcomes(features, [seeds], images.names)
     loss = np.zeros((len(seeds), len(images.names)), np.float32)
     assert heads[0].outcomes is not None
+    if not ANSWERED.keys() & {find_metric(selection).name, *heads[0].outcomes.further}:
+        every = replace(every, answers=None)  # nobody will ask for them, and they count to the limit
     whole = {name: np.zeros_like(loss) for name in heads[0].outcomes.further}
     for seed, own in enumerate(seeds):
         for head in own:

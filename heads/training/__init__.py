@@ -8,6 +8,7 @@ from heads.training.features import Features, Fold, Rows, load_features
 from heads.training.figure_summary import figure_limits, no_narrower, summarise
 from heads.training.head_spec import HeadSpec, run_heads
 from heads.training.head_stack import initial_state
+from heads.training.logit_outcomes import outcomes_of_logits
 from heads.training.loss_weights import training_weights, weight_scales
 from heads.training.metrics import (
     METRICS,
@@ -62,6 +63,7 @@ __all__ = [
     "metrics",
     "no_narrower",
     "outcome",
+    "outcomes_of_logits",
     "per_class",
     "rate_factor",
     "recipe_score",

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+TOPS = ("top1", "top3")
 
 Classes = NDArray[np.signedinteger]
 
@@ -16,8 +22,8 @@ class Seen:
 
     tops: NDArray[np.bool_]  # [2, V]: who was right
     loss: NDArray[np.float32]  # [V]
+    answers: Classes  # [V]: the class it was taken for, -1 for none
     selected: NDArray[np.float32] | None = None  # [V]: the selection metric, where it is another than top-1 and top-3
-    answers: Classes | None = None  # [V]: the class it was taken for, -1 for none, where a metric needs that
     further: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # [V]: parts of metrics asked for beside
 
 
@@ -37,8 +43,7 @@ class EpochOutcomes:
         self.bits.append(np.packbits(seen.tops, axis=-1))
         if seen.selected is not None:
             self.values.append(seen.selected)
-        if seen.answers is not None:
-            self.taken.append(seen.answers)
+        self.taken.append(seen.answers)
         if best:
             self.loss = seen.loss.copy()
             self.further = {name: own.copy() for name, own in seen.further.items()}
@@ -56,6 +61,20 @@ class EpochOutcomes:
         return np.stack(self.values) if self.values else None
 
     @property
-    def answers(self) -> Classes | None:
-        """The class that each image was taken for `[E, V]`, -1 for none; None where no metric needs it."""
-        return np.stack(self.taken) if self.taken else None
+    def answers(self) -> Classes:
+        """The class that each image was taken for `[E, V]`, -1 for none."""
+        return np.stack(self.taken) if self.taken else np.zeros((0, self.images), np.int8)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint needs of it, as tensors."""
+        lists: dict[str, list[NDArray[Any]]] = {"bits": self.bits, "values": self.values, "taken": self.taken}
+        every = {name: np.stack(own) for name, own in lists.items() if own}
+        return {name: torch.from_numpy(own) for name, own in {"loss": self.loss, **every}.items()}
+
+    @classmethod
+    def restored(cls, images: int, state: Mapping[str, Tensor]) -> EpochOutcomes:
+        """What gave the `state`, of a head that is judged by so many images."""
+        found = cls(images, loss=state["loss"].numpy())
+        for name in state.keys() - {"loss"}:
+            setattr(found, name, list(state[name].numpy()))
+        return found

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from heads.training.epoch_outcomes import Seen
+from heads.training.epoch_outcomes import TOPS, Seen
 from heads.training.features import Features
 from heads.training.head_spec import HeadSpec
 from heads.training.metrics import find_metric
-from heads.training.split_metric_parts import ANSWERED, PARTS
-from heads.training.whole_split_metrics import predicted_classes
-
-TOPS = ("top1", "top3")
+from heads.training.split_metric_parts import PARTS
+from heads.training.whole_split_metrics import class_dtype, predicted_classes
 
 
 def whole_metrics(head: HeadSpec, also: Sequence[str] = ()) -> tuple[str, ...]:
@@ -27,7 +25,7 @@ class ValBuffer:
     """One epoch of the heads of a stack; each epoch overwrites the one before.
 
     Blocks and pieces come in any order: each outcome has its seat, its image's place in its head's fold. Logits are
-    held where a metric of the whole split is asked for.
+    held where a metric of the whole split is asked for; answers always, so that such a metric can be had of any epoch.
     """
 
     def __init__(
@@ -50,10 +48,7 @@ class ValBuffer:
         }
         self._whole = [whole_metrics(h, also) for h in heads]
         self._further = {n: torch.zeros(kept, self.width + 1, device=device) for n in also} if kept else {}
-        self._answered = [k for k, names in enumerate(self._whole) if kept and ANSWERED.keys() & set(names)]
-        small = torch.int16 if heads[0].dims[-1] < 1 << 15 else torch.int32
-        width = self.width if self._answered else 0
-        self._answers = torch.full((kept, width), -1, dtype=small, device=device)
+        self._answers = torch.zeros(kept, self.width + 1, dtype=class_dtype(heads[0].dims[-1]), device=device)
         self._asking = [k for k, names in enumerate(self._whole) if names]
         self._rows = torch.tensor(self._asking, dtype=torch.int64, device=device)
         self._logits = torch.zeros(len(self._asking), self.width + 1, heads[0].dims[-1], device=device)
@@ -65,6 +60,7 @@ class ValBuffer:
             tops = torch.stack([found[name].bool() for name in TOPS], dim=1)
             self._tops.scatter_(2, seats[:, None].expand_as(tops), tops)
             self._loss.scatter_(1, seats, found["loss"].float())
+            self._answers.scatter_(1, seats, predicted_classes(logits).to(self._answers.dtype))
         if self._asking:
             own = logits[self._rows]
             self._logits.scatter_(1, seats[self._rows][..., None].expand_as(own), own)
@@ -81,8 +77,6 @@ class ValBuffer:
             logits = self._logits[[self._asking.index(k) for k in rows], : len(labels)]
             every = labels.expand(len(rows), -1)
             values = PARTS[name](logits, every) if name in PARTS else metric.values(logits, every)
-            if self._answered and name in ANSWERED:
-                self._answers[rows, : len(labels)] = predicted_classes(logits).to(self._answers.dtype)
             for k, own, mean in zip(rows, values, values.double().mean(dim=1).tolist(), strict=True):
                 found[k][name] = mean
                 if k in self._valued and self._chosen[k] is metric:
@@ -101,8 +95,8 @@ class ValBuffer:
             Seen(
                 tops[k, :, :n],
                 loss[k, :n],
+                answers[k, :n].copy(),
                 values[k, :n].copy() if k in self._valued else None,
-                answers[k, :n].copy() if k in self._answered else None,
                 {name: own[k, :n] for name, own in further.items()},
             )
             for k, n in enumerate(counts)

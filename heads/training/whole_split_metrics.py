@@ -85,6 +85,12 @@ def predicted_classes(logits: Tensor) -> Tensor:
     return torch.where(logits.isnan().any(dim=-1), -1, logits.argmax(dim=-1))
 
 
+def class_dtype(classes: int) -> torch.dtype:
+    """The smallest integers that hold these classes, and -1 for none."""
+    sizes = (torch.int8, torch.int16, torch.int32)
+    return next(size for size in sizes if classes <= torch.iinfo(size).max)
+
+
 def class_counts(labels: Tensor, classes: int, values: Tensor | None = None) -> Tensor:
     """Of each class how many images, or the sum of their values, float64 `[.., C]`; whole numbers, so exact."""
     values = torch.ones_like(labels, dtype=torch.float64) if values is None else values

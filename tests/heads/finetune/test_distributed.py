@@ -171,7 +171,7 @@ def test_two_processes_train_what_one_does_and_speak_with_one_voice(tmp_path: Pa
     assert sorted(p.name for p in results.iterdir()) == ["leaderboard.csv", "normed", "plain"]
     for options in (normed, plain):
         run = results / options["experiment_name"]
-        assert {p.name for p in run.iterdir()} == RUN_FILES
+        assert {p.name for p in run.iterdir()} == RUN_FILES | {"val_outcomes.npz"}
         assert json.loads((run / "summary.json").read_text())["data"]["images"]["train"] == IMAGES
         assert_close(run, alone(tmp_path, options))
     assert out.count("leaderboard.csv: 2 runs") == 1 and out.count("val top-1 [95%]") == 1

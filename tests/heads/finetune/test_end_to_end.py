@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from networks import FOUR
+from sklearn.metrics import f1_score
 from torch import Tensor
 
 from featcache import load_options, load_run
@@ -30,8 +31,10 @@ from heads import train_model
 from heads.finetune import fine_tune
 from heads.finetune.seed_trainer import Trainer
 from heads.leaderboard.ranking import leaderboard
+from heads.runs.predictions import load_predictions
 from heads.runs.run import RUN_FILES, Run, finished_runs
 from heads.runs.run_files import METRIC_COLUMNS
+from heads.runs.val_outcomes import checked_outcomes
 from heads.training.features import load_features
 from heads.training.head_spec import HeadSpec
 from heads.training.stacked_training import train_heads
@@ -271,7 +274,7 @@ def test_train_model_follows_a_schedule_too(config: Config, tmp_path: Path) -> N
 
 def test_the_run_folder_is_complete(config: Config, tmp_path: Path) -> None:
     run = tune(options(config), tmp_path / "results")
-    assert {p.name for p in run.folder.iterdir()} == RUN_FILES
+    assert {p.name for p in run.folder.iterdir()} == RUN_FILES | {"val_outcomes.npz"}
     assert [p.name for p in run.folder.parent.iterdir()] == ["run"]  # no checkpoint is left
     assert json.loads((run.folder / "summary.json").read_text())["phase"] == 2
     found = checkpoint(run)
@@ -279,6 +282,26 @@ def test_the_run_folder_is_complete(config: Config, tmp_path: Path) -> None:
     assert found["epoch"] == run.best_epoch
     assert load_options(run.folder / "options.json").training.unfreeze_schedule is not None
     assert "from epoch 4 on layer1, layer2, layer3, layer4, head trains" in (run.folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("metric", ["val_top1", "val_macro_f1"])
+def test_what_was_answered_after_every_epoch_is_kept(config: Config, tmp_path: Path, metric: str) -> None:
+    run = tune(options(config, training={"seeds": 2, "selection_metric": metric}), tmp_path / "results")
+    seen = load_predictions(run.folder / "predictions.npz", "val")
+    kept = checked_outcomes(run.folder, seen)
+    assert kept.answers is not None
+    assert np.array_equal(kept.answers == seen.labels, kept.top1)
+    for row in metrics(run):
+        seed, epoch = int(row["seed"]) - 42, int(row["epoch"])
+        answers = kept.answers[0, seed, epoch]
+        assert kept.top1[0, seed, epoch].mean() == pytest.approx(float(row["val_top1"]))
+        assert kept.top3[0, seed, epoch].mean() == pytest.approx(float(row["val_top3"]))
+        assert f1_score(seen.labels, answers, average="macro") == pytest.approx(float(row["val_macro_f1"]))
+        if metric == "val_macro_f1":
+            assert kept.selected is not None
+            assert kept.selected[0, seed, epoch].mean() == pytest.approx(float(row["val_macro_f1"]), abs=1e-6)
+    best = kept.answers[0, np.arange(2), kept.chosen[0, :, 0]]
+    assert np.array_equal(best, seen.logits.argmax(axis=-1))
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,10 @@ def contents(run: Path) -> Contents:
     """What of a run does not depend on when and how fast it was made."""
     model = torch.load(run / "best_model.pth", weights_only=True)
     rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
-    with np.load(run / "predictions.npz") as file:
-        predictions = {name: file[name] for name in file.files}
+    predictions = {}
+    for name in ("predictions.npz", "val_outcomes.npz"):
+        with np.load(run / name) as file:
+            predictions |= {f"{name}: {array}": file[array] for array in file.files}
     summary = json.loads((run / "summary.json").read_text())
     del summary["head_seconds"]
     for stage in summary["stages"]:
@@ -150,14 +152,14 @@ def assert_same(found: Contents, expected: Contents) -> None:
     assert plain[0] == plain[1]
     assert found[1] == expected[1]
     assert found[2].keys() == expected[2].keys()
-    assert all(np.array_equal(found[2][n], expected[2][n]) for n in expected[2])
+    assert all(np.array_equal(found[2][n], own, equal_nan=own.dtype.kind == "f") for n, own in expected[2].items())
     assert found[3] == expected[3]
 
 
 def assert_only_the_run(results: Path) -> None:
     """Nothing partial, hidden or torn is left."""
     assert sorted(p.name for p in results.iterdir()) == ["leaderboard.csv", "run"]
-    assert {p.name for p in (results / "run").iterdir()} == RUN_FILES
+    assert {p.name for p in (results / "run").iterdir()} == RUN_FILES | {"val_outcomes.npz"}
 
 
 def checkpoint(results: Path) -> Path:

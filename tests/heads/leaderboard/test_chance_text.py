@@ -325,6 +325,24 @@ def test_what_it_is_ranked_by_is_shown_wherever_the_board_is(tmp_path: Path, pla
     assert "val_loss" not in [c.name for c in shown(place, found.rows, "top3")]
 
 
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "loss"])
+def test_the_corrected_figure_of_another_ranking_stands_on_the_board(tmp_path: Path, metric: str) -> None:
+    save_run(tmp_path, "a", range(70))
+    save_run(tmp_path, "b", range(20, 85))
+    found = board(tmp_path, rank_by=metric)
+    first, of_it = found.rows[0], found.best[metric]
+    sign = -1 if metric == "loss" else 1
+    assert first.corrected_by == metric
+    assert (first.corrected_low, first.corrected, first.corrected_high) == tuple(
+        sorted(sign * end for end in (of_it.low, of_it.mean, of_it.high))
+    )
+    assert "corrected" in [c.name for c in shown("page", found.rows, metric)]
+    assert {(row.corrected_by, row.corrected) for row in found.rows[1:]} == {("", None)}
+    usual = board(tmp_path)
+    assert {(row.corrected_by, row.corrected) for row in usual.rows} == {("", None)}
+    assert "corrected" not in [c.name for c in shown("page", usual.rows, "top1")]
+
+
 def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
     save_run(tmp_path, "new", range(60))
     folder = save_run(tmp_path, "old", range(60))

@@ -56,7 +56,11 @@ def test_the_outcomes_of_a_run_are_those_of_its_curve_and_its_predictions(train:
         assert np.ravel(summary["seeds"][seed]["best_epoch"]).tolist() == outcomes.chosen[0, seed].tolist()
         kept = outcomes.top1[0, seed, outcomes.chosen[0, seed, outcomes.fold], np.arange(len(seen.images))]
         assert kept.tolist() == (seen.logits[seed].argmax(1) == seen.labels).tolist()
+        assert outcomes.answers is not None
+        answers = outcomes.answers[0, seed, outcomes.chosen[0, seed, outcomes.fold], np.arange(len(seen.images))]
+        assert np.array_equal(answers, seen.logits[seed].argmax(1))
         assert 0 < kept.mean() < 1
+    assert np.array_equal(outcomes.answers == seen.labels, outcomes.top1)
 
 
 def test_epochs_that_were_never_trained_are_said(train: Train) -> None:
@@ -70,6 +74,8 @@ def test_epochs_that_were_never_trained_are_said(train: Train) -> None:
         assert np.isfinite(outcomes.loss[0, s, 0, :last]).all()
         assert np.isnan(outcomes.loss[0, s, 0, last:]).all()
         assert not outcomes.top1[0, s, last:].any()
+        assert outcomes.answers is not None
+        assert (outcomes.answers[0, s, last:] == -1).all()
 
 
 def test_another_selection_metric_is_kept_image_by_image(train: Train) -> None:

@@ -1,0 +1,29 @@
+"""The columns of the best run's figures corrected for having been chosen: top-1, and the metric of the ranking."""
+
+from __future__ import annotations
+
+from heads.leaderboard.column import Column, interval_template, shown_at
+
+LOWER, UPPER = "lower end of its 95% interval", "upper end of its 95% interval"
+
+CORRECTED_TOP1 = Column(
+    lambda r: r.corrected("mean"),
+    "of the best: val top-1 corrected for having been chosen",
+    "corrected top-1",
+    ".3f",
+    beside=interval_template("corrected_top1"),
+    beside_title="[95%]",
+    at=shown_at(page=12),
+    minor=True,
+)
+CORRECTED_BY = Column(lambda r: r.corrected_by, "of the best: the metric of --rank-by, if it is another than top-1")
+CORRECTED = Column(
+    lambda r: r.corrected_as_ranked("mean"),
+    "of the best: that metric on val, corrected for having been chosen",
+    "corrected, as ranked",
+    ".3f",
+    beside=interval_template("corrected"),
+    beside_title="[95%]",
+    at=shown_at(page=11),
+    minor=True,
+)
