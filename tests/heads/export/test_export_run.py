@@ -206,8 +206,13 @@ def test_int8_is_smaller_work_on_the_same_classes(exported: Callable[..., Export
     assert one.parity.largest_difference > 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("asked", [{"precision": "float16"}, {"opset": 18}, {"input": "normalised"}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"precision": "float16"},
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ({"opset": 18}, {"input": "normalised"})),
+    ],
+)
 def test_other_forms_of_onnx(exported: Callable[..., Exported], asked: dict[str, Any]) -> None:
     one = exported("own", "onnx", **asked)
     assert one.parity.agreement == 1
