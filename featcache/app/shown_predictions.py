@@ -76,13 +76,13 @@ class PredictionTally:
 
     def __init__(self, predictor: Predictor, false_alarms: float) -> None:
         self._predictor, self._rate = predictor, false_alarms
-        self._images = self._unlike = 0
+        self._readable = self._unlike = 0
         self._unreadable: list[str] = []
 
     def counting(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
         """The same, counted; the first unreadable ones are remembered."""
         for one in predictions:
-            self._images += 1
+            self._readable += not one.reason
             self._unlike += one.as_far is not None and one.as_far <= self._rate
             if one.reason:
                 self._unreadable.append(f"{one.image.name} ({one.reason})")
@@ -109,9 +109,9 @@ class PredictionTally:
                 f"{space.least_rate:.3f}.",
                 err=True,
             )
-        elif space is not None:
+        elif space is not None and self._readable:
             typer.echo(
-                f"Flagged as unlike the training images: {self._unlike} of {self._images}. One like the "
+                f"Flagged as unlike the training images: {self._unlike} of {self._readable}. One like the "
                 f"{counted(len(space.val), 'validation image')} is flagged with a chance of at most {self._rate:.0%}.",
                 err=True,
             )

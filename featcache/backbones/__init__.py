@@ -15,6 +15,7 @@ from featcache.backbones.factory import (
     rebuild_backbone,
 )
 from featcache.backbones.freezing import first_trained_by_step, set_model_freeze, train_from
+from featcache.backbones.gradient_checkpointing import checkpointed_modules, gradients_checkpointed
 from featcache.backbones.half_weights import narrow_weights
 from featcache.backbones.model_with_head import IMAGE_NORMALISATIONS, Model, build_head, put_in_front, resolve_dims
 from featcache.backbones.module_tensors import put_weights
@@ -35,11 +36,13 @@ __all__ = [
     "blocks",
     "build_head",
     "catalogue",
+    "checkpointed_modules",
     "describe",
     "describe_backbone",
     "find_source",
     "first_trained_by_step",
     "fold_batch_norms",
+    "gradients_checkpointed",
     "is_configured",
     "list_blocks",
     "load_backbone",

@@ -74,7 +74,7 @@ class Options(Section):
                 del value["data"][key]
         if self.data.columns is not None and self.data.columns.weight is None:
             del value["data"]["columns"]["weight"]
-        for key in ("class_weights", "balanced_draws"):
+        for key in ("class_weights", "balanced_draws", "gradient_checkpointing"):
             if value["training"][key] == TrainingOptions.model_fields[key].default:
                 del value["training"][key]
         if self.head == HeadOptions():

@@ -47,6 +47,7 @@ END_TO_END = (
     "ema_decay",
     "channels_last",
     "compile",
+    "gradient_checkpointing",
 )
 
 
@@ -102,6 +103,9 @@ class TrainingOptions(Section):
     """End to end: the memory layout that convolutions are fastest in on most devices."""
     compile: bool = False
     """End to end: run what trains through torch.compile."""
+    gradient_checkpointing: bool = False
+    """End to end: compute what is inside the network's blocks again in the backward pass, and do not keep it: much less
+    memory, for about one more forward pass; results stay the same."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> TrainingOptions:
@@ -131,6 +135,15 @@ class TrainingOptions(Section):
             raise ValueError(
                 f"training.unfreeze_schedule has a step at epoch {epochs[-1]}, past the end: training.epochs is "
                 f"{self.epochs}, and epochs count from 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_save_memory(self) -> TrainingOptions:
+        if self.compile and self.gradient_checkpointing:
+            raise ValueError(
+                "training.compile and training.gradient_checkpointing are both true: torch.compile decides itself what "
+                "is kept for the backward pass. Set one of them to false"
             )
         return self
 

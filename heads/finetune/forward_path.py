@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from featcache.backbones import run_network
+from featcache.backbones import Backbone, checkpointed_modules, gradients_checkpointed, run_network
 from featcache.data import normalise
 from featcache.records import Preprocessing
+
+log = logging.getLogger("featcache")
 
 
 class ForwardPath(nn.Module):
@@ -23,8 +27,11 @@ class ForwardPath(nn.Module):
         preprocessing: Preprocessing,
         precision: str,
         channels_last: bool,
+        checkpointed: Sequence[nn.Module] = (),
     ) -> None:
+        """`checkpointed`: modules of the trunk whose insides are computed again in the backward pass."""
         super().__init__()
+        self._checkpointed = tuple(checkpointed)
         self.trunk = trunk
         self.head = head
         self._preprocessing, self._precision = preprocessing, precision
@@ -42,7 +49,8 @@ class ForwardPath(nn.Module):
         if self.trunk is not None:
             if x.ndim == 4:
                 x = x.contiguous(memory_format=self._layout)
-            x = run_network(self.trunk, x, self._precision)
+            with gradients_checkpointed(self._checkpointed if self.training else ()):
+                x = run_network(self.trunk, x, self._precision)
         return run_head(self.head, x, keep)
 
 
@@ -57,6 +65,19 @@ def run_head(head: nn.Sequential, x: Tensor, keep: Tensor | None) -> Tensor:
             x = x * keep[start : start + units].mT
             start += units
     return x
+
+
+def modules_to_checkpoint(backbone: Backbone) -> list[nn.Module]:
+    """The modules whose insides are not kept for the backward pass; a network without any is warned of."""
+    every = dict(backbone.network.named_modules())
+    found = [every[name] for name in checkpointed_modules(backbone.network)]
+    if not found:
+        log.warning(
+            "%s: training.gradient_checkpointing saves nothing, as it has no blocks that can be computed again one by "
+            "one",
+            backbone.info.identity.backbone,
+        )
+    return found
 
 
 def hidden_units(head: nn.Sequential) -> int:

@@ -20,7 +20,7 @@ from featcache.extraction import Indices
 from heads.finetune.batch_inputs import Batch, DecodedInputs, InputSource
 from heads.finetune.ema import WeightEMA
 from heads.finetune.evaluation import evaluate_logits
-from heads.finetune.forward_path import ForwardPath, hidden_units
+from heads.finetune.forward_path import ForwardPath, hidden_units, modules_to_checkpoint
 from heads.finetune.frozen_trunk import keep_trunk, pooled_source
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seeding import dropout, seeded
@@ -147,7 +147,9 @@ class Trainer:
             )
         what = setup.schedule.training_now(stage.epoch)[0]
         log.info("%s: from epoch %d on %s trains (from %s)", self.setup.backbone, stage.epoch, ", ".join(what), where)
-        self._bare = self._path(trunk)
+        self._bare = self._path(
+            trunk, modules_to_checkpoint(self.backbone) if setup.training.gradient_checkpointing else ()
+        )
         model: nn.Module = torch.compile(self._bare) if setup.training.compile else self._bare  # type: ignore[assignment]
         if setup.processes.count > 1:
             model = DistributedDataParallel(model, device_ids=[setup.device] if setup.device.type == "cuda" else None)
@@ -161,10 +163,9 @@ class Trainer:
             return pooled_source(setup.extraction, setup.dataset, limit, setup.device), None, "cached features"
         return keep_trunk(self.backbone, first, setup)
 
-    def _path(self, trunk: nn.Module | None) -> ForwardPath:
-        identity = self.setup.extraction.info.identity
-        layout = self.setup.training.channels_last
-        return ForwardPath(trunk, self.head, identity.preprocessing, identity.precision, layout)
+    def _path(self, trunk: nn.Module | None, checkpointed: Sequence[nn.Module] = ()) -> ForwardPath:
+        identity, layout = self.setup.extraction.info.identity, self.setup.training.channels_last
+        return ForwardPath(trunk, self.head, identity.preprocessing, identity.precision, layout, checkpointed)
 
     def _train(self, epoch: int) -> tuple[float, float]:
         """One pass over the training images; mean loss and top-1 as seen in training."""

@@ -137,6 +137,7 @@ def test_defaults() -> None:
             "ema_decay": None,
             "channels_last": True,
             "compile": False,
+            "gradient_checkpointing": False,
         },
         "cache": {
             "dir": "cache",

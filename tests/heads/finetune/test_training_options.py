@@ -397,3 +397,17 @@ def test_hidden_values_are_dropped_as_drawn() -> None:
     keep[5:] = 1.0
     h = (2 * head[0](x).relu()) @ head[3].weight.T + head[3].bias
     assert torch.allclose(path(x, keep), head[6](h.relu()), atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["four_stages", "with_dropout"])
+def test_gradient_checkpointing_changes_no_bit(config: Config, tmp_path: Path, backbone: str) -> None:
+    """While a part is frozen and its output is kept, and once everything trains from images."""
+    schedule = [{"epoch": 0, "unfreeze": "last_block"}, {"epoch": 1, "unfreeze": "all"}]
+    runs = [
+        tune(options(config, backbone, unfreeze_schedule=schedule, gradient_checkpointing=again), tmp_path / str(again))
+        for again in (False, True)
+    ]
+    plain, again = (kept(run) for run in runs)
+    assert all(torch.equal(again[n], t) for n, t in plain.items())
+    assert (curve(runs[0]) == curve(runs[1])).all()
+    assert runs[0].summary["inputs"]["options"] != runs[1].summary["inputs"]["options"]
