@@ -12,6 +12,7 @@ from featcache.app.commands.backbones import backbones
 from featcache.app.commands.benchmark import benchmark
 from featcache.app.commands.cache import cache
 from featcache.app.commands.check import check
+from featcache.app.commands.combine import combine
 from featcache.app.commands.curve import curve
 from featcache.app.commands.export import export
 from featcache.app.commands.extract import extract
@@ -28,7 +29,7 @@ from featcache.app.commands.train import train
 
 # In the order that `--help` lists them: from images to results, then what looks after things.
 COMMANDS = (
-    *(benchmark, extract, train, sweep, finetune, report, predict, serve, export, profile),
+    *(benchmark, extract, train, sweep, finetune, combine, report, predict, serve, export, profile),
     *(curve, audit, show, split, check, backbones, schema),
 )
 

@@ -31,12 +31,18 @@ from featcache.options.option_types import plain_name
 from featcache.options.overrides import apply_overrides, put
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import MAX_NAME, Options, require_frozen
-from featcache.options.training_options import METRIC_PLUGINS, TrainingOptions, UnfreezeStep
+from featcache.options.training_options import (
+    LATER_TRAINING_OPTIONS,
+    METRIC_PLUGINS,
+    TrainingOptions,
+    UnfreezeStep,
+)
 
 __all__ = [
     "CONFIGURED",
     "FOLDER",
     "HUB",
+    "LATER_TRAINING_OPTIONS",
     "MAX_NAME",
     "METRIC_PLUGINS",
     "SOURCE_PLUGINS",

@@ -13,7 +13,7 @@ from featcache.options.head_options import HeadOptions
 from featcache.options.model_options import ModelOptions
 from featcache.options.option_types import Section, plain_name
 from featcache.options.profile_options import ProfileOptions
-from featcache.options.training_options import TrainingOptions
+from featcache.options.training_options import LATER_TRAINING_OPTIONS, TrainingOptions
 from featcache.records import digest
 
 MAX_NAME = 120  # characters of an experiment's name
@@ -74,7 +74,7 @@ class Options(Section):
                 del value["data"][key]
         if self.data.columns is not None and self.data.columns.weight is None:
             del value["data"]["columns"]["weight"]
-        for key in ("class_weights", "balanced_draws", "gradient_checkpointing"):
+        for key in LATER_TRAINING_OPTIONS:
             if value["training"][key] == TrainingOptions.model_fields[key].default:
                 del value["training"][key]
         if self.head == HeadOptions():

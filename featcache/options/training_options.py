@@ -50,6 +50,9 @@ END_TO_END = (
     "gradient_checkpointing",
 )
 
+# Options that came later: at their defaults they are no part of what tells runs and sweeps apart, which keep theirs.
+LATER_TRAINING_OPTIONS = ("class_weights", "balanced_draws", "gradient_checkpointing")
+
 
 class TrainingOptions(Section):
     """How the head is trained, or with an unfreeze_schedule the whole network."""

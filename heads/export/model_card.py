@@ -78,7 +78,7 @@ class ModelCard:
             license=licence_of(self.run).name,
             library_name=LIBRARIES[self.to],
             pipeline_tag="image-classification",
-            tags=["image-classification", self.to, "featcache", *dict.fromkeys(self.run.model.options.model.names)],
+            tags=["image-classification", self.to, "featcache", *dict.fromkeys(self.run.model.names)],
             metrics=["accuracy"],
             model_name=self.run.record.folder.name,
             eval_results=results,
@@ -88,11 +88,16 @@ class ModelCard:
     def _model(self) -> Iterator[str]:
         summary, classes = self._summary, self.run.model.classes
         kept = "fine-tuned" if self.run.model.tuned is not None else "frozen"
-        dims = " - ".join(map(str, summary["classifier_dims"]))
         yield from (f"# {self.run.record.folder.name}", "")
+        made = f"({summary['source']}, weights {summary['weights']}"
+        if self.run.model.maps:
+            names = ", ".join(f"`{name}`" for name in self.run.model.names)
+            network = f"The weighted average of several heads' probabilities, on {names} {made})"
+        else:
+            dims = " - ".join(map(str, summary["classifier_dims"]))
+            network = f"`{self.run.model.options.model.backbone}` {made}, {kept}) with a head of its own, {dims}"
         yield (
-            f"`{self.run.model.options.model.backbone}` ({summary['source']}, weights {summary['weights']}, {kept}) "
-            f"with a head of its own, {dims}. It tells {counted(len(classes), 'class')} apart, learned from "
+            f"{network}. It tells {counted(len(classes), 'class')} apart, learned from "
             f"{counted(summary['data']['images']['train'], 'image')} of `{self._data}`. Made by featcache, which "
             "using it does not need."
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from featcache.errors import OutputError, WorkError
+from featcache.errors import OptionsError, OutputError, WorkError
 from featcache.session import Session
 from heads.export.companion_files import write_companions, write_json
 from heads.export.compared_images import images_to_compare
@@ -22,9 +22,10 @@ from heads.export.request import ExportRequest
 from heads.export.timm_folder import write_timm
 from heads.export.torch_program import write_program
 from heads.export.weights_folder import write_weights
-from heads.runs import Run, cache_of, writing_folder
+from heads.runs import Run, cache_of, members_of, writing_folder
 
 PARITY = "parity.json"  # in every export, by which one is known
+ONE_NETWORK = ("safetensors", "timm")  # formats that a combination does not fit in
 STEPS = ("network", "graph", "images", "parity")
 
 
@@ -64,6 +65,12 @@ def export_run(record: Run, request: ExportRequest, session: Session, *, cache_d
     run is not whole, WorkError where the network cannot be exported or the export is not the run. Nothing is left then.
     """
     request.check()
+    if request.to in ONE_NETWORK and members_of(record.summary, record.folder):
+        raise OptionsError(
+            f"--to {request.to}: holds the weights of one network with one head, and {record.folder.name} is a "
+            "combination of runs. Use --to onnx or --to torch, which hold all of it in one graph, or export its "
+            "members one by one."
+        )
     out = request.folder(record.folder)
     require_room(out, request.overwrite)
     cache = cache_of(record) if cache_dir is None else cache_dir

@@ -29,11 +29,11 @@ def licence_of(run: OpenedRun) -> Licence:
 
 
 def _of_part(run: OpenedRun, number: int) -> Licence:
-    part, name = run.parts[number], run.model.options.model.names[number]
+    part, name, own = run.parts[number], run.model.names[number], run.model.network_of(number)
     source, label = part.info.identity.source, _label(run, part.info.origin)
     if label.startswith("random("):
         return Licence(UNKNOWN, f"The weights of {name} were not pretrained: no licence of others is on them.")
-    given = run.model.options.model.weights
+    given = own.options.model.weights
     if given is not None and names_file(given):
         return Licence(UNKNOWN, f"The weights of {name} come from a file ({label}), which says no licence.")
     if source == "timm":

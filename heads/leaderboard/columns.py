@@ -176,7 +176,7 @@ class Row:
         int,
         Column(
             lambda r: r.summary["phase"],
-            "1: heads on cached features; 2: fine-tuned end to end",
+            "1: heads on cached features; 2: fine-tuned end to end; 3: a combination of runs",
             "phase",
             ".0f",
             at=shown_at(20, 150),

@@ -12,7 +12,7 @@ NAMED = 3  # backbones that a line names, at most
 
 def left_out_lines(ranked: RankedResults) -> list[str]:
     """A line for each reason that runs are left out for; none where every run is there."""
-    return [line for line in (_other_heads(ranked), _other_data(ranked)) if line]
+    return [line for line in (_other_heads(ranked), _other_data(ranked), _stale(ranked)) if line]
 
 
 def _other_heads(ranked: RankedResults) -> str:
@@ -33,6 +33,18 @@ def _other_heads(ranked: RankedResults) -> str:
 
 def _heads(count: int, kind: str) -> str:
     return f"{kind} heads" if count > 1 else f"a {kind} head"
+
+
+def _stale(ranked: RankedResults) -> str:
+    stale = ranked.stale
+    if not stale:
+        return ""
+    named = "; ".join(f"{name}: {reason}" for name, reason in list(stale.items())[:NAMED])
+    more = f"; and {len(stale) - NAMED} more" if len(stale) > NAMED else ""
+    return (
+        f"{counted(len(stale), 'combination')} of runs that have changed {are(len(stale))} left out ({named}{more}): "
+        "`featcache combine` makes it again"
+    )
 
 
 def _other_data(ranked: RankedResults) -> str:

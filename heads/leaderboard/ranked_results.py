@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from heads.leaderboard.compared_heads import Heads, compared_kind, of_kind
 from heads.leaderboard.compared_run import fingerprint_of, latest_data
 from heads.leaderboard.ranking import leaderboard
 from heads.redundancy import BackboneComparison, compare_backbones
-from heads.runs import Run, finished_runs
+from heads.runs import COMBINED, Run, finished_runs, stale_reason
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class RankedResults:
     board: Leaderboard  # of those on one data set
     cache_dir: Path | None = None  # where features are read from; None: where each run kept them
     other_heads: tuple[Run, ...] = ()  # those on this data that are not on the board, as it compares other heads
+    stale: Mapping[str, str] = field(default_factory=dict)  # combinations by name that no longer hold, and why
 
     def run(self, row: Row) -> Run:
         """The run that a row is of."""
@@ -60,9 +61,9 @@ class RankedResults:
         return compare_backbones(maps, candidates, self.cache_dir)
 
     def best_runs(self, count: int) -> list[Run]:
-        """The best run of each of the `count` best backbones."""
+        """The best run of each of the `count` best backbones, combinations aside."""
         best: dict[str, Run] = {}
-        for row in self.board.rows:
+        for row in (row for row in self.board.rows if row.phase != COMBINED):
             best.setdefault(row.backbone, self.run(row))
         return list(best.values())[:count]
 
@@ -72,7 +73,9 @@ def rank_results(results_dir: Path, ranking: Ranking = EVERYTHING) -> RankedResu
 
     Raises RunError where there is none, OptionsError where `rank_by` is no metric.
     """
-    runs = finished_runs(results_dir)
+    every = finished_runs(results_dir)
+    stale = {run.folder.name: reason for run in every if (reason := stale_reason(run))}
+    runs = [run for run in every if run.folder.name not in stale]
     if not runs:
         raise RunError(f"{results_dir}: holds no finished run. Run `featcache benchmark` or `featcache train` first.")
     data = latest_data(runs) if ranking.data is None else ranking.data
@@ -86,7 +89,7 @@ def rank_results(results_dir: Path, ranking: Ranking = EVERYTHING) -> RankedResu
     elsewhere = [run for run in runs if fingerprint_of(run) != data]
     board = leaderboard([*kept, *elsewhere], data, ranking.rank_by, starts=others)
     by_name = {run.folder.name: run for run in runs}
-    return RankedResults(results_dir, by_name, board, ranking.cache_dir, tuple(others))
+    return RankedResults(results_dir, by_name, board, ranking.cache_dir, tuple(others), stale)
 
 
 def find_data(results_dir: Path, wanted: str) -> str:

@@ -11,8 +11,8 @@ from featcache.session import Session
 from featcache.store import FeatureStore
 from heads.predict.part_features import PartFeatures
 from heads.predict.predictor import Predictor
-from heads.predict.space_of_run import space_of_run
-from heads.runs import Run, RunModel, cache_of, calibration_of, load_run_model
+from heads.predict.space_of_run import TunedNetwork, space_of_run
+from heads.runs import Run, RunModel, cache_of, calibration_of, load_run_model, load_run_record
 
 
 def load_predictor(
@@ -33,7 +33,13 @@ def load_predictor(
     """
     model = load_run_model(run.folder)
     place = cache_of(run) if cache_dir is None else cache_dir
-    parts, tuned = _parts(model, place, session, images_a_pass)
+    parts: list[PartFeatures] = []
+    tuned: list[TunedNetwork] = []
+    for one in model.networks:
+        at = place if one is model or cache_dir is not None else cache_of(load_run_record(one.folder))
+        made, own = _parts(one, at, session, images_a_pass)
+        parts += made
+        tuned += [TunedNetwork(own, one.options, at)] if own is not None else []
     space = space_of_run(run, model, [part.store for part in parts], tuned, place, session) if spaced else None
     calibration = calibration_of(run.folder, run.summary) if calibrated else None
     return Predictor(model, parts, session, calibration=calibration, space=space)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from featcache.counted_nouns import counted
 from featcache.data import locate
 from featcache.errors import FeatcacheError, StoreError
 from featcache.extraction import fill_store
+from featcache.options import Options
 from featcache.records import ImageRecord, Manifest
 from featcache.session import Session
 from featcache.store import FeatureStore
@@ -27,30 +28,37 @@ MOST = {"train": 20_000, "val": 5_000}  # images that are compared with
 MOST_TUNED = {"train": 2_000, "val": 500}  # that may have to go through a fine-tuned network first
 
 
+@dataclass(frozen=True, eq=False)
+class TunedNetwork:
+    """A fine-tuned backbone, the options of its run, and the cache that has the store of its rows."""
+
+    backbone: Backbone
+    options: Options
+    cache: Path
+
+
 def space_of_run(
     run: Run,
     model: RunModel,
     stores: Sequence[FeatureStore | None],
-    tuned: Backbone | None,
+    tuned: Sequence[TunedNetwork],
     cache: Path,
     session: Session,
 ) -> TrainingSpace | None:
     """The space; None, having said why, where the features of its images cannot be had.
 
-    `stores` are those of the run's backbones; `tuned` is the fine-tuned one, whose rows are extracted into its store
-    where they are missing. Of very many images a seeded sample is compared with.
+    `stores` are those of the run's backbones; `tuned` are the fine-tuned ones, whose rows are extracted into their
+    stores where they are missing. Of very many images a seeded sample is compared with.
     """
     try:
         manifest = manifest_of(run, cache)
         folds = model.options.data.folds
         pools = [_some(images_of(manifest, split, folds), (MOST_TUNED if tuned else MOST)[split]) for split in MOST]
-        if tuned is not None:
+        for one in tuned:
             needed = replace(manifest, images=tuple({i.sha256: i for i in (*pools[0], *pools[1])}.values()))
-            located = locate(needed, model.options.data, cache)
-            options = model.options.model_copy(
-                update={"cache": model.options.cache.model_copy(update={"dir": str(cache)})}
-            )
-            fill_store(tuned, options, located, session)
+            located = locate(needed, one.options.data, one.cache)
+            at = one.options.cache.model_copy(update={"dir": str(one.cache)})
+            fill_store(one.backbone, one.options.model_copy(update={"cache": at}), located, session)
         features = [_read(stores, pool) for pool in pools]
     except FeatcacheError as error:
         log.warning("images unlike the training ones are not flagged: their features are not at hand (%s)", error)

@@ -11,11 +11,11 @@ from heads.report.point_names import NAMED, name_layers, names
 from heads.report.report_contents import Contents
 from heads.report.vega_lite import COLOURS, NUMBER, SHAPES, WIDTH, Spec, along, chart, scale, tips
 
-PHASES = ("Phase 1: heads on the cache", "Phase 2: end to end")
+PHASES = ("Phase 1: heads on the cache", "Phase 2: end to end", "combinations of runs")
 CONTROL = "control group: random weights"
 GROUPS = (*PHASES, CONTROL)
-GROUP_COLOURS = (*COLOURS[:2], COLOURS[-1])
-GROUP_SHAPES = ("circle", "diamond", "circle")
+GROUP_COLOURS = (*COLOURS[:3], COLOURS[-1])
+GROUP_SHAPES = ("circle", "diamond", "square", "circle")
 
 
 def top3(contents: Contents) -> Spec:

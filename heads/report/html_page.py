@@ -34,6 +34,7 @@ from heads.report.report_contents import Contents
 from heads.report.run_details import Point
 from heads.report.tried_recipes import tried_recipes
 from heads.report.use_of_run import use_of_run
+from heads.runs import Run
 
 HERE = Path(__file__).parent / "assets"
 SCRIPTS = ("report_base.js", "report_board.js", "report_run.js")  # each takes from those before
@@ -143,7 +144,7 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
         ("test top-1, top-3", f"{row.test_top1:.4f}, {row.test_top3:.4f}"),
         ("latency", f"{row.latency_ms:.2f} ms (p95 {row.latency_p95_ms:.2f}), {condition(run.performance)}"),
         ("compute", f"{row.macs / 1e9:.3f} GMACs, {row.params / 1e6:.2f} M parameters"),
-        ("best epoch", f"{run.best_epoch} of seed {run.summary['best_seed']}"),
+        *origin(run),
         ("seeds", f"{len(run.summary['seeds'])}"),
         ("images", ", ".join(f"{n} {split}" for split, n in data["images"].items())),
     ]
@@ -154,6 +155,16 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
         facts.append(("comes from run", row.from_run))
     facts += [("recipe", line) for line in contents.recipe_notes.get(row.run, ())]
     return facts
+
+
+def origin(run: Run) -> list[tuple[str, str]]:
+    """The epoch that its head is of; of a combination its members by weight, and what is to be said of it."""
+    combined = run.summary.get("combination")
+    if combined is None:
+        return [("best epoch", f"{run.best_epoch} of seed {run.summary['best_seed']}")]
+    members = sorted(combined["members"], key=lambda one: -one["weight"])
+    named = ", ".join(f"{one['run']} {one['weight']:.2f}" for one in members)
+    return [("members, by weight", named), *(("combination", line) for line in combined["said"])]
 
 
 def _by_class(row: Row, classes: Sequence[Mapping[str, Any]]) -> str:

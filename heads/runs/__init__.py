@@ -2,8 +2,17 @@
 
 from heads.runs.audited_runs import audit_runs, data_options_of, exclude_of, groups_of
 from heads.runs.calibration import Calibration, calibrate, calibration_of
-from heads.runs.leaked_images import leakage, leakage_lines, warn_of_leakage
-from heads.runs.loaded_run import LoadedRun, RunModel, load_run, load_run_model, normalisation_of
+from heads.runs.combination_members import (
+    COMBINED,
+    MemberRecord,
+    member_folder,
+    members_of,
+    model_digest,
+    stale_reason,
+)
+from heads.runs.combined_model import CombinedHead
+from heads.runs.leaked_images import group_leakage, leakage, leakage_lines, leaks_of, warn_of_leakage
+from heads.runs.loaded_run import LoadedRun, load_run, load_run_model
 from heads.runs.predictions import (
     Predictions,
     Probe,
@@ -12,13 +21,16 @@ from heads.runs.predictions import (
     predict_test,
     predict_val,
     predictions_of,
+    save_predictions,
     val_records,
 )
 from heads.runs.recipe_doubts import doubts_of, with_tuning
 from heads.runs.remembered_images import images_of, manifest_of
 from heads.runs.result import Result, make_result
 from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
+from heads.runs.run_files import write_json
 from heads.runs.run_log import recording
+from heads.runs.run_model import RunModel, normalisation_of
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import EXPORT, results_folder, run_folder, write_run, writing_folder
 from heads.runs.split_figures import split_figures, split_scores
@@ -35,10 +47,13 @@ from heads.runs.val_outcomes import (
 )
 
 __all__ = [
+    "COMBINED",
     "EXPORT",
     "PARTS_VERSION",
     "Calibration",
+    "CombinedHead",
     "LoadedRun",
+    "MemberRecord",
     "OtherRunError",
     "Predictions",
     "Probe",
@@ -56,11 +71,13 @@ __all__ = [
     "doubts_of",
     "exclude_of",
     "finished_runs",
+    "group_leakage",
     "groups_of",
     "images_of",
     "is_tuned",
     "leakage",
     "leakage_lines",
+    "leaks_of",
     "load_probe",
     "load_run",
     "load_run_model",
@@ -69,6 +86,9 @@ __all__ = [
     "make_inputs",
     "make_result",
     "manifest_of",
+    "member_folder",
+    "members_of",
+    "model_digest",
     "normalisation_of",
     "outcomes_of_heads",
     "predict_test",
@@ -78,15 +98,18 @@ __all__ = [
     "results_folder",
     "run_folder",
     "same_run",
+    "save_predictions",
     "save_val_outcomes",
     "split_figures",
     "split_scores",
+    "stale_reason",
     "unreadable_runs",
     "val_outcomes",
     "val_outcomes_of",
     "val_records",
     "warn_of_leakage",
     "with_tuning",
+    "write_json",
     "write_record",
     "write_run",
     "writing_folder",

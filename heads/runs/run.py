@@ -54,7 +54,9 @@ class Run:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights are in best_model.pth, counted from 0."""
+        """The epoch whose weights are in best_model.pth, counted from 0; raises RunError of a combination of runs."""
+        if self.summary["best_epoch"] is None:
+            raise RunError(f"{self.folder}: is a combination of runs, which was trained in no epoch.")
         return int(self.summary["best_epoch"])
 
     @property

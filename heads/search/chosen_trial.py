@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from featcache.statistics import Contender, Corrected, JointComparison, Scores, correct_for_selection
 from heads.leaderboard import contender, judged, with_answers
 from heads.search.objectives import OBJECTIVES
+from heads.search.study import SAME_AS
 from heads.search.trial_outcomes import Lost, TrialOutcomes, at_best_epochs
 from heads.training import PARTS, find_metric
 
@@ -75,10 +76,11 @@ def compared_in(objective: str) -> tuple[str, ...]:
 
 def judge_best(objectives: Sequence[str], trials: Sequence[FrozenTrial], best: FrozenTrial, read: Read) -> ChosenTrial:
     """The figures of the `best` of some trials, corrected for having been chosen; `read` gives the outcomes of each.
+    What was asked for again at a point that was known is no further trial.
 
     A Pareto front has no single best, so with several objectives it is the best trial in each, among all trials.
     """
-    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and SAME_AS not in t.user_attrs]
     if len(objectives) == 1:
         return _judge(objectives[0], 0, complete, best, read)
     each = {}

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import OptionsError, RunError
 from featcache.extraction import CachedFeatures
-from featcache.options import HeadOptions, Options, TrainingOptions
+from featcache.options import LATER_TRAINING_OPTIONS, HeadOptions, Options, TrainingOptions
 from featcache.records import digest
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import find_sampler
@@ -33,6 +33,7 @@ from heads.search.trial_outcomes import OUTCOMES_FOLDER
 
 IDENTITY = "featcache:sweep"
 SEEN = "featcache:seen"
+SAME_AS = "same_as"  # attribute of a trial at a point that was trained before: the number of the trial that was
 STARTUP_TRIALS = 8  # finished ones that a pruner wants to have seen before it stops any
 
 
@@ -67,7 +68,9 @@ class SweepStudy:
         """The best trial, or with several objectives the Pareto front; empty where none is complete."""
         if not any(t.state == TrialState.COMPLETE for t in self.trials):
             return []
-        return [self._live.best_trial] if len(self._directions) == 1 else self._live.best_trials
+        if len(self._directions) == 1:
+            return [self._live.best_trial]
+        return [t for t in self._live.best_trials if SAME_AS not in t.user_attrs]
 
     def claim(self, stage_one: Options, cached: CachedFeatures) -> None:
         """Note what the trials with these options see; raises RunError when earlier ones saw something else.
@@ -98,6 +101,12 @@ class SweepStudy:
         self._memory = optuna.create_study(directions=self._directions, sampler=sampler, pruner=pruner)
         self._memory.add_trials(self._stored.get_trials(deepcopy=False))
 
+    @property
+    def results(self) -> dict[str, FrozenTrial]:
+        """By point (`point_key`) the trial that was trained there, to its end or until it was pruned."""
+        ended = [t for t in self.trials if t.state != TrialState.FAIL and SAME_AS not in t.user_attrs]
+        return {point_key(t.params): t for t in reversed(ended)}
+
     def count(self) -> int:
         """Finished trials in the storage."""
         return len(self._stored.get_trials(deepcopy=False))
@@ -105,8 +114,8 @@ class SweepStudy:
     def ask(self, count: int) -> list[Trial]:
         """The next trials; of a grid its next points."""
         if self._lays_grid:
-            tried = {_key(t.params) for t in self._live.get_trials(deepcopy=False)}
-            ahead = (p for p in self._space.points() if _key(p) not in tried)
+            tried = {point_key(t.params) for t in self._live.get_trials(deepcopy=False)}
+            ahead = (p for p in self._space.points() if point_key(p) not in tried)
             for point in itertools.islice(ahead, count):
                 self._live.enqueue_trial(point)
         return [self._live.ask(self._space.distributions) for _ in range(count)]
@@ -188,8 +197,8 @@ def _unopened(url: str, error: Exception) -> OptionsError:
     )
 
 
-def _key(params: Mapping[str, Any]) -> str:
-    """Tells points of a grid apart."""
+def point_key(params: Mapping[str, Any]) -> str:
+    """Tells points apart: what trials are trained with."""
     return json.dumps(params, sort_keys=True)
 
 
@@ -202,7 +211,7 @@ def _identity(sweep: SweepOptions, space: Space, base: Options, data: str) -> Se
         del options["data"]["columns"]["weight"]
     if base.head == HeadOptions():  # likewise
         del options["head"]
-    for key in ("class_weights", "balanced_draws"):  # likewise
+    for key in LATER_TRAINING_OPTIONS:  # likewise
         if options["training"][key] == TrainingOptions.model_fields[key].default:
             del options["training"][key]
     return [distributions, space.grid, options, list(sweep.objectives), sweep.sampler, sweep.seed, data]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from heads.search.chosen_text import chosen_text
 from heads.search.chosen_trial import ChosenTrial
 from heads.search.objectives import OBJECTIVES
 from heads.search.search_space import Space
+from heads.search.study import SAME_AS
 from heads.search.sweep_options import SweepOptions
-from heads.search.trial_figures import Figures
+from heads.search.trial_figures import FIGURES
 
-FIGURES = tuple(field.name for field in fields(Figures))
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
@@ -42,10 +42,11 @@ def write_trials(
             **{k: t.params.get(k, "") for k in keys},
             "pruned_at": t.user_attrs.get("pruned_at", ""),
             "reason": t.user_attrs.get("reason", ""),
+            SAME_AS: t.user_attrs.get(SAME_AS, ""),
         }
         for t in trials
     ]
-    columns = ["trial", "state", *values, *judged, *FIGURES, *keys, "pruned_at", "reason"]
+    columns = ["trial", "state", *values, *judged, *FIGURES, *keys, "pruned_at", "reason", SAME_AS]
     write_text(file, _table(columns, rows))
 
 

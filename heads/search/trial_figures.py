@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +34,9 @@ class Figures:
     val_balanced_accuracy: float | None = None
     val_macro_f1: float | None = None
     val_auroc: float | None = None
+
+
+FIGURES = tuple(field.name for field in fields(Figures))
 
 
 @dataclass(frozen=True)

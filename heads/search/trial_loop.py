@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import OptionsError
 from featcache.options import Options, require_frozen
 from featcache.records import Progress
 from heads.search.search_space import Space
-from heads.search.study import SweepStudy
+from heads.search.study import SAME_AS, SweepStudy, point_key
 from heads.search.sweep_options import SweepOptions
-from heads.search.trial_figures import Figures
+from heads.search.trial_figures import FIGURES, Figures
 from heads.search.trial_outcomes import OutcomeFiles
 from heads.search.trial_trainer import TrialResult, TrialTrainer
 
 log = logging.getLogger("featcache")
+
+KEPT = (*FIGURES, "best_epochs", "pruned_at")  # what a trial at a point that is known says as well
 
 
 @dataclass
@@ -60,16 +62,38 @@ class TrialLoop:
         while done < wanted:
             with self.clock.running():
                 trials = self.study.ask(min(self.sweep.batch, wanted - done))
-            results = self.trainer.train([self._options(t) for t in trials], partial(self._report, trials))
-            for trial, result in zip(trials, results, strict=True):
+                known = self.study.results
+                new = self._new(trials, known)
+            results = self.trainer.train([self._options(t) for t in new], partial(self._report, new))
+            for trial, result in zip(new, results, strict=True):
                 if result.outcomes is not None:
                     self.outcomes.keep(trial.number, result.outcomes)  # first: what is told has them
             with self.clock.running():
-                for trial, result in zip(trials, results, strict=True):
-                    self._tell(trial, result)
+                found = dict(zip([t.number for t in new], results, strict=True))
+                for trial in trials:
+                    if trial.number in found:
+                        self._tell(trial, found[trial.number])
+                    else:
+                        self._tell_again(trial)
             done += len(trials)
             progress.advance(len(trials), self._note())
         progress.end(self._note())
+
+    def _new(self, trials: Sequence[Trial], known: Mapping[str, FrozenTrial]) -> list[Trial]:
+        """Those at points that no earlier trial was trained at, nor one before them among these."""
+        points = {point_key(t.params): t for t in reversed(trials)}
+        return sorted((t for point, t in points.items() if point not in known), key=lambda t: t.number)
+
+    def _tell_again(self, trial: Trial) -> None:
+        """Tell what came of the trial that was trained at the same point: equal options give equal results."""
+        before = self.study.results.get(point_key(trial.params))
+        if before is None:
+            self._tell(trial, TrialResult(reason="the trial before it at the same point failed"))
+            return
+        kept = {name: value for name, value in before.user_attrs.items() if name in KEPT}
+        figures = Figures(**{n: kept[n] for n in FIGURES if n in kept}) if "val_top1" in kept else None
+        pruned = before.state == TrialState.PRUNED
+        self.study.tell(trial, figures, pruned, {**kept, SAME_AS: before.number})
 
     def _options(self, trial: Trial) -> Options | OptionsError:
         """What a trial is trained with; an error where its options contradict each other."""
@@ -99,7 +123,9 @@ class TrialLoop:
     def _note(self) -> str:
         """How it goes: the best so far, and what was not completed."""
         states = [t.state for t in self.study.trials]
+        again = sum(SAME_AS in t.user_attrs for t in self.study.trials)
         dropped = f"{states.count(TrialState.PRUNED)} pruned, {states.count(TrialState.FAIL)} failed"
+        dropped += f", {again} at points that were known" if again else ""
         best = self.study.best
         if not best:
             return dropped

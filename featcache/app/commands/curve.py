@@ -12,7 +12,7 @@ import typer
 
 from featcache.app.named_run import run_folder
 from featcache.app.shared_options import Shared, command
-from featcache.errors import OutputError
+from featcache.errors import OutputError, RunError
 
 if TYPE_CHECKING:
     from featcache.options import Options
@@ -81,12 +81,20 @@ def _options(wanted: list[str], shared: Shared) -> list[Options]:
         folder = run_folder(one, shared.results_dir)
         if folder is None:
             found += load_all([one], shared.overrides)
+        elif _combined(folder):
+            raise RunError(f"{one}: is a combination of runs, which trains no head. Name the runs that it is made of.")
         else:  # its name may have had to be told from others'
             (options,) = load_all([str(folder / "options.json")], shared.overrides)
             found.append(options.model_copy(update={"experiment_name": folder.resolve().name}))
     for options in found:
         require_frozen(options)
     return list({(one.experiment_name, one.short): one for one in found}.values())  # a run may be named in two ways
+
+
+def _combined(folder: Path) -> bool:
+    from heads.runs import load_run_record, members_of
+
+    return bool(members_of(load_run_record(folder).summary, folder))
 
 
 def _name(options: list[Options], given: str | None) -> str:

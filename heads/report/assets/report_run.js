@@ -17,6 +17,8 @@
     if (map === null) {
       place.replaceChildren(make("p", run.phase === 2
         ? "The features of a fine-tuned network are not kept, so there is no map of them."
+        : run.phase === 3
+        ? "A combination averages what its members say and has no features of its own, so there is no map of them."
         : "The features of this run are no longer in the cache, or too few for a map."));
       byId("map-note").textContent = "";
       place.dataset.state = "none";

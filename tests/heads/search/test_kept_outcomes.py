@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from optuna.trial import TrialState
-from test_sweep import RATE, Folders, root
+from test_sweep import RATE, RATES, Folders, root
 
 from heads.search.sweep_result import SweepResult
 from heads.search.trial_outcomes import GONE, OutcomeFiles, TrialOutcomes
@@ -118,6 +118,6 @@ def test_what_was_lost_is_said(sweep: Folders) -> None:
 
 def test_a_fresh_sweep_keeps_none_of_the_old_ones(sweep: Folders) -> None:
     sweep(trials=6, pruner="none")
-    result = sweep(trials=2, pruner="none", space={RATE: [1e-2]}, fresh=True)
+    result = sweep(trials=2, pruner="none", space={RATE: RATES}, fresh=True)
     assert sorted(p.name for p in (sweep.folder / "outcomes").glob("*.npz")) == ["00000.npz", "00001.npz"]
     assert_kept(sweep, result)

@@ -32,6 +32,7 @@ from heads.search.search_space import make_space
 from heads.search.study import SweepStudy
 from heads.search.sweep_result import SweepResult
 from heads.search.trial_figures import Figures
+from heads.search.trial_trainer import TrialTrainer
 
 RATE = "training.learning_rate"
 RATES = {"low": 1e-4, "high": 1e-1, "log": True}
@@ -544,3 +545,30 @@ def test_a_choice_may_look_like_json(sweep: Folders) -> None:
 def test_a_sweep_has_a_name() -> None:
     with pytest.raises(ValueError, match="name has 0 bytes"):
         SweepOptions.model_validate({"name": "", "base": {}, "space": SPACE})
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_no_point_is_trained_twice(sweep: Folders, monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
+    """Four points, twenty trials, ten of which a second call asks for."""
+    trained: list[str] = []
+    train = TrialTrainer.train
+
+    def noted(self: TrialTrainer, trials: Any, report: Any) -> Any:
+        trained.extend(f"{o.training.learning_rate} {o.model.dropout}" for o in trials)
+        return train(self, trials, report)
+
+    monkeypatch.setattr(TrialTrainer, "train", noted)
+    space = {RATE: [1e-3, 1e-2], "model.dropout": [0.0, 0.2]}
+    for trials in (10, 20):
+        found = sweep(space=space, sampler=sampler, trials=trials, pruner="none")
+    assert len(trained) == len(set(trained)) <= 4
+    rows = sweep.rows()
+    assert len(rows) == 20
+    first = {row["trial"]: row for row in rows if not row["same_as"]}
+    assert len(first) == len(trained)
+    for row in rows:
+        if row["same_as"]:
+            told = {k: v for k, v in row.items() if k not in ("trial", "same_as", "may_be_best")}
+            assert told == {k: first[row["same_as"]][k] for k in told}
+    assert found.chosen is not None and found.chosen.among == len(trained)
+    assert sorted(int(f.stem) for f in (sweep.folder / "outcomes").glob("*.npz")) == sorted(map(int, first))

@@ -1,0 +1,36 @@
+"""A combination as a table on a terminal: its members by weight, the plain average, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from heads.runs import Run
+
+
+def combination_table(run: Run) -> Table:
+    """A row for each member, the heaviest first, then for the averages."""
+    combined = run.summary["combination"]
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    table.add_column("run", overflow="fold")
+    table.add_column("backbone", overflow="fold")
+    for name in ("weight", "val top-1 [95%]", "test top-1 [95%]"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in sorted(combined["members"], key=lambda one: -one["weight"]):
+        weight = f"{one['weight']:.2f}" if one["weight"] else "-"
+        table.add_row(*map(Text, (one["run"], one["backbone"], weight, *_accuracies(one))))
+    table.add_row()
+    if combined["parts"]:
+        table.add_row("", "plain average", "", *_accuracies(combined["plain_average"]))
+    table.add_row(*map(Text, (run.folder.name, "combined", "1.00", *_accuracies(run.summary))), style="bold")
+    return table
+
+
+def _accuracies(figures: Mapping[str, Any]) -> tuple[str, str]:
+    found = [figures[split]["top1"] for split in ("val", "test")]
+    val, test = (f"{one['mean']:.3f} [{one['ci95'][0]:.3f}, {one['ci95'][1]:.3f}]" for one in found)
+    return val, test

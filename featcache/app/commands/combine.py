@@ -1,0 +1,90 @@
+"""`featcache combine`: finished runs as one, by the average of their probabilities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featcache.app.named_run import named_run
+from featcache.app.results import Heads, RankBy
+from featcache.app.shared_options import Shared, command
+from featcache.errors import OptionsError
+
+if TYPE_CHECKING:
+    from heads.runs import Run
+
+
+@command("results_dir", "verbose", "quiet")
+def combine(
+    shared: Shared,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN", help="Finished runs: a folder, its name below results/, or place on the leaderboard."
+        ),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="The leaderboard's best N runs instead.")] = None,
+    heads: Heads = "auto",
+    rank_by: RankBy = None,
+    equal: Annotated[
+        bool, typer.Option("--equal", help="The same weight for each, instead of weights fitted on validation.")
+    ] = False,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Of the greedy selection that finds the weights; default: 25.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the folder below results/; default: the runs' names.")] = None,
+    json_: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write what is shown there too; -: to standard output."),
+    ] = None,
+) -> None:
+    """Average the probabilities of several runs, by weights fitted on validation; no network is asked."""
+    if (top is None) == (not runs):
+        raise OptionsError("combine: name RUN..., or give --top N for the best of the leaderboard: one of the two.")
+    if top is None and (heads != "auto" or rank_by is not None):
+        raise OptionsError("combine: --heads and --rank-by say which runs --top takes. Give --top, or drop them.")
+    if equal and rounds is not None:
+        raise OptionsError(
+            "combine: --rounds are of the selection that finds weights, and --equal fits none. Drop one."
+        )
+    with shared.telling():
+        from featcache.atomic import require_writable, write_named
+        from heads.combine import ROUNDS, combine_runs, runs_on_top
+        from heads.leaderboard import Ranking
+
+        if json_ not in (None, "-"):
+            require_writable(Path(str(json_)), "--json")  # before any work
+        if top is None:
+            folders = [named_run(one, shared.results_dir) for one in runs or []]
+        else:
+            folders = runs_on_top(shared.results_dir, top, Ranking(heads=heads, rank_by=rank_by))
+        run = combine_runs(folders, shared.results_dir, name=name, rounds=rounds or ROUNDS, equal=equal)
+    if json_ is not None:
+        document = json.dumps(_document(run), indent=1, ensure_ascii=False)
+    if json_ == "-":
+        typer.echo(document)
+    else:
+        _show(run)
+    if json_ not in (None, "-"):
+        write_named(Path(str(json_)), document + "\n", "--json")
+    typer.echo(f"{run.folder}: predict, serve, export and report take it as any run", err=json_ == "-")
+
+
+def _document(run: Run) -> dict[str, object]:
+    """What is shown, and the figures behind it."""
+    cost = {name: run.performance[name] for name in ("latency_ms", "macs", "params_backbone", "params_head", "device")}
+    figures = {split: run.summary[split] for split in ("val", "test")}
+    return {"run": run.folder.name, **figures, **cost, **run.summary["combination"]}
+
+
+def _show(run: Run) -> None:
+    from featcache.app.combination_table import combination_table
+    from featcache.app.progress import consoles
+
+    out = consoles()[0]
+    out.print(combination_table(run))
+    for line in run.summary["combination"]["said"]:
+        out.print(f"- {line}", markup=False, highlight=False)
