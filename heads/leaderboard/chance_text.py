@@ -52,10 +52,13 @@ def _corrected_figures(known: Correction, among: str) -> str:
     if known.epochs_by:
         line += f"; corrected for having been chosen among {among}, {_limits(known.by, own)}"
         return f"{line}. That is {_as_found('top1', top1)}, and {_limits('top1', top1)} corrected."
+    tried = "recipes and epochs" if max(recipes for recipes, _ in own.choices) > 1 else "epochs"
+    unknown = f"not for its {tried}: of others than those kept {title} is not known"
     if own.among > 1:
         runs = chosen_among(replace(own, choices=((1, 1),) * own.among), _runs_of(known))
-        line += f"; corrected for having been chosen among {runs}, {_limits(known.by, own)}"
-    line += f" (not for its epochs: of others than those kept {title} is not known)"
+        line += f"; corrected for having been chosen among {runs}, {_limits(known.by, own)} ({unknown})"
+    else:
+        line += f", and cannot be corrected ({unknown})"
     return f"{line}. That is {_as_found('top1', top1)}; corrected for {among}, {_limits('top1', top1)}."
 
 

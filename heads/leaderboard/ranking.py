@@ -72,7 +72,7 @@ def leaderboard(
             one.name in controls,
             twin_of(one, every, controls),
             one.name in may,
-            correction.figures if maps and one is maps[0] else {},
+            correction.shown if maps and one is maps[0] else {},
             order[-1],
         )
         for rank, one in zip(ranks, every, strict=True)

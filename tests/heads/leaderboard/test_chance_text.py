@@ -327,8 +327,11 @@ def test_what_it_is_ranked_by_is_shown_wherever_the_board_is(tmp_path: Path, pla
 
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "loss"])
 def test_the_corrected_figure_of_another_ranking_stands_on_the_board(tmp_path: Path, metric: str) -> None:
-    save_run(tmp_path, "a", range(70))
-    save_run(tmp_path, "b", range(20, 85))
+    for name, right in (("a", range(70)), ("b", range(20, 85))):
+        folder = save_run(tmp_path, name, right)
+        if metric == "loss":  # which is known of other epochs where it chose them
+            summary = json.loads((folder / "summary.json").read_text())
+            (folder / "summary.json").write_text(json.dumps({**summary, "selection_metric": "val_loss"}))
     found = board(tmp_path, rank_by=metric)
     first, of_it = found.rows[0], found.best[metric]
     sign = -1 if metric == "loss" else 1
@@ -341,6 +344,20 @@ def test_the_corrected_figure_of_another_ranking_stands_on_the_board(tmp_path: P
     usual = board(tmp_path)
     assert {(row.corrected_by, row.corrected) for row in usual.rows} == {("", None)}
     assert "corrected" not in [c.name for c in shown("page", usual.rows, "top1")]
+
+
+def test_what_is_not_corrected_for_its_epochs_does_not_stand_on_the_board_as_corrected(tmp_path: Path) -> None:
+    lucky_runs(tmp_path, 1)
+    for metric in ("loss", "auroc"):
+        assert (board(tmp_path, metric).rows[0].corrected_by, board(tmp_path, metric).rows[0].corrected) == ("", None)
+    (line,) = (
+        x for x in verdict(rank_results(tmp_path, Ranking("d", rank_by="loss"))) if x.startswith("On validation")
+    )
+    assert re.search(
+        r"it gets 0\.\d+ loss as found, and cannot be corrected \(not for its epochs: of others than those kept "
+        r"loss is not known\)\. That is 0\.\d+ top-1 as found; corrected for 50 epochs, 0\.",
+        line,
+    )
 
 
 def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
@@ -454,6 +471,15 @@ def test_what_it_is_ranked_by_is_given_as_found_and_corrected_and_named(tmp_path
     )
     assert "(not for its epochs: of others than those kept loss is not known)" in other
     assert "top-1 as found; corrected for 3 runs of 50 epochs each, 0." in other
+    for folder in tmp_path.glob("r*"):  # as if two recipes had been tried
+        kept = load_val_outcomes(folder / "val_outcomes.npz")
+        every = {
+            name: np.repeat(getattr(kept, name), 2, axis=0) for name in ("top1", "top3", "loss", "epochs", "chosen")
+        }
+        assert kept.selected is not None
+        more = replace(kept, **every, selected=np.repeat(kept.selected, 2, axis=0))
+        save_val_outcomes(folder / "val_outcomes.npz", more)
+    assert "(not for its recipes and epochs: of others than those kept loss is not known)" in line("loss")[1]
     assert "-" not in other.split("loss as found")[1].split("(not")[0]
 
 
