@@ -122,6 +122,8 @@ class TerminalProgress:
         if self._bars is not None and self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
+            if not self._bars.tasks:  # what a command prints next would begin on the line of the bar
+                self.close()
 
 
 def _rate(done: int, seconds: float, unit: str) -> str:

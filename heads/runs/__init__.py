@@ -32,7 +32,7 @@ from heads.runs.run_files import write_json
 from heads.runs.run_log import recording
 from heads.runs.run_model import RunModel, normalisation_of
 from heads.runs.run_record import make_inputs, write_record
-from heads.runs.run_writing import results_folder, run_folder, write_run, writing_folder
+from heads.runs.run_writing import EXPORT, results_folder, run_folder, write_run, writing_folder
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
     PARTS_VERSION,
@@ -48,6 +48,7 @@ from heads.runs.val_outcomes import (
 
 __all__ = [
     "COMBINED",
+    "EXPORT",
     "PARTS_VERSION",
     "Calibration",
     "CombinedHead",
