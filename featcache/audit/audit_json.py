@@ -31,7 +31,8 @@ def load_audit(file: Path) -> Audit:
 
 
 def find_audit(results_dir: Path, fingerprint: str) -> Audit | None:
-    """The audit of the data with this fingerprint; None where there is none that can be read."""
+    """The latest audit of the data with this fingerprint, of whichever source; None where none can be read."""
+    known = []
     for file in sorted((results_dir / FOLDER).glob(f"*-{fingerprint[:8]}.json")):
         try:
             found = load_audit(file)
@@ -39,8 +40,8 @@ def find_audit(results_dir: Path, fingerprint: str) -> Audit | None:
             log.warning("%s", error)
             continue
         if found.data.fingerprint == fingerprint:
-            return found
-    return None
+            known.append(found)
+    return max(known, key=lambda one: one.created, default=None)
 
 
 def audit_file(audit: Audit, results_dir: Path) -> Path:

@@ -127,7 +127,7 @@ class FeatureStore:
         if not self.path.exists():
             return
         with open_file(self.path) as file:
-            if layout.dataset_name(manifest) in file:
+            if layout.knows_dataset(file, manifest):
                 return
         self._rewrite(lambda file, _: layout.write_dataset(file, manifest))
 

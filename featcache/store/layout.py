@@ -173,20 +173,27 @@ def blocks(data: h5py.Dataset) -> Iterable[tuple[int, int]]:
 
 
 def dataset_name(manifest: Manifest) -> str:
-    """The group of a data set: the same images from a source that calls them otherwise have one of their own."""
-    names = digest([i.name for i in manifest.images])
+    """The group of a data set: the same images in another place, or called otherwise, have one of their own."""
+    names = digest([_text_of(manifest.root), *(i.name for i in manifest.images)])
     return f"datasets/{_safe(manifest.name)}-{manifest.fingerprint[:8]}-{names[:8]}"
+
+
+def knows_dataset(file: h5py.File, manifest: Manifest) -> bool:
+    """Whether `read_dataset` gives this data set for its path, not one of before files were renamed there."""
+    name = dataset_name(manifest)
+    return name in file and file[name] == _dataset(file, manifest.fingerprint, manifest.root)
 
 
 def write_dataset(file: h5py.File, manifest: Manifest) -> None:
     """Which rows make up a data set, so that the file explains itself to anyone with h5py."""
     name = dataset_name(manifest)
+    number = 1 + max((_number(group) for group in file.get("datasets", {}).values()), default=0)
     if name in file:
+        file[name].attrs["number"] = number
         return
     rows = base_rows(file)
-    number = 1 + max((_number(group) for group in file.get("datasets", {}).values()), default=0)
     group = file.create_group(name)
-    group.attrs["number"] = number  # in the order that they were written in
+    group.attrs["number"] = number  # in the order that they were last written in
     group.attrs["classes"] = list(manifest.classes)
     group.attrs["root"] = _text_of(manifest.root)
     group.attrs["fingerprint"] = manifest.fingerprint
@@ -201,10 +208,9 @@ def write_dataset(file: h5py.File, manifest: Manifest) -> None:
 def read_dataset(file: h5py.File, fingerprint: str, path: str = "") -> Manifest | None:
     """What `write_dataset` wrote of the data set with this fingerprint, of several sources of it that of `path`, else
     the last; None where it is not there."""
-    found = [group for group in file.get("datasets", {}).values() if group.attrs["fingerprint"] == fingerprint]
-    if not found:
+    group = _dataset(file, fingerprint, Path(path))
+    if group is None:
         return None
-    group = max(found, key=lambda one: (one.attrs["root"] == _text_of(Path(path)), _number(one)))
     root = Path(group.attrs["root"])
     hashes = file["sha256"][:]
 
@@ -218,6 +224,11 @@ def read_dataset(file: h5py.File, fingerprint: str, path: str = "") -> Manifest 
 
     classes = tuple(str(c) for c in group.attrs["classes"])
     return Manifest(root.name or "data", root, classes, tuple(i for split in SPLITS for i in images(split)))
+
+
+def _dataset(file: h5py.File, fingerprint: str, root: Path) -> h5py.Group | None:
+    found = [group for group in file.get("datasets", {}).values() if group.attrs["fingerprint"] == fingerprint]
+    return max(found, key=lambda one: (one.attrs["root"] == _text_of(root), _number(one)), default=None)
 
 
 def _number(group: h5py.Group) -> int:

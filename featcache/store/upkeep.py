@@ -146,7 +146,7 @@ def _entry(path: Path) -> Entry:
                 dtype=str(file["features"].dtype),
                 rows=len(file["sha256"]),
                 views=sum(len(g["row"]) * g["features"].shape[1] for g in groups),
-                datasets=tuple(sorted(name.rpartition("-")[0] for name in file.get("datasets", {}))),
+                datasets=_titles(file),
                 size_bytes=size,
                 created=json.loads(file.attrs["provenance"])["created"],
                 idle_seconds=idle,
@@ -174,3 +174,9 @@ def _remove_leftovers(cache_dir: Path) -> None:
                 file.unlink()
         except OSError:
             continue  # its writer was faster
+
+
+def _titles(file: h5py.File) -> tuple[str, ...]:
+    """What its data sets are called, each once; earlier versions put no hash of names behind that of the contents."""
+    groups = file.get("datasets", {}).items()
+    return tuple(sorted({name.rsplit("-", 2 if "number" in one.attrs else 1)[0] for name, one in groups}))

@@ -28,8 +28,8 @@ class CommonError:
     sha256: str = ""  # of its content; "" where the runs do not say
 
     def is_in(self, known: Collection[str]) -> bool:
-        """Whether its name or its content hash is."""
-        return self.image in known or self.sha256 in known
+        """Whether its content hash is, or its name where that is not known: other sources may call other images so."""
+        return (self.sha256 or self.image) in known
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def render(contents: Contents, overview: Overview) -> str:
         sweeps=sweeps,
         findings=findings,
         number=images.number,
+        audited=images.audited,
         provenance=provenance_of(contents),
         style=page_style(),
         scripts=[Markup((HERE / name).read_text(encoding="utf-8")) for name in SCRIPTS],
@@ -208,7 +209,8 @@ def _findings(contents: Contents, images: Images) -> list[PageView]:
     """What the audit found, once its pictures are numbered; nothing where there is none."""
     views = page_views(contents.audit) if contents.audit is not None else []
     for view in views:
-        images.numbers(view.images)
+        for name in view.images:
+            images.audited(name)
     return views
 
 

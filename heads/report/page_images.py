@@ -8,24 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from featcache.records import PLAIN_DEPTH, ImageRecord, Manifest
+from heads.report.names_here import names_here
 from heads.report.thumbnails import thumbnails
 
 
 class Images:
-    """Those that are mentioned so far, by the name they have below the data folder; of names that an audit of another
-    source of the same images has `contents` are the hashes."""
+    """Those that are mentioned so far, by the name they have below the data folder; `contents` are the hashes of those
+    that an audit names, which may be of another source of the same images."""
 
     def __init__(self, manifest: Manifest | None, contents: Mapping[str, str]) -> None:
         images = manifest.images if manifest is not None else ()
-        of_content = {image.sha256: image for image in images}
-        self._known = {name: of_content[sha256] for name, sha256 in contents.items() if sha256 in of_content}
-        self._known |= {image.name: image for image in images}
+        self._known = {image.name: image for image in images}
+        self._audited = dict(zip(contents, names_here(list(contents), list(contents.values()), images), strict=True))
         self._depth = manifest.depth if manifest is not None else PLAIN_DEPTH
         self._numbers: dict[str, int] = {}
 
     def number(self, name: str) -> int:
         """The place of the image `name` on the page."""
         return self._numbers.setdefault(name, len(self._numbers))
+
+    def audited(self, name: str) -> int:
+        """The place of the image that the audit calls `name`."""
+        return self.number(self._audited.get(name, name))
 
     def numbers(self, names: Iterable[str]) -> list[int]:
         """Of several."""

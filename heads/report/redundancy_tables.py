@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from heads.leaderboard import said_chance
 from heads.redundancy import CommonError, ConfusedClasses
+from heads.report.names_here import names_here
 from heads.report.page_tables import map_names
 from heads.report.report_contents import Contents
 
@@ -87,11 +88,16 @@ def wrong_images(contents: Contents, classes: Sequence[str]) -> list[WrongImage]
         return []
     suspects = contents.audit.suspected if contents.audit is not None else frozenset()
     order = sorted(common.images, key=lambda one: not one.is_in(suspects))[:WRONG]
-    return [_wrong(one, classes, len(common.runs), one.is_in(suspects)) for one in order]
+    here = contents.manifest.images if contents.manifest is not None else ()
+    names = names_here([one.image for one in order], [one.sha256 for one in order], here)
+    return [
+        _wrong(name, one, classes, len(common.runs), one.is_in(suspects))
+        for name, one in zip(names, order, strict=True)
+    ]
 
 
-def _wrong(one: CommonError, classes: Sequence[str], backbones: int, flagged: bool) -> WrongImage:
-    return WrongImage(one.image, classes[one.label], f"{classes[one.said]} by {one.by} of {backbones}", flagged)
+def _wrong(name: str, one: CommonError, classes: Sequence[str], backbones: int, flagged: bool) -> WrongImage:
+    return WrongImage(name, classes[one.label], f"{classes[one.said]} by {one.by} of {backbones}", flagged)
 
 
 def _finding(one: ConfusedClasses) -> str:

@@ -30,7 +30,7 @@ from heads.redundancy import BackboneComparison
 from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_maps
 from heads.report.run_details import Detail, detail
 from heads.report.sweep_results import Sweep, load_sweeps
-from heads.runs import Run, cache_of, data_options_of, leakage, predictions_of, with_contents
+from heads.runs import Run, cache_of, data_options_of, leakage, leaks_by_content, predictions_of
 
 log = logging.getLogger("featcache")
 
@@ -152,13 +152,16 @@ def _leakage(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """What leaked images do to each run's accuracies; near copies count where there is an audit."""
     leaks: dict[Split, frozenset[str]] = {"val": frozenset(), "test": frozenset()}
+    contents: dict[str, str] = {}
     if audit is not None:
         leaks = {"val": frozenset(audit.leaked.val), "test": frozenset(audit.leaked.test)}
-        leaks = with_contents(leaks, audit.contents)
+        contents = audit.contents
     elif manifest is not None:
-        leaks = with_contents(exact_leaks(manifest), {image.name: image.sha256 for image in manifest.images})
+        leaks = exact_leaks(manifest)
+        contents = {image.name: image.sha256 for image in manifest.images}
     if not any(leaks.values()):
         return {}
+    hashes = leaks_by_content(leaks, contents)
     splits: tuple[Split, ...] = ("val", "test")
     found = {}
     for name, run in runs.items():
@@ -166,7 +169,8 @@ def _leakage(
         if len(seen) < len(splits):
             continue
         folded = run.summary["data"]["folds"] is not None
-        found[name] = leakage(seen, {**leaks, "val": frozenset()} if folded else leaks)
+        own = leaks if seen["val"].contents is None else hashes  # of an earlier version
+        found[name] = leakage(seen, {**own, "val": frozenset()} if folded else own)
         if folded:  # exact copies share a fold, near ones need not: what is without them is not known
             found[name]["val"] |= {"top1_without": None, "top3_without": None}
     return found

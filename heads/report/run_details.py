@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.records import ImageRecord
+from heads.report.names_here import names_here
 from heads.runs import Predictions, Run, predictions_of
 
 BINS = 10  # of the reliability curve
@@ -72,9 +73,10 @@ class Detail:
 
 def detail(run: Run, images: Sequence[ImageRecord] = ()) -> Detail:
     """Read from the files of a run; what is damaged or absent stays empty. Its images are called as those of `images`
-    that have their contents, where none of these has their name: runs may be on other sources of the same images."""
+    that have their contents: runs may be on other sources of the same images."""
     seen = predictions_of(run.folder, "val")
-    seen = seen if seen is None else _called(seen, images)
+    if seen is not None and seen.contents is not None:
+        seen = replace(seen, images=names_here(seen.images, seen.contents, images))
     place = _best_seed(run)
     probabilities = None if seen is None else softmax(seen.logits[min(place, len(seen.logits) - 1)])
     return Detail(
@@ -115,12 +117,6 @@ def mistakes(probabilities: NDArray[np.float64], seen: Predictions) -> tuple[Mis
     wrong = np.flatnonzero(predicted != seen.labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return tuple(Mistake(seen.images[i], int(seen.labels[i]), int(predicted[i]), float(confidence[i])) for i in order)
-
-
-def _called(seen: Predictions, images: Sequence[ImageRecord]) -> Predictions:
-    known, names = {i.name for i in images}, {i.sha256: i.name for i in images}
-    own = zip(seen.images, seen.contents or seen.images, strict=True)
-    return replace(seen, images=tuple(n if n in known else names.get(content, n) for n, content in own))
 
 
 def _best_seed(run: Run) -> int:

@@ -11,7 +11,14 @@ from heads.runs.combination_members import (
     stale_reason,
 )
 from heads.runs.combined_model import CombinedHead
-from heads.runs.leaked_images import group_leakage, leakage, leakage_lines, leaks_of, warn_of_leakage, with_contents
+from heads.runs.leaked_images import (
+    group_leakage,
+    leakage,
+    leakage_lines,
+    leaks_by_content,
+    leaks_of,
+    warn_of_leakage,
+)
 from heads.runs.loaded_run import LoadedRun, load_run, load_run_model
 from heads.runs.predictions import (
     Predictions,
@@ -77,6 +84,7 @@ __all__ = [
     "is_tuned",
     "leakage",
     "leakage_lines",
+    "leaks_by_content",
     "leaks_of",
     "load_probe",
     "load_run",
@@ -108,7 +116,6 @@ __all__ = [
     "val_outcomes_of",
     "val_records",
     "warn_of_leakage",
-    "with_contents",
     "with_tuning",
     "write_json",
     "write_record",

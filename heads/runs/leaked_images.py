@@ -99,10 +99,10 @@ def group_leakage(
     return found
 
 
-def with_contents(leaks: Mapping[Split, frozenset[str]], contents: Mapping[str, str]) -> dict[Split, frozenset[str]]:
-    """The names `leaks`, and beside them the hashes that `contents` has of them, by which runs know the images too that
-    are on another source of the same: of copies in a split all leak or none."""
-    return {split: names | {contents[name] for name in names if name in contents} for split, names in leaks.items()}
+def leaks_by_content(leaks: Mapping[Split, frozenset[str]], contents: Mapping[str, str]) -> dict[Split, frozenset[str]]:
+    """The hashes that `contents` has of the names `leaks`, by which runs know the images that are on another source of
+    the same, which may call others by these names: of copies in a split all leak or none."""
+    return {split: frozenset(contents[name] for name in names if name in contents) for split, names in leaks.items()}
 
 
 def leakage(splits: Mapping[Split, Predictions], leaks: Mapping[Split, frozenset[str]]) -> dict[str, dict[str, Any]]:

@@ -278,6 +278,15 @@ def test_a_store_is_opened_by_its_file_alone_and_gives_its_data_sets(tmp_path: P
     store.save_dataset(other)  # the same images, called otherwise
     last, of_path = store.dataset(manifest.fingerprint), store.dataset(manifest.fingerprint, str(tmp_path))
     assert [i.name for i in last.images] == [i.name for i in other.images] and of_path == manifest
+    renamed = replace(manifest, images=tuple(replace(i, name=f"y/{i.name}") for i in images))
+    for one in (renamed, manifest):  # in one place, and back: the place's names are those of last time
+        store.save_dataset(one)
+        names = [i.name for i in store.dataset(manifest.fingerprint, str(tmp_path)).images]
+        assert names == [i.name for i in one.images]
+    moved = replace(manifest, root=tmp_path / "moved")
+    store.save_dataset(moved)
+    store.save_dataset(other)
+    assert store.dataset(manifest.fingerprint, str(moved.root)).root == moved.root
     with pytest.raises(StoreError, match="knows no data set 00000000"):
         store.dataset("0" * 64)
     with pytest.raises(StoreError, match="no such store"):

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from conftest import TINY, write_digits
 
+from featcache.records import Split
 from heads import train_model
-from heads.runs.leaked_images import leakage, with_contents
+from heads.runs.leaked_images import leakage, leaks_by_content
 from heads.runs.predictions import Predictions, load_predictions
 from heads.runs.run import Run
 
@@ -215,7 +216,10 @@ def test_a_run_on_another_source_of_the_same_images_has_the_same_leaks() -> None
     here = Predictions(logits, np.zeros(4, np.int64), ("a", "b", "c", "d"), None, hashes)
     there = Predictions(logits, np.zeros(4, np.int64), ("x/0", "x/1", "x/2", "x/3"), None, hashes)
     before = Predictions(logits, np.zeros(4, np.int64), ("a", "b", "c", "d"))  # of an earlier version
-    leaks = with_contents({"val": frozenset({"a", "c"}), "test": frozenset()}, {"a": "h0", "c": "h2"})
-    every = [leakage({"val": seen}, leaks)["val"] for seen in (here, there, before)]
-    assert every[0] == every[1] == every[2] and every[0]["leaked"] == 2
+    swapped = Predictions(logits, np.zeros(4, np.int64), ("b", "a", "d", "c"), None, hashes)  # files renamed
+    names: dict[Split, frozenset[str]] = {"val": frozenset({"a", "c"}), "test": frozenset()}
+    leaks = leaks_by_content(names, {"a": "h0", "c": "h2"})
+    every = [leakage({"val": seen}, leaks)["val"] for seen in (here, there, swapped)]
+    every.append(leakage({"val": before}, names)["val"])
+    assert all(one == every[0] for one in every) and every[0]["leaked"] == 2
     assert here.keys == there.keys and before.keys == before.images
