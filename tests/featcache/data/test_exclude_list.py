@@ -139,3 +139,15 @@ def test_a_class_must_keep_an_image_in_train_and_a_split_some(root: Path) -> Non
     assert "every image of 'b' in train" in refusal(root, "".join(f'"{n}"\n' for n in them))
     left = load(root, listed("val/b"))
     assert any("val has no images of 'b'" in notice and "over 1 of 2" in notice for notice in left.notices)
+
+
+def test_a_list_of_other_contents_leaves_out_nothing(root: Path) -> None:
+    """`featcache audit` notes contents: names alone would leave out another image where files were renamed."""
+    whole = load(root, None, exclude=None)
+    of = {i.name: i.sha256 for i in whole.images}
+    here, swapped = (f"train/a/{n}.png,why,{of[f'train/a/{m}.png']}\n" for n, m in ((0, 0), (1, 2)))
+    left = load(root, f"path,reason,sha256\n{here}{swapped}")
+    assert {i.name for i in whole.images} - {i.name for i in left.images} == {"train/a/0.png"}
+    assert any("'train/a/1.png', which has another content" in line for line in left.notices)
+    with pytest.raises(DataError, match="1 line would leave out other images"):
+        load(root, f"path,reason,sha256\n{swapped}")
