@@ -24,7 +24,7 @@ from heads.finetune import (
     make_training_images,
 )
 from heads.soup.averaged_weights import average_weights, estimate_statistics, moved_norms
-from heads.soup.members import Member
+from heads.soup.shared_start import Member
 
 Taken = tuple[int, ...]  # members by their number, ascending
 

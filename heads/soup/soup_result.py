@@ -15,7 +15,7 @@ from heads.combine import COMPARED, Answered, paired_difference
 from heads.runs import Predictions, Result, split_figures
 from heads.soup.averaged_network import AveragedNetwork
 from heads.soup.greedy_soup import Choice
-from heads.soup.members import SPLITS, Member, record
+from heads.soup.shared_start import SPLITS, Member, record
 from heads.soup.soup_text import sentences
 from heads.training import TrainedHead
 

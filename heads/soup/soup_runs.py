@@ -29,7 +29,7 @@ from heads.runs import (
 )
 from heads.soup.averaged_network import AveragedNetwork
 from heads.soup.greedy_soup import choose_members, take_all
-from heads.soup.members import SPLITS, Member, read_members
+from heads.soup.shared_start import SPLITS, Member, read_members
 from heads.soup.soup_result import Soup, soup_result
 
 log = logging.getLogger("featcache")
