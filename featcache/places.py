@@ -58,8 +58,8 @@ class FilePlace:
 
     @property
     def position(self) -> tuple[str, int]:
-        """The same for all files: any order is as good."""
-        return "", 0
+        """By path: files of one folder mostly lie near each other."""
+        return self.path, 0
 
     def stamp(self) -> tuple[int, int]:
         """Of the file."""

@@ -70,19 +70,19 @@ class Manifest:
     name: str
     root: Path  # what data.path names: a folder, a table, an archive, ..
     classes: tuple[str, ...]  # sorted; a label is an index into it
-    images: tuple[ImageRecord, ...]
+    images: tuple[ImageRecord, ...]  # by split, class and content, so in one order from whichever source they are
     notices: tuple[str, ...] = ()  # what the user should know of how the folder was read
     ignored: tuple[str, ...] = ()  # files that are not images by their name
     depth: Depth = PLAIN_DEPTH  # how values of more than 8 bits are shown, decided for all images together
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 (hex) of what is in which split under which label: two equal fingerprints hold equal data."""
-        rows = sorted((i.split, self.classes[i.label], i.name, i.sha256) for i in self.images)
+        """Sha256 (hex) of which content is in which split under which label, whatever its file is called."""
+        rows = sorted((i.split, self.classes[i.label], i.sha256) for i in self.images)
         return digest([list(self.classes), rows])
 
     def of(self, split: Split) -> tuple[ImageRecord, ...]:
-        """The images of one split, in name order."""
+        """The images of one split, by class and content."""
         return tuple(i for i in self.images if i.split == split)
 
     def without(self, bad: set[str]) -> Manifest:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,16 @@ def family_names(images: Sequence[ImageRecord]) -> list[str]:
         if image.group is not None:
             groups[number] = min(image.group, groups.get(number, image.group))
     return [groups.get(number, image.sha256) for number, image in zip(numbers, images, strict=True)]
+
+
+def content_names(contents: Iterable[str]) -> tuple[str, ...]:
+    """What each image is called by its content hash, whatever its file is called: copies are numbered, in order."""
+    seen: Counter[str] = Counter()
+    names = []
+    for content in contents:
+        seen[content] += 1
+        names.append(content if seen[content] == 1 else f"{content} {seen[content]}")
+    return tuple(names)
 
 
 def has_groups(images: Sequence[ImageRecord]) -> bool:

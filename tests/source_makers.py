@@ -30,7 +30,7 @@ class Pictured(NamedTuple):
 
 def pictured(folder: Path) -> list[Pictured]:
     """The pictures of a folder `split/class/name`, in no order that anything could be made of."""
-    files = sorted(folder.rglob("*.p[np]*"), key=lambda p: (p.name, p))
+    files = sorted(folder.rglob("*.p[gnp]*"), key=lambda p: (p.name, p))
     return [
         Pictured(p.relative_to(folder).as_posix(), p.read_bytes(), p.parent.name, p.parent.parent.name) for p in files
     ]

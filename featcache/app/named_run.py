@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from featcache.counted_nouns import counted
 from featcache.errors import RunError
+
+log = logging.getLogger("featcache")
 
 BEST = "best"
 
@@ -37,4 +40,7 @@ def run_folder(wanted: str, results_dir: Path) -> Path | None:
             f"{wanted}: the leaderboard of {results_dir} has {counted(len(rows), 'run')}. Give a rank from 1 to "
             f"{len(rows)}, or a run."
         )
-    return results_dir / rows[place - 1].run
+    name = rows[place - 1].run
+    said = wanted if wanted == BEST else f"rank {wanted}"
+    log.info("%s: %s, in the order of a plain `featcache report` (--rank-by and --heads have others)", said, name)
+    return results_dir / name

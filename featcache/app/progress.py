@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterable
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.text import Text
+
+from featcache.app.error_reporting import printable
 
 PLAIN_WIDTH = 160  # columns, where no terminal says otherwise
 PLAIN_SECONDS = 10.0  # between lines of progress where there is no terminal
@@ -20,8 +24,20 @@ def consoles() -> tuple[Console, Console]:
     return _console(sys.stdout), _console(sys.stderr)
 
 
+class _PrintableConsole(Console):
+    """Prints names and labels of data as they may be shown: what a terminal would obey in them stands there as its
+    code."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of what is printed; those that rich moves the cursor by are its own."""
+        for one in super().render(renderable, options):
+            yield one if one.control else Segment(printable(one.text), one.style)
+
+
 def _console(stream: TextIO) -> Console:
-    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True)
+    return _PrintableConsole(
+        file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True
+    )
 
 
 class TerminalProgress:
@@ -106,6 +122,8 @@ class TerminalProgress:
         if self._bars is not None and self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
+            if not self._bars.tasks:  # what a command prints next would begin on the line of the bar
+                self.close()
 
 
 def _rate(done: int, seconds: float, unit: str) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from featcache.app.error_reporting import printable
 from featcache.app.progress import consoles
-from featcache.counted_nouns import are, counted
+from featcache.counted_nouns import counted
 from featcache.errors import WorkError
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ class PredictionTally:
 
     def __init__(self, predictor: Predictor, false_alarms: float) -> None:
         self._predictor, self._rate = predictor, false_alarms
-        self._images = self._unlike = 0
+        self._readable = self._unlike = 0
         self._unreadable: list[str] = []
 
     def counting(self, predictions: Iterator[Prediction]) -> Iterator[Prediction]:
         """The same, counted; the first unreadable ones are remembered."""
         for one in predictions:
-            self._images += 1
+            self._readable += not one.reason
             self._unlike += one.as_far is not None and one.as_far <= self._rate
             if one.reason:
                 self._unreadable.append(f"{one.image.name} ({one.reason})")
@@ -109,11 +109,10 @@ class PredictionTally:
                 f"{space.least_rate:.3f}.",
                 err=True,
             )
-        elif space is not None:
+        elif space is not None and self._readable:
             typer.echo(
-                f"{self._unlike} of {counted(self._images, 'image')} {are(self._unlike)} flagged as unlike the "
-                f"training images. One like the {counted(len(space.val), 'validation image')} is flagged with a chance "
-                f"of at most {self._rate:.0%}.",
+                f"Flagged as unlike the training images: {self._unlike} of {self._readable}. One like the "
+                f"{counted(len(space.val), 'validation image')} is flagged with a chance of at most {self._rate:.0%}.",
                 err=True,
             )
 
@@ -121,7 +120,7 @@ class PredictionTally:
         """Raises WorkError that names images which could not be read, if there are any."""
         if self._unreadable:
             more = len(self._unreadable) - LISTED
-            tail = f" and {more} more, all in the output" if more > 0 else ""
+            tail = f" and {more} more; --out FILE (without --uncertain) has the reason of each" if more > 0 else ""
             raise WorkError(
                 f"{counted(len(self._unreadable), 'image')} could not be read, the rest is done: "
                 f"{', '.join(self._unreadable[:LISTED])}{tail}."

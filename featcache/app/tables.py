@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from featcache.app.error_reporting import printable
+
 if TYPE_CHECKING:
     from featcache.data import DataView
     from heads.leaderboard import Leaderboard, Row
@@ -82,7 +84,7 @@ def data_table(view: DataView) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for name, counts in view.table:
         cells = [str(n) if n else "no images" for n in counts]
-        table.add_row(Text(name), *cells, str(sum(counts)))
+        table.add_row(Text(printable(name)), *cells, str(sum(counts)))
     sums = [sum(counts) for counts in zip(*(counts for _, counts in view.table), strict=True)]
     table.add_row(f"all {len(view.table)}", *map(str, sums), str(sum(sums)), style="bold")
     return table

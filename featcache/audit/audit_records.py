@@ -144,6 +144,21 @@ class Audit:
     groups: dict[str, str] = field(default_factory=dict)  # image -> group, by the data.groups that it was made with
     folds: bool = False  # whether heads are judged in folds of train and val (data.folds), and not on val alone
 
+    @property
+    def contents(self) -> dict[str, str]:
+        """The content hash of each file that it names."""
+        groups = [*(group.images for group in self.exact), *(group.images for group in self.near)]
+        copies = {image.name: image.sha256 for images in groups for image in images}
+        odd = {one.name: one.sha256 for one in self.outliers}
+        return copies | odd | {one.name: one.sha256 for one in self.suspects}
+
+    @property
+    def suspected(self) -> frozenset[str]:
+        """Names and content hashes of the files whose labels are flagged: other sources call the same images
+        otherwise."""
+        flagged = [one for one in self.suspects if one.flagged]
+        return frozenset(one.name for one in flagged) | {one.sha256 for one in flagged}
+
     def lines(self, name: str) -> tuple[str, ...]:
         """What the finding `name` of `further` found."""
         return next((one.lines for one in self.further if one.name == name), ())

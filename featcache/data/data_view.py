@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from featcache.counted_nouns import counted
 from featcache.data.image_facts import SIDE, ImageFacts, look_at
+from featcache.data.image_order import by_name
 from featcache.data.survey import Survey
 from featcache.options import DataOptions
 from featcache.records import SILENT, SPLITS, ImageRecord, Manifest, Progress
@@ -116,7 +117,9 @@ class DataView:
         return {"least": min(weights), "most": max(weights), "zero": weights.count(0)}
 
     def _odd(self) -> Iterator[OddFile]:
-        for image, one in zip(self.manifest.images, self.facts, strict=True):
+        seen = dict(zip(self.manifest.images, self.facts, strict=True))
+        for image in by_name(self.manifest.images):
+            one = seen[image]
             if one.unreadable:
                 yield OddFile(image.name, f"left out as unreadable: {one.unreadable}")
             if one.repaired:

@@ -25,7 +25,7 @@ def relative_weights(images: Sequence[ImageRecord]) -> NDArray[np.float64] | Non
 
 def weights_digest(images: Sequence[ImageRecord]) -> str | None:
     """What tells trainings of these images by other weights apart; None where all count the same."""
-    return None if relative_weights(images) is None else digest([[i.name, i.weight] for i in images])
+    return None if relative_weights(images) is None else digest([[i.sha256, i.weight] for i in images])
 
 
 def require_weights(images: Sequence[ImageRecord]) -> None:

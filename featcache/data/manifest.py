@@ -15,6 +15,7 @@ from featcache.data.depth_decision import decide_depth
 from featcache.data.exclude_list import exclude
 from featcache.data.few_groups import grouped_by
 from featcache.data.image_groups import group_images, groups_said, straddling_said
+from featcache.data.image_order import by_content
 from featcache.data.image_weights import require_weights, weights_said
 from featcache.data.repeated_contents import repeats_said
 from featcache.data.source_rows import classes_of, holes_said, splits_of
@@ -22,7 +23,7 @@ from featcache.data.sources import Listing, list_images, unreadable
 from featcache.data.split_cutting import cut_missing_splits, require_folds
 from featcache.errors import DataError
 from featcache.options import DataOptions
-from featcache.records import SPLITS, ImageRecord, Manifest, Split, digest
+from featcache.records import ImageRecord, Manifest, Split, digest
 
 
 def load_manifest(options: DataOptions, cache_dir: str | Path) -> tuple[Manifest, HashMemo]:
@@ -77,7 +78,7 @@ def scan(listing: Listing, options: DataOptions, memo: HashMemo) -> Manifest:
     images, left_out = exclude(images, classes, listing.root, options.exclude, named.left_out)
     holes = holes_said(images, classes, present)
     images, cut = cut_missing_splits(images, present, classes, options, by)
-    images.sort(key=lambda i: (SPLITS.index(i.split), i.label, i.name))
+    images = by_content(images)
     grouped = [*strangers, *groups_said(images, options.groups, by or ""), *straddling_said(images, options.folds)]
     images, limited = limit_classes(images, options)
     if options.folds is not None:

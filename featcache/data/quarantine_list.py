@@ -11,6 +11,7 @@ from featcache.atomic import write_text
 from featcache.counted_nouns import counted
 from featcache.data.content_hashes import HashMemo
 from featcache.data.file_formats import READER
+from featcache.data.image_order import by_name
 from featcache.errors import DataError
 from featcache.options import DataOptions
 from featcache.records import SPLITS, BadImage, Manifest, digest
@@ -27,7 +28,7 @@ def quarantine(
     """
     bad = tuple(
         BadImage(i.name, i.sha256, reason)
-        for i in manifest.images
+        for i in by_name(manifest.images)
         if (reason := memo.bad_reason(i.sha256, READER)) is not None
     )
     file = _file(manifest, cache_dir)

@@ -15,6 +15,7 @@ from featcache.counted_nouns import counted
 from featcache.data.content_hashes import ContentNote, HashMemo
 from featcache.data.file_formats import READER
 from featcache.data.image_files import UnreadableImageError, read_picture
+from featcache.data.image_order import by_name
 from featcache.options import DataOptions
 from featcache.records import ImageRecord, Manifest, digest
 
@@ -26,7 +27,7 @@ def list_repaired(manifest: Manifest, memo: HashMemo, cache_dir: Path) -> None:
 
     They count as read, not as bad.
     """
-    noted = [(i, note) for i in manifest.images if (note := memo.note(i.sha256, READER)) is not None]
+    noted = [(i, note) for i in by_name(manifest.images) if (note := memo.note(i.sha256, READER)) is not None]
     paged = [(i, note.pages) for i, note in noted if note.pages > 1]
     if paged:
         log.info(

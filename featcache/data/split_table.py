@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featcache.atomic import write_named
+from featcache.data.image_order import by_name
 from featcache.data.sources import fold_numbers
 from featcache.errors import OutputError
 from featcache.options import DataOptions
@@ -29,21 +30,22 @@ class _Named:
 
 
 def write_split_table(manifest: Manifest, options: DataOptions, file: Path) -> str | None:
-    """Write the images of `manifest`, which `options` name, with class, split, group and weight to the CSV `file`,
-    in order.
+    """Write the images of `manifest`, which `options` name, with class, split, group and weight to the CSV `file`, by
+    split, class and name.
 
     Of .csv the cells are parted by commas, of .tsv and .txt by tabs. Returns the data.root with which data.path reads
     it as the same data set; None where it needs none. Raises OutputError where the file exists or cannot be written.
     """
     separator = require_table(file)
     _require_kept(manifest.classes)
-    named = _named(manifest.images, options, file.resolve().parent)
-    grouped = any(i.group is not None for i in manifest.images)
-    weighed = any(i.weight != 1 for i in manifest.images)
+    images = by_name(manifest.images)
+    named = _named(images, options, file.resolve().parent)
+    grouped = any(i.group is not None for i in images)
+    weighed = any(i.weight != 1 for i in images)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n", delimiter=separator)
     table.writerow(["path", "label", "split", *(["group"] if grouped else []), *(["weight"] if weighed else [])])
-    for name, image in zip(named.names, manifest.images, strict=True):
+    for name, image in zip(named.names, images, strict=True):
         row = [_as_text(name), manifest.classes[image.label], image.split]
         row += [image.group or ""] if grouped else []
         table.writerow([*row, repr(image.weight).removesuffix(".0")] if weighed else row)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,23 +27,56 @@ log = logging.getLogger("featcache")
 PREPROCESS_SAMPLE = 16  # images whose decoding is timed
 
 
-def profile_key(fill: StoreFill, dims: Sequence[int], device: torch.device) -> str:
-    """What a measurement depends on beside the network."""
+@dataclass(frozen=True)
+class ProfileKey:
+    """What a measurement depends on beside the network: what it is stored by, and what it shares with those of heads
+    that differ in the number of classes alone."""
+
+    dims: tuple[int, ...]
+    exact: str
+    but_classes: str
+
+    def entries(self, profile: Profile) -> dict[str, Any]:
+        """What the store keeps of a profile that was measured now."""
+        return {self.exact: asdict(profile), self.but_classes: self.exact}
+
+
+def profile_key(fill: StoreFill, dims: Sequence[int], device: torch.device) -> ProfileKey:
+    """That of a head of `dims` on top of the store's backbone."""
     conditions: dict[str, Any] = {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "precision": fill.store.info.identity.precision,
-        "dims": list(dims),
         "throughput_batch_size": fill.options.data.batch_size,
         **fill.options.profile.model_dump(),
     }
-    return digest(conditions)[:16]
+    exact = digest({**conditions, "dims": list(dims)})[:16]
+    return ProfileKey(tuple(dims), exact, digest({**conditions, "dims": [*dims[:-1], "classes"]})[:16])
 
 
-def known_profile(fill: StoreFill, key: str) -> Profile | None:
-    """The profile, when it was measured under the same conditions before."""
-    known = fill.store.profiles().get(key)
-    return Profile.from_dict(known) if known is not None else None
+def known_profile(fill: StoreFill, key: ProfileKey) -> Profile | None:
+    """The profile, when it was measured under the same conditions before, or with a head for another number of classes:
+    of that its latency, and the counts of this one."""
+    profiles = fill.store.profiles()
+    if key.exact in profiles:
+        return Profile.from_dict(profiles[key.exact])
+    alike = profiles.get(profiles.get(key.but_classes, ""))
+    return _of_classes(Profile.from_dict(alike), key.dims) if alike is not None else None
+
+
+def _of_classes(profile: Profile, dims: Sequence[int]) -> Profile:
+    """The profile of a head that differs in its last layer alone: some thousands of multiply-adds in many millions,
+    which no clock tells."""
+    params = sum(a * b + b for a, b in pairwise(dims))
+    weights = (params - profile.params_head) * dims[-2] // (dims[-2] + 1)  # the others are biases, which cost no MACs
+    linear = profile.macs_by_operator["linear"] + weights
+    return replace(
+        profile,
+        params_head=params,
+        macs=profile.macs + weights,
+        flops=profile.flops + 2 * weights,
+        macs_by_operator={**profile.macs_by_operator, "linear": linear},
+    )
 
 
 def measure_profile(fill: StoreFill, dims: Sequence[int], backbone: Backbone, device: torch.device) -> Profile:

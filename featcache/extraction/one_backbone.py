@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,13 @@ from featcache.backbones import Backbone, describe_backbone, load_parts, resolve
 from featcache.counted_nouns import counted
 from featcache.data import Scratch, list_repaired, load_manifest, look_for_truncated, quarantine
 from featcache.errors import OptionsError
-from featcache.extraction.measured_profile import known_profile, measure_profile, profile_key, warn_if_busy
+from featcache.extraction.measured_profile import (
+    ProfileKey,
+    known_profile,
+    measure_profile,
+    profile_key,
+    warn_if_busy,
+)
 from featcache.extraction.row_extraction import extract_rows
 from featcache.extraction.store_fill import StoreFill
 from featcache.options import Options, as_options, require_class_names
@@ -85,7 +91,7 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
         new, backbone = _extract_and_measure(fill, dims, key, backbone, session)
     if store.rows() and known_profile(fill, key) is None:
         measured = measure_profile(fill, dims, backbone or _load(fill, session), session.device)
-        store.save_profile(key, asdict(measured))
+        store.save_profiles(key.entries(measured))
     readable, bad = quarantine(manifest, memo, options.data, Path(options.cache.dir))
     list_repaired(readable, memo, Path(options.cache.dir))
     store.save_dataset(readable)
@@ -118,7 +124,7 @@ def _load(fill: StoreFill, session: Session) -> Backbone:
 
 
 def _extract_and_measure(
-    fill: StoreFill, dims: tuple[int, ...], key: str, backbone: Backbone | None, session: Session
+    fill: StoreFill, dims: tuple[int, ...], key: ProfileKey, backbone: Backbone | None, session: Session
 ) -> tuple[int, Backbone | None]:
     """Commit the rows and the profile that the store lacks; returns how many images were extracted, and the backbone
     where it is still as `load_model` gives it."""
@@ -132,5 +138,5 @@ def _extract_and_measure(
             return 0, backbone
         backbone = backbone or _load(fill, session)
         if known_profile(fill, key) is None:  # first, while the network is as `load_model` gives it
-            writer.profiles[key] = asdict(measure_profile(fill, dims, backbone, session.device))
+            writer.profiles |= key.entries(measure_profile(fill, dims, backbone, session.device))
         return extract_rows(fill, tasks, backbone, writer, session), None

@@ -39,8 +39,8 @@ class StoreFill:
         return [i.place for i in self.manifest.images if not self.unreadable(i.sha256)]
 
     def missing(self) -> list[Task]:
-        """What the store lacks, each content once, in the order that it is read fastest in, which for files is the
-        manifest's. Views are for images that train only."""
+        """What the store lacks, each content once, in the order that it is read fastest in. Views are for images that
+        train only."""
         base = self.store.rows()
         augmented = self.store.rows(self.spec) if self.spec else {}
         tasks: dict[str, Task] = {}

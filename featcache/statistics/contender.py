@@ -38,6 +38,7 @@ class Contender:
     chosen_by: NDArray[np.generic] | None = None  # [T, S, E, N]
     also: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)  # [T, S, E, N] of metrics that are shown too
     answers: Answers | None = None  # of the metric of `values`, if that is no sum over images
+    labels: NDArray[np.int64] | None = None  # [N]: the class of each image, where that is known
 
     @classmethod
     def of_kept(cls, kept: Scores, second: Values, also: Mapping[str, Values] | None = None) -> Contender:

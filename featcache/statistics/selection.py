@@ -7,14 +7,14 @@ tenth of the images, and judged on that tenth: what is chosen on some images is 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from featcache.statistics.contender import Answers, Contender, Corrected
+from featcache.statistics.contender import Contender, Corrected
 from featcache.statistics.intervals import Z95, unbounded_interval, wilson
 from featcache.statistics.scores import Scores, Values
 from featcache.statistics.seed_luck import SeedLuck, seeds_differ
@@ -30,7 +30,9 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     others are among `also`. Raises ValueError where all images are one unit: there is none to choose by without it.
 
     Repeated cross-validation of the whole choice (Varma and Simon 2006; Tsamardinos et al. 2018): the mean over
-    REPEATS cuts of the images into PARTS of what the run that is chosen without a part gets in that part. Where seeds
+    REPEATS cuts of the images into PARTS of what the run that is chosen without a part gets in that part. Each part has
+    its share of every class, as a split has: else those that favour the classes that a part has few of are chosen
+    without it, and every figure near chance reads too low (Kohavi 1995). Where seeds
     differ by more than single images explain, a run may be first by the luck of its seeds: then it is also chosen
     without one seed, and judged by that one, each in turn; a run with a single seed among runs with several is chosen
     with noise of the size of their luck, which is taken off after (Oliveira, Lei and Tibshirani 2021). A metric that is
@@ -41,8 +43,8 @@ def correct_for_selection(contenders: Sequence[Contender], best: int, metrics: S
     units = sorted({unit for one in contenders for unit in one.kept.units})
     if len(units) < 2:
         raise ValueError("1 unit of images; expected 2 or more, to choose by some and judge by others")
-    held = _parts(len(units))
     place = {unit: number for number, unit in enumerate(units)}
+    held = _parts(_classes(contenders, place))
     turns = max(one.kept.seeds for one in contenders) if seeds_differ([one.kept for one in contenders]) else 0
     judged = [_judge(one, held[:, [place[u] for u in one.kept.units]], metrics, turns) for one in contenders]
     luck = _single_luck(contenders, judged[0].seen.shape) if turns else np.zeros((len(judged), len(judged[0].seen)))
@@ -101,9 +103,9 @@ def _judge(one: Contender, held: NDArray[np.bool_], metrics: Sequence[str], turn
     kept_epochs = []
     for number in range(one.allowed.shape[2]):
         own = np.flatnonzero(one.fold == number)
-        seen = _sums(one.values, own, train) if one.answers is None else _seen_answers(one.answers, own, held)
-        seen_by = seen if by is one.values else _sums(by, own, train)
+        seen_by = _seen(one, own, held) if by is one.values else _sums(by, own, train)
         epochs = _best_epochs(seen_by, one.allowed[:, :, number])
+        seen = seen_by if by is one.values else _seen(one, own, held, epochs)
         kept_epochs.append(epochs)
         chosen_by += _at(seen_by, epochs)
         chosen += _at(seen, epochs)
@@ -192,15 +194,22 @@ def _sums(values: NDArray[np.generic], own: NDArray[np.int64], weights: NDArray[
     return found
 
 
-def _seen_answers(answers: Answers, own: NDArray[np.int64], held: NDArray[np.bool_]) -> Values:
-    """The same of answers: their figure on the images that choose, as often as these are."""
+def _seen(
+    one: Contender, own: NDArray[np.int64], held: NDArray[np.bool_], epochs: NDArray[np.int64] | None = None
+) -> Values:
+    """The sums `[T, S, E, P]` of a fold's images that choose, in the metric that the best is looked for by; of answers
+    their figure as often as these are, and where `epochs` `[T, S, P]` are chosen already, 0 for others."""
+    if one.answers is None:
+        return _sums(one.values, own, (~held).astype(np.float32))
+    answers = one.answers
     cuts = held[:, own].reshape(REPEATS, -1, len(own))
     part = cuts.argmax(axis=1)
     given = answers.given[..., own]
     found = np.zeros((*given.shape[:3], len(held)))
     for t, s in np.ndindex(given.shape[:2]):
-        seen = [answers.figure(given[t, s], answers.labels[own], of, cuts.shape[1]) for of in part]
-        found[t, s] = np.concatenate(seen, axis=1)
+        needed = np.arange(given.shape[2]) if epochs is None else np.unique(epochs[t, s])
+        seen = [answers.figure(given[t, s, needed], answers.labels[own], of, cuts.shape[1]) for of in part]
+        found[t, s, needed] = np.concatenate(seen, axis=1)
     found *= (~held[:, own]).sum(axis=1)
     return found
 
@@ -236,12 +245,26 @@ def _kept(one: Contender, metric: str) -> Scores:
     return Scores(values[int(recipes.argmax())], one.kept.units)
 
 
-def _parts(units: int) -> NDArray[np.bool_]:
-    """Which units are held out in each split `[REPEATS x PARTS, U]`; the same for the same number of units."""
-    rng = np.random.default_rng(units)
-    parts = min(PARTS, units)
-    cuts = [rng.permutation(units) % parts for _ in range(REPEATS)]
-    return np.concatenate([cut == np.arange(parts)[:, None] for cut in cuts])
+def _classes(contenders: Sequence[Contender], place: Mapping[str, int]) -> NDArray[np.int64]:
+    """The class of each unit `[U]`, that of one of its images; 0 where it is not known."""
+    found = np.zeros(len(place), np.int64)
+    for one in contenders:
+        if one.labels is not None:
+            found[[place[unit] for unit in one.kept.units]] = one.labels
+    return found
+
+
+def _parts(classes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which units are held out in each split `[REPEATS x PARTS, U]`, of each class as many in every part as can be; the
+    same for the same units."""
+    units, parts = len(classes), min(PARTS, len(classes))
+    rng, held = np.random.default_rng(units), []
+    for _ in range(REPEATS):
+        drawn, turn = rng.permutation(units), rng.permutation(int(classes.max()) + 1)
+        part = np.empty(units, np.int64)
+        part[np.lexsort((drawn, turn[classes]))] = np.arange(units) % parts
+        held.append(part == np.arange(parts)[:, None])
+    return np.concatenate(held)
 
 
 def _interval(mean: float, kept: Sequence[Scores], wider: float, share: Values) -> tuple[float, float]:

@@ -59,10 +59,11 @@ class FeatureStore:
             info = layout.read_info(file)
         return cls(path.parent, info)
 
-    def dataset(self, fingerprint: str) -> Manifest:
-        """The data set with this fingerprint, as the store wrote it down; raises StoreError where it did not."""
+    def dataset(self, fingerprint: str, path: str = "") -> Manifest:
+        """The data set with this fingerprint, as the store wrote it down: of several sources that have the same images
+        under other names that of `path`, else the last. Raises StoreError where there is none."""
         with open_file(self.path) as file:
-            manifest = layout.read_dataset(file, fingerprint)
+            manifest = layout.read_dataset(file, fingerprint, path)
         if manifest is None:
             raise StoreError(
                 f"{self.path}: knows no data set {fingerprint[:8]}. Run `featcache extract` with the run's options."
@@ -117,9 +118,9 @@ class FeatureStore:
         with open_file(self.path) as file:
             return str(file["features"].dtype) if "features" in file else self.info.identity.dtype
 
-    def save_profile(self, key: str, profile: Mapping[str, Any]) -> None:
-        """Record a measurement in a store that has rows."""
-        self._rewrite(lambda file, _: _add_profiles(file, {key: dict(profile)}))
+    def save_profiles(self, profiles: Mapping[str, Any]) -> None:
+        """Record measurements in a store that has rows."""
+        self._rewrite(lambda file, _: _add_profiles(file, profiles))
 
     def save_dataset(self, manifest: Manifest) -> None:
         """Write which rows make up a data set, unless the file says so already."""

@@ -28,6 +28,7 @@ from featcache.records import (
     Manifest,
     Split,
     WeightsOrigin,
+    digest,
 )
 from featcache.store.part_files import Features, Part, hash_bytes
 from featcache.store.versions import provenance
@@ -172,8 +173,9 @@ def blocks(data: h5py.Dataset) -> Iterable[tuple[int, int]]:
 
 
 def dataset_name(manifest: Manifest) -> str:
-    """The group of a data set."""
-    return f"datasets/{_safe(manifest.name)}-{manifest.fingerprint[:8]}"
+    """The group of a data set: the same images from a source that calls them otherwise have one of their own."""
+    names = digest([i.name for i in manifest.images])
+    return f"datasets/{_safe(manifest.name)}-{manifest.fingerprint[:8]}-{names[:8]}"
 
 
 def write_dataset(file: h5py.File, manifest: Manifest) -> None:
@@ -182,9 +184,11 @@ def write_dataset(file: h5py.File, manifest: Manifest) -> None:
     if name in file:
         return
     rows = base_rows(file)
+    number = 1 + max((_number(group) for group in file.get("datasets", {}).values()), default=0)
     group = file.create_group(name)
+    group.attrs["number"] = number  # in the order that they were written in
     group.attrs["classes"] = list(manifest.classes)
-    group.attrs["root"] = os.fsencode(manifest.root).decode("utf-8", "backslashreplace")
+    group.attrs["root"] = _text_of(manifest.root)
     group.attrs["fingerprint"] = manifest.fingerprint
     for split in SPLITS:
         images = manifest.of(split)
@@ -194,13 +198,13 @@ def write_dataset(file: h5py.File, manifest: Manifest) -> None:
         part.create_dataset("path", data=[i.name for i in images], dtype=h5py.string_dtype())
 
 
-def read_dataset(file: h5py.File, fingerprint: str) -> Manifest | None:
-    """What `write_dataset` wrote of the data set with this fingerprint; None where it is not there."""
-    groups = file.get("datasets", {})
-    name = next((n for n in groups if groups[n].attrs["fingerprint"] == fingerprint), None)
-    if name is None:
+def read_dataset(file: h5py.File, fingerprint: str, path: str = "") -> Manifest | None:
+    """What `write_dataset` wrote of the data set with this fingerprint, of several sources of it that of `path`, else
+    the last; None where it is not there."""
+    found = [group for group in file.get("datasets", {}).values() if group.attrs["fingerprint"] == fingerprint]
+    if not found:
         return None
-    group = groups[name]
+    group = max(found, key=lambda one: (one.attrs["root"] == _text_of(Path(path)), _number(one)))
     root = Path(group.attrs["root"])
     hashes = file["sha256"][:]
 
@@ -214,6 +218,15 @@ def read_dataset(file: h5py.File, fingerprint: str) -> Manifest | None:
 
     classes = tuple(str(c) for c in group.attrs["classes"])
     return Manifest(root.name or "data", root, classes, tuple(i for split in SPLITS for i in images(split)))
+
+
+def _number(group: h5py.Group) -> int:
+    """When it was written, beside others; earlier versions noted nothing."""
+    return int(group.attrs.get("number", 0))
+
+
+def _text_of(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def set_json(file: h5py.File, name: str, value: Any) -> None:

@@ -93,8 +93,8 @@ def _grouped(split: Split, members: Sequence[Member]) -> Predictions:
 
 
 def image_keys(seen: Predictions) -> tuple[str, ...]:
-    """What each image is called in every run: the one place that says which images of two runs are the same."""
-    return seen.images
+    """What each image is called in every run, whatever source of the same images it is on."""
+    return seen.keys
 
 
 def in_order_of(seen: Predictions, first: Predictions) -> Predictions:
@@ -117,13 +117,16 @@ def _differences(one: Member, first: Member) -> list[str]:
     for split in SPLITS:
         mine, theirs = one.answers[split], first.answers[split]
         labels, known = (dict(zip(image_keys(a), a.labels.tolist(), strict=True)) for a in (mine, theirs))
+        names = {key: name for a in (theirs, mine) for key, name in zip(image_keys(a), a.images, strict=True)}
         if len(alone := labels.keys() ^ known.keys()):
             found.append(
                 f"{name} answered {counted(len(labels), f'{split} image')} and {other} {len(known)}; {len(alone)} are "
-                f"of one of them alone, such as {min(alone)}{_folded(one, first)}"
+                f"of one of them alone, such as {min(map(names.__getitem__, alone))}{_folded(one, first)}"
             )
         elif wrong := [image for image in known if known[image] != labels[image]]:
-            found.append(f"{name} has other labels for {counted(len(wrong), f'{split} image')}, such as {wrong[0]}")
+            found.append(
+                f"{name} has other labels for {counted(len(wrong), f'{split} image')}, such as {names[wrong[0]]}"
+            )
     return found
 
 

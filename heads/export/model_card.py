@@ -17,6 +17,7 @@ from heads.export.made_export import MadeExport
 from heads.export.model_inputs import ModelInputs
 from heads.export.opened_run import OpenedRun
 from heads.export.weights_licence import licence_of
+from heads.runs import leakage_lines
 
 CARD = "README.md"
 LIBRARIES = {"onnx": "onnx", "torch": "pytorch", "safetensors": "pytorch", "timm": "timm"}  # as the hub calls them
@@ -119,6 +120,8 @@ class ModelCard:
             "how far this export is from it is said next."
         )
         yield from self.corrected
+        for line in leakage_lines(self._summary).values():
+            yield f"Some of these images were {line}."
 
     def _parity(self) -> Iterator[str]:
         seen = self.parity

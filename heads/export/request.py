@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from featcache.errors import InputError, OptionsError
+from heads.runs import EXPORT
 
 Format = Literal["onnx", "torch", "safetensors", "timm"]
 Input = Literal["uint8", "normalised"]
@@ -96,7 +97,7 @@ class ExportRequest:
 
     def folder(self, run: Path) -> Path:
         """Where it goes, of the run in the folder `run`."""
-        return self.out if self.out is not None else run / "export" / self.name
+        return self.out if self.out is not None else run / EXPORT / self.name
 
     def limits(self, exact: bool) -> Limits:
         """How far it may be from the run; a run that is not `exact` itself (float32) is one of float16 at best."""

@@ -54,7 +54,8 @@ def load_phase1_start(folder: Path, options: Options, backbone: Backbone, keep_h
     if run.summary["data"]["fingerprint"] != readable.fingerprint:
         raise DataError(
             f"{folder}: was trained on other data (then in {run.summary['data']['path']}) than data.path holds now, "
-            f"{manifest.root}. Name a run on the same images, or train it again."
+            f"{manifest.root}, as the options of data (limit, classes, exclude, ..) take it. Name a run on the same "
+            "images, or train it again."
         )
     head = _head_of(folder, options, backbone.at_depth(manifest.depth), manifest.classes) if keep_head else None
     return Phase1Start(folder.resolve().name, digest(run.summary["inputs"]), head)

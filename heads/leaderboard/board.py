@@ -11,6 +11,7 @@ from pathlib import Path
 from featcache.atomic import write_text
 from featcache.counted_nouns import counted
 from featcache.statistics import Corrected
+from heads.leaderboard.chosen_among import chosen_among
 from heads.leaderboard.chosen_best import Correction
 from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_run import Difference
@@ -62,6 +63,7 @@ class Leaderboard:
     behind: Mapping[str, Mapping[str, Difference]] = field(default_factory=dict)
     stores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each run: where its features lie
     correction: Correction = field(default_factory=Correction)  # of the first Phase 1 run
+    tuned: Correction = field(default_factory=Correction)  # of the first Phase 2 run, among those
     rival: Rival | None = None
     order: tuple[str, ...] = ("top3", "top1")  # the metrics that it is ranked by
     judged: Judged = field(default_factory=Judged)  # the validation images of the first Phase 1 run
@@ -121,13 +123,25 @@ class Leaderboard:
         return ", then ".join(find_metric(name).title for name in names)
 
     def gains(self) -> list[str]:
-        """A line for each Phase 2 run beside the run that it came from, which need not be on the board."""
+        """A line for each Phase 2 run beside the run that it came from, which need not be on the board; the best of
+        them corrected for having been chosen."""
         return [
             f"phase 2: {row.backbone} {row.val_top1 - row.gain_top1:.3f} -> {row.val_top1:.3f} val top-1, "
             f"{row.gain_top1:+z.3f} [{row.gain_top1_low:+z.3f}, {row.gain_top1_high:+z.3f}] over run {row.from_run}"
+            f"{self._chosen(row)}"
             for row in self.rows
             if row.gain_top1 is not None
         ]
+
+    def _chosen(self, row: Row) -> str:
+        """What is left of the best fine-tuned run's figure; "" of others, and where there was nothing to choose."""
+        top1 = self.tuned.figures.get("top1")
+        among = chosen_among(top1, "fine-tuned runs") if top1 is not None and row.run == self.tuned.first else ""
+        if top1 is None or not among:
+            return ""
+        unknown = " (not for their epochs: not all of these are kept)" if self.tuned.alone else ""
+        figure = f"{top1.mean:.3f} [{top1.low:.3f}, {top1.high:.3f}]"
+        return f"; corrected for having been chosen among {among}, {figure}{unknown}"
 
 
 def write_leaderboard(board: Leaderboard, file: Path) -> None:

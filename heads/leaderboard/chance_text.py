@@ -8,6 +8,7 @@ from dataclasses import replace
 from featcache.counted_nouns import are, nouns
 from featcache.statistics import Corrected
 from heads.leaderboard.board import Leaderboard
+from heads.leaderboard.chosen_among import chosen_among
 from heads.leaderboard.chosen_best import MOST, Correction
 from heads.leaderboard.columns import Row
 from heads.leaderboard.control_text import listed, name_of, names_of, shortened
@@ -52,10 +53,13 @@ def _corrected_figures(known: Correction, among: str) -> str:
     if known.epochs_by:
         line += f"; corrected for having been chosen among {among}, {_limits(known.by, own)}"
         return f"{line}. That is {_as_found('top1', top1)}, and {_limits('top1', top1)} corrected."
+    tried = "recipes and epochs" if max(recipes for recipes, _ in own.choices) > 1 else "epochs"
+    unknown = f"not for its {tried}: of others than those kept {title} is not known"
     if own.among > 1:
         runs = chosen_among(replace(own, choices=((1, 1),) * own.among), _runs_of(known))
-        line += f"; corrected for having been chosen among {runs}, {_limits(known.by, own)}"
-    line += f" (not for its epochs: of others than those kept {title} is not known)"
+        line += f"; corrected for having been chosen among {runs}, {_limits(known.by, own)} ({unknown})"
+    else:
+        line += f", and cannot be corrected ({unknown})"
     return f"{line}. That is {_as_found('top1', top1)}; corrected for {among}, {_limits('top1', top1)}."
 
 
@@ -116,24 +120,6 @@ def _lacking(known: Correction) -> list[str]:
 def _states(of: Iterable[str]) -> str:
     """What files are, each state once: "missing or damaged"."""
     return " or ".join(dict.fromkeys(of))
-
-
-def chosen_among(corrected: Corrected, what: str) -> str:
-    """What the best was chosen among: runs, their recipes and epochs, as far as these are known; "" where there was
-    nothing to choose. `what` stands behind the number of runs, such as "runs" or "best of 200 runs"."""
-    recipes, each = sum(r for r, _ in corrected.choices), {e for _, e in corrected.choices}
-    epochs = f"{max(each)} epochs" if max(each) > 1 else ""
-    if corrected.among == recipes == 1:
-        return epochs
-    of_each = f" of {epochs} each" if len(each) == 1 else f" of up to {epochs} each"
-    some = what != "runs" and not what.startswith("of the ")
-    runs = f"{'the ' if some else ''}{corrected.among} {what}" if corrected.among > 1 else ""
-    tried = f"{recipes} recipes" if recipes > corrected.among else ""
-    said = (", with " if some else " with ").join(part for part in (runs, tried) if part)
-    if not epochs:
-        return said
-    clause = " that " in what  # "the 2 of 5 runs that .., of 3 epochs each"
-    return f"{said},{of_each}" if clause and runs and not tried else f"{said}{of_each}"
 
 
 def best_set_text(rows: Sequence[Row]) -> str:

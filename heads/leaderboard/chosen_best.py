@@ -42,6 +42,11 @@ class Correction:
     epochs_by: bool = True  # whether `by` is known of every epoch, and not only of those that were kept
     reason: str = ""  # why nothing could be corrected
 
+    @property
+    def shown(self) -> Mapping[str, Corrected]:
+        """Those that can stand on a board without a word of which choices they are corrected for."""
+        return {metric: one for metric, one in self.figures.items() if self.epochs_by or metric != self.by}
+
 
 def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> Correction:
     """The first of some runs in the metric of the ranking, top-1 and top-3, corrected.
@@ -72,10 +77,10 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> C
         return replace(said, reason=f"its validation images are {one}, and it takes others to choose again by")
     match = [one for one in same[:MOST] if one.predictions is not None]
     lacking: dict[str, str] = {}
-    known: Mapping[str, ValOutcomes | None] = {one.name: _outcomes(one, lacking) for one in match}
+    known: Mapping[str, ValOutcomes | None] = {one.name: _outcomes(one, by, lacking) for one in match}
     alone = first.name in lacking
     metrics = list(dict.fromkeys([by, *SHOWN]))
-    known = _alike({name: None if alone else found for name, found in known.items()}, by)
+    known = _alike({name: None if alone else found for name, found in known.items()})
     made = [_contender(one, by, metrics, known[one.name]) for one in match]
     found = correct_for_selection(made, 0, metrics)
     return replace(
@@ -95,12 +100,13 @@ def judged(one: Corrected, kept: Scores) -> Corrected:
     return replace(one, found=kept.mean, low=low, high=high)
 
 
-def _outcomes(one: ComparedRun, lacking: dict[str, str]) -> ValOutcomes | None:
-    """Those of a run; None where there are none, and with a warning where they are not to be believed: then `lacking`
-    gets what the file is."""
+def _outcomes(one: ComparedRun, by: str, lacking: dict[str, str]) -> ValOutcomes | None:
+    """Those of a run, with its answers where `by` takes them, as they are a third of it; None where there are none, and
+    with a warning where they are not to be believed: then `lacking` gets what the file is."""
     assert one.predictions is not None
     try:
         found = checked_outcomes(one.run.folder, one.predictions)
+        found = found if by in ANSWERED else replace(found, answers=None)
         if find_metric(str(one.run.summary["selection_metric"])).name not in PARTS:
             return found
         if found.parts_version == PARTS_VERSION:
@@ -116,10 +122,10 @@ def _outcomes(one: ComparedRun, lacking: dict[str, str]) -> ValOutcomes | None:
     return None
 
 
-def _alike(known: Mapping[str, ValOutcomes | None], by: str) -> Mapping[str, ValOutcomes | None]:
+def _alike(known: Mapping[str, ValOutcomes | None]) -> Mapping[str, ValOutcomes | None]:
     """The same without answers where some file, of an earlier version, has none: in a metric of them all runs are
     chosen again by those of every epoch, or all by those that were kept."""
-    if by not in ANSWERED or all(found is None or found.answers is not None for found in known.values()):
+    if all(found is None or found.answers is not None for found in known.values()):
         return known
     return {name: found and replace(found, answers=None) for name, found in known.items()}
 
@@ -132,10 +138,10 @@ def _contender(one: ComparedRun, by: str, metrics: Sequence[str], outcomes: ValO
     taken = np.where(np.isnan(seen.logits).any(axis=-1), -1, seen.logits.argmax(axis=-1))
     if outcomes is None:
         alone = Contender.of_kept(kept[by], second, {m: kept[m].values for m in metrics[1:]})
-        given = taken[None, :, None]
-        return replace(alone, answers=Answers(given, seen.labels, ANSWERED[by]) if by in ANSWERED else None)
+        answers = Answers(taken[None, :, None], seen.labels, ANSWERED[by]) if by in ANSWERED else None
+        return replace(alone, answers=answers, labels=seen.labels)
     made = contender(outcomes, str(one.run.summary["selection_metric"]), kept[by], second, by)
-    return with_answers(made, outcomes, by, seen.labels, taken)
+    return with_answers(replace(made, labels=seen.labels), outcomes, by, seen.labels, taken)
 
 
 def contender(outcomes: ValOutcomes, selection: str, kept: Scores, second: np.ndarray, by: str = "top1") -> Contender:

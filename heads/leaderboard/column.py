@@ -27,7 +27,7 @@ class PlacedRun:
     control: bool = False  # whether it stands in the control group: random weights beside pretrained ones
     twin: ComparedRun | None = None  # of a pretrained one: the control of the same network
     may_be_best: bool = False  # of Phase 1: whether it may be the best of them
-    best: Mapping[str, Corrected] = field(default_factory=dict)  # of the best of them: its corrected figures by metric
+    best: Mapping[str, Corrected] = field(default_factory=dict)  # of the best of its phase: corrected figures by metric
     by: str = "top1"  # the metric that they are ranked by
 
     @property
@@ -80,7 +80,7 @@ class PlacedRun:
         return {"mean": difference.mean, "low": difference.low, "high": difference.high}[part]
 
     def corrected(self, part: str, metric: str = "top1") -> float | None:
-        """A metric of the best Phase 1 run corrected for its choice, or an end of its interval; None of others."""
+        """A metric of the best of its phase corrected for its choice, or an end of its interval; None of others."""
         found = self.best.get(metric)
         if found is None:
             return None

@@ -65,7 +65,7 @@ class ComparedRun:
         if one is None or digest(one.run.summary.get("inputs")) != self.run.summary["from_inputs"]:
             return None
         mine, theirs = self.predictions, one.predictions
-        other = mine is not None and theirs is not None and mine.images != theirs.images  # it was cross-validated
+        other = mine is not None and theirs is not None and mine.keys != theirs.keys  # it was cross-validated
         return None if other else one
 
     def mean(self, metric: str) -> float:
@@ -93,7 +93,7 @@ class ComparedRun:
         if seen is None:
             return self._made_up(metric)
         found = split_scores(seen, self.outcomes, metric)
-        return replace(found, units=tuple(self.units.get(image, image) for image in seen.images))
+        return replace(found, units=tuple(self.units.get(key, key) for key in seen.keys))
 
     def difference(self, other: ComparedRun, metric: str) -> Difference:
         """This run less the other in a metric of val (of a loss: by how much it is lower): a comparison that was not
@@ -114,7 +114,7 @@ class ComparedRun:
         """What the linear probe got right, image by image; `units` says what an image was drawn together with."""
         assert self.probe is not None
         right = self.probe.right[None].astype(np.float64)
-        return Scores(right, tuple(units.get(image, image) for image in self.probe.images))
+        return Scores(right, tuple(units.get(key, key) for key in self.probe.keys))
 
     @cached_property
     def probe(self) -> Probe | None:
@@ -192,7 +192,7 @@ def with_shared_groups(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
     seen = next((p for one in latest if (p := one.predictions) is not None and p.groups is not None), None)
     if seen is None:
         return list(runs)
-    units = dict(zip(seen.images, seen.units, strict=True))
+    units = dict(zip(seen.keys, seen.units, strict=True))
     return [replace(one, units=units) for one in runs]
 
 

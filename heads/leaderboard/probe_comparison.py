@@ -31,9 +31,9 @@ def behind_in_probe(runs: Sequence[ComparedRun], candidates: Collection[Compared
 def _units(runs: Sequence[ComparedRun]) -> dict[str, str]:
     """Of each image the unit that it was drawn with, by the first run that knows of groups; empty where none does."""
     known = next((one.probe for one in runs if one.probe is not None and one.probe.groups is not None), None)
-    return {} if known is None else dict(zip(known.images, known.units, strict=True))
+    return {} if known is None else dict(zip(known.keys, known.units, strict=True))
 
 
 def _images(one: ComparedRun) -> list[str]:
     assert one.probe is not None
-    return sorted(one.probe.images)
+    return sorted(one.probe.keys)

@@ -59,10 +59,10 @@ def leaderboard(
     every = [*ordered[0], *ordered[1]]
     left_out = tuple(r.folder.name for r in runs if fingerprint_of(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in every if c.run.summary["weights_fell_back"])
-    maps = [one for one in ordered[0] if one.run.summary["phase"] == 1]
-    correction = correct_best(maps, comparisons[0])
+    maps, fine_tuned = _of_phase(1, ordered[0]), _of_phase(2, ordered[0])
+    correction, tuned = (correct_best(runs, comparisons[0]) for runs in (maps, fine_tuned))
+    best = {one.first: one.shown for one in (correction, tuned)}
     may = comparisons[0].may_be_best(maps)
-    phase1 = [*maps, *(one for one in ordered[1] if one.run.summary["phase"] == 1)]
     named = {one.name: one for one in known}
     placed = [
         PlacedRun(
@@ -72,7 +72,7 @@ def leaderboard(
             one.name in controls,
             twin_of(one, every, controls),
             one.name in may,
-            correction.figures if maps and one is maps[0] else {},
+            best.get(one.name, {}),
             order[-1],
         )
         for rank, one in zip(ranks, every, strict=True)
@@ -81,13 +81,18 @@ def leaderboard(
         tuple(make_row(one, columns()) for one in placed),
         left_out,
         tuple(fell_back),
-        _behind(maps, [one for one in phase1 if one.name in controls], comparisons[0]),
+        _behind(maps, _of_phase(1, ordered[1]), comparisons[0]),
         {one.name: tuple(one.run.summary["stores"]) for one in every},
         correction,
+        tuned,
         _rival(maps, comparisons[0]),
         order,
         _judged(maps, order[-1]),
     )
+
+
+def _of_phase(phase: int, runs: Sequence[ComparedRun]) -> list[ComparedRun]:
+    return [one for one in runs if one.run.summary["phase"] == phase]
 
 
 def _order(rank_by: str, runs: Sequence[ComparedRun]) -> tuple[str, ...]:

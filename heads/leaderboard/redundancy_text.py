@@ -91,7 +91,7 @@ def _by_every(ranked: RankedResults, common: CommonErrors, classes: Sequence[str
         line += f", most between {listed([_pair(one, classes) for one in confused[:NAMED]])}"
     line += ": a matter of these labels or images rather than of the backbone"
     suspects = _suspects(ranked)
-    flagged = [one.image for one in common.images if one.image in suspects]
+    flagged = [one.image for one in common.images if one.is_in(suspects)]
     if flagged:
         line += f"; the audit flags {len(flagged)} of them, such as {flagged[0]}"
     elif count <= NAMED:
@@ -100,9 +100,9 @@ def _by_every(ranked: RankedResults, common: CommonErrors, classes: Sequence[str
 
 
 def _suspects(ranked: RankedResults) -> frozenset[str]:
-    """Files whose labels an audit flagged; none where there is no audit."""
+    """Names and content hashes of files whose labels an audit flagged; none where there is no audit."""
     found = find_audit(ranked.results_dir, str(ranked.first.summary["data"]["fingerprint"]))
-    return frozenset(one.name for one in found.suspects if one.flagged) if found is not None else frozenset()
+    return found.suspected if found is not None else frozenset()
 
 
 def _by_some(board: Leaderboard, common: CommonErrors, classes: Sequence[str]) -> str:

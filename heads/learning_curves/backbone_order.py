@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
-from featcache.statistics import JointComparison
-from heads.learning_curves.learning_curve import scores_of
+from featcache.statistics import JointComparison, Scores
+from heads.learning_curves.learning_curve import lost_scores, scores_of
 from heads.learning_curves.measured_heads import MeasuredHeads
 from heads.learning_curves.training_subsets import Size
 
@@ -66,6 +66,30 @@ def compare_curves(measured: Sequence[MeasuredHeads], sizes: Sequence[Size], ima
         for i, j in combinations(range(len(measured)), 2)
         for size in range(len(sizes))
     ]
+
+
+def compare_losses(measured: Sequence[MeasuredHeads]) -> list[Lead]:
+    """Every pair in what the largest share of wrong labels takes from top-1 on val, jointly for all pairs and image by
+    image: ahead is who loses less. Nothing of a single backbone, or where no labels were flipped."""
+    noisy = list(measured[0].values["val", "top1"])[-1]
+    if len(measured) < 2 or not noisy[1]:
+        return []
+    joint = JointComparison({"lost": [_negative(lost_scores(one, noisy)) for one in measured]})
+    return [
+        Lead(
+            "all",
+            0.0,
+            measured[i].name,
+            measured[j].name,
+            joint.difference("lost", i, j),
+            *joint.interval("lost", i, j),
+        )
+        for i, j in combinations(range(len(measured)), 2)
+    ]
+
+
+def _negative(scores: Scores) -> Scores:
+    return replace(scores, values=-scores.values)
 
 
 def crossings(leads: Sequence[Lead]) -> list[Crossing]:

@@ -17,13 +17,13 @@ from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options, as_options, require_frozen
 from featcache.records import ImageRecord, Manifest
 from featcache.session import Session, SessionKeywords
-from heads.learning_curves.backbone_order import Crossing, Lead, compare_curves, crossings
+from heads.learning_curves.backbone_order import Crossing, Lead, compare_curves, compare_losses, crossings
 from heads.learning_curves.curve_files import FORMAT
 from heads.learning_curves.curve_text import crossing_sentence, curve_sentence, lead_sentences, noise_sentence
 from heads.learning_curves.flipped_labels import NOISE
 from heads.learning_curves.learning_curve import LearningCurve, as_dict, learning_curve
 from heads.learning_curves.measured_heads import CurvePlan, MeasuredHeads, train_curve
-from heads.learning_curves.same_images import in_order_of, require_same, require_same_images
+from heads.learning_curves.same_images import require_same, require_same_images
 from heads.learning_curves.training_subsets import DRAWS, Size, curve_sizes, nested_subsets, tell_apart
 from heads.training import training_weights
 
@@ -48,15 +48,24 @@ class CurveStudy:
     manifest: Manifest
     draws: int
     device: str
+    losses: tuple[Lead, ...] = ()  # of each pair: which of them wrong labels cost less
 
     def sentences(self) -> list[str]:
         """What it says, the most important first."""
+        noise = self.noise_sentence
+        return self.size_sentences() if noise is None else [*self.size_sentences(), noise]
+
+    @property
+    def noise_sentence(self) -> str | None:
+        """What wrong labels cost; None where it was not asked for."""
+        return noise_sentence(self.curves, self.losses)
+
+    def size_sentences(self) -> list[str]:
+        """What more images would buy, and who is ahead with how many."""
         said = [curve_sentence(curve) for curve in self.curves]
         said += [crossing_sentence(one) for one in self.crossings]
         certain = {frozenset((one.first, one.then)) for one in self.crossings if one.certain}
-        said += lead_sentences([one for one in self.leads if frozenset((one.one, one.other)) not in certain])
-        noise = noise_sentence(self.curves)
-        return said if noise is None else [*said, noise]
+        return said + lead_sentences([one for one in self.leads if frozenset((one.one, one.other)) not in certain])
 
     def document(self, name: str) -> dict[str, Any]:
         """The study as JSON values."""
@@ -72,7 +81,9 @@ class CurveStudy:
             "curves": [{**as_dict(curve), "said": curve_sentence(curve)} for curve in self.curves],
             "leads": [{**vars(lead), "shown": lead.shown} for lead in self.leads],
             "crossings": [vars(one) for one in self.crossings],
+            "losses": [{**vars(lead), "shown": lead.shown} for lead in self.losses],
             "said": self.sentences(),
+            "said_of_noise": self.noise_sentence,
         }
 
 
@@ -114,7 +125,6 @@ def study_of(measured: Sequence[Measured], session: Session, draws: int = DRAWS,
     manifest = measured[0].manifest
     for one in measured[1:]:
         require_same(one.options.experiment_name, one.manifest, measured[0].options.experiment_name, manifest)
-    measured = [replace(one, heads=in_order_of(manifest, one.manifest, one.heads)) for one in measured]
     sizes, plan = plan_curves(manifest, draws, noise)
     images = [float(np.mean([len(subsets[size]) for subsets in plan.draws])) for size in range(len(sizes))]
     counts = Counter(image.label for image in _trained(manifest))
@@ -127,6 +137,7 @@ def study_of(measured: Sequence[Measured], session: Session, draws: int = DRAWS,
         manifest,
         draws,
         device_name(session.device),
+        tuple(compare_losses([one.heads for one in measured])),
     )
 
 

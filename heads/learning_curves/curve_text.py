@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from featcache.counted_nouns import counted
 from heads.learning_curves.backbone_order import Crossing, Lead
-from heads.learning_curves.learning_curve import LearningCurve
+from heads.learning_curves.learning_curve import Estimate, LearningCurve
 from heads.learning_curves.power_law import FEWEST
 
 SEEN = 0.0005  # gains that are not below: others would be written as 0.000 [0.000, 0.000]
@@ -76,12 +76,28 @@ def lead_sentences(leads: Sequence[Lead]) -> list[str]:
     return said
 
 
-def noise_sentence(curves: Sequence[LearningCurve]) -> str | None:
-    """What the largest share of wrong labels costs each backbone, least first; None where it was not asked for."""
+def noise_sentence(curves: Sequence[LearningCurve], leads: Sequence[Lead] = ()) -> str | None:
+    """What the largest share of wrong labels costs each backbone, least first, and which pairs differ in it (`leads`,
+    of `compare_losses`); None where it was not asked for."""
     told = sorted(
         ((curve.lost, curve) for curve in curves if curve.lost is not None), key=lambda one: (one[0].mean, one[1].name)
     )
     if not told:
         return None
-    each = ", ".join(f"{curve.name} {lost.mean:.3f} [{lost.low:.3f}, {lost.high:.3f}]" for lost, curve in told)
-    return f"{told[0][1].noise[-1].noise:.0%} wrong training labels cost (val top-1): {each}"
+    each = ", ".join(f"{curve.name} {_cost(lost)}" for lost, curve in told)
+    said = f"{told[0][1].noise[-1].noise:.0%} wrong training labels cost (val top-1): {each}"
+    for lead in leads:
+        less, more = (lead.one, lead.other) if lead.shown > 0 else (lead.other, lead.one)
+        if lead.shown:
+            said += f"; {less} bears them better than {more} (jointly at 95%)"
+    if leads and not any(lead.shown for lead in leads):
+        said += "; val does not tell that one bears them better than another"
+    return said
+
+
+def _cost(lost: Estimate) -> str:
+    """Of top-1; below 0 it is a gain, and mostly luck."""
+    if lost.mean >= 0:
+        return f"{lost.mean:.3f} [{lost.low:.3f}, {lost.high:.3f}]"
+    luck = ", which may be luck" if lost.high >= 0 else ""
+    return f"nothing (it is {-lost.mean:.3f} [{-lost.high:.3f}, {-lost.low:.3f}] better with them{luck})"

@@ -131,12 +131,16 @@ def _constant(labels: NDArray[np.int64], train: Mapping[str, int]) -> float:
     return float((labels == max(range(len(train)), key=list(train.values()).__getitem__)).mean())
 
 
-def _lost(measured: MeasuredHeads, noisy: tuple[int, float]) -> Estimate:
+def lost_scores(measured: MeasuredHeads, noisy: tuple[int, float]) -> Scores:
     """What wrong labels take from top-1 on val, image by image: the mean of the heads without any less each draw's."""
     clean = scores_of(measured, "val", "top1", (noisy[0], 0.0))
     values = clean.values.mean(axis=0) - measured.values["val", "top1"][noisy]
-    low, high = difference_interval(Scores(values, clean.units, bounded=False))
-    return Estimate(float(values.mean()), low, high, tuple(values.mean(axis=1).tolist()))
+    return Scores(values, clean.units, bounded=False)
+
+
+def _lost(measured: MeasuredHeads, noisy: tuple[int, float]) -> Estimate:
+    lost = lost_scores(measured, noisy)
+    return Estimate(lost.mean, *difference_interval(lost), tuple(lost.values.mean(axis=1).tolist()))
 
 
 def _point(measured: MeasuredHeads, size: Size, images: float, key: tuple[int, float]) -> Point:

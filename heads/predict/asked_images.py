@@ -61,13 +61,18 @@ def _meant(name: str) -> list[AskedImage]:
 def _of_path(path: Path, name: str) -> list[AskedImage]:
     below = images_below(path)
     if below is None:
-        return [AskedImage(name, FilePlace.at(path))]
-    return [AskedImage(os.path.join(name, inner), place) for inner, place in below]  # noqa: PTH118  as it was typed
+        return [AskedImage(_legible(name), FilePlace.at(path))]
+    return [AskedImage(_legible(os.path.join(name, inner)), place) for inner, place in below]  # noqa: PTH118  as typed
+
+
+def _legible(name: str) -> str:
+    """As names in a folder are: bytes that are no UTF-8 by their codes, so that every table can hold them."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _listed(name: str) -> list[AskedImage]:
     found = _meant(name)
-    return found or [AskedImage(name, NoPlace(os.path.abspath(name), _what_lacks(name)))]  # noqa: PTH100
+    return found or [AskedImage(_legible(name), NoPlace(os.path.abspath(name), _what_lacks(name)))]  # noqa: PTH100
 
 
 def _what_lacks(name: str) -> str:

@@ -28,6 +28,7 @@ class Answers:
     labels: NDArray[np.int64]  # [N]
     images: tuple[str, ...]  # their names
     units: tuple[str, ...]  # the same for images that are not independent of each other
+    contents: tuple[str, ...] | None = None  # their sha256; None of runs of an earlier version
 
     def right(self, probabilities: Probabilities) -> Flags:
         """Which images `[..., N]` probabilities `[..., N, C]` get right."""
@@ -45,7 +46,7 @@ def answers_of(runs: Sequence[Run], keep: Collection[str]) -> Answers | None:
     for run in runs:
         name, seen = run.folder.name, predictions_of(run.folder, "val")
         first = first or seen
-        if seen is None or first is None or seen.images != first.images:
+        if seen is None or first is None or seen.keys != first.keys:
             log.info("%s: its answers are not on the same images as others', or cannot be read", name)
             continue
         own = softmax(seen.logits.astype(np.float32), axis=-1)
@@ -55,4 +56,5 @@ def answers_of(runs: Sequence[Run], keep: Collection[str]) -> Answers | None:
             probabilities[name] = own
     if first is None:
         return None
-    return Answers(tuple(names), np.stack(predicted), probabilities, first.labels, first.images, first.units)
+    of_all = first.labels, first.images, first.units, first.contents
+    return Answers(tuple(names), np.stack(predicted), probabilities, *of_all)

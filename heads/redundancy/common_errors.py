@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,11 @@ class CommonError:
     label: int
     said: int  # the class that most of them say
     by: int  # how many of them say that
+    sha256: str = ""  # of its content; "" where the runs do not say
+
+    def is_in(self, known: Collection[str]) -> bool:
+        """Whether its name or its content hash is."""
+        return self.image in known or self.sha256 in known
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,8 @@ def _images(answers: Answers, predicted: NDArray[np.int64], wrong: Flags) -> tup
     found = []
     for place in np.flatnonzero(wrong.all(axis=0)):
         said, by = Counter(predicted[:, place].tolist()).most_common(1)[0]
-        found.append(CommonError(answers.images[place], int(answers.labels[place]), said, by))
+        content = "" if answers.contents is None else answers.contents[place]
+        found.append(CommonError(answers.images[place], int(answers.labels[place]), said, by, content))
     return tuple(sorted(found, key=lambda one: (-one.by, one.image)))
 
 

@@ -17,9 +17,15 @@ def images(contents: Contents) -> Spec | None:
 
 
 def images_caption(contents: Contents) -> str:
-    """What the curves say, and what they are."""
-    said = " ".join(f"{curve['said']}." for curve in _curves(contents))
-    return f"{said} Intervals: 95%, over draws of the training images and the images of val."
+    """What the studies say, as on the terminal, and what they are."""
+    said = [line for study in _studies(contents) for line in study["said"] if line != study.get("said_of_noise")]
+    drawn = " and ".join(dict.fromkeys(str(study["draws"]) for study in _studies(contents)))
+    said = [f"{line}." for line in dict.fromkeys(said)]
+    return (
+        f"{' '.join(said)} Intervals: 95%, over {drawn} draws of the training images and the images of val. 1 to 16 "
+        "images of each class, judged on all of test, are the sizes of few-shot linear probes (CLIP: Radford et al. "
+        "2021; CoOp: Zhou et al. 2022)."
+    )
 
 
 def noise(contents: Contents) -> Spec | None:
@@ -31,14 +37,23 @@ def noise(contents: Contents) -> Spec | None:
 
 
 def noise_caption(contents: Contents) -> str:
-    """How they became wrong."""
-    del contents
-    return "Training labels were changed to another class by chance; val and test are as they are."
+    """What the studies say of it, and how they became wrong."""
+    said = [f"{line}." for study in _studies(contents) if (line := study.get("said_of_noise"))]
+    return " ".join([*said, "Training labels were changed to another class by chance; val and test are as they are."])
 
 
 def _curves(contents: Contents) -> list[Mapping[str, Any]]:
     """The curve of each run on the board, best first: the one that was written last; as many as there are colours."""
-    known = {str(curve["name"]): curve for study in contents.curves for curve in study.document["curves"]}
+    return [curve for curve, _ in _shown(contents)]
+
+
+def _studies(contents: Contents) -> list[Mapping[str, Any]]:
+    """The studies that these are of."""
+    return list({str(study["name"]): study for _, study in _shown(contents)}.values())
+
+
+def _shown(contents: Contents) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    known = {str(curve["name"]): (curve, one.document) for one in contents.curves for curve in one.document["curves"]}
     return [known[row.run] for row in contents.rows if row.run in known][: len(COLOURS)]
 
 

@@ -47,7 +47,7 @@ LINES = 4  # that the labels of unfreezing are spread over
 def render(contents: Contents, overview: Overview) -> str:
     """The page, with the `overview` of these contents. Every name that comes from users is escaped: in text by the
     template, in data by JSON."""
-    images = Images(contents.manifest)
+    images = Images(contents.manifest, contents.audit.contents if contents.audit is not None else {})
     sweeps = [(sweep, list(draw_sweep(sweep, number))) for number, sweep in enumerate(contents.sweeps)]
     every = [*(one for _, one in overview.drawn), *(one for _, drawn in sweeps for one in drawn)]
     findings = _findings(contents, images)

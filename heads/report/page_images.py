@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ from heads.report.thumbnails import thumbnails
 
 
 class Images:
-    """Those that are mentioned so far, by the name they have below the data folder."""
+    """Those that are mentioned so far, by the name they have below the data folder; of names that an audit of another
+    source of the same images has `contents` are the hashes."""
 
-    def __init__(self, manifest: Manifest | None) -> None:
-        self._known = {image.name: image for image in manifest.images} if manifest is not None else {}
+    def __init__(self, manifest: Manifest | None, contents: Mapping[str, str]) -> None:
+        images = manifest.images if manifest is not None else ()
+        of_content = {image.sha256: image for image in images}
+        self._known = {name: of_content[sha256] for name, sha256 in contents.items() if sha256 in of_content}
+        self._known |= {image.name: image for image in images}
         self._depth = manifest.depth if manifest is not None else PLAIN_DEPTH
         self._numbers: dict[str, int] = {}
 

@@ -85,9 +85,9 @@ def wrong_images(contents: Contents, classes: Sequence[str]) -> list[WrongImage]
     common = contents.comparison.common
     if common is None:
         return []
-    suspects = {one.name for one in contents.audit.suspects if one.flagged} if contents.audit is not None else set()
-    order = sorted(common.images, key=lambda one: one.image not in suspects)[:WRONG]
-    return [_wrong(one, classes, len(common.runs), one.image in suspects) for one in order]
+    suspects = contents.audit.suspected if contents.audit is not None else frozenset()
+    order = sorted(common.images, key=lambda one: not one.is_in(suspects))[:WRONG]
+    return [_wrong(one, classes, len(common.runs), one.is_in(suspects)) for one in order]
 
 
 def _wrong(one: CommonError, classes: Sequence[str], backbones: int, flagged: bool) -> WrongImage:

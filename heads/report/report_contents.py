@@ -30,7 +30,7 @@ from heads.redundancy import BackboneComparison
 from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_maps
 from heads.report.run_details import Detail, detail
 from heads.report.sweep_results import Sweep, load_sweeps
-from heads.runs import Run, cache_of, data_options_of, leakage, predictions_of
+from heads.runs import Run, cache_of, data_options_of, leakage, predictions_of, with_contents
 
 log = logging.getLogger("featcache")
 
@@ -78,19 +78,21 @@ def collect(
         ranked = replace(ranked, cache_dir=cache_dir)
     board = ranked.board
     here = {row.run: ranked.run(row) for row in board.rows}
-    details = {row.run: detail(here[row.run]) for row in board.rows}
     caches = {name: cache_dir or cache_of(run) for name, run in here.items()}
     stores = {
         name: tuple(caches[name] / store for store in run.summary["stores"])
         for name, run in here.items()
         if run.summary["phase"] == 1
     }
-    fingerprint = str(next(iter(here.values())).summary["data"]["fingerprint"])
-    manifest = _manifest([path for paths in stores.values() for path in paths], fingerprint)
+    of = next(iter(here.values())).summary["data"]
+    fingerprint = str(of["fingerprint"])
+    manifest = _manifest([path for paths in stores.values() for path in paths], fingerprint, str(of["path"]))
     data = data_options_of(next(iter(here.values())))
     if manifest is not None and data is not None:
         manifest = locate(manifest, data, caches[board.rows[0].run])
     images = choose_images(manifest) if manifest is not None else []
+    called = manifest.images if manifest is not None else ()
+    details = {row.run: detail(here[row.run], called) for row in board.rows}
     audit = find_audit(ranked.results_dir, fingerprint)
     maps = _maps(stores, images, caches, progress)
     return Contents(
@@ -120,11 +122,11 @@ def _key(paths: Sequence[Path]) -> str:
     return " + ".join(path.name for path in paths)
 
 
-def _manifest(paths: Sequence[Path], fingerprint: str) -> Manifest | None:
-    """The data set as the first store knows it that is there and whole."""
+def _manifest(paths: Sequence[Path], fingerprint: str, source: str) -> Manifest | None:
+    """The data set as the first store knows it that is there and whole, by the names that its `source` gives."""
     for path in dict.fromkeys(paths):
         try:
-            return FeatureStore.at(path).dataset(fingerprint)
+            return FeatureStore.at(path).dataset(fingerprint, source)
         except FeatcacheError as error:
             log.warning("%s", error)
     return None
@@ -152,8 +154,9 @@ def _leakage(
     leaks: dict[Split, frozenset[str]] = {"val": frozenset(), "test": frozenset()}
     if audit is not None:
         leaks = {"val": frozenset(audit.leaked.val), "test": frozenset(audit.leaked.test)}
+        leaks = with_contents(leaks, audit.contents)
     elif manifest is not None:
-        leaks = exact_leaks(manifest)
+        leaks = with_contents(exact_leaks(manifest), {image.name: image.sha256 for image in manifest.images})
     if not any(leaks.values()):
         return {}
     splits: tuple[Split, ...] = ("val", "test")

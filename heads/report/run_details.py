@@ -6,13 +6,14 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.records import ImageRecord
 from heads.runs import Predictions, Run, predictions_of
 
 BINS = 10  # of the reliability curve
@@ -69,9 +70,11 @@ class Detail:
     environment: dict[str, Any]
 
 
-def detail(run: Run) -> Detail:
-    """Read from the files of a run; what is damaged or absent stays empty."""
+def detail(run: Run, images: Sequence[ImageRecord] = ()) -> Detail:
+    """Read from the files of a run; what is damaged or absent stays empty. Its images are called as those of `images`
+    that have their contents, where none of these has their name: runs may be on other sources of the same images."""
     seen = predictions_of(run.folder, "val")
+    seen = seen if seen is None else _called(seen, images)
     place = _best_seed(run)
     probabilities = None if seen is None else softmax(seen.logits[min(place, len(seen.logits) - 1)])
     return Detail(
@@ -112,6 +115,12 @@ def mistakes(probabilities: NDArray[np.float64], seen: Predictions) -> tuple[Mis
     wrong = np.flatnonzero(predicted != seen.labels)
     order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return tuple(Mistake(seen.images[i], int(seen.labels[i]), int(predicted[i]), float(confidence[i])) for i in order)
+
+
+def _called(seen: Predictions, images: Sequence[ImageRecord]) -> Predictions:
+    known, names = {i.name for i in images}, {i.sha256: i.name for i in images}
+    own = zip(seen.images, seen.contents or seen.images, strict=True)
+    return replace(seen, images=tuple(n if n in known else names.get(content, n) for n, content in own))
 
 
 def _best_seed(run: Run) -> int:

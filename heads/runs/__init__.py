@@ -11,7 +11,7 @@ from heads.runs.combination_members import (
     stale_reason,
 )
 from heads.runs.combined_model import CombinedHead
-from heads.runs.leaked_images import group_leakage, leakage, leakage_lines, leaks_of, warn_of_leakage
+from heads.runs.leaked_images import group_leakage, leakage, leakage_lines, leaks_of, warn_of_leakage, with_contents
 from heads.runs.loaded_run import LoadedRun, load_run, load_run_model
 from heads.runs.predictions import (
     Predictions,
@@ -32,7 +32,7 @@ from heads.runs.run_files import write_json
 from heads.runs.run_log import recording
 from heads.runs.run_model import RunModel, normalisation_of
 from heads.runs.run_record import make_inputs, write_record
-from heads.runs.run_writing import results_folder, run_folder, write_run, writing_folder
+from heads.runs.run_writing import EXPORT, results_folder, run_folder, write_run, writing_folder
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
     PARTS_VERSION,
@@ -48,6 +48,7 @@ from heads.runs.val_outcomes import (
 
 __all__ = [
     "COMBINED",
+    "EXPORT",
     "PARTS_VERSION",
     "Calibration",
     "CombinedHead",
@@ -107,6 +108,7 @@ __all__ = [
     "val_outcomes_of",
     "val_records",
     "warn_of_leakage",
+    "with_contents",
     "with_tuning",
     "write_json",
     "write_record",

@@ -24,8 +24,9 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
     Raises StoreError where a store is missing or damaged, DataError where the table that data.groups names is.
     """
     paths = list(dict.fromkeys(path for run in runs for path in _stores(run, cache_dir)))
-    fingerprint = str(runs[0].summary["data"]["fingerprint"])
-    manifest = FeatureStore.at(paths[0]).dataset(fingerprint)
+    of = runs[0].summary["data"]
+    fingerprint = str(of["fingerprint"])
+    manifest = FeatureStore.at(paths[0]).dataset(fingerprint, str(of["path"]))
     data = data_options_of(runs[0])
     if data is not None and data.groups is None:
         manifest = regroup(manifest, data, paths[0].parent)

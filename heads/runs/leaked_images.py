@@ -95,18 +95,26 @@ def group_leakage(
         inside = [(i, n) for i, n in zip(manifest.images, numbers, strict=True) if i.name in leaked[split]]
         one["groups"] = len({n for _, n in inside})
         # A copy may be of no group itself, and so is no good example.
-        one["example"] = next((f"{i.name} of {shown(i.group)}" for i, _ in inside if i.group is not None), "")
+        one["example"] = min((f"{i.name} of {shown(i.group)}" for i, _ in inside if i.group is not None), default="")
     return found
 
 
+def with_contents(leaks: Mapping[Split, frozenset[str]], contents: Mapping[str, str]) -> dict[Split, frozenset[str]]:
+    """The names `leaks`, and beside them the hashes that `contents` has of them, by which runs know the images too that
+    are on another source of the same: of copies in a split all leak or none."""
+    return {split: names | {contents[name] for name in names if name in contents} for split, names in leaks.items()}
+
+
 def leakage(splits: Mapping[Split, Predictions], leaks: Mapping[Split, frozenset[str]]) -> dict[str, dict[str, Any]]:
-    """By split: how many images leaked, top-1 and top-3 with them (mean over heads), `n` and the same without them.
+    """By split: how many images leaked (`leaks` has their names or content hashes), top-1 and top-3 with them (mean
+    over heads), `n` and the same without them.
 
     The accuracies without are None where nothing is left.
     """
     found: dict[str, dict[str, Any]] = {}
     for split, seen in splits.items():
-        kept = np.array([name not in leaks[split] for name in seen.images], dtype=np.bool_)
+        known = zip(seen.images, seen.contents or seen.images, strict=True)
+        kept = np.array([leaks[split].isdisjoint(image) for image in known], dtype=np.bool_)
         logits, labels = torch.from_numpy(seen.logits), torch.from_numpy(seen.labels)
         right = {k: in_top_k(logits, labels.expand(logits.shape[:-1]), k).numpy() for k in (1, TOP_K)}
         found[split] = {

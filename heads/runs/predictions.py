@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from featcache.backbones import build_head
 from featcache.devices import exact
 from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord, Split
-from featcache.relatives import has_groups, relatives
+from featcache.relatives import content_names, has_groups, relatives
 from heads.training import Features, TrainedHead
 
 PIECE = 4096  # test images read at once
@@ -29,24 +30,32 @@ class Predictions:
     """Logits float32 `[H, N, C]` of H heads on a split, labels `[N]`, and the images' names.
 
     `groups` `[N]` is the same number for images that are not independent of each other (equal contents, and those of
-    one of `data.groups`); None where no image has a group.
+    one of `data.groups`); None where no image has a group. `contents` are the images' sha256; None of a run of an
+    earlier version.
     """
 
     logits: NDArray[np.float32]
     labels: Indices
     images: tuple[str, ...]
     groups: Indices | None = None
+    contents: tuple[str, ...] | None = None
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """What each image `[N]` is called in every run on the same data, whatever source it is from."""
+        return _keys(self.images, self.contents)
 
     @property
     def units(self) -> tuple[str, ...]:
-        """A name for each image `[N]`, the same for those that are not independent of each other."""
-        return _units(self.images, self.groups)
+        """A key for each image `[N]`, the same for those that are not independent of each other."""
+        return _units(self.keys, self.groups)
 
     @classmethod
     def of(cls, logits: NDArray[np.float32], images: Sequence[ImageRecord]) -> Predictions:
         """Those of logits `[H, N, C]` on these images."""
         labels = np.array([i.label for i in images], dtype=np.int64)
-        return cls(logits, labels, tuple(i.name for i in images), groups_of(images))
+        contents = tuple(i.sha256 for i in images)
+        return cls(logits, labels, tuple(i.name for i in images), groups_of(images), contents)
 
 
 # `probe`: the linear one, on training images out of fold; the logistic one there, and on val by all training images.
@@ -55,17 +64,23 @@ ProbeName = Literal["probe", "logistic_probe", "logistic_probe_val"]
 
 @dataclass(frozen=True)
 class Probe:
-    """Which images a probe got right `[n]`, each without having seen it, their names, and `groups` as of
-    `Predictions`."""
+    """Which images a probe got right `[n]`, each without having seen it, their names, and `groups` and `contents` as
+    of `Predictions`."""
 
     right: NDArray[np.bool_]
     images: tuple[str, ...]
     groups: Indices | None = None
+    contents: tuple[str, ...] | None = None
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """What each image `[n]` is called in every run on the same data."""
+        return _keys(self.images, self.contents)
 
     @property
     def units(self) -> tuple[str, ...]:
-        """A name for each image `[n]`, the same for those that are not independent of each other."""
-        return _units(self.images, self.groups)
+        """A key for each image `[n]`, the same for those that are not independent of each other."""
+        return _units(self.keys, self.groups)
 
 
 def groups_of(images: Sequence[ImageRecord]) -> Indices | None:
@@ -73,8 +88,12 @@ def groups_of(images: Sequence[ImageRecord]) -> Indices | None:
     return relatives(images) if has_groups(images) else None
 
 
-def _units(images: tuple[str, ...], groups: Indices | None) -> tuple[str, ...]:
-    return images if groups is None else tuple(images[first] for first in groups)
+def _keys(images: tuple[str, ...], contents: tuple[str, ...] | None) -> tuple[str, ...]:
+    return images if contents is None else content_names(contents)
+
+
+def _units(keys: tuple[str, ...], groups: Indices | None) -> tuple[str, ...]:
+    return keys if groups is None else tuple(keys[first] for first in groups)
 
 
 def predict_val(features: Features, seeds: Sequence[Sequence[TrainedHead]], cached: CachedFeatures) -> Predictions:
@@ -113,8 +132,8 @@ def predict_test(cached: CachedFeatures, heads: Sequence[TrainedHead], device: t
 def save_predictions(
     file: Path, splits: Mapping[Split, Predictions], probes: Mapping[ProbeName, Probe] | None = None
 ) -> None:
-    """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images`, `<split>_groups` where there are any;
-    `<probe>_right`, `<probe>_images`, `<probe>_groups`."""
+    """`predictions.npz`: `<split>_logits`, `<split>_labels`, `<split>_images` (names), `<split>_sha256`,
+    `<split>_groups` where there are any; `<probe>_right`, `<probe>_images`, `<probe>_sha256`, `<probe>_groups`."""
     arrays: dict[str, NDArray[np.generic]] = {}
     for split, seen in splits.items():
         arrays |= {
@@ -122,13 +141,20 @@ def save_predictions(
             f"{split}_labels": seen.labels,
             f"{split}_images": np.array(seen.images),
         }
-        if seen.groups is not None:
-            arrays[f"{split}_groups"] = seen.groups
+        arrays |= _optional(split, seen)
     for name, probe in (probes or {}).items():
         arrays |= {f"{name}_right": probe.right, f"{name}_images": np.array(probe.images)}
-        if probe.groups is not None:
-            arrays[f"{name}_groups"] = probe.groups
+        arrays |= _optional(name, probe)
     np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes its own keyword for one of ours
+
+
+def _optional(name: str, of: Predictions | Probe) -> dict[str, NDArray[np.generic]]:
+    arrays: dict[str, NDArray[np.generic]] = {}
+    if of.groups is not None:
+        arrays[f"{name}_groups"] = of.groups
+    if of.contents is not None:
+        arrays[f"{name}_sha256"] = np.array(of.contents, dtype="S64")
+    return arrays
 
 
 def load_predictions(file: Path, split: Split) -> Predictions:
@@ -136,7 +162,8 @@ def load_predictions(file: Path, split: Split) -> Predictions:
     with arrays_of(file) as arrays:
         images = tuple(arrays[f"{split}_images"].tolist())
         groups = arrays.get(f"{split}_groups")
-        return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images, groups)
+        contents = _contents(arrays, split)
+        return Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], images, groups, contents)
 
 
 def predictions_of(folder: Path, split: Split) -> Predictions | None:
@@ -151,7 +178,12 @@ def load_probe(file: Path, name: ProbeName = "probe") -> Probe:
     """What `save_predictions` wrote of a probe; raises OSError, KeyError or ValueError when it is not there."""
     with arrays_of(file) as arrays:
         images = tuple(arrays[f"{name}_images"].tolist())
-        return Probe(arrays[f"{name}_right"], images, arrays.get(f"{name}_groups"))
+        return Probe(arrays[f"{name}_right"], images, arrays.get(f"{name}_groups"), _contents(arrays, name))
+
+
+def _contents(arrays: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    hashes = arrays.get(f"{name}_sha256")
+    return None if hashes is None else tuple(hashes.astype(str).tolist())
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from heads.runs.run import Run
 
 def manifest_of(run: Run, cache: Path) -> Manifest:
     """The manifest of the run's data set; raises StoreError where no store in `cache` knows it."""
+    path = str(run.summary["data"]["path"])
     for name in run.summary["stores"]:
         try:
-            return FeatureStore.at(cache / name).dataset(run.summary["inputs"]["data"])
+            return FeatureStore.at(cache / name).dataset(run.summary["inputs"]["data"], path)
         except StoreError:
             continue
     raise StoreError(f"no store in {cache} knows the images of {run.folder.name}; --cache-dir names a cache that moved")

@@ -55,7 +55,7 @@ def make_inputs(options: Options, cached: CachedFeatures, device: str) -> dict[s
     """What decides a run's result: equal inputs give equal runs."""
     images = cached.manifest.images
     # Tables of groups and weights may change while their names in the options stay.
-    grouped = {"groups": digest([[i.name, i.group] for i in images])} if has_groups(images) else {}
+    grouped = {"groups": digest([[i.sha256, i.group] for i in images])} if has_groups(images) else {}
     weights = weights_digest([i for i in images if i.split in options.data.training_splits])
     return {
         "options": options.short,
@@ -80,11 +80,12 @@ def _probes(separation: Separation | None, images: Sequence[ImageRecord]) -> dic
         "logistic_probe_val": separation.logistic_val,
     }
     records = {image.name: image for image in images}
-    return {
-        name: Probe(one.right, one.images, groups_of([records[image] for image in one.images]))
-        for name, one in answered.items()
-        if one is not None
-    }
+    found: dict[ProbeName, Probe] = {}
+    for name, one in answered.items():
+        if one is not None:
+            own = [records[image] for image in one.images]
+            found[name] = Probe(one.right, one.images, groups_of(own), tuple(i.sha256 for i in own))
+    return found
 
 
 def _logistic_probe(result: Result) -> dict[str, Any] | None:

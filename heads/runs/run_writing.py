@@ -20,6 +20,8 @@ from heads.runs.run import Run, is_tuned, load_run_record
 
 log = logging.getLogger("featcache")
 
+EXPORT = "export"  # in a run's folder, where exports of it go
+
 
 @contextmanager
 def results_folder(folder: Path) -> Iterator[None]:
@@ -117,6 +119,8 @@ def _swap(partial: Path, folder: Path, replaced: str) -> None:
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     if folder.exists():
         log.info("%s: takes the place of %s", folder, replaced)
+        if (folder / EXPORT).is_dir():
+            log.warning("%s: what was exported of the run that was there went with it; export again", folder / EXPORT)
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -124,6 +124,8 @@ def load_val_outcomes(file: Path) -> ValOutcomes:
     expected = (*found.epochs.shape[:2], found.loss.shape[-1], len(images))
     if found.top1.shape != expected or found.top3.shape != expected or len(found.fold) != len(images):
         raise ValueError(f"{file}: is damaged (outcomes {list(found.top1.shape)}, expected {list(expected)})")
+    if found.answers is not None and found.answers.dtype.kind != "i":
+        raise ValueError(f"{file}: is damaged (answers of type {found.answers.dtype})")
     if not np.isin(found.fold, np.arange(found.epochs.shape[-1])).all():
         raise ValueError(f"{file}: is damaged (folds {sorted(set(found.fold.tolist()))} of {found.epochs.shape[-1]})")
     return found
@@ -173,7 +175,13 @@ def _of_the_same_heads(found: ValOutcomes, seen: Predictions) -> bool:
         return False
     epoch = chosen[found.best][:, found.fold]  # [S, N]
     right = np.take_along_axis(found.top1[found.best], epoch[:, None], axis=1)[:, 0]
-    return not (right & _surely(seen, False) | ~right & _surely(seen, True)).any()
+    if (right & _surely(seen, False) | ~right & _surely(seen, True)).any():
+        return False
+    if found.answers is None:
+        return True
+    taken = np.take_along_axis(found.answers[found.best], epoch[:, None], axis=1)[:, 0]
+    first, second = np.sort(seen.logits, axis=-1)[..., :-3:-1].transpose(2, 0, 1)
+    return not ((taken != seen.logits.argmax(axis=-1)) & (first - second > _slack(seen))).any()
 
 
 def _surely(seen: Predictions, right: bool) -> Bits:
@@ -183,8 +191,12 @@ def _surely(seen: Predictions, right: bool) -> Bits:
     others = seen.logits.copy()
     others[:, rows, seen.labels] = -np.inf
     lead = own - others.max(axis=-1)
-    slack = NEARLY * (1 + np.abs(seen.logits).max(axis=-1))
-    found: Bits = lead > slack if right else lead < -slack
+    found: Bits = lead > _slack(seen) if right else lead < -_slack(seen)
+    return found
+
+
+def _slack(seen: Predictions) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = NEARLY * (1 + np.abs(seen.logits).max(axis=-1))
     return found
 
 

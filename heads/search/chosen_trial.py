@@ -165,7 +165,10 @@ def _contenders(outcomes: Sequence[TrialOutcomes], order: Sequence[str], metrics
     # A tie in top-3 goes by top-1 and then by the loss, which must count less than one outcome of top-1.
     outcome = 1 / max(o.loss.size for o in outcomes)
     small = 0.5 * outcome / (1 + max(float(o.loss.mean()) for o in outcomes))
-    return [_contender(o, order, metrics, small) for o in outcomes]
+    return [
+        replace(_contender(o, order, metrics, small), labels=o.images.classes if o.images.labels else None)
+        for o in outcomes
+    ]
 
 
 def _contender(of: TrialOutcomes, order: Sequence[str], metrics: Sequence[str], small: float) -> Contender:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from featcache.atomic import make_folder, replacing, write_text
 from featcache.records import ImageRecord, digest
-from featcache.relatives import has_groups, relatives
+from featcache.relatives import content_names, has_groups, relatives
 from featcache.statistics import Scores
 from heads.runs import ValOutcomes, arrays_of, val_outcomes
 from heads.training import ANSWERED, Features, TrainedHead, find_metric
@@ -47,8 +47,8 @@ NAMELESS = Lost("of images that are no longer known (outcomes/images-*.json is g
 
 @dataclass(frozen=True)
 class ValImages:
-    """The N validation images of trials: their names, and for each what it was drawn from the world with, and of which
-    class it is (of trials of an earlier version no class is known)."""
+    """The N validation images of trials: what each is called by its content (of trials of an earlier version by its
+    file), what it was drawn from the world with, and of which class it is (once not known)."""
 
     names: tuple[str, ...]
     units: tuple[str, ...]
@@ -57,7 +57,7 @@ class ValImages:
     @classmethod
     def of(cls, images: Sequence[ImageRecord]) -> ValImages:
         """Those of these images; one that has relatives speaks with them (`featcache.relatives`)."""
-        names = tuple(i.name for i in images)
+        names = content_names(i.sha256 for i in images)
         units = tuple(names[first] for first in relatives(images)) if has_groups(images) else names
         return cls(names, units, tuple(i.label for i in images))
 

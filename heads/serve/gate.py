@@ -37,6 +37,7 @@ class Gate:
         self._app, self._options, self._metrics = app, options, metrics
         self.closed = False
         self.inside = 0  # requests that are accepted and not answered yet
+        self.turned_away = 0  # that came once it was closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let it in."""
@@ -74,6 +75,7 @@ class Gate:
         if scope["path"] not in OPEN and not self._has_token(headers):
             return _refused(401, "Expected the header Authorization: Bearer <token>.", {"WWW-Authenticate": "Bearer"})
         if self.closed:
+            self.turned_away += 1
             return _refused(503, "The server is stopping.", {"Retry-After": str(RETRY_S), "Connection": "close"})
         return None
 

@@ -15,6 +15,7 @@ from heads.serve.gate import Gate
 from heads.serve.serve_options import ServeOptions
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MOST_TICKS = 20  # of a tenth of a second, that who still comes is told that it stops, and not just cut off
 
 
 class HttpServer(uvicorn.Server):
@@ -36,6 +37,7 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._gate = gate
+        self._ticks = 0  # since it was told to stop
 
     def stop(self) -> None:
         """Take no new requests, and end when all that were accepted are answered; the second time at once."""
@@ -44,9 +46,12 @@ class HttpServer(uvicorn.Server):
         self._gate.closed = True
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn asks ten times a second whether it is to end."""
-        if self._gate.closed and not self._gate.inside:
-            self.should_exit = True
+        """uvicorn asks ten times a second whether it is to end: when nobody is inside, and for one tick nobody came."""
+        if self._gate.closed:
+            came, self._gate.turned_away = self._gate.turned_away, 0
+            self._ticks += 1
+            quiet = (self._ticks > 1 and not came) or self._ticks > MOST_TICKS
+            self.should_exit = self.should_exit or (quiet and not self._gate.inside)
         return await super().on_tick(counter)
 
     @contextlib.contextmanager

@@ -66,9 +66,10 @@ class Metric:
 
 
 def in_top_k(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Whether the label is among the `k` largest logits `[.., C]`, k capped by C; bool `[..]`."""
+    """Whether the label is among the `k` largest logits `[.., C]`, k capped by C, and none is NaN; bool `[..]`."""
     k = min(k, logits.shape[-1])
-    return (logits.topk(k, dim=-1).indices == labels[..., None]).any(dim=-1)
+    within = (logits.topk(k, dim=-1).indices == labels[..., None]).any(dim=-1)
+    return within & ~logits.isnan().any(dim=-1)
 
 
 def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:

@@ -83,15 +83,15 @@ def macro_f1_of(
     """Macro-F1 `[R, parts]` of the images outside each part, over the classes that they have; `answers` `[R, N]` are
     the classes that images of `labels` `[N]` were taken for (-1: none), `part` `[N]` their parts (`parts`: in none)."""
     classes = 1 + int(max(answers.max(), labels.max()))
-    shape = (len(answers), parts + 1, classes)
     seat = (np.arange(len(answers))[:, None] * (parts + 1) + part) * classes
 
     def counted(taken: NDArray[np.bool_], of: NDArray[np.signedinteger]) -> NDArray[np.float64]:
-        counts = np.bincount((seat + of)[taken], minlength=int(np.prod(shape))).reshape(shape)
+        shape = (len(taken), parts + 1, classes)
+        counts = np.bincount((seat[: len(taken)] + of)[taken], minlength=int(np.prod(shape))).reshape(shape)
         outside: NDArray[np.float64] = (counts.sum(axis=1, keepdims=True) - counts)[:, :parts].astype(np.float64)
         return outside
 
-    n = counted(np.ones_like(answers, np.bool_), labels)[0]
+    n = counted(np.ones_like(answers[:1], np.bool_), labels)[0]
     both = n + counted(answers >= 0, answers)
     f1 = 2 * counted(answers == labels, labels) * (n > 0) / np.maximum(both, 1)
     found: NDArray[np.float64] = f1.sum(axis=-1) / np.maximum((n > 0).sum(axis=-1), 1)

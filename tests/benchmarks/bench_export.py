@@ -73,18 +73,27 @@ def measure(source: str, name: str) -> dict[str, Any]:
     return {**found, "seconds": round(time.perf_counter() - begin, 1)}
 
 
-def parity(source: str, name: str) -> dict[str, Any]:
-    """Opset, agreement and largest difference of its export."""
+def random_run(source: str, name: str) -> OpenedRun:
+    """A network on seeded random weights with a small head, as a finished run is opened."""
     model = ModelOptions(backbone=name, source=source, pretrained=False)
     backbone = make_backbone(model, "float32", "float32")
     head = build_head((backbone.features, HIDDEN, CLASSES), 0.0).eval()
     options = Options(experiment_name=name, model=model, data={"path": "."})
     whole = RunModel(Path(), options, tuple(map(str, range(CLASSES))), (backbone.info.identity,), head, 0, None)
-    run = OpenedRun(Run(Path(), {}, {}), whole, (backbone,), 1.0)
-    inputs = ModelInputs.of([backbone.preprocessing], "uint8")
-    side = backbone.preprocessing.input_size
-    pixels = torch.randint(0, 256, (IMAGES, 3, side, side), dtype=torch.uint8, generator=torch.manual_seed(0))
-    images = ComparedImages((pixels,), "noise")
+    return OpenedRun(Run(Path(), {}, {}), whole, (backbone,), 1.0)
+
+
+def noise(run: OpenedRun, images: int = IMAGES) -> torch.Tensor:
+    """Pixels uint8 `[images, 3, S, S]` for its network, the same every time."""
+    side = run.parts[0].preprocessing.input_size
+    return torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8, generator=torch.manual_seed(0))
+
+
+def parity(source: str, name: str) -> dict[str, Any]:
+    """Opset, agreement and largest difference of its export."""
+    run = random_run(source, name)
+    inputs = ModelInputs.of([run.parts[0].preprocessing], "uint8")
+    images = ComparedImages((noise(run),), "noise")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         write_float32(run, inputs, None, file)
@@ -92,7 +101,7 @@ def parity(source: str, name: str) -> dict[str, Any]:
         expected = run.logits(images.pixels)
         seen = compare(expected, images, inputs, lambda b: session.run(["logits"], {"images": b[0]})[0], "")
         return {
-            "side": side,
+            "side": run.parts[0].preprocessing.input_size,
             "opset": opset_of(file),
             "agreement": seen.agreement,
             "largest_difference": seen.largest_difference,

@@ -39,7 +39,9 @@ def open_delimited(file: Path, score: Callable[[Sequence[str]], int]) -> Table:
     def read(columns: Sequence[int]) -> Cells:
         width, most = len(header), max(columns, default=0)
         try:
-            for number, row in islice(_lines(file, encoding, separator, bool(stated)), 1, None):  # after the header
+            for place, (number, row) in enumerate(islice(_lines(file, encoding, separator, bool(stated)), 1, None)):
+                if not place:
+                    _require_one_separator(file, separator, width, number, row)
                 if len(row) > width and any(cell.strip() for cell in row[width:]):
                     raise DataError(
                         f"data.path: {file}: line {number} has {len(row)} cells, the header {width}. Expected as many: "
@@ -54,6 +56,18 @@ def open_delimited(file: Path, score: Callable[[Sequence[str]], int]) -> Table:
     read_as = {"cp1252": "Windows-1252", "latin-1": "Latin-1"}
     said = (f"{file.name} is not in UTF-8: read as {read_as[encoding]}",) if encoding in read_as else ()
     return Table(file, header, read, notices=said)
+
+
+def _require_one_separator(file: Path, separator: str, width: int, number: int, row: Sequence[str]) -> None:
+    """Raise DataError where the first row after the header is one cell, and another mark parts it as the header is."""
+    if len(row) > 1 or width < 2:
+        return
+    for mark in SEPARATORS:
+        if len(next(csv.reader([row[0]], delimiter=mark))) == width:
+            raise DataError(
+                f"data.path: {file}: {separator!r} parts the cells of the header, and {mark!r} those of line {number}. "
+                "Expected one mark for all: mend the header, or save the table again."
+            )
 
 
 def encoding_of(file: Path) -> str:

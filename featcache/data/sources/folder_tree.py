@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from featcache.errors import DataError
-from featcache.places import FilePlace, ImagePlace
+from featcache.places import FilePlace, ImagePlace, NoPlace
 
 # What operating systems and tools leave in folders; never data. Hidden names are passed over too.
 JUNK = {"dicomdir", "thumbs.db", "desktop.ini", "__macosx", "@eadir", "icon\r"}
+LOST = "a link to a file that is not there"
 
 
 class Folder(Protocol):
@@ -71,8 +72,13 @@ class DiskFolder:
             seen.add(real)
             for name in sorted(names):
                 path = Path(place) / name
-                if not is_junk(name) and (path.is_file() or path.is_symlink()):
+                if is_junk(name):
+                    continue
+                if path.is_file():
                     yield name_below(path, self._root), FilePlace.at(path)
+                elif path.is_symlink():  # as git-annex leaves for a file that was not fetched
+                    lost = not path.exists()
+                    yield name_below(path, self._root), NoPlace(str(path), LOST) if lost else FilePlace.at(path)
 
     def as_root(self) -> DiskFolder:
         """With names below itself."""

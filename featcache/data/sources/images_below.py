@@ -11,6 +11,7 @@ from featcache.data.sources.image_endings import may_be_image
 from featcache.data.sources.shards import TARS
 from featcache.data.sources.tar_archive import tar_entries
 from featcache.data.sources.zip_archive import zip_members
+from featcache.errors import DataError
 from featcache.places import ImagePlace
 
 
@@ -25,7 +26,10 @@ def images_below(path: Path) -> list[tuple[str, ImagePlace]] | None:
         found = _plain(path, ((entry.name, entry.place) for entry in tar_entries(path)))
     else:
         return None
-    return sorted(((name, place) for name, place in found if may_be_image(name)), key=lambda one: one[0])
+    try:
+        return sorted(((name, place) for name, place in found if may_be_image(name)), key=lambda one: one[0])
+    except DataError as error:  # whoever reads a data set says by which option it was named
+        raise DataError(str(error).removeprefix("data.path: ")) from None
 
 
 def _plain(archive: Path, members: Iterable[tuple[str, ImagePlace]]) -> Iterable[tuple[str, ImagePlace]]:

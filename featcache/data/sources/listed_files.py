@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from unicodedata import normalize
@@ -111,14 +112,24 @@ class Spelling:
         return []
 
     def find(self, plain: str, root: str) -> str | None:
-        """The image that a table calls `plain`; raises DataError where several below `root` are called so."""
+        """The image that a table calls `plain`, of several the one in folders of the same names (`C:/x/train/cat/1.png`
+        is `train/cat/1.png`); raises DataError where that leaves several below `root`."""
         found = self._called(plain)
+        if len(found) > 1:
+            alike = [_folders_alike(plain, name) for name in found]
+            found = [name for name, count in zip(found, alike, strict=True) if count == max(alike)]
         if len(found) > 1:
             raise DataError(
                 f"data.path: its table names {plain!r}, and several files below {root} are called so: {found[0]} and "
                 f"{found[1]}. Expected paths below it; or set data.root to the folder that is meant."
             )
         return found[0] if found else None
+
+
+def _folders_alike(one: str, other: str) -> int:
+    """How many folders before the last part have the same names, from the last on."""
+    pairs = zip(PurePosixPath(one).parts[-2::-1], PurePosixPath(other).parts[-2::-1], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: composed(pair[0]) == composed(pair[1]), pairs))
 
 
 @dataclass(frozen=True)

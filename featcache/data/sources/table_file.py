@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from featcache.data.sources.arrow_tables import open_arrow, open_together
@@ -62,7 +63,18 @@ def list_table_folder(path: str, options: DataOptions, below: Path | SourceImage
         Part(table, split_said(file, root), f"{file.parent.relative_to(root).as_posix()}/".removeprefix("./"))
         for file, table in zip(files, tables, strict=True)
     ]
-    return list_parts(parts, root, root.name or "data", options, below)
+    listing = list_parts(parts, root, root.name or "data", options, below)
+    return replace(listing, notices=(*_together_said(files, root), *listing.notices))
+
+
+def _together_said(files: Sequence[Path], root: Path) -> list[str]:
+    """What to say where tables lie in several folders that are no splits: configurations of a hub's data set, maybe."""
+    within = {file.parent.name for file in files if file.parent != root}
+    folders = sorted(name for name in within if name.lower() not in SPLIT_NAMES)
+    if len(folders) < 2:
+        return []
+    names = f"{folders[0]!r}, {folders[1]!r}{', ..' if len(folders) > 2 else ''}"
+    return [f"tables of {len(folders)} folders ({names}) are read as one data set; name one in data.path if it is one"]
 
 
 def table_images(path: str) -> SourceImages | None:

@@ -16,6 +16,7 @@ from typing import Any
 from featcache.counted_nouns import are, counted
 from featcache.data.sources.image_endings import image_endings
 from featcache.data.sources.image_tables import CellError, ImageCell, Table, bad_cell, first_texts, text_of
+from featcache.data.sources.labels_like_none import like_none_said
 from featcache.data.sources.listed_files import ListedFiles
 from featcache.data.sources.number_labels import fold_numbers, whole_number
 from featcache.data.sources.rows import SPLIT_NAMES, Listing, Row
@@ -259,6 +260,7 @@ class _Rows:
     def notices(self) -> Iterator[str]:
         """What was passed over."""
         yield from self._looked
+        yield from like_none_said(self.rows)
         if isinstance(self._below, SourceImages):
             others = self._below.places.keys() - self._of.keys() - self._left
             unnamed = sum(PurePosixPath(name).suffix.lower() in image_endings() for name in others)

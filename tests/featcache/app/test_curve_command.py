@@ -71,7 +71,12 @@ def test_of_two_runs_it_leaves_files_that_agree_with_the_runs_and_the_report_dra
         assert len(spec["data"]["values"]) == count
         assert {point["run"] for point in spec["data"]["values"]} == {"one", "two"}
         assert all(file.stat().st_size > 1000 for file in save_figure(spec, tmp_path, figure.__name__))
-    assert "one: doubling the training images" in charts_curves.images_caption(contents)
+    *said, of_noise = document["said"]  # the page says what the terminal does
+    captions = charts_curves.images_caption(contents), charts_curves.noise_caption(contents)
+    assert all(f"{line}." in captions[0] for line in said) and "CoOp" in captions[0]
+    assert f"{of_noise}." in captions[1] and of_noise not in captions[0]
+    shown = " ".join(shown.split())
+    assert all(line in shown for line in document["said"])
 
 
 def test_json_to_standard_output_is_json_alone_and_a_rank_is_a_run(tmp_path: Path, config: Config) -> None:

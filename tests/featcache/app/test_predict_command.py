@@ -134,6 +134,34 @@ def test_a_list_may_name_what_is_not_there_and_an_argument_may_not(place: Path, 
         assert result.stdout == ""
 
 
+def test_a_name_that_is_no_utf_8_is_the_same_in_every_way(place: Path, rows: Say, tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.png")
+    try:
+        shutil.copy(place / "digits" / "test" / "digit 3" / "000.png", tmp_path / name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    shown = [str(tmp_path / r"\xff.png")]
+    for asked in (tmp_path, tmp_path / name, tmp_path / "*.png"):
+        assert [row["image"] for row in rows("best", asked)] == shown
+    done("predict", "best", tmp_path / name, "--out", tmp_path / "a.parquet", *flags(place))
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet")["image"].to_pylist() == shown
+
+
+def test_what_a_place_stands_for_is_said_unless_it_is_asked_for_quietly(place: Path) -> None:
+    image = place / "digits" / "test" / "digit 2" / "001.png"
+    for wanted, quiet, said in (("best", 0, "best: better,"), ("2", 0, "rank 2: worse,"), ("best", 1, "")):
+        told = done("predict", wanted, image, *flags(place)[: 3 + quiet]).stderr
+        assert (said in told) if said else ("better" not in told)
+
+
+def test_an_archive_that_leads_outside_is_refused_by_its_own_name(place: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
+        archive.writestr("../000.png", b"")
+    result = featcache("predict", "best", tmp_path / "out.zip", *flags(place))
+    assert result.exit_code == 2
+    assert f"featcache: {tmp_path / 'out.zip'}: its member '../000.png'" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

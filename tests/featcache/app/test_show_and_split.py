@@ -35,6 +35,14 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
+def test_labels_that_a_terminal_would_obey_are_shown_by_their_codes(photos: Path, tmp_path: Path) -> None:
+    for old, new in (("blue", "blue\x1b[2J"), ("<b>red", "red\u202egnp")):
+        (photos / old).rename(photos / new)
+    done = featcache("show", photos, "--cache-dir", tmp_path / "cache")
+    assert not {"\x1b", "\u202e"} & set(done.output)
+    assert r"blue\x1b[2J " in done.output and r"red\u202egnp " in done.output
+
+
 def test_show_says_what_is_there(photos: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     done = featcache("show", photos, "--cache-dir", tmp_path / "cache", "--html", page, "--json", "-q")

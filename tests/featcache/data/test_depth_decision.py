@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 from featcache import load_run
 from featcache.data import depth_decision, load_manifest
+from featcache.data.image_order import by_name
 from featcache.extraction import extract, read_plain
 from featcache.extraction.side_by_side import CachedFeatures
 from featcache.options import Options
@@ -176,22 +177,22 @@ def test_12_bit_images_from_files_to_predictions(
     done = extract(options_of(config, root), allow_custom=True)
     assert done.info.identity.preprocessing.depth == Depth("12")
     assert any("are shown as 12 bits (data.depth: auto)" in record.getMessage() for record in caplog.records)
-    rows = read_plain(CachedFeatures((done,), done.dims), done.manifest.images)
+    rows = read_plain(CachedFeatures((done,), done.dims), by_name(done.manifest.images))
 
     def as_8_bits(values: np.ndarray[Any, Any]) -> bytes:
         return saved(Image.fromarray((values.astype(int) * 255 // 4095).astype(np.uint8)), "PNG")
 
     plain = extract(options_of(config, folder_of(tmp_path / "y", as_8_bits, 12)), allow_custom=True)
-    assert np.array_equal(read_plain(CachedFeatures((plain,), plain.dims), plain.manifest.images), rows)
+    assert np.array_equal(read_plain(CachedFeatures((plain,), plain.dims), by_name(plain.manifest.images)), rows)
     black = extract(options_of(config, root, depth=16), allow_custom=True)
     assert black.info.identity == plain.info.identity and black.new == 36
-    dark = read_plain(CachedFeatures((black,), black.dims), black.manifest.images)
+    dark = read_plain(CachedFeatures((black,), black.dims), by_name(black.manifest.images))
     assert np.abs(rows - dark).max() > 0.1
 
     run = train_model(options_of(config, root), results_dir=tmp_path / "results", allow_custom=True)
     loaded = load_run(run.folder, allow_custom=True)
     assert loaded.transform.preprocessing.depth == Depth("12")
-    deep, ordinary = ([image.place.path for image in one.manifest.of("test")] for one in (done, plain))
+    deep, ordinary = (sorted(image.place.path for image in one.manifest.of("test")) for one in (done, plain))
     assert torch.equal(loaded.predict(deep), loaded.predict(ordinary))
 
 

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 import featcache.places
-from featcache.data import load_manifest
+from featcache.data import load_manifest, quarantine
+from featcache.data.image_order import by_name
 from featcache.errors import DataError
 from featcache.options.data_options import DataOptions
 from featcache.records import Manifest
@@ -310,10 +311,21 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     assert "ermission" in message
 
 
-def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+def test_a_link_to_nothing_is_set_aside_alone_and_read_once_its_file_is_there(tmp_path: Path) -> None:
     root = fill(tmp_path / "d", THREE)
-    (root / "train" / "cat" / "lost.png").symlink_to(tmp_path / "gone.png")
-    assert "lost.png" in refusal(root)
+    (root / "train" / "cat" / "000 lost.png").symlink_to(tmp_path / "gone.png")
+    (root / "test" / "dog" / "lost too.png").symlink_to("gone.png")
+    options = DataOptions(path=str(root), workers=2, max_bad_fraction=0.5)
+    manifest, memo = load_manifest(options, tmp_path / "cache")
+    left, bad = quarantine(manifest, memo, options, tmp_path / "cache")
+    assert len(left.images) == 12
+    reason = "a link to a file that is not there"
+    assert [(b.name, b.reason) for b in bad] == [
+        (n, reason) for n in ("train/cat/000 lost.png", "test/dog/lost too.png")
+    ]
+    put(tmp_path / "gone.png", "found")
+    manifest, memo = load_manifest(options, tmp_path / "cache")
+    assert [b.name for b in quarantine(manifest, memo, options, tmp_path / "cache")[1]] == ["test/dog/lost too.png"]
 
 
 # --- what is passed over
@@ -445,7 +457,7 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     (root / "train/cat/deeper/up").symlink_to(root / "train/cat")
     put(root / "train/cat/deeper/x.png", "x")
     names = [i.name for i in load(root).of("train") if i.name.startswith("train/cat/")]
-    assert names == ["train/cat/000.png", "train/cat/001.png", "train/cat/deeper/x.png"]
+    assert sorted(names) == ["train/cat/000.png", "train/cat/001.png", "train/cat/deeper/x.png"]
 
 
 # --- fingerprint
@@ -466,19 +478,49 @@ def test_fingerprint_is_of_what_is_there(tmp_path: Path) -> None:
     [
         lambda root: (root / "train/cat/000.png").rename(root / "train/dog/new.png"),  # label
         lambda root: (root / "train/cat/000.png").rename(root / "val/cat/new.png"),  # split
-        lambda root: (root / "train/cat/000.png").rename(root / "train/cat/new.png"),  # name
         lambda root: (root / "train/cat/000.png").write_bytes(b"other"),  # content
         lambda root: (root / "train/cat/000.png").unlink(),
         lambda root: put(root / "train/cat/new.png", "new"),
+        lambda root: (root / "train/cat/new.png").write_bytes((root / "train/cat/000.png").read_bytes()),
         lambda root: [(root / s / "cat").rename(root / s / "lion") for s in ("train", "val", "test")],
     ],
-    ids=["label", "split", "name", "content", "fewer", "more", "class name"],
+    ids=["label", "split", "content", "fewer", "more", "a copy", "class name"],
 )
 def test_fingerprint_changes_with(tmp_path: Path, change: Callable[[Path], Any]) -> None:
     root = fill(tmp_path / "d", THREE)
     before = load(root).fingerprint
     change(root)
     assert load(root).fingerprint != before
+
+
+def test_names_are_no_part_of_the_data_nor_of_its_order(tmp_path: Path) -> None:
+    """Files are called so that names sort the other way round, and one content is there twice."""
+    root = fill(tmp_path / "d", THREE)
+    put(root / "train/cat/copy.png", "train/cat 0")
+    before = load(root)
+    for number, image in enumerate(reversed(by_name(before.images))):
+        file = root / image.name
+        file.rename(file.with_name(f"new {number:03d}.png"))
+    after = load(root)
+    assert not {i.name for i in before.images} & {i.name for i in after.images}
+    assert after.fingerprint == before.fingerprint
+    assert [(i.sha256, i.label, i.split) for i in after.images] == [(i.sha256, i.label, i.split) for i in before.images]
+    assert len(after.of("train")) == len({i.sha256 for i in after.of("train")}) + 1
+
+
+def test_weights_of_copies_stand_in_one_order(tmp_path: Path) -> None:
+    """Whichever of the two copies has which name."""
+    root = fill(tmp_path / "d", THREE)
+    put(root / "train/cat/copy.png", (root / "train/cat/000.png").read_bytes().decode())
+    orders = []
+    for heavy in ("000", "copy"):
+        rows = [[i.name, i.name.split("/")[1], i.split] for i in load(root).images]
+        lines = ["path,label,split,weight", *(",".join([*r, "3" if f"cat/{heavy}" in r[0] else "1"]) for r in rows)]
+        (root / f"{heavy}.csv").write_text("\n".join(lines))
+        manifest, _ = load_manifest(DataOptions(path=str(root / f"{heavy}.csv")), tmp_path / "cache")
+        train = manifest.of("train")
+        orders.append([(i.sha256, i.weight) for i in train])
+    assert orders[0] == orders[1] and sum(weight == 3 for _, weight in orders[0]) >= 1
 
 
 # --- the memo of hashes

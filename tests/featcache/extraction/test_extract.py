@@ -309,6 +309,23 @@ def test_the_profile_is_measured_once_for_each_head_and_device(
         run(profile={"iterations": 4})
 
 
+def test_other_classes_are_free_on_a_filled_cache_and_counted_as_they_are(
+    run: Callable[..., Extraction], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged = {"classes": {"even": ["digit 0", "digit 2"], "odd": ["digit 1", "digit 3"]}}
+    model = {"backbone": TINY, "pretrained": True, "classifier_dims": ["auto", 16, "auto"]}
+    measured = run(model=model, data=merged, cache={"dir": str(tmp_path / "another")}).profile
+    first = run(model=model)
+    monkeypatch.setattr(
+        "featcache.extraction.measured_profile.profile_model", lambda *a, **k: pytest.fail("measured again")
+    )
+    found = run(model=model, data=merged)
+    counts = ("macs", "flops", "macs_by_operator", "params_head", "params_backbone", "unmapped_operators")
+    assert found.new == 0 and found.dims[-1] == 2
+    assert all(getattr(found.profile, name) == getattr(measured, name) for name in counts)
+    assert found.profile.macs != first.profile.macs and found.profile.latency_ms == first.profile.latency_ms
+
+
 def test_what_was_measured_is_told_apart(run: Callable[..., Extraction]) -> None:
     profile = run(profile={"batch_sizes": [1, 4], "precisions": ["float32", "bfloat16"], "iterations": 4}).profile
     assert [(m.precision, m.latency_ms.batch_size) for m in profile.measurements] == [

@@ -241,9 +241,9 @@ def test_a_run_in_folds(config: Config, tmp_path: Path, digits: Path, sections: 
     assert loaded.options == load_options(run.folder / "options.json")
     probabilities = loaded.predict(sorted((digits / "test").rglob("*.png")))
     assert probabilities.shape == (16, 4)
-    kept = load_predictions(run.folder / "predictions.npz", "test").logits[
-        [s["seed"] for s in summary["seeds"]].index(summary["best_seed"]) * 3 + summary["best_fold"]
-    ]
+    tested = load_predictions(run.folder / "predictions.npz", "test")
+    best = [s["seed"] for s in summary["seeds"]].index(summary["best_seed"]) * 3 + summary["best_fold"]
+    kept = tested.logits[best, np.argsort(tested.images)]
     expected = torch.from_numpy(kept).softmax(1)
     assert torch.allclose(probabilities, expected, atol=5e-3)
 

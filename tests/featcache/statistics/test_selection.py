@@ -9,7 +9,7 @@ import pytest
 from simulated_boards import SEEDS, Cell, simulate
 
 from featcache.statistics import Contender, Scores, correct_for_selection
-from featcache.statistics.selection import selection_spread
+from featcache.statistics.selection import _parts, selection_spread
 
 
 def contender(right: np.ndarray, folds: int = 1) -> Contender:
@@ -173,3 +173,28 @@ def test_copies_within_groups_correct_nothing_more_and_make_nothing_surer() -> N
     of_copies = correct_for_selection([copied(right) for right in runs], 0, ["top1"])["top1"]
     for part in ("found", "mean", "low", "high"):
         assert getattr(of_copies, part) == pytest.approx(getattr(alone, part), abs=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_heads_that_answer_one_class_are_not_said_to_be_worse_than_that(classes: int) -> None:
+    """Without a part that has more of a class than its share, heads that answer another one would be chosen."""
+    rng, labels = np.random.default_rng(5), np.repeat(np.arange(classes), 168 // classes)
+    found = []
+    for _ in range(5):
+        answers = np.where(rng.random((3, 1, 3, 8, 168)) < 0.1, rng.integers(0, classes, (3, 1, 3, 8, 168)), 0)
+        answers = (answers + rng.integers(0, classes, (3, 1, 3, 8, 1))) % classes
+        made = [replace(contender(own == labels), labels=labels) for own in answers]
+        best = int(np.argmax([one.kept.mean for one in made]))
+        found.append(correct_for_selection(made, best, ["top1"])["top1"])
+    assert all(one.high > 1 / classes for one in found)
+    assert np.mean([one.mean for one in found]) == pytest.approx(1 / classes, abs=0.02)
+
+
+def test_each_part_has_its_share_of_every_class_and_single_images_lie_anywhere() -> None:
+    classes = np.repeat(np.arange(33), [41, 19, 10, *[1] * 30])
+    cuts = _parts(classes).reshape(20, 10, len(classes))
+    assert (cuts.sum(axis=1) == 1).all()
+    assert np.isin(cuts[..., :41].sum(axis=2), [4, 5]).all()
+    assert np.isin(cuts[..., 41:60].sum(axis=2), [1, 2]).all()
+    assert (cuts[..., 60:70].sum(axis=2) == 1).all()
+    assert all(len(set(of)) > 5 for of in cuts.argmax(axis=1)[:, 70:].T)

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -85,7 +86,8 @@ def test_the_file_explains_itself(tmp_path: Path) -> None:
         assert file["features"].fletcher32
         assert file["features"].dtype == np.float16
         assert file["sha256"].shape == (3, 32)
-        group = file[f"datasets/my_data-{manifest.fingerprint[:8]}"]
+        ((name, group),) = file["datasets"].items()
+        assert name.startswith(f"my_data-{manifest.fingerprint[:8]}-")
         assert list(group.attrs["classes"]) == ["cat", "dog"]
         train = group["train"]
         assert train["path"].asstr()[:].tolist() == ["train/cat/a ü.png"]
@@ -272,6 +274,10 @@ def test_a_store_is_opened_by_its_file_alone_and_gives_its_data_sets(tmp_path: P
     assert store.info == written.info and store.path == written.path
     assert store.dataset(manifest.fingerprint) == manifest
     assert np.array_equal(store.read([sha(3)]), rows(3))
+    other = replace(manifest, root=tmp_path / "x", images=tuple(replace(i, name=f"x/{i.name}") for i in images))
+    store.save_dataset(other)  # the same images, called otherwise
+    last, of_path = store.dataset(manifest.fingerprint), store.dataset(manifest.fingerprint, str(tmp_path))
+    assert [i.name for i in last.images] == [i.name for i in other.images] and of_path == manifest
     with pytest.raises(StoreError, match="knows no data set 00000000"):
         store.dataset("0" * 64)
     with pytest.raises(StoreError, match="no such store"):

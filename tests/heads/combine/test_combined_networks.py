@@ -56,10 +56,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stored(run: Run, temperature: float) -> NDArray[np.float64]:
-    """What the combination of the heads that are kept said of the test images."""
+    """What the combination of the heads that are kept said of the test images, in the order of their names."""
     seen = predictions_of(run.folder, "test")
     assert seen is not None
-    found: NDArray[np.float64] = softmax(seen.logits[run.summary["best_seed"]].astype(np.float64) / temperature, axis=1)
+    logits = seen.logits[run.summary["best_seed"], np.argsort(seen.images)].astype(np.float64)
+    found: NDArray[np.float64] = softmax(logits / temperature, axis=1)
     return found
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from huggingface_hub import ModelCard
 from numpy.typing import NDArray
 from PIL import Image
 
+import heads.export
 from featcache.errors import InputError, OptionsError, OutputError, WorkError
 from featcache.options import parse_options
 from featcache.session import Session
@@ -166,6 +169,13 @@ def test_an_export_says_what_it_is(exported: Callable[..., Exported], trained: C
     assert f"{val['mean']:.4f} [{val['ci95'][0]:.4f}, {val['ci95'][1]:.4f}]" in card.text
 
 
+def test_a_graph_knows_no_path_of_the_machine_that_made_it(exported: Callable[..., Exported]) -> None:
+    own = os.fsencode(Path(heads.export.__file__).parents[2])
+    assert own not in (exported("own", "onnx").folder / "model.onnx").read_bytes()
+    with zipfile.ZipFile(exported("joined", "torch", input="normalised").folder / "model.pt2") as program:
+        assert not [name for name in program.namelist() if own in program.read(name)]
+
+
 def test_a_batch_may_be_of_any_size_and_images_are_bytes(exported: Callable[..., Exported]) -> None:
     run = onnxruntime.InferenceSession(str(exported("own", "onnx").folder / "model.onnx"))
     assert [one.type for one in run.get_inputs()] == ["tensor(uint8)"]
@@ -206,8 +216,13 @@ def test_int8_is_smaller_work_on_the_same_classes(exported: Callable[..., Export
     assert one.parity.largest_difference > 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("asked", [{"precision": "float16"}, {"opset": 18}, {"input": "normalised"}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"precision": "float16"},
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ({"opset": 18}, {"input": "normalised"})),
+    ],
+)
 def test_other_forms_of_onnx(exported: Callable[..., Exported], asked: dict[str, Any]) -> None:
     one = exported("own", "onnx", **asked)
     assert one.parity.agreement == 1

@@ -12,6 +12,7 @@ import pytest
 from made_runs import EVERY, save_run
 
 from featcache.errors import OptionsError, RunError
+from featcache.records import digest
 from featcache.statistics import Corrected, Scores, correct_for_selection
 from heads.leaderboard.board import Leaderboard
 from heads.leaderboard.chance_text import chosen_among, rounded, tie_text
@@ -34,14 +35,15 @@ def board(results: Path, rank_by: str | None = None) -> Leaderboard:
     return rank_results(results, Ranking(data="d", rank_by=rank_by)).board
 
 
-def lucky_runs(results: Path, count: int = 12, epochs: int = 50, selection: str = "val_top1") -> None:
+def lucky_runs(results: Path, count: int = 12, epochs: int = 50, selection: str = "val_top1", phase: int = 1) -> None:
     """Runs on 100 images that are right on each with a chance of 0.7, in any epoch; each kept its best one. All images
     are of one class, so that balanced accuracy is top-1."""
     rng = np.random.default_rng(0)
     for number in range(count):
         right = rng.random((1, 1, epochs, 100)) < 0.7
         best = right[0, 0].mean(axis=1).argmax()
-        folder = save_run(results, f"r{number:02}", np.flatnonzero(right[0, 0, best]).tolist())
+        name = f"{'r' if phase == 1 else 'tuned'}{number:02}"
+        folder = save_run(results, name, np.flatnonzero(right[0, 0, best]).tolist(), phase=phase)
         summary = json.loads((folder / "summary.json").read_text())
         (folder / "summary.json").write_text(json.dumps({**summary, "selection_metric": selection}))
         save_val_outcomes(
@@ -325,10 +327,33 @@ def test_what_it_is_ranked_by_is_shown_wherever_the_board_is(tmp_path: Path, pla
     assert "val_loss" not in [c.name for c in shown(place, found.rows, "top3")]
 
 
+def test_the_best_fine_tuned_run_is_corrected_among_those(tmp_path: Path) -> None:
+    save_run(tmp_path, "start", range(60))
+    lucky_runs(tmp_path, count=6, phase=2)
+    for folder in tmp_path.glob("tuned*"):
+        summary = json.loads((folder / "summary.json").read_text())
+        summary |= {"from_run": "start", "from_inputs": digest(None)}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    found = board(tmp_path)
+    first, *others = (row for row in found.rows if row.phase == 2)
+    assert first.val_top1 > 0.8
+    assert first.corrected_top1 == pytest.approx(0.7, abs=0.07)
+    assert {row.corrected_top1 for row in others} == {None}
+    line, *rest = found.gains()
+    assert "corrected for having been chosen among the 6 fine-tuned runs of 50 epochs each, 0.6" in line
+    assert len(rest) == 5 and "corrected" not in " ".join(rest)
+    for file in tmp_path.glob("tuned*/val_outcomes.npz"):
+        file.unlink()
+    assert board(tmp_path).gains()[0].endswith("(not for their epochs: not all of these are kept)")
+
+
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "macro_f1", "loss"])
 def test_the_corrected_figure_of_another_ranking_stands_on_the_board(tmp_path: Path, metric: str) -> None:
-    save_run(tmp_path, "a", range(70))
-    save_run(tmp_path, "b", range(20, 85))
+    for name, right in (("a", range(70)), ("b", range(20, 85))):
+        folder = save_run(tmp_path, name, right)
+        if metric == "loss":  # which is known of other epochs where it chose them
+            summary = json.loads((folder / "summary.json").read_text())
+            (folder / "summary.json").write_text(json.dumps({**summary, "selection_metric": "val_loss"}))
     found = board(tmp_path, rank_by=metric)
     first, of_it = found.rows[0], found.best[metric]
     sign = -1 if metric == "loss" else 1
@@ -341,6 +366,20 @@ def test_the_corrected_figure_of_another_ranking_stands_on_the_board(tmp_path: P
     usual = board(tmp_path)
     assert {(row.corrected_by, row.corrected) for row in usual.rows} == {("", None)}
     assert "corrected" not in [c.name for c in shown("page", usual.rows, "top1")]
+
+
+def test_what_is_not_corrected_for_its_epochs_does_not_stand_on_the_board_as_corrected(tmp_path: Path) -> None:
+    lucky_runs(tmp_path, 1)
+    for metric in ("loss", "auroc"):
+        assert (board(tmp_path, metric).rows[0].corrected_by, board(tmp_path, metric).rows[0].corrected) == ("", None)
+    (line,) = (
+        x for x in verdict(rank_results(tmp_path, Ranking("d", rank_by="loss"))) if x.startswith("On validation")
+    )
+    assert re.search(
+        r"it gets 0\.\d+ loss as found, and cannot be corrected \(not for its epochs: of others than those kept "
+        r"loss is not known\)\. That is 0\.\d+ top-1 as found; corrected for 50 epochs, 0\.",
+        line,
+    )
 
 
 def test_a_run_without_the_metric_is_named(tmp_path: Path) -> None:
@@ -454,6 +493,15 @@ def test_what_it_is_ranked_by_is_given_as_found_and_corrected_and_named(tmp_path
     )
     assert "(not for its epochs: of others than those kept loss is not known)" in other
     assert "top-1 as found; corrected for 3 runs of 50 epochs each, 0." in other
+    for folder in tmp_path.glob("r*"):  # as if two recipes had been tried
+        kept = load_val_outcomes(folder / "val_outcomes.npz")
+        every = {
+            name: np.repeat(getattr(kept, name), 2, axis=0) for name in ("top1", "top3", "loss", "epochs", "chosen")
+        }
+        assert kept.selected is not None
+        more = replace(kept, **every, selected=np.repeat(kept.selected, 2, axis=0))
+        save_val_outcomes(folder / "val_outcomes.npz", more)
+    assert "(not for its recipes and epochs: of others than those kept loss is not known)" in line("loss")[1]
     assert "-" not in other.split("loss as found")[1].split("(not")[0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,7 +58,7 @@ def contenders(
         )
         kept = Scores(np.stack([outcome(x, truth).parts[metric] for x in best]), known.images, strata=labels)
         one = contender(known, "val_top1" if by_top1 else f"val_{metric}", kept, np.zeros(images), metric)
-        made.append(with_answers(one, known, metric, labels))
+        made.append(with_answers(replace(one, labels=labels), known, metric, labels))
     return made
 
 

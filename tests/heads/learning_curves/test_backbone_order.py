@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from heads.learning_curves.backbone_order import compare_curves, crossings
-from heads.learning_curves.curve_text import crossing_sentence, lead_sentences
+from heads.learning_curves.backbone_order import compare_curves, compare_losses, crossings
+from heads.learning_curves.curve_text import crossing_sentence, lead_sentences, noise_sentence
+from heads.learning_curves.learning_curve import learning_curve
 from heads.learning_curves.measured_heads import MeasuredHeads
 from heads.learning_curves.training_subsets import Size
 
@@ -40,6 +43,31 @@ def test_backbones_that_are_equal_are_said_to_be_ahead_about_as_seldom_as_it_cla
         every = [measured(str(k), [0.5, 0.6, 0.7, 0.75, 0.8], 100 * seed + k) for k in range(3)]
         wrong += any(lead.shown for lead in compare_curves(every, SIZES, IMAGES))
     assert wrong <= 4
+
+
+def noisy(name: str, with_wrong: float, seed: int) -> MeasuredHeads:
+    """A backbone that gets 0.9 right, and so much with 20% wrong labels."""
+    one, other = measured(name, [0.9], seed), measured(name, [with_wrong], seed + 50)
+    values = {(0, 0.0): one.values["val", "top1"][0, 0.0], (0, 0.2): other.values["val", "top1"][0, 0.0]}
+    return replace(one, values={("val", "top1"): values})
+
+
+def test_which_backbone_bears_wrong_labels_is_told_where_it_shows() -> None:
+    robust, frail = noisy("robust", 0.88, 1), noisy("frail", 0.75, 2)
+    curves = [learning_curve(one, SIZES[:1], IMAGES[:1], {"a": 2, "b": 2}) for one in (robust, frail)]
+    (lead,) = compare_losses([frail, robust])
+    assert lead.shown == -1 and lead.low < -0.13 < lead.high
+    said = noise_sentence(curves, [lead])
+    assert said is not None and "; robust bears them better than frail (jointly at 95%)" in said
+    alike = compare_losses([robust, noisy("like it", 0.88, 3)])
+    assert "does not tell that one bears them better" in str(noise_sentence(curves, alike))
+    assert compare_losses([robust]) == [] and compare_losses([measured(n, [0.9], 1) for n in "ab"]) == []
+
+
+def test_a_cost_below_nothing_is_said_in_words() -> None:
+    curve = learning_curve(noisy("lucky", 0.92, 1), SIZES[:1], IMAGES[:1], {"a": 2, "b": 2})
+    said = noise_sentence([curve])
+    assert said is not None and "lucky nothing (it is 0.0" in said and "luck" in said
 
 
 def test_one_that_is_always_ahead_crosses_nowhere() -> None:

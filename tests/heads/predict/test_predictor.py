@@ -81,11 +81,12 @@ def probabilities(found: list[Prediction]) -> NDArray[np.float64]:
 
 
 def stored(run: Run) -> NDArray[np.float64]:
-    """What the run's own head said of the test images, by the run's temperature."""
+    """What the run's own head said of the test images, by the run's temperature, in the order of their names."""
     seen, calibration = predictions_of(run.folder, "test"), calibration_of(run.folder, run.summary)
     assert seen is not None
     assert calibration is not None
-    every: NDArray[np.float64] = softmax(seen.logits[0].astype(np.float64) / calibration.temperature, axis=1)
+    logits = seen.logits[0, np.argsort(seen.images)].astype(np.float64)
+    every: NDArray[np.float64] = softmax(logits / calibration.temperature, axis=1)
     return every
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import TINY, write_digits
 
 from heads import train_model
-from heads.runs.leaked_images import leakage
+from heads.runs.leaked_images import leakage, with_contents
 from heads.runs.predictions import Predictions, load_predictions
 from heads.runs.run import Run
 
@@ -207,3 +207,15 @@ def test_the_mean_is_over_heads_and_images_that_are_left() -> None:
         "top1_without": 1 / 4,
         "top3_without": 1 / 4,
     }
+
+
+def test_a_run_on_another_source_of_the_same_images_has_the_same_leaks() -> None:
+    logits = np.eye(4, 5, dtype=np.float32)[None]
+    hashes = ("h0", "h1", "h2", "h3")
+    here = Predictions(logits, np.zeros(4, np.int64), ("a", "b", "c", "d"), None, hashes)
+    there = Predictions(logits, np.zeros(4, np.int64), ("x/0", "x/1", "x/2", "x/3"), None, hashes)
+    before = Predictions(logits, np.zeros(4, np.int64), ("a", "b", "c", "d"))  # of an earlier version
+    leaks = with_contents({"val": frozenset({"a", "c"}), "test": frozenset()}, {"a": "h0", "c": "h2"})
+    every = [leakage({"val": seen}, leaks)["val"] for seen in (here, there, before)]
+    assert every[0] == every[1] == every[2] and every[0]["leaked"] == 2
+    assert here.keys == there.keys and before.keys == before.images

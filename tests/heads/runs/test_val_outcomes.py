@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from conftest import TINY
 from heads import train_model
 from heads.runs.predictions import load_predictions
 from heads.runs.run import Run
-from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes, val_outcomes_of
+from heads.runs.val_outcomes import ValOutcomes, checked_outcomes, load_val_outcomes, save_val_outcomes, val_outcomes_of
 
 Config = Callable[..., dict[str, Any]]
 Train = Callable[..., Run]
@@ -61,6 +62,11 @@ def test_the_outcomes_of_a_run_are_those_of_its_curve_and_its_predictions(train:
         assert np.array_equal(answers, seen.logits[seed].argmax(1))
         assert 0 < kept.mean() < 1
     assert np.array_equal(outcomes.answers == seen.labels, outcomes.top1)
+    checked_outcomes(run.folder, seen)
+    for answers, why in (((outcomes.answers + 1) % 3, "of another run"), (outcomes.answers + 0.5, "damaged")):
+        save_val_outcomes(run.folder / "val_outcomes.npz", replace(outcomes, answers=answers))
+        with pytest.raises(ValueError, match=why):
+            checked_outcomes(run.folder, seen)
 
 
 def test_epochs_that_were_never_trained_are_said(train: Train) -> None:

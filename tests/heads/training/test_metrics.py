@@ -22,6 +22,9 @@ def test_top_k_agrees_with_scikit_learn() -> None:
 
 def test_top_3_of_two_classes_is_always_right() -> None:
     assert in_top_k(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 0]), 3).all()
+    dead = torch.full((2, 3), torch.nan)
+    dead[1] = torch.tensor([9.0, torch.nan, 0.0])
+    assert not in_top_k(dead, torch.tensor([0, 0]), 3).any()
 
 
 def test_an_outcome_is_per_image() -> None:

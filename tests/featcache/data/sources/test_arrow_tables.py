@@ -50,6 +50,19 @@ def test_a_saved_data_set(tmp_path: Path, library: bool) -> None:
     assert named(manifest) == EXPECTED
     assert {i.place.read() for i in manifest.images} == {one.data for one in THEM}
     assert any("columns of 3 tables" in line for line in manifest.notices)
+    assert not any("read as one data set" in line for line in manifest.notices)
+
+
+def test_folders_of_tables_that_may_be_two_configurations_are_said(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for folder in ("default", "other"):
+        (root / folder).mkdir(parents=True)
+        own = [one._replace(name=f"{folder}/{one.name}") for one in THEM]
+        make_parquet(root / folder / "train-00000-of-00001.parquet", arrow_table(own))
+    manifest = load(root, tmp_path / "cache")
+    assert len(manifest.images) == 2 * len(THEM)
+    assert manifest.notices[0].startswith("tables of 2 folders ('default', 'other') are read as one data set")
+    assert len(load(root / "other", tmp_path / "cache").images) == len(THEM)
 
 
 def test_what_was_saved_before_is_no_part_of_a_saved_data_set(tmp_path: Path) -> None:
