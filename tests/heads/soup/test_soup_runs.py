@@ -17,6 +17,7 @@ from networks import FourStages
 from torch import Tensor
 
 from featcache import load_run
+from featcache.data import load_manifest
 from featcache.errors import RunError
 from featcache.options import parse_options
 from heads.experiment import train_model
@@ -112,8 +113,9 @@ def test_parameters_are_means_and_statistics_are_those_of_the_training_images(pl
     network = FourStages()
     network.fc = torch.nn.Identity()  # type: ignore[assignment]
     network.load_state_dict({n.removeprefix("network."): t for n, t in found.items() if n.startswith("network.")})
-    transform = load_run(run.folder, device="cpu", allow_custom=True).transform
-    images = torch.stack([transform(file) for file in sorted((place / "digits" / "train").rglob("*.png"))])
+    loaded = load_run(run.folder, device="cpu", allow_custom=True)
+    manifest, _ = load_manifest(loaded.options.data, place / "cache")
+    images = torch.stack([loaded.transform(place / "digits" / one.name) for one in manifest.of("train")])
     batches = -(-len(images) // 12)
     torch.optim.swa_utils.update_bn([images[k::batches] for k in range(batches)], network)
     for name, value in network.state_dict().items():
