@@ -5,6 +5,7 @@ from heads.combine.combined_runs import combine_runs, default_name, runs_on_top
 from heads.combine.comparisons import COMPARED, paired_difference
 from heads.combine.fitted_weights import parts_of
 from heads.combine.greedy_selection import ROUNDS
+from heads.combine.members import in_order_of
 
 __all__ = [
     "COMPARED",
@@ -12,6 +13,7 @@ __all__ = [
     "Answered",
     "combine_runs",
     "default_name",
+    "in_order_of",
     "paired_difference",
     "parts_of",
     "runs_on_top",

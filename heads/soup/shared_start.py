@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from featcache.errors import RunError
-from featcache.records import Split, digest
+from featcache.records import Manifest, Split, digest
+from heads.combine import in_order_of
 from heads.runs import Predictions, Run, RunModel, load_run_model, load_run_record, model_digest, predictions_of
 
 SPLITS: tuple[Split, ...] = ("val", "test")
@@ -79,6 +81,24 @@ def read_members(folders: Sequence[Path], results_dir: Path) -> tuple[Member, ..
     return tuple(read)
 
 
+def in_order_of_images(members: Sequence[Member], manifest: Manifest) -> tuple[Member, ...]:
+    """Members with their answers in the order in which the data set has its images.
+
+    Raises RunError where the data set has others by now.
+    """
+    first = members[0].run
+    for split in SPLITS:
+        there = Predictions.of(members[0].answers[split].logits, manifest.of(split))
+        known = set(members[0].answers[split].keys)
+        if manifest.fingerprint != first.summary["data"]["fingerprint"] or set(there.keys) != known:
+            raise RunError(
+                f"{first.folder}: was trained on other images than {manifest.root} holds now. A soup is judged, and "
+                "its batch norms are estimated, on those of its members: bring them back, or train again."
+            )
+        members = [replace(m, answers={**m.answers, split: in_order_of(m.answers[split], there)}) for m in members]
+    return tuple(members)
+
+
 def _other_start(one: Member, first: Member) -> list[str]:
     mine, theirs = one.start, first.start
     return [
@@ -93,7 +113,7 @@ def _other_images(one: Member, first: Member) -> list[str]:
     if one.model.classes != first.model.classes:
         found.append(f"- {one.name} tells {one.model.classes} apart, and {first.name} {first.model.classes}")
     mine, theirs = (of.run.summary["data"] for of in (one, first))
-    same = all(one.answers[s].images == first.answers[s].images for s in SPLITS)
+    same = all(set(one.answers[s].keys) == set(first.answers[s].keys) for s in SPLITS)
     if mine["fingerprint"] != theirs["fingerprint"] or not same:
         found.append(f"- {one.name} is on other images than {first.name} ({mine['path']}, {theirs['path']})")
     return found
@@ -121,6 +141,8 @@ def _answered(folder: Path, split: Split, place: int) -> Predictions:
     seen = predictions_of(folder, split)
     if seen is None or not len(seen.labels):
         raise RunError(f"{folder / 'predictions.npz'}: is damaged or holds no answers on {split}. Train the run again.")
+    if not np.isfinite(seen.logits[place]).all():
+        raise RunError(f"{folder}: its network gave no finite answer to some {split} images. Leave the run out.")
     return replace(seen, logits=seen.logits[place : place + 1])
 
 

@@ -29,7 +29,7 @@ from heads.runs import (
 )
 from heads.soup.averaged_network import AveragedNetwork
 from heads.soup.greedy_soup import choose_members, take_all
-from heads.soup.shared_start import SPLITS, Member, read_members
+from heads.soup.shared_start import Member, in_order_of_images, read_members
 from heads.soup.soup_result import Soup, soup_result
 
 log = logging.getLogger("featcache")
@@ -78,7 +78,7 @@ def soup_run(plan: SoupPlan, session: Session) -> Run:
         stack.enter_context(training_mode(options, session.device))
         session = stack.enter_context(session.decoding_once(options.cache))
         cached = extract_all(options, session)
-        _require_same_images(members, cached)
+        members = in_order_of_images(members, cached.manifest)
         result = _average(members, options, cached, session, plan.uniform)
         assert result.soup is not None
         inputs = {
@@ -126,15 +126,3 @@ def _require_free(folder: Path) -> None:
     except RunError:
         pass
     raise RunError(f"{folder}: is there already and no soup, so it is left as it is. Choose another --name.")
-
-
-def _require_same_images(members: Sequence[Member], cached: CachedFeatures) -> None:
-    """Raise RunError where the data are no more what the runs were trained on."""
-    first = members[0]
-    manifest = cached.manifest
-    same = all(tuple(i.name for i in manifest.of(s)) == first.answers[s].images for s in SPLITS)
-    if manifest.fingerprint != first.run.summary["data"]["fingerprint"] or not same:
-        raise RunError(
-            f"{first.run.folder}: was trained on other images than {manifest.root} holds now. A soup is judged, and "
-            "its batch norms are estimated, on those of its members: bring them back, or train again."
-        )

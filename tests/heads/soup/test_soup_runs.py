@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from heads.leaderboard import rank_results
 from heads.report.html_page import origin
 from heads.runs import Run, load_run_model, load_run_record, predictions_of
 from heads.soup import soup_runs
+from heads.soup.shared_start import in_order_of_images, read_members
 
 ALL = [{"epoch": 0, "unfreeze": "all"}]
 LAST = [{"epoch": 0, "unfreeze": "layer4"}]
@@ -175,6 +177,17 @@ def test_runs_that_share_no_start_are_refused_with_what_differs(place: Path) -> 
     with pytest.raises(RunError, match="two: is there already and no soup"):
         soup(place, "one", name="two")
     assert "soup" not in load_run_record(place / "results" / "two").summary
+
+
+def test_members_are_judged_on_the_images_that_they_are_of(place: Path) -> None:
+    (member,) = read_members([place / "results" / "one"], place / "results")
+    manifest, _ = load_manifest(member.model.options.data, place / "cache")
+    turned = replace(manifest, images=tuple(reversed(manifest.images)))
+    (found,) = in_order_of_images([member], turned)
+    assert found.answers["val"].images == member.answers["val"].images[::-1]
+    assert np.array_equal(found.answers["val"].logits, member.answers["val"].logits[:, ::-1])
+    with pytest.raises(RunError, match=r"one: was trained on other images than .* holds now"):
+        in_order_of_images([member], manifest.without({manifest.of("train")[0].sha256}))
 
 
 def test_nothing_is_left_of_a_soup_that_failed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
