@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,8 @@ from heads.finetune import (
 )
 from heads.soup.averaged_weights import average_weights, estimate_statistics, moved_norms
 from heads.soup.shared_start import Member
+
+log = logging.getLogger("featcache")
 
 Taken = tuple[int, ...]  # members by their number, ascending
 
@@ -68,6 +71,7 @@ class AveragedNetwork:
             found: NDArray[np.float32] = self._members[taken[0]].answers["val"].logits[0]
             return found
         if taken not in self._val:
+            log.info("averaging %s", ", ".join(self._members[one].name for one in taken))
             self.take(taken)
             self._val[taken] = self._logits(self._trained_on, self._dataset.val)
         return self._val[taken]
