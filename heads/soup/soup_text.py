@@ -22,9 +22,7 @@ def _members(soup: Mapping[str, Any]) -> str:
     if len(soup["members"]) == 1:
         return f"One run was named: the soup is {taken[0]}, as it is."
     if len(taken) == 1:
-        return (
-            f"The soup is {taken[0]} as it is: with each of the others ({', '.join(left)}) it is worse on validation."
-        )
+        return f"The soup is {taken[0]} as it is: with any of the others ({', '.join(left)}) it is worse on validation."
     return f"Left out, as the average is worse with them on validation: {', '.join(left)}." if left else ""
 
 
