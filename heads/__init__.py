@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from heads.combine import combine_runs
     from heads.experiment import train_model, trainModel
+    from heads.soup import soup_runs
     from heads.tuned_heads import tune_model
 
 _HOMES = {
     "combine_runs": "heads.combine",
+    "soup_runs": "heads.soup",
     "trainModel": "heads.experiment",
     "train_model": "heads.experiment",
     "tune_model": "heads.tuned_heads",
 }
 
-__all__ = ["combine_runs", "trainModel", "train_model", "tune_model"]
+__all__ = ["combine_runs", "soup_runs", "trainModel", "train_model", "tune_model"]
 
 
 def __getattr__(name: str) -> Any:

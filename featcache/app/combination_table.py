@@ -1,4 +1,4 @@
-"""A combination as a table on a terminal: its members by weight, the plain average, and what they come to."""
+"""A combination or a soup as a table on a terminal: its members, and what they come to."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ def combination_table(run: Run) -> Table:
     if combined["parts"]:
         table.add_row("", "plain average", "", *_accuracies(combined["plain_average"]))
     table.add_row(*map(Text, (run.folder.name, "combined", "1.00", *_accuracies(run.summary))), style="bold")
+    return table
+
+
+def soup_table(run: Run) -> Table:
+    """A row for each member in the order they were named, then for the average of those that take part."""
+    soup = run.summary["soup"]
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    table.add_column("run", overflow="fold")
+    for name in ("takes part", "val top-1 [95%]", "test top-1 [95%]"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in soup["members"]:
+        table.add_row(*map(Text, (one["run"], "yes" if one["taken"] else "-", *_accuracies(one))))
+    table.add_row()
+    table.add_row(*map(Text, (run.folder.name, "", *_accuracies(run.summary))), style="bold")
     return table
 
 

@@ -23,13 +23,14 @@ from featcache.app.commands.report import report
 from featcache.app.commands.schema import schema
 from featcache.app.commands.serve import serve
 from featcache.app.commands.show import show
+from featcache.app.commands.soup import soup
 from featcache.app.commands.split import split
 from featcache.app.commands.sweep import sweep
 from featcache.app.commands.train import train
 
 # In the order that `--help` lists them: from images to results, then what looks after things.
 COMMANDS = (
-    *(benchmark, extract, train, sweep, finetune, combine, report, predict, serve, export, profile),
+    *(benchmark, extract, train, sweep, finetune, combine, soup, report, predict, serve, export, profile),
     *(curve, audit, show, split, check, backbones, schema),
 )
 

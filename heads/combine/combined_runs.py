@@ -38,12 +38,12 @@ def combine_runs(
     return write_combination(results_dir / called, combine(members, rounds=rounds, equal=equal), rounds)
 
 
-def default_name(folders: Sequence[Path]) -> str:
-    """What a combination of these runs is called."""
-    joined = "combined-" + "+".join(dict.fromkeys(folder.resolve().name for folder in folders))
+def default_name(folders: Sequence[Path], kind: str = "combined") -> str:
+    """What a combination of these runs is called, or what else is made of several."""
+    joined = f"{kind}-" + "+".join(dict.fromkeys(folder.resolve().name for folder in folders))
     if len(joined) <= LONGEST:
         return joined
-    return f"combined-{len(set(folders))}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
+    return f"{kind}-{len(set(folders))}-{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
 
 
 def runs_on_top(results_dir: Path, count: int, ranking: Ranking) -> list[Path]:

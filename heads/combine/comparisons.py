@@ -32,13 +32,15 @@ def differences(combination: Combination) -> dict[str, Any]:
     }
     return {
         name: {
-            split: {m: _difference(combination.answered[split], other[split], m) for m in COMPARED} for split in SPLITS
+            split: {m: paired_difference(combination.answered[split], other[split], m) for m in COMPARED}
+            for split in SPLITS
         }
         for name, other in others.items()
     }
 
 
-def _difference(one: Answered, other: Answered, metric: str) -> dict[str, float]:
+def paired_difference(one: Answered, other: Answered, metric: str) -> dict[str, float]:
+    """By how much one is ahead of another in a metric, with the 95% interval: of the same images."""
     scores = [split_scores(of.seen, of.outcomes, metric) for of in (one, other)]
     compared = JointComparison({metric: scores})
     low, high = compared.interval(metric, 0, 1)

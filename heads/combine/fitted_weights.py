@@ -37,16 +37,13 @@ def fit_weights(
     Images of one of `units` `[N]` (a group) are in one part. Raises RunError where all are of one: there is nothing to
     fit by and judge on another.
     """
-    names = sorted(set(units))
-    if len(names) < 2:
+    if len(set(units)) < 2:
         raise RunError(
             "combine: all validation images are of one group, so that weights cannot be fitted on some and judged on "
             "others. Give all members the same weight: --equal."
         )
-    count = min(PARTS, len(names))
-    cut = np.random.default_rng(len(names)).permutation(len(names)) % count
-    place = {name: number for number, name in enumerate(names)}
-    part = cut[[place[unit] for unit in units]]
+    part = parts_of(units)
+    count = int(part.max()) + 1
     whole = BrierSums.of(probabilities, labels)
     held_out = np.empty((len(probabilities), len(labels)))
     for number in range(count):
@@ -54,6 +51,15 @@ def fit_weights(
         sums = whole.without(BrierSums.of(probabilities[:, :, here], labels[here]))
         held_out[:, here] = greedy_weights(sums, rounds)[:, None]
     return FittedWeights(greedy_weights(whole, rounds), held_out, count)
+
+
+def parts_of(units: Sequence[str]) -> NDArray[np.int64]:
+    """Which part each image `[N]` is in, of PARTS or one for each unit: images of one of `units` `[N]` are in one."""
+    names = sorted(set(units))
+    cut = np.random.default_rng(len(names)).permutation(len(names)) % min(PARTS, len(names))
+    place = {name: number for number, name in enumerate(names)}
+    found: NDArray[np.int64] = cut[[place[unit] for unit in units]]
+    return found
 
 
 def equal_weights(members: int, images: int) -> FittedWeights:

@@ -1,17 +1,28 @@
 """Phase 2: backbone and head trained end to end, the backbone unfrozen step by step."""
 
+from heads.finetune.batch_inputs import Batch, DecodedInputs
 from heads.finetune.distributed import processes
-from heads.finetune.end_to_end import fine_tune, fine_tune_run
+from heads.finetune.end_to_end import fine_tune, fine_tune_run, training_mode
+from heads.finetune.evaluation import MicroBatches, evaluate_logits
+from heads.finetune.forward_path import ForwardPath
+from heads.finetune.training_images import make_training_images
 from heads.finetune.tuning_plan import TuningPlan, plan_from_run, plan_top, require_sound
 from heads.finetune.unfreezing import make_schedule
 
 __all__ = [
+    "Batch",
+    "DecodedInputs",
+    "ForwardPath",
+    "MicroBatches",
     "TuningPlan",
+    "evaluate_logits",
     "fine_tune",
     "fine_tune_run",
     "make_schedule",
+    "make_training_images",
     "plan_from_run",
     "plan_top",
     "processes",
     "require_sound",
+    "training_mode",
 ]

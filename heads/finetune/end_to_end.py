@@ -75,7 +75,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
         stack.enter_context(results_folder(session.results_dir))
         log_lines = stack.enter_context(recording())
         them = stack.enter_context(processes(session.device))
-        stack.enter_context(_training_mode(options, session.device))
+        stack.enter_context(training_mode(options, session.device))
         session = stack.enter_context(session.decoding_once(options.cache))
         network = load_network(options, session.allow_custom)
         start = None
@@ -115,7 +115,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
 
 
 @contextmanager
-def _training_mode(options: Options, device: torch.device) -> Iterator[None]:
+def training_mode(options: Options, device: torch.device) -> Iterator[None]:
     """Gradients, whatever mode the caller is in; float32 that is float32; and a GPU's convolutions add up in the same
     order every time: equal options, equal bits."""
     before = torch.backends.cudnn.deterministic

@@ -161,6 +161,9 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
 def origin(run: Run) -> list[tuple[str, str]]:
     """The epoch that its head is of; of a combination its members by weight, and what is to be said of it."""
     combined = run.summary.get("combination")
+    if (soup := run.summary.get("soup")) is not None:
+        taken = ", ".join(one["run"] for one in soup["members"] if one["taken"])
+        return [("weights averaged of", taken), *(("soup", line) for line in soup["said"])]
     if combined is None:
         return [("best epoch", f"{run.best_epoch} of seed {run.summary['best_seed']}")]
     members = sorted(combined["members"], key=lambda one: -one["weight"])

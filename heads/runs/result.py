@@ -37,11 +37,17 @@ class Result:
     val_outcomes: ValOutcomes | None = None  # of heads on cached features: who was right on val after every epoch
     tuned: dict[str, Any] | None = None  # where its recipe was found among several: what was tried
     separation: Separation | None = None  # of heads on cached features: how separable these are
+    soup: dict[str, Any] | None = None  # of a weight average of fine-tuned runs: which, and how they were chosen
 
     @property
     def head(self) -> TrainedHead:
         """The head that is kept."""
         return self.seeds[self.best][self.chosen]
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the head that is kept; None of a weight average, which was trained in none."""
+        return None if self.soup is not None else self.head.best_epoch
 
     def predicted(self, split: Split) -> NDArray[np.int64]:
         """Classes by the best seed; on test by the head that is kept."""

@@ -54,9 +54,10 @@ class Run:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights are in best_model.pth, counted from 0; raises RunError of a combination of runs."""
+        """The epoch whose weights are in best_model.pth, counted from 0; raises RunError of what is made of
+        other runs."""
         if self.summary["best_epoch"] is None:
-            raise RunError(f"{self.folder}: is a combination of runs, which was trained in no epoch.")
+            raise RunError(f"{self.folder}: is made of other runs, and was trained in no epoch itself.")
         return int(self.summary["best_epoch"])
 
     @property

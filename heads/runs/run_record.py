@@ -119,7 +119,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "normalise": options.head.normalise,
         "doubts": recipe_doubts(options, [head for folds in result.seeds for head in folds]),
         "classifier_dims": list(cached.dims),
-        "best_epoch": result.head.best_epoch,
+        "best_epoch": result.best_epoch,
         "best_seed": result.head.seed,
         "best_fold": result.head.fold if options.data.folds else None,
         "calibration": _calibration(result),
@@ -147,6 +147,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "cache_dir": str(cached.parts[0].store.path.parent.resolve()),
         "head_seconds": result.seconds,
         "inputs": inputs,
+        **({"soup": result.soup} if result.soup is not None else {}),
     }
 
 
@@ -213,5 +214,5 @@ def _checkpoint(options: Options, cached: CachedFeatures, result: Result) -> dic
         "identities": cached.identities(),
         "seed": head.seed,
         "fold": head.fold,
-        "epoch": head.best_epoch,
+        "epoch": result.best_epoch,
     }

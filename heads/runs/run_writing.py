@@ -40,10 +40,10 @@ def results_folder(folder: Path) -> Iterator[None]:
 def run_folder(results_dir: Path, options: Options) -> Path:
     """Where a run with `options` belongs: under its name, or, when other options took that, under name-options8.
 
-    A tuned run is none of its options alone: what was tried beside them is lost with it.
+    A tuned run is none of its options alone: what was tried beside them is lost with it. Nor is a soup of runs.
     """
     folder = results_dir / options.experiment_name
-    if not folder.exists() or (_options_short(folder) == options.short and not _holds_tuned(folder)):
+    if not folder.exists() or (_options_short(folder) == options.short and not _made_of_more(folder)):
         return folder
     other = results_dir / f"{options.experiment_name}-{options.short}"
     log.info("%s is taken by other options or files; this run goes to %s", folder, other)
@@ -57,9 +57,10 @@ def _options_short(folder: Path) -> str | None:
         return None  # not a run of this version: leave it alone
 
 
-def _holds_tuned(folder: Path) -> bool:
+def _made_of_more(folder: Path) -> bool:
     try:
-        return is_tuned(load_run_record(folder))
+        run = load_run_record(folder)
+        return is_tuned(run) or run.summary.get("soup") is not None
     except RunError:
         return False
 

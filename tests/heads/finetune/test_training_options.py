@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import logging
 import random
 import shutil
@@ -86,12 +87,17 @@ def pristine(chosen: Options) -> dict[str, Tensor]:
     return {**network, **{f"head.{n}": t for n, t in head.items()}}
 
 
+def class_and_content(file: Path) -> tuple[str, str]:
+    """What images are in the order of."""
+    return file.parent.name, hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def whole_train_set(chosen: Options) -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
     """Network and head as training begins, and all training images with their labels."""
     backbone = load_backbone(chosen.model, allow_custom=True)
     head = build_head((networks.WIDTHS[-1], 16, 4), 0.0)
     head.load_state_dict(initial_state((networks.WIDTHS[-1], 16, 4), chosen.training.seed))
-    files = sorted((Path(chosen.data.path) / "train").rglob("*.png"))
+    files = sorted((Path(chosen.data.path) / "train").rglob("*.png"), key=class_and_content)
     transform = EvalTransform(backbone.preprocessing)
     labels = torch.tensor([int(f.parent.name[-1]) for f in files])
     return backbone.network, head, torch.stack([transform(f) for f in files]), labels

@@ -28,8 +28,10 @@ def test_12_bit_images_train_as_their_8_bit_counterparts_do(
     def tune(name: str) -> Any:
         schedule = [{"epoch": 1, "unfreeze": "last_block"}]
         sections: dict[str, Any] = {
-            "model": {"backbone": "networks:four_stages"},
-            "training": {"epochs": 2, "unfreeze_schedule": schedule},
+            "model": {"backbone": "networks:four_stages", "dropout": 0.0},
+            # All in one batch: other files come in another order.
+            "data": {"batch_size": 1000},
+            "training": {"epochs": 4, "unfreeze_schedule": schedule, "optimizer": "sgd", "learning_rate": 0.05},
             "cache": {"dir": str(tmp_path / f"cache-{name}"), "max_features_gb": kept},
         }
         options = parse_options(config(name, **sections))
@@ -43,4 +45,5 @@ def test_12_bit_images_train_as_their_8_bit_counterparts_do(
         file.write_bytes(png16((values * 4095 + 254) // 255))  # floor(that * 255 / 4095) is the value again
     deep, files = tune("deep")
     assert deep.transform.preprocessing.depth == Depth("12")
-    assert torch.equal(deep.predict(files), expected)
+    assert torch.allclose(deep.predict(files), expected, atol=1e-5, rtol=0)
+    assert expected.std(dim=0).min() > 1e-3

@@ -10,7 +10,7 @@ from typing import Any
 import networks
 import pytest
 import torch
-from test_training_options import ALL, WHOLE, curve, tune
+from test_training_options import ALL, WHOLE, class_and_content, curve, tune
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 from torchvision.transforms import v2
@@ -58,7 +58,8 @@ def trained(chosen: Options) -> tuple[nn.Module, nn.Module, Tensor, Tensor, Tens
     backbone.network.requires_grad_(True)
     head = build_head((networks.WIDTHS[-1], 16, 4), 0.0)
     head.load_state_dict(initial_state((networks.WIDTHS[-1], 16, 4), chosen.training.seed))
-    files = [f for f in sorted((Path(chosen.data.path).parent / "train").rglob("*.png")) if weight_of(f)]
+    every = sorted((Path(chosen.data.path).parent / "train").rglob("*.png"), key=class_and_content)
+    files = [f for f in every if weight_of(f)]
     assert len(files) == WHOLE - 4
     labels = torch.tensor([int(f.parent.name[-1]) for f in files])
     x = torch.stack([EvalTransform(backbone.preprocessing)(f) for f in files])
