@@ -97,12 +97,13 @@ def find_data(results_dir: Path, wanted: str) -> str:
 
     Raises OptionsError where none of the runs is on it, or several are.
     """
-    known = {
-        str(run.summary["data"]["fingerprint"]): str(run.summary["data"]["path"]) for run in finished_runs(results_dir)
-    }
+    known = dict.fromkeys(
+        (str(run.summary["data"]["fingerprint"]), str(run.summary["data"]["path"]))
+        for run in finished_runs(results_dir)
+    )  # of the same images in several places each
     folder = str(Path(wanted).expanduser().resolve())
-    found = [f for f, path in known.items() if f.startswith(wanted) or path == folder or Path(path).name == wanted]
+    found = {f for f, path in known if f.startswith(wanted) or path == folder or Path(path).name == wanted}
     if len(found) != 1:
-        listed = ", ".join(f"{path} ({fingerprint[:8]})" for fingerprint, path in known.items()) or "none"
+        listed = ", ".join(f"{path} ({fingerprint[:8]})" for fingerprint, path in known) or "none"
         raise OptionsError(f"--data {wanted}: {len(found)} data sets are meant by that. Expected one of: {listed}.")
-    return found[0]
+    return found.pop()
