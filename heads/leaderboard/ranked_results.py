@@ -97,10 +97,8 @@ def find_data(results_dir: Path, wanted: str) -> str:
 
     Raises OptionsError where none of the runs is on it, or several are.
     """
-    known = dict.fromkeys(
-        (str(run.summary["data"]["fingerprint"]), str(run.summary["data"]["path"]))
-        for run in finished_runs(results_dir)
-    )  # of the same images in several places each
+    data = [run.summary["data"] for run in finished_runs(results_dir)]
+    known = dict.fromkeys((str(one["fingerprint"]), str(one["path"])) for one in data)  # the same images in many places
     folder = str(Path(wanted).expanduser().resolve())
     found = {f for f, path in known if f.startswith(wanted) or path == folder or Path(path).name == wanted}
     if len(found) != 1:

@@ -12,7 +12,7 @@ from heads.runs import Run
 
 
 def _run(path: str, fingerprint: str) -> Run:
-    return Run(Path(path), {"data": {"path": path, "fingerprint": fingerprint}})
+    return Run(Path(path), {"data": {"path": path, "fingerprint": fingerprint}}, {})
 
 
 def test_every_source_of_the_same_images_means_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
