@@ -17,6 +17,7 @@ class Grouped:
     name: str
     group: str
     reason: str
+    sha256: str  # of its content; "" where only data.groups has it, by its name
 
 
 def group_table(audit: Audit) -> tuple[Grouped, ...]:
@@ -40,7 +41,9 @@ def group_table(audit: Audit) -> tuple[Grouped, ...]:
         own = (given is None, hashes[name] if given is None else given)
         called[number] = min(own, called.get(number, own))
     return tuple(
-        Grouped(name, called[number][1], ", ".join(kind for kind, own in why.items() if name in own))
+        Grouped(
+            name, called[number][1], ", ".join(kind for kind, own in why.items() if name in own), hashes.get(name, "")
+        )
         for name, number in zip(names, numbers, strict=True)
     )
 

@@ -13,7 +13,8 @@ from featcache.audit.list_target import ListTarget
 from featcache.errors import OptionsError
 from featcache.options import GroupRule
 
-HEADER = "path,group,reason"
+HEADER = "path,group,reason,sha256"
+EARLIER = "path,group,reason"
 
 
 def require_groups_target(file: Path, data: Iterable[Path], given: GroupRule | None) -> None:
@@ -34,11 +35,11 @@ def require_groups_target(file: Path, data: Iterable[Path], given: GroupRule | N
 
 
 def write_group_table(table: Iterable[Grouped], file: Path) -> None:
-    """`file` lists the groups as CSV with the columns path, group, reason; every cell is quoted, so that any name
-    survives. Raises OptionsError where it cannot be written."""
+    """`file` lists the groups as CSV with the columns path, group, reason, sha256; every cell is quoted, so that any
+    name survives. Raises OptionsError where it cannot be written."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    rows.writerows([one.name, one.group, one.reason] for one in table)
+    rows.writerows([one.name, one.group, one.reason, one.sha256] for one in table)
     target = _target(file)
     try:
         write_text(target.resolved(), f"{HEADER}\n{text.getvalue()}")
@@ -54,7 +55,7 @@ def _ours(place: Path) -> bool:
     if not place.is_file():  # reading a pipe might never end
         return False
     with place.open("rb") as stream:
-        return stream.readline(len(HEADER) + 8).decode("utf-8-sig", "replace").rstrip("\r\n") == HEADER
+        return stream.readline(len(HEADER) + 8).decode("utf-8-sig", "replace").rstrip("\r\n") in (HEADER, EARLIER)
 
 
 def _names(given: GroupRule | None, place: Path) -> bool:

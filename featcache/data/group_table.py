@@ -23,15 +23,26 @@ _SPELLINGS: dict[str, Callable[[str], str]] = {
 _SEPARATORS = (",", ";", "\t")
 
 
-def table_groups(rule: GroupRule, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The groups that the rule's CSV gives to images called `names`, and what the user should know of it.
+CONTENT = (
+    "sha256"  # the column of `featcache audit --write-groups` that says which image a line is of, whatever its name
+)
 
-    A blank cell is no group. Raises DataError for a file that cannot be read, lacks a column, names none of the images,
-    means several by one name, or gives one two groups.
+
+def table_groups(rule: GroupRule, contents: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The groups that the rule's CSV gives to images, of which `contents` has the sha256 by name; and what the user
+    should know of it.
+
+    A blank cell is no group. A line with a sha256 is of the images of that content, also where they have been renamed
+    or come from another source. Raises DataError for a file that cannot be read, lacks a column, names none of the
+    images, means several by one name, or gives one two groups.
     """
-    cells = _cells(rule)
-    if not cells:  # what `featcache audit --write-groups` writes where nothing belongs together
+    names = list(contents)
+    lines = _lines(rule)
+    if not lines:  # what `featcache audit --write-groups` writes where nothing belongs together
         return {}, [f"data.groups ({rule.csv}) lists no file"]
+    cells, others = _named_now(lines, contents)
+    if not cells:
+        raise DataError(f"data.groups: {rule.csv}: {_of_others(others)}, and so are all of its lines.")
     how = _spelling(cells, names)
     if not how:  # paths as Windows writes them, and blanks beside the separator: only where no image is called so
         cells = [(name.strip().replace("\\", "/").removeprefix("./"), group) for name, group in cells]
@@ -51,7 +62,7 @@ def table_groups(rule: GroupRule, names: Sequence[str]) -> tuple[dict[str, str],
             f"data.groups: {rule.csv}: names files {how}, and {known[several]} images are called {several!r}, such as "
             f"{called[0]} and {called[1]}. Expected names as below data.path."
         )
-    said = []
+    said = [f"data.groups ({rule.csv}): {_of_others(others)}: it groups none"] if others else []
     if strangers:
         said.append(
             f"{len(strangers)} of {counted(len(rows), 'file')} that data.groups ({rule.csv}) names are no image, such "
@@ -84,8 +95,32 @@ def _by_file(rule: GroupRule, cells: Sequence[tuple[str, str]]) -> Mapping[str, 
     return found
 
 
-def _cells(rule: GroupRule) -> list[tuple[str, str]]:
-    """File and group of each line that names a file, as the table has them."""
+def _named_now(
+    lines: Sequence[tuple[str, str, str]], contents: Mapping[str, str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """File and group of each line, those with a sha256 under the names that images of that content have here; and the
+    names that images of another content have now."""
+    here: dict[str, list[str]] = {}
+    for name, sha256 in contents.items():
+        here.setdefault(sha256, []).append(name)
+    cells: list[tuple[str, str]] = []
+    others = []
+    for name, group, sha256 in lines:
+        if not sha256 or (name not in contents and sha256 not in here):
+            cells.append((name, group))
+        elif sha256 in here:
+            cells += [(now, group) for now in here[sha256]]
+        else:
+            others.append(name)
+    return cells, others
+
+
+def _of_others(names: Sequence[str]) -> str:
+    return f"{counted(len(names), 'line')} of other images than those of their names, such as {names[0]!r}"
+
+
+def _lines(rule: GroupRule) -> list[tuple[str, str, str]]:
+    """File, group and sha256 ("" where there is none) of each line that names a file, as the table has them."""
     file = Path(str(rule.csv)).expanduser()
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -101,8 +136,10 @@ def _cells(rule: GroupRule) -> list[tuple[str, str]]:
             f"{rule.path!r} and {rule.column!r}; `featcache audit --write-groups` writes one."
         ) from None
     path, column = header.index(rule.path), header.index(rule.column)
-    cells = [((row + [""] * len(header))[path], (row + [""] * len(header))[column]) for row in rows]
-    return [(name.removeprefix("./"), group.strip()) for name, group in cells if name.strip()]
+    full = [row + [""] * len(header) for row in rows]
+    own = header.index(CONTENT) if CONTENT in header else None
+    cells = [(row[path], row[column], "" if own is None else row[own]) for row in full]
+    return [(name.removeprefix("./"), group.strip(), sha.strip()) for name, group, sha in cells if name.strip()]
 
 
 def _header(rule: GroupRule, line: str) -> tuple[list[str], str]:

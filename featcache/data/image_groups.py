@@ -25,7 +25,7 @@ def group_images(images: Sequence[ImageRecord], rule: GroupRule | None) -> tuple
     if rule is None:
         return list(images), []
     names = [i.name for i in images]
-    found, said = table_groups(rule, names) if rule.csv is not None else (_by_name(names, rule), [])
+    found, said = table_groups(rule, {i.name: i.sha256 for i in images}) if rule.csv else (_by_name(names, rule), [])
     if not found and not said:
         raise DataError(
             f"data.groups ({rule.said}) gives none of {counted(len(images), 'image')} a group, such as {names[0]!r}. "

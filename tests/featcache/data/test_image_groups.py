@@ -133,6 +133,32 @@ def test_a_table_may_name_files_that_are_left_out_or_not_there(tmp_path: Path) -
     assert any("1 of 4 files" in n and "'gone.png'" in n for n in manifest.notices)
 
 
+def test_an_audits_table_knows_images_that_were_renamed_by_content(tmp_path: Path) -> None:
+    root = patients(tmp_path / "d")
+    one, two, three = (i for i in load(root).images if i.name in {f"cat/P00/{n}.png" for n in range(3)})
+    rows = [f"{i.name},a,near copy,{i.sha256}" for i in (one, two)]
+    file = table(tmp_path / "g.csv", "path,group,reason,sha256", *rows)
+    (root / one.name).rename(root / "moved")  # each name goes to another image
+    (root / three.name).rename(root / one.name)
+    (root / two.name).rename(root / three.name)
+    (root / "moved").rename(root / two.name)
+    contents = {i.sha256: i.group for i in load(root, groups=f"csv:{file}").images}
+    assert (contents[one.sha256], contents[two.sha256], contents[three.sha256]) == ("a", "a", None)
+
+
+def test_lines_of_other_images_than_their_names_group_none(tmp_path: Path) -> None:
+    root = patients(tmp_path / "d")
+    sha256 = next(i.sha256 for i in load(root).images if i.name == "cat/P00/1.png")
+    wrong = f"cat/P00/0.png,a,near copy,{'0' * 64}"
+    file = table(tmp_path / "g.csv", "path,group,reason,sha256", wrong)
+    with pytest.raises(DataError, match=r"1 line of other images than those of their names, such as 'cat/P00/0.png'"):
+        load(root, groups=f"csv:{file}")
+    file = table(tmp_path / "g.csv", "path,group,reason,sha256", wrong, f"gone.png,b,near copy,{sha256}")
+    manifest = load(root, groups=f"csv:{file}")
+    assert (groups(manifest)["cat/P00/0.png"], groups(manifest)["cat/P00/1.png"]) == (None, "b")
+    assert any("1 line of other images" in n for n in manifest.notices)
+
+
 def test_a_table_without_lines_makes_no_groups(tmp_path: Path) -> None:
     manifest = load(patients(tmp_path / "d"), groups=f"csv:{table(tmp_path / 'g.csv', 'path,group,reason')}")
     assert set(groups(manifest).values()) == {None}
