@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unicodedata import category
 
 import typer
 
@@ -55,6 +56,13 @@ def _said(error: FeatcacheError, verbose: bool) -> typer.Exit:
     return typer.Exit(error.exit_code)
 
 
+_SHOWN = "\n\u200c\u200d"  # a new line; zero width (non-)joiners, of Persian, Hindi and many emoji
+
+
 def printable(text: str) -> str:
-    """As a terminal may show it: a file's name can hold what it would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    """As a terminal may show it: a name can hold what it would obey, or would show in another order. Spaces of other
+    scripts and what joins or parts their letters stay."""
+    return "".join(
+        c if c.isprintable() or c in _SHOWN or category(c) == "Zs" else c.encode("unicode_escape").decode()
+        for c in text
+    )

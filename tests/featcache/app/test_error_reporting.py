@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from featcache.app.error_reporting import exiting
+from featcache.app.error_reporting import exiting, printable
 from featcache.atomic import replacing, write_text
 
 
@@ -29,3 +29,9 @@ def test_a_folder_where_featcache_has_a_file_of_its_own(
     assert stopped.value.exit_code == 2
     assert said.startswith(f"featcache: {folder}: is a folder, ") and said.count("\n") == 1
     assert folder.is_dir() and [*tmp_path.iterdir()] == [folder]
+
+
+def test_names_of_every_script_are_shown_and_nothing_that_a_terminal_obeys() -> None:
+    for name in ("été", "می\u200cخواهم", "क्\u200dष", "👩\u200d🔬", "東\u3000京", "a\u00a0b", "two\nlines"):
+        assert printable(name) == name
+    assert printable("\x1b[2J\u202egnp\r\x07\ufeff\ud800") == r"\x1b[2J\u202egnp\r\x07\ufeff\ud800"
