@@ -110,7 +110,7 @@ def test_a_network_that_writes_into_its_blocks_inputs_is_named() -> None:
 def test_every_network_of_phase_1_trains_the_same_with_less(config: Path) -> None:
     name = load_options(config).model.backbone
     options = ModelOptions(backbone=name, pretrained=False)
-    network = load_backbone(options).network
+    network = load_backbone(options).network.requires_grad_(True)
     side = load_backbone(options).preprocessing.input_size
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     if name in BLOCKLESS:
