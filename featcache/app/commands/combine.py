@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +11,6 @@ from featcache.app.named_run import named_run
 from featcache.app.results import Heads, RankBy
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
-
-if TYPE_CHECKING:
-    from heads.runs import Run
 
 
 @command("results_dir", "verbose", "quiet")
@@ -51,7 +47,8 @@ def combine(
             "combine: --rounds are of the selection that finds weights, and --equal fits none. Drop one."
         )
     with shared.telling():
-        from featcache.atomic import require_writable, write_named
+        from featcache.app.combination_table import show_average
+        from featcache.atomic import require_writable
         from heads.combine import ROUNDS, combine_runs, runs_on_top
         from heads.leaderboard import Ranking
 
@@ -62,29 +59,4 @@ def combine(
         else:
             folders = runs_on_top(shared.results_dir, top, Ranking(heads=heads, rank_by=rank_by))
         run = combine_runs(folders, shared.results_dir, name=name, rounds=rounds or ROUNDS, equal=equal)
-    if json_ is not None:
-        document = json.dumps(_document(run), indent=1, ensure_ascii=False)
-    if json_ == "-":
-        typer.echo(document)
-    else:
-        _show(run)
-    if json_ not in (None, "-"):
-        write_named(Path(str(json_)), document + "\n", "--json")
-    typer.echo(f"{run.folder}: predict, serve, export and report take it as any run", err=json_ == "-")
-
-
-def _document(run: Run) -> dict[str, object]:
-    """What is shown, and the figures behind it."""
-    cost = {name: run.performance[name] for name in ("latency_ms", "macs", "params_backbone", "params_head", "device")}
-    figures = {split: run.summary[split] for split in ("val", "test")}
-    return {"run": run.folder.name, **figures, **cost, **run.summary["combination"]}
-
-
-def _show(run: Run) -> None:
-    from featcache.app.combination_table import combination_table
-    from featcache.app.progress import consoles
-
-    out = consoles()[0]
-    out.print(combination_table(run))
-    for line in run.summary["combination"]["said"]:
-        out.print(f"- {line}", markup=False, highlight=False)
+    show_average(run, "combination", json_)
