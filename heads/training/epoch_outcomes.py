@@ -74,7 +74,8 @@ class EpochOutcomes:
     @classmethod
     def restored(cls, images: int, state: Mapping[str, Tensor]) -> EpochOutcomes:
         """What gave the `state`, of a head that is judged by so many images."""
-        found = cls(images, loss=state["loss"].numpy())
-        for name in state.keys() - {"loss"}:
-            setattr(found, name, list(state[name].numpy()))
-        return found
+
+        def each_epoch(name: str) -> list[NDArray[Any]]:
+            return list(state[name].numpy()) if name in state else []
+
+        return cls(images, each_epoch("bits"), each_epoch("values"), each_epoch("taken"), state["loss"].numpy())
