@@ -6,6 +6,7 @@ from featcache.extraction.inference import Inference
 from featcache.extraction.one_backbone import Extraction, extract, extract_backbone, fill_store
 from featcache.extraction.row_extraction import decoded_blocks
 from featcache.extraction.side_by_side import CachedFeatures, extract_all
+from featcache.extraction.spread_backbones import spread_backbones
 from featcache.extraction.stored_rows import Indices, StoreRows, read_plain
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "extract_backbone",
     "fill_store",
     "read_plain",
+    "spread_backbones",
 ]
