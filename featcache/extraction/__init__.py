@@ -1,7 +1,8 @@
 """Stage one: images to rows of features in the store, by one backbone or several side by side, and their profile."""
 
 from featcache.extraction.batch_search import batch_on_record
-from featcache.extraction.cost_estimate import CostEstimate, check, estimate_costs
+from featcache.extraction.cost_estimate import CostEstimate, check, estimate_costs, untrained_backbone
+from featcache.extraction.extraction_time import ExtractionTime, nearest_folder
 from featcache.extraction.inference import Inference
 from featcache.extraction.one_backbone import Extraction, extract, extract_backbone, fill_store
 from featcache.extraction.row_extraction import decoded_blocks
@@ -13,6 +14,7 @@ __all__ = [
     "CachedFeatures",
     "CostEstimate",
     "Extraction",
+    "ExtractionTime",
     "Indices",
     "Inference",
     "StoreRows",
@@ -24,6 +26,8 @@ __all__ = [
     "extract_all",
     "extract_backbone",
     "fill_store",
+    "nearest_folder",
     "read_plain",
     "spread_backbones",
+    "untrained_backbone",
 ]
