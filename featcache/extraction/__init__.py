@@ -3,10 +3,12 @@
 from featcache.extraction.batch_search import batch_on_record
 from featcache.extraction.cost_estimate import CostEstimate, check, estimate_costs
 from featcache.extraction.inference import Inference
+from featcache.extraction.more_images import extract_more
 from featcache.extraction.one_backbone import Extraction, extract, extract_backbone, fill_store
 from featcache.extraction.row_extraction import decoded_blocks
 from featcache.extraction.side_by_side import CachedFeatures, extract_all
-from featcache.extraction.stored_rows import Indices, StoreRows, read_plain
+from featcache.extraction.store_fill import views_spec
+from featcache.extraction.stored_rows import Indices, StoreRows, read_plain, read_rows, row_places
 
 __all__ = [
     "CachedFeatures",
@@ -22,6 +24,10 @@ __all__ = [
     "extract",
     "extract_all",
     "extract_backbone",
+    "extract_more",
     "fill_store",
     "read_plain",
+    "read_rows",
+    "row_places",
+    "views_spec",
 ]
