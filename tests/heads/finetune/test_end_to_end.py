@@ -204,7 +204,10 @@ def test_frozen_epochs_are_those_of_a_head_on_cached_features(
 def test_the_losses_are_the_same_whatever_is_kept(
     config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, backbone: str, data: dict[str, Any]
 ) -> None:
-    model = {"input_size": 64 if backbone in {"densenet121", "squeezenet1_1", "swin_t"} else 32}
+    # At 32 pixels shufflenet's last stages are a single pixel: another memory layout alone, the same network otherwise,
+    # moves its third epoch by 5e-3 (by 2e-6 at 64).
+    large = {"densenet121", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t"}
+    model = {"input_size": 64 if backbone in large else 32}
     schedule = [{"epoch": 1, "unfreeze": "last_block"}, {"epoch": 2, "unfreeze": 0.75 if backbone == "nested" else 0.5}]
     # The first steps of Adam go by the signs of gradients, which rounding turns where they are nearly 0.
     training = {"epochs": 3, "optimizer": "sgd", "learning_rate": 3e-3, "unfreeze_schedule": schedule}
