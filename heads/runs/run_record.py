@@ -148,6 +148,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "head_seconds": result.seconds,
         "inputs": inputs,
         **({"soup": result.soup} if result.soup is not None else {}),
+        **({"distillation": result.distillation} if result.distillation is not None else {}),
     }
 
 
