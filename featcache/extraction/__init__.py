@@ -31,9 +31,9 @@ __all__ = [
     "fill_store",
     "nearest_folder",
     "read_plain",
-    "spread_backbones",
-    "untrained_backbone",
     "read_rows",
     "row_places",
+    "spread_backbones",
+    "untrained_backbone",
     "views_spec",
 ]
