@@ -16,6 +16,7 @@ from featcache.errors import OptionsError
 from featcache.options import Options, require_frozen
 from featcache.records import Progress
 from heads.search.search_space import Space
+from heads.search.spread_trainer import SpreadTrainer
 from heads.search.study import SAME_AS, SweepStudy, point_key
 from heads.search.sweep_options import SweepOptions
 from heads.search.trial_figures import FIGURES, Figures
@@ -50,7 +51,7 @@ class TrialLoop:
     sweep: SweepOptions
     space: Space
     study: SweepStudy
-    trainer: TrialTrainer
+    trainer: TrialTrainer | SpreadTrainer
     clock: OptunaClock
     outcomes: OutcomeFiles
 
@@ -64,7 +65,9 @@ class TrialLoop:
                 trials = self.study.ask(min(self.sweep.batch, wanted - done))
                 known = self.study.results
                 new = self._new(trials, known)
-            results = self.trainer.train([self._options(t) for t in new], partial(self._report, new))
+            # Trials are compared with those of earlier batches alone, so their order within a batch changes nothing.
+            report = partial(self._report, new) if self.sweep.pruner != "none" else None
+            results = self.trainer.train([self._options(t) for t in new], report)
             for trial, result in zip(new, results, strict=True):
                 if result.outcomes is not None:
                     self.outcomes.keep(trial.number, result.outcomes)  # first: what is told has them
