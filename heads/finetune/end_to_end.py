@@ -19,9 +19,9 @@ from featcache.session import Session, SessionKeywords
 from heads.distill import lesson_of
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
 from heads.finetune.distributed import Processes, processes
+from heads.finetune.epoch_choice import EpochChoice
 from heads.finetune.phase1_start import Phase1Start, load_phase1_start
 from heads.finetune.run_setup import RunSetup
-from heads.finetune.seed_trainer import Trainer
 from heads.finetune.tuned_network import Network, load_network, make_setup, make_trainer, prepare
 from heads.finetune.tuned_result import make_tuned_result
 from heads.finetune.tuning_plan import TuningPlan
@@ -38,6 +38,7 @@ from heads.runs import (
     write_record,
     write_run,
 )
+from heads.training import START
 
 log = logging.getLogger("featcache")
 
@@ -142,19 +143,19 @@ def _train(
 ) -> None:
     """Train the seeds that are not finished yet."""
     for seed in setup.training.seed_list[len(position.finished) :]:
-        trainer = make_trainer(setup, network, start, seed)
-        begin = 0
+        choice = EpochChoice(setup, make_trainer(setup, network, start, seed), seed, setup.dataset.val)
+        begin = START
         if position.current is not None:
-            begin = trainer.restore(position.current)
+            begin = choice.restore(position.current)
             log.info("%s: seed %d goes on with epoch %d", setup.options.experiment_name, seed, begin)
 
-        def commit(name: str, weights: dict[str, Tensor], logits: Tensor, trainer: Trainer = trainer) -> None:
+        def commit(name: str, weights: dict[str, Tensor], logits: Tensor, choice: EpochChoice = choice) -> None:
             if name:
                 checkpoints.save_best(name, weights, logits)
-            position.current = trainer.checkpoint()
+            position.current = choice.checkpoint()
             checkpoints.save(position)
 
-        trainer.run(begin, commit)
-        position.finished.append(Finished(trainer.result, trainer.best))
+        choice.run(begin, commit)
+        position.finished.append(Finished(choice.result, choice.best))
         position.current = None
         checkpoints.save(position)

@@ -59,7 +59,7 @@ def make_tuned_result(
 def _stages(setup: RunSetup, heads: list[TrainedHead]) -> list[dict[str, Any]]:
     """What trained from which epoch on, and how long its epochs took."""
     schedule, found = setup.schedule, []
-    epochs = max(len(head.curve) for head in heads)
+    epochs = max(len(head.trained) for head in heads)
     for number, stage in enumerate(schedule.stages):
         end = schedule.stages[number + 1].epoch if number + 1 < len(schedule.stages) else epochs
         rows = [row for head in heads for row in head.curve if stage.epoch <= row.epoch < end]

@@ -169,7 +169,8 @@ def origin(run: Run) -> list[tuple[str, str]]:
         taken = ", ".join(one["run"] for one in soup["members"] if one["taken"])
         return [("weights averaged of", taken), *(("soup", line) for line in soup["said"])]
     if combined is None:
-        return [("best epoch", f"{run.best_epoch} of seed {run.summary['best_seed']}")]
+        epoch = run.best_epoch if run.best_epoch >= 0 else "none: the start"
+        return [("best epoch", f"{epoch} of seed {run.summary['best_seed']}")]
     members = sorted(combined["members"], key=lambda one: -one["weight"])
     named = ", ".join(f"{one['run']} {one['weight']:.2f}" for one in members)
     return [("members, by weight", named), *(("combination", line) for line in combined["said"])]

@@ -168,7 +168,7 @@ def _seed(result: Result, number: int) -> dict[str, Any]:
     }
     epochs: dict[str, Any] = {
         "best_epoch": [h.best_epoch for h in heads],
-        "epochs": [len(h.curve) for h in heads],
+        "epochs": [len(h.trained) for h in heads],
         "diverged": [h.diverged for h in heads],
     }
     return {

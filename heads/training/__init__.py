@@ -30,13 +30,14 @@ from heads.training.schedulers import rate_factor
 from heads.training.soft_targets import SoftTargets, soft_loss
 from heads.training.split_metric_parts import ANSWERED, PARTS
 from heads.training.stacked_training import train_heads
-from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
+from heads.training.trained_head import START, EpochRow, TrainedHead, best_epoch_said, epoch_row, score
 
 __all__ = [
     "ANSWERED",
     "FITTED",
     "METRICS",
     "PARTS",
+    "START",
     "TOP_K",
     "Draws",
     "EpochOutcomes",
@@ -52,6 +53,7 @@ __all__ = [
     "Score",
     "SoftTargets",
     "TrainedHead",
+    "best_epoch_said",
     "class_weights",
     "confusion",
     "epoch_row",
