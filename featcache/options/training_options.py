@@ -48,10 +48,11 @@ END_TO_END = (
     "channels_last",
     "compile",
     "gradient_checkpointing",
+    "kept_of_folds",
 )
 
 # Options that came later: at their defaults they are no part of what tells runs and sweeps apart, which keep theirs.
-LATER_TRAINING_OPTIONS = ("class_weights", "balanced_draws", "gradient_checkpointing")
+LATER_TRAINING_OPTIONS = ("class_weights", "balanced_draws", "gradient_checkpointing", "kept_of_folds")
 
 
 class TrainingOptions(Section):
@@ -109,6 +110,11 @@ class TrainingOptions(Section):
     gradient_checkpointing: bool = False
     """End to end: compute what is inside the network's blocks again in the backward pass, and do not keep it: much less
     memory, for about one more forward pass; results stay the same."""
+
+    kept_of_folds: Literal["retrained", "average", "measured"] = "retrained"
+    """End to end with data.folds: the network that is kept is trained on all of train and val for as many epochs as
+    were best over the folds, or is the average of the folds' weights there, or whichever of the two is better by
+    out-of-fold figures (which takes a further training for each pair of folds, so three folds at least)."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> TrainingOptions:

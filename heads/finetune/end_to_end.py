@@ -19,6 +19,7 @@ from featcache.session import Session, SessionKeywords
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
 from heads.finetune.distributed import Processes, processes
 from heads.finetune.epoch_choice import EpochChoice
+from heads.finetune.fold_run import train_in_folds
 from heads.finetune.phase1_start import Phase1Start, load_phase1_start
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.tuned_network import Network, load_network, make_setup, make_trainer, prepare
@@ -103,7 +104,10 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
         setup = make_setup(options, cached, network, them, session, plain)
         prepare(network.backbone, setup)
         with checkpoints.held(fresh=not session.reuse) as position:
-            _train(setup, network, start, checkpoints, position)
+            if options.data.folds is None:
+                _train(setup, network, start, checkpoints, position)
+            else:
+                train_in_folds(setup, cached, network, checkpoints, position)
             if them.first:
                 result = make_tuned_result(setup, network, checkpoints, position, start)
 
