@@ -38,8 +38,9 @@ def read_lines(path: Path) -> list[str]:
         return []
 
 
-def pick_device(name: str | None = None) -> torch.device:
-    """The device called `name`, or the first GPU, or the CPU; raises InputError for one that is not there."""
+def pick_device(name: str | None = None, asked: str | None = None) -> torch.device:
+    """The device called `name`, or the first GPU, or the CPU; raises InputError, beginning with what was `asked`, for
+    one that is not there."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -49,10 +50,35 @@ def pick_device(name: str | None = None) -> torch.device:
             raise RuntimeError("nothing can be computed on it")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
+        which = f"--device {name}:" if asked is None else f"{asked}: {name!r}"
         raise InputError(
-            f"--device {name}: cannot be used here ({reason}). Expected cpu, or cuda on a machine with a GPU."
+            f"{which} cannot be used here ({reason}). Expected cpu, or cuda on a machine with a GPU."
         ) from None
     return device
+
+
+def pick_devices(names: str) -> tuple[torch.device, ...]:
+    """The devices called `names`: `all` is every GPU, else names with commas between them: cuda:0,cuda:2. The CPU may
+    be named several times: so many processes share its cores.
+
+    Raises InputError where one is not there, is named twice, or is of another kind than the first.
+    """
+    asked = f"--devices {names}"
+    if names == "all":
+        if not torch.cuda.is_available():
+            raise InputError(
+                f"{asked}: means every GPU, and PyTorch sees none here. Name devices, as in --devices cpu,cpu, which "
+                "shares the cores out to two processes, or leave --devices out."
+            )
+        return tuple(torch.device("cuda", number) for number in range(torch.cuda.device_count()))
+    found = [pick_device(name.strip(), asked) for name in names.split(",")]
+    if len({one.type for one in found}) > 1:
+        raise InputError(f"{asked}: got several kinds of devices, expected GPUs or the CPU. Choose one kind.")
+    if found[0].type != "cpu":
+        found = [one if one.index is not None else torch.device(one.type, 0) for one in found]
+        if len(set(found)) < len(found):
+            raise InputError(f"{asked}: names a device twice, expected each once. Leave one of the two out.")
+    return tuple(found)
 
 
 @contextmanager

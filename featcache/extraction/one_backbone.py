@@ -20,6 +20,7 @@ from featcache.extraction.measured_profile import (
     warn_if_busy,
 )
 from featcache.extraction.row_extraction import extract_rows
+from featcache.extraction.spread_rows import extract_spread
 from featcache.extraction.store_fill import StoreFill
 from featcache.options import Options, as_options, require_class_names
 from featcache.records import SILENT, BackboneInfo, BadImage, Manifest, Profile, Progress
@@ -136,7 +137,9 @@ def _extract_and_measure(
         tasks = fill.missing()
         if not tasks:  # another process has just filled them
             return 0, backbone
-        backbone = backbone or _load(fill, session)
         if known_profile(fill, key) is None:  # first, while the network is as `load_model` gives it
+            backbone = backbone or _load(fill, session)
             writer.profiles |= key.entries(measure_profile(fill, dims, backbone, session.device))
-        return extract_rows(fill, tasks, backbone, writer, session), None
+        if session.workers is not None:
+            return extract_spread(fill, tasks, writer, session), None
+        return extract_rows(fill, tasks, backbone or _load(fill, session), writer, session), None

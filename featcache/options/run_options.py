@@ -54,6 +54,15 @@ class Options(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _teacher_has_not_seen_val(self) -> Options:
+        if self.training.distillation is not None and self.data.folds is not None:
+            raise ValueError(
+                "training.distillation and data.folds are given: the teacher trained on images that folds would judge "
+                "by. Set data.folds to null"
+            )
+        return self
+
     @property
     def parts(self) -> tuple[Options, ...]:
         """The options of stage one for each backbone that is named."""
@@ -84,7 +93,11 @@ class Options(Section):
 
 
 def require_frozen(options: Options) -> None:
-    """Raise OptionsError for a schedule: heads train on frozen backbones."""
+    """Raise OptionsError for a schedule or a teacher: heads train on frozen backbones, and on labels."""
+    if options.training.distillation is not None:
+        raise OptionsError(
+            "training.distillation: this trains heads on labels only. Set it to null, or use `featcache distill`."
+        )
     if options.training.unfreeze_schedule is not None:
         raise OptionsError(
             "training.unfreeze_schedule: this trains heads on frozen backbones only. Set it to null, or use `featcache "

@@ -8,13 +8,16 @@ from heads.finetune.evaluation import MicroBatches, evaluate_logits
 from heads.finetune.forward_path import ForwardPath
 from heads.finetune.training_images import make_training_images
 from heads.finetune.tuning_plan import TuningPlan, plan_from_run, plan_top, require_sound
+from heads.finetune.tuning_time import FineTuningTime, StageTime, time_fine_tuning
 from heads.finetune.unfreezing import make_schedule
 
 __all__ = [
     "Batch",
     "DecodedInputs",
+    "FineTuningTime",
     "ForwardPath",
     "MicroBatches",
+    "StageTime",
     "TuningPlan",
     "average_weights",
     "estimate_statistics",
@@ -28,5 +31,6 @@ __all__ = [
     "plan_top",
     "processes",
     "require_sound",
+    "time_fine_tuning",
     "training_mode",
 ]

@@ -16,6 +16,7 @@ from featcache.devices import device_name, exact
 from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options, as_options
 from featcache.session import Session, SessionKeywords
+from heads.distill import lesson_of
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
 from heads.finetune.distributed import Processes, processes
 from heads.finetune.epoch_choice import EpochChoice
@@ -85,10 +86,12 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
             start = load_phase1_start(plan.from_run, options, network.backbone, plan.keep_head)
         cached = _extracted(options, them, session)
         network = replace(network, backbone=network.backbone.at_depth(cached.manifest.depth))
+        lesson = lesson_of(options, cached)
         folder = run_folder(session.results_dir, options)  # which may tell of it: not before the options are sound
         inputs = {
             **make_inputs(options, cached, device_name(session.device)),
             **(start.inputs if start is not None else {}),
+            **(lesson.inputs if lesson is not None else {}),
             "plain": plain,
             "processes": them.count,
         }
@@ -101,7 +104,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
             known = replace(load_run_record(folder), reused=True)
             warn_of_leakage(known)
             return known
-        setup = make_setup(options, cached, network, them, session, plain)
+        setup = make_setup(options, cached, network, them, session, plain=plain, lesson=lesson)
         prepare(network.backbone, setup)
         with checkpoints.held(fresh=not session.reuse) as position:
             if options.data.folds is None:
@@ -110,6 +113,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
                 train_in_folds(setup, cached, network, checkpoints, position)
             if them.first:
                 result = make_tuned_result(setup, network, checkpoints, position, start)
+                result = replace(result, distillation=lesson.record if lesson is not None else None)
 
                 def write(new: Path) -> None:
                     write_record(new, options, cached, inputs, result, session.device)
@@ -134,12 +138,8 @@ def training_mode(options: Options, device: torch.device) -> Iterator[None]:
 
 def _extracted(options: Options, them: Processes, session: Session) -> CachedFeatures:
     """Stage one; of several processes the first extracts, and the others find what it extracted."""
-    if not them.first:
-        them.wait()
-    cached = extract_all(options, session)
-    if them.first:
-        them.wait()
-    return cached
+    with them.first_alone():
+        return extract_all(options, session)
 
 
 def _train(

@@ -110,7 +110,9 @@ class Trainer:
         train_from(self.backbone, setup.blocks, first)
         self._live = self._live_tensors(first)
         self._follows_norms = first < len(setup.blocks)
-        self._kept_views = first > 0 or not setup.options.data.augmentations
+        # A teacher has answered the views that are kept, and no others.
+        fresh = first == 0 and setup.options.data.augmentations and setup.dataset.soft is None
+        self._kept_views = not fresh
         kept = None if setup.plain or setup.mixes or first == 0 else self._keep(first)
         if kept is not None:
             self._source, trunk, where = kept
@@ -164,7 +166,8 @@ class Trainer:
             keep = dropout(draws, setup.options.model.dropout, self._units, updates.batch, mine - whole[0])
             keep = keep if keep is None else keep.to(setup.device)
             mass = updates.mass(dataset.labels[order[whole]])
-            share = BatchShare(x, self._labels[images], keep, weight, len(whole), mass, updates.counts(images))
+            counts, taught = updates.counts(images), updates.teaching(batches[step])
+            share = BatchShare(x, self._labels[images], keep, weight, len(whole), mass, counts, taught)
             sums.append(torch.stack(updates.step(self._model, share)))
             if self._average is not None:
                 self._average.update(self._live)

@@ -12,6 +12,7 @@ from featcache.backbones import Backbone, Block, blocks, build_head, load_parts,
 from featcache.extraction import CachedFeatures
 from featcache.options import Options
 from featcache.session import Session
+from heads.distill import Lesson
 from heads.finetune.distributed import Processes, share_batch_norms
 from heads.finetune.evaluation import MicroBatches
 from heads.finetune.kept_inputs import KeptInputs
@@ -19,7 +20,7 @@ from heads.finetune.parity import require_parity
 from heads.finetune.phase1_start import Phase1Start
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seed_trainer import Trainer
-from heads.finetune.training_images import make_training_images
+from heads.finetune.training_images import make_training_images, taught
 from heads.finetune.unfreezing import Schedule, make_schedule
 from heads.training import FITTED, Fit, Fold, fit_features, initial_state, load_features
 
@@ -43,11 +44,21 @@ def load_network(options: Options, allow_custom: bool) -> Network:
 
 
 def make_setup(
-    options: Options, cached: CachedFeatures, network: Network, them: Processes, session: Session, plain: bool
+    options: Options,
+    cached: CachedFeatures,
+    network: Network,
+    them: Processes,
+    session: Session,
+    *,
+    plain: bool,
+    lesson: Lesson | None = None,
 ) -> RunSetup:
-    """What every seed trains with."""
+    """What every seed trains with; a `lesson` brings a teacher's answers and images without labels."""
     (extraction,) = cached.parts
     dataset = make_training_images(extraction, options.data.folds is not None)
+    if lesson is not None:
+        with them.first_alone():  # extracts what the others then find
+            dataset = taught(dataset, lesson, cached, session)
     size = min(options.data.batch_size, len(dataset.train))
     micro_batches = MicroBatches(size, options.model.backbone, session.device, them.count)
     fit = _fit(options, cached, session.device)

@@ -149,6 +149,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "inputs": inputs,
         **({"of_folds": result.of_folds} if result.of_folds else {}),
         **({"soup": result.soup} if result.soup is not None else {}),
+        **({"distillation": result.distillation} if result.distillation is not None else {}),
     }
 
 

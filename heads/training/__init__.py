@@ -27,6 +27,7 @@ from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.recipes import Recipe, Score, recipe_score, recipes_of
 from heads.training.schedulers import rate_factor
+from heads.training.soft_targets import SoftTargets, soft_loss
 from heads.training.split_metric_parts import ANSWERED, PARTS
 from heads.training.stacked_training import train_heads
 from heads.training.trained_head import START, EpochRow, TrainedHead, best_epoch_said, epoch_row, score
@@ -50,6 +51,7 @@ __all__ = [
     "Recipe",
     "Rows",
     "Score",
+    "SoftTargets",
     "TrainedHead",
     "best_epoch_said",
     "class_weights",
@@ -73,6 +75,7 @@ __all__ = [
     "run_heads",
     "scale",
     "score",
+    "soft_loss",
     "still_improving",
     "summarise",
     "threshold",
