@@ -22,6 +22,7 @@ from heads.distill import lesson_of
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
 from heads.finetune.distributed import Processes, connected, meeting_place, processes
 from heads.finetune.epoch_choice import EpochChoice
+from heads.finetune.fold_run import train_in_folds
 from heads.finetune.phase1_start import Phase1Start, load_phase1_start
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.tuned_network import Network, load_network, make_setup, make_trainer, prepare
@@ -110,7 +111,10 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
         setup = make_setup(options, cached, network, them, session, plain=plain, lesson=lesson)
         prepare(network.backbone, setup)
         with checkpoints.held(fresh=not session.reuse) as position:
-            _train(setup, network, start, checkpoints, position)
+            if options.data.folds is None:
+                _train(setup, network, start, checkpoints, position)
+            else:
+                train_in_folds(setup, cached, network, checkpoints, position)
             if them.first:
                 result = make_tuned_result(setup, network, checkpoints, position, start)
                 result = replace(result, distillation=lesson.record if lesson is not None else None)
