@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from featcache.devices import products_in
 from featcache.options import ProfileOptions
 from featcache.profiling.memory import peak_memory
 from featcache.records import Latency
@@ -34,6 +35,7 @@ class TimedModel:
     head: nn.Module
     input_size: int
     device: torch.device
+    precision: str = "float32"
 
 
 def calmest_latency(
@@ -57,7 +59,7 @@ def calmest_latency(
 
 def _latency(model: TimedModel, batch_size: int, options: ProfileOptions) -> tuple[NDArray[np.float64], int, str]:
     images = noise_images(batch_size, model.input_size, model.device)
-    with torch.inference_mode(), peak_memory(model.device) as peak:
+    with torch.inference_mode(), products_in(model.precision, model.device), peak_memory(model.device) as peak:
         for _ in range(options.warmup):
             model.head(model.backbone(images))
         times = time_passes(images, (model.backbone, model.head), options.iterations, model.device)
@@ -82,6 +84,29 @@ def time_preprocessing(preprocess: Sequence[Callable[[], object]]) -> Latency | 
         run()
         times.append((time.perf_counter() - begin) * 1e3)
     return latency_of(np.array(times), 1, 1)
+
+
+def seconds_a_pass(run: Callable[[], object], device: torch.device, least: float) -> float:
+    """Of a pass, the mean of as many as take `least` seconds, after an untimed one; what takes longer than twice that
+    is timed once."""
+    first = _seconds(run, 1, device)
+    if first > 2 * least:
+        return first
+    passes, seconds = 0, 0.0
+    while seconds < least:
+        more = max(1, passes)  # on a GPU passes overlap: it is waited for seldom
+        seconds += _seconds(run, more, device)
+        passes += more
+    return seconds / passes
+
+
+def _seconds(run: Callable[[], object], passes: int, device: torch.device) -> float:
+    begin = time.perf_counter()
+    for _ in range(passes):
+        run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
 
 
 def time_passes(

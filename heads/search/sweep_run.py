@@ -26,6 +26,7 @@ from heads.search.extraction_ahead import extract_ahead
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SamplerSetup, find_sampler, make_sampler
 from heads.search.search_space import Space, make_space
+from heads.search.spread_trainer import SpreadTrainer
 from heads.search.study import SweepStudy, remove_study
 from heads.search.sweep_files import write_best, write_history, write_summary, write_trials
 from heads.search.sweep_options import SweepOptions
@@ -84,12 +85,13 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
             log.info("%s: goes on after %s", sweep.name, counted(done, "finished trial"))
         if done < wanted:
             extract_ahead(space, trainer)
+        spread = trainer if session.workers is None else SpreadTrainer(trainer, session.workers)
         outcomes = OutcomeFiles(folder / OUTCOMES_FOLDER)
-        TrialLoop(sweep, space, study, trainer, clock, outcomes).run(wanted, session.progress)
+        TrialLoop(sweep, space, study, spread, clock, outcomes).run(wanted, session.progress)
         seconds = {
             "total": time.perf_counter() - begin,
             "extract": trainer.extract_seconds,
-            "train": trainer.train_seconds,
+            "train": spread.train_seconds,
             "optuna": clock.seconds,
         }
         return _finish(sweep, space, study, folder, max(0, wanted - done), seconds)

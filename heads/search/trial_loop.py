@@ -18,6 +18,7 @@ from featcache.records import Progress
 from heads.search.objectives import OBJECTIVES
 from heads.search.point_keys import point_key
 from heads.search.search_space import Space
+from heads.search.spread_trainer import SpreadTrainer
 from heads.search.spsa_climb import SEED_VALUES
 from heads.search.study import SAME_AS, SweepStudy
 from heads.search.sweep_options import SweepOptions
@@ -53,7 +54,7 @@ class TrialLoop:
     sweep: SweepOptions
     space: Space
     study: SweepStudy
-    trainer: TrialTrainer
+    trainer: TrialTrainer | SpreadTrainer
     clock: OptunaClock
     outcomes: OutcomeFiles
 
@@ -67,7 +68,9 @@ class TrialLoop:
                 trials = self.study.ask(min(self.sweep.batch_size, wanted - done))
                 known = self.study.results
                 new = self._new(trials, known)
-            results = self.trainer.train([self._options(t) for t in new], partial(self._report, new))
+            # Trials are compared with those of earlier batches alone, so their order within a batch changes nothing.
+            report = partial(self._report, new) if self.sweep.pruner != "none" else None
+            results = self.trainer.train([self._options(t) for t in new], report)
             for trial, result in zip(new, results, strict=True):
                 if result.outcomes is not None:
                     self.outcomes.keep(trial.number, result.outcomes)  # first: what is told has them

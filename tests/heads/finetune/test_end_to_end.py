@@ -68,8 +68,9 @@ def tune(chosen: Options, results: Path, **how: Any) -> Run:
 
 
 def metrics(run: Run) -> list[dict[str, str]]:
+    """The epochs of training, which the start is none of."""
     with (run.folder / "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if int(row["epoch"]) >= 0]
 
 
 def curve(run: Run, epochs: int | None = None) -> np.ndarray:
@@ -102,21 +103,16 @@ def logits_of(run: Run, folder: Path, split: str) -> tuple[Tensor, Tensor]:
 def states(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     """Everything of backbone and head, before the first epoch and after each."""
     found: list[dict[str, Tensor]] = []
-    run, save = Trainer.run, Trainer.checkpoint
+    save = Trainer.checkpoint
 
     def note(self: Trainer) -> None:
         every = {f"{p}.{n}": t for p in ("backbone", "head") for n, t in getattr(self, p).state_dict().items()}
         found.append({n: t.clone() for n, t in every.items()})
 
-    def noted_run(self: Trainer, *arguments: Any) -> None:
-        note(self)
-        run(self, *arguments)
-
     def noted_save(self: Trainer) -> dict[str, Any]:
         note(self)
         return save(self)
 
-    monkeypatch.setattr(Trainer, "run", noted_run)
     monkeypatch.setattr(Trainer, "checkpoint", noted_save)
     return found
 
@@ -204,7 +200,10 @@ def test_frozen_epochs_are_those_of_a_head_on_cached_features(
 def test_the_losses_are_the_same_whatever_is_kept(
     config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, backbone: str, data: dict[str, Any]
 ) -> None:
-    model = {"input_size": 64 if backbone in {"densenet121", "squeezenet1_1", "swin_t"} else 32}
+    # At 32 pixels shufflenet's last stages are a single pixel: another memory layout alone, the same network otherwise,
+    # moves its third epoch by 5e-3 (by 2e-6 at 64).
+    large = {"densenet121", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t"}
+    model = {"input_size": 64 if backbone in large else 32}
     schedule = [{"epoch": 1, "unfreeze": "last_block"}, {"epoch": 2, "unfreeze": 0.75 if backbone == "nested" else 0.5}]
     # The first steps of Adam go by the signs of gradients, which rounding turns where they are nearly 0.
     training = {"epochs": 3, "optimizer": "sgd", "learning_rate": 3e-3, "unfreeze_schedule": schedule}
