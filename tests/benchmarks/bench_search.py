@@ -175,6 +175,11 @@ class Outcome:
         """Of a trial, chosen and trained."""
         return self.of(sampler, "choosing") + self.of(sampler, "training")
 
+    def affords(self, sampler: str) -> int:
+        """Trials in the time that random takes for all of its own."""
+        trials = len(self.records[0]["values"])
+        return max(1, min(trials, int(trials * self.seconds("random") / self.seconds(sampler) + 1e-9)))
+
 
 def tables(records: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Markdown: a table for each problem, then one for each number of options with all data sets."""
@@ -194,7 +199,8 @@ def tables(records: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _table(of: Outcome) -> Iterator[str]:
     trials = len(of.records[0]["values"])
     marks = [trials // 3, 2 * trials // 3, trials]
-    leader = min(of.regrets, key=lambda name: float(np.mean([c[-1] for c in of.regrets[name].values()])))
+    several = [name for name, curves in of.regrets.items() if len(curves) > 1]  # a grid has no seeds
+    leader = min(several, key=lambda name: float(np.mean([c[-1] for c in of.regrets[name].values()])))
     named = [f"trial {m}" for m in marks]
     named += ["equal time (trials)", "ahead of random", "behind the best", "points", "ms to choose"]
     yield f"\n**{of.title}** (best known val top-1 {of.best:.4f})\n"
@@ -202,7 +208,7 @@ def _table(of: Outcome) -> Iterator[str]:
     yield "|---|--:|" + "--:|" * len(named)
     for name, curves in of.regrets.items():
         rows = np.stack(list(curves.values()))
-        afford = max(1, min(trials, int(trials * of.seconds("random") / of.seconds(name))))
+        afford = of.affords(name)
         cells = [str(len(rows)), *(_mean(rows[:, m - 1]) for m in marks), f"{_mean(rows[:, afford - 1])} ({afford})"]
         cells += [_apart(of.regrets["random"], curves), _apart(curves, of.regrets[leader])]
         cells += [f"{of.of(name, 'distinct'):.0f}", f"{1000 * of.of(name, 'choosing'):.1f}"]
@@ -210,19 +216,23 @@ def _table(of: Outcome) -> Iterator[str]:
 
 
 def _together(options: int, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
-    """The regret in the end on every data set, and by how much it is less than that of random over all of them."""
+    """The regret in the end on every data set, its mean, by how much that is less than random's, and at equal time."""
     yield f"\n**{options} options: regret in the end**\n"
-    yield f"| sampler | {' | '.join(outcomes)} | mean | ahead of random |"
-    yield "|---|" + "--:|" * (len(outcomes) + 2)
-    every = [of.regrets for of in outcomes.values()]
-    for name in every[0]:
-        if any(name not in regrets for regrets in every):
-            continue
-        ends = [np.array([c[-1] for c in regrets[name].values()]) for regrets in every]
-        seeds = sorted(set.intersection(*(set(regrets[name]) & set(regrets["random"]) for regrets in every)))
-        ahead = [np.mean([r["random"][s][-1] - r[name][s][-1] for r in every]) for s in seeds]
-        mean = float(np.mean([e.mean() for e in ends]))
-        yield f"| {name} | {' | '.join(_mean(e) for e in ends)} | {mean:.2f} | {_mean(np.array(ahead))} |"
+    yield f"| sampler | n | {' | '.join(outcomes)} | mean | ahead of random | mean at equal time |"
+    yield "|---|--:|" + "--:|" * (len(outcomes) + 3)
+    for name in dict.fromkeys(name for of in outcomes.values() for name in of.regrets):
+        on = {data: of for data, of in outcomes.items() if name in of.regrets}
+        ends = {data: np.array([c[-1] for c in of.regrets[name].values()]) for data, of in on.items()}
+        cells = [_mean(ends[data]) if data in ends else "" for data in outcomes]
+        if len(on) < len(outcomes):
+            cells += ["", "", ""]
+        else:
+            seeds = sorted(set.intersection(*(set(of.regrets[name]) & set(of.regrets["random"]) for of in on.values())))
+            lead = [np.mean([o.regrets["random"][s][-1] - o.regrets[name][s][-1] for o in on.values()]) for s in seeds]
+            afford = [np.mean([c[o.affords(name) - 1] for c in o.regrets[name].values()]) for o in on.values()]
+            ahead = _mean(np.array(lead)) if len(seeds) > 1 and name != "random" else ""
+            cells += [f"{np.mean([e.mean() for e in ends.values()]):.2f}", ahead, f"{np.mean(afford):.2f}"]
+        yield f"| {name} | {max(map(len, ends.values()))} | {' | '.join(cells)} |"
 
 
 def _mean(values: Array) -> str:
@@ -236,7 +246,9 @@ def _mean(values: Array) -> str:
 def _apart(curves: Mapping[int, Array], others: Mapping[int, Array]) -> str:
     """By how much the second have less regret in the end, over the seeds that both have; a grid has but one."""
     seeds = sorted(curves.keys() & others.keys())
-    return _mean(np.array([curves[s][-1] - others[s][-1] for s in seeds])) if curves is not others else ""
+    if curves is others or len(seeds) < 2:
+        return ""
+    return _mean(np.array([curves[s][-1] - others[s][-1] for s in seeds]))
 
 
 def main() -> None:
