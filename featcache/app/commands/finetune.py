@@ -42,6 +42,17 @@ def finetune(
     with_heads: Annotated[
         bool, typer.Option("--with-heads", help="With --top: begin with the runs' heads, not with fresh ones.")
     ] = False,
+    search: Annotated[
+        int | None,
+        typer.Option("--search", min=1, help="Try so many recipes first, and train the best with fresh seeds."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of the search, shared by all runs: 2h, 90m; no trial beyond it.")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What is searched; default: configs/searches/phase2.json."),
+    ] = None,
 ) -> None:
     """Phase 2: train backbone and head end to end, unfreezing step by step; a run that was stopped goes on."""
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started, one speaks
@@ -50,7 +61,10 @@ def finetune(
 
         plans = _plans(configs or [], Choice(top, by, heads, rank_by, from_run, with_heads), shared)
         require_sound(plans, session.allow_custom)
-        outcome = _fine_tune_all(plans, session)
+        if (search, budget, space) == (None, None, None):
+            outcome = _fine_tune_all(plans, session)
+        else:
+            outcome = _search_all(plans, session, Asked(space, search, budget))
     if outcome.done and first:
         from heads.leaderboard import Ranking
 
@@ -75,6 +89,32 @@ def _fine_tune_all(plans: list[TuningPlan], session: Session) -> Outcome[Run]:
             return run_each_of(plans, work, lambda plan: plan.options.experiment_name, session.progress)
         # A process that goes on alone after an error would wait for the others for ever.
         return Outcome(tuple(work(plan) for plan in plans), ())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The search of recipes, as it was asked for."""
+
+    space: str | None
+    trials: int | None
+    budget: str | None
+
+
+def _search_all(plans: list[TuningPlan], session: Session, asked: Asked) -> Outcome[Run]:
+    """The best recipe of each plan; a budget is shared by them evenly."""
+    from featcache.app.many_configs import run_each_of
+    from heads.recipe_search import load_recipe_search, search_recipe
+
+    search = load_recipe_search(asked.space, trials=asked.trials, budget=asked.budget)
+    if search.budget is not None:
+        search = search.model_copy(update={"budget": search.budget / len(plans)})
+
+    def work(plan: TuningPlan) -> Run:
+        return search_recipe(plan, search, session).run
+
+    with session.sharing_images([plan.options for plan in plans]) as sharing:
+        session = sharing
+        return run_each_of(plans, work, lambda plan: plan.options.experiment_name, session.progress)
 
 
 @dataclass(frozen=True)
