@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heads.combine import combine_runs
-    from heads.distillation import distill_model
     from heads.experiment import train_model, trainModel
     from heads.soup import soup_runs
+    from heads.students import distill_model
     from heads.tuned_heads import tune_model
 
 _HOMES = {
     "combine_runs": "heads.combine",
-    "distill_model": "heads.distillation",
+    "distill_model": "heads.students",
     "soup_runs": "heads.soup",
     "trainModel": "heads.experiment",
     "train_model": "heads.experiment",

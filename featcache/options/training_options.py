@@ -87,7 +87,8 @@ class TrainingOptions(Section):
     balanced_draws: bool = False
     """An epoch draws equally many images of each class, with replacement, and as many in all as there are."""
     precision: Precision = "float32"
-    """Of the backbone's passes (autocast; float16 trains with scaled losses); heads train in float32."""
+    """Of the backbone's passes (bfloat16 and float16 by autocast, float16 trains with scaled losses; tf32: float32
+    whose products are rounded to TensorFloat-32, on GPUs that have it); heads train in float32."""
     patience: Count | None = None
     """Stop after this many epochs without a better epoch; null: never."""
     selection_metric: SelectionMetric = "val_top1"

@@ -15,6 +15,7 @@ from featcache.extraction import CachedFeatures, Indices, StoreRows, extract_mor
 from featcache.options import Distillation, Options
 from featcache.records import ImageRecord, digest
 from featcache.session import Session
+from heads.distill.answers_file import AnswersFile
 from heads.distill.teacher import Teacher, load_teacher
 from heads.distill.teacher_answers import Pool, answers_of
 from heads.distill.unlabelled_images import UnlabelledImages, find_unlabelled
@@ -94,7 +95,12 @@ class Lesson:
         """The teacher's answers to images, whose last `extra` have no label, and the classes `[extra]` that it takes
         those for: what accuracy in training is told by."""
         only = np.arange(len(images)) >= len(images) - extra
-        logs = answers_of(self.teacher, Pool(tuple(images), views, only), self.options, session)
+        pool = Pool(tuple(images), views, only)
+        known = AnswersFile.of(self.teacher, pool, self.options, session)
+        logs = known.read()
+        if logs is None:
+            logs = answers_of(self.teacher, pool, self.options, session)
+            known.write(logs)
         first = np.cumsum(views) - views
         guessed: Indices = logs[first[only]].argmax(axis=1)
         return SoftTargets(logs, only), guessed

@@ -66,8 +66,9 @@ def load_teacher(folder: Path, student: Manifest) -> Teacher:
         )
         models = [one.model for one in records]
         own = 1.0 if len(records) == 1 else own  # of one run alone it is that run's
-    weights = [[one.weight, one.temperature] for one in members]
-    return Teacher(run, members, own, {"models": models, "answers": digest([weights, own])})
+    told = [[one.weight, one.temperature] for one in members]
+    recipes = [digest(run.summary.get("inputs")), *(one.inputs for one in records)]
+    return Teacher(run, members, own, {"models": models, "answers": digest([told, own, recipes])})
 
 
 def _require_same_images(run: Run, student: Manifest) -> None:

@@ -11,7 +11,7 @@ from featcache.app.named_run import named_run, run_folder
 from featcache.app.shared_options import Shared, command
 
 if TYPE_CHECKING:
-    from heads.distillation import Distilled
+    from heads.students import Distilled
 
 
 @command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
@@ -55,7 +55,7 @@ def distill(
         asked["out_of_fold"] = out_of_fold or None
     with shared.working() as session:
         from featcache.atomic import require_writable
-        from heads.distillation import DistillPlan, distill_run
+        from heads.students import DistillPlan, distill_run
 
         if json_ not in (None, "-"):
             require_writable(Path(str(json_)), "--json")  # before any work
