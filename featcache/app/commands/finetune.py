@@ -103,7 +103,7 @@ class Asked:
 def _search_all(plans: list[TuningPlan], session: Session, asked: Asked) -> Outcome[Run]:
     """The best recipe of each plan; a budget is shared by them evenly."""
     from featcache.app.many_configs import run_each_of
-    from heads.recipe_search import load_recipe_search, search_recipe
+    from heads.recipes import load_recipe_search, search_recipe
 
     search = load_recipe_search(asked.space, trials=asked.trials, budget=asked.budget)
     if search.budget is not None:

@@ -23,10 +23,10 @@ from featcache.options import MAX_NAME, parse_options
 from featcache.records import digest
 from featcache.session import Session
 from heads.finetune import TuningPlan, fine_tune_run, recipe_trials
-from heads.recipe_search.recipe_space import RecipeSpace, make_recipe_space
-from heads.recipe_search.recipe_study import RecipeStudy
-from heads.recipe_search.recipe_trial import RecipeLoop, best_of, candidates
-from heads.recipe_search.search_options import RecipeSearch
+from heads.recipes.recipe_space import RecipeSpace, make_recipe_space
+from heads.recipes.recipe_study import RecipeStudy
+from heads.recipes.recipe_trial import RecipeLoop, best_of, candidates
+from heads.recipes.search_options import RecipeSearch
 from heads.runs import Run, load_run_record, results_folder
 from heads.search import OBJECTIVES, ChosenTrial, OutcomeFiles, chosen_text, judge_best
 

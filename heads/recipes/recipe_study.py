@@ -13,8 +13,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import RunError
-from heads.recipe_search.recipe_space import RecipeSpace
-from heads.recipe_search.search_options import RecipeSearch
+from heads.recipes.recipe_space import RecipeSpace
+from heads.recipes.search_options import RecipeSearch
 
 IDENTITY = "featcache:recipes"
 STARTUP_TRIALS = 6  # drawn at random before TPE has anything to go by

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from featcache.errors import OptionsError
 from featcache.options import Options, known_keys, nearest_key, parse_options, put
-from heads.recipe_search.search_options import RecipeSearch
+from heads.recipes.search_options import RecipeSearch
 from heads.search import Range
 
 UNFREEZING = ("unfreeze", "unfreeze_at", "unfreeze_lr_scale")

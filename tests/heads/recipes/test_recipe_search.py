@@ -18,7 +18,7 @@ from featcache.session import Session
 from heads import train_model
 from heads.finetune import TuningPlan, frozen_trunk
 from heads.finetune.seed_trainer import Trainer
-from heads.recipe_search import RecipeSearch, SearchedRun, load_recipe_search, search_recipe
+from heads.recipes import RecipeSearch, SearchedRun, load_recipe_search, search_recipe
 from heads.runs.predictions import load_predictions
 from heads.runs.run import load_run_record
 from heads.search import OutcomeFiles, TrialOutcomes

@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import FeatcacheError
 from heads.finetune import RecipeTrials, TriedRecipe
-from heads.recipe_search.recipe_space import RecipeSpace
-from heads.recipe_search.recipe_study import RecipeStudy
+from heads.recipes.recipe_space import RecipeSpace
+from heads.recipes.recipe_study import RecipeStudy
 from heads.runs import outcomes_of_heads
 from heads.search import OBJECTIVES, OutcomeFiles, TrialOutcomes, ValImages
 from heads.training import PARTS, START, EpochRow, TrainedHead, find_metric
