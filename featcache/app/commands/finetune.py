@@ -42,6 +42,9 @@ def finetune(
     with_heads: Annotated[
         bool, typer.Option("--with-heads", help="With --top: begin with the runs' heads, not with fresh ones.")
     ] = False,
+    fresh_head: Annotated[
+        bool, typer.Option("--fresh-head", help="With --from-run: begin with a fresh head, not with the run's.")
+    ] = False,
     search: Annotated[
         int | None,
         typer.Option("--search", min=1, help="Try so many recipes first, and train the best with fresh seeds."),
@@ -59,7 +62,7 @@ def finetune(
     with shared.working(speaks=first, ranked_after=True) as session:
         from heads.finetune import require_sound
 
-        plans = _plans(configs or [], Choice(top, by, heads, rank_by, from_run, with_heads), shared)
+        plans = _plans(configs or [], Choice(top, by, heads, rank_by, from_run, with_heads, fresh_head), shared)
         require_sound(plans, session.allow_custom)
         if (search, budget, space) == (None, None, None):
             outcome = _fine_tune_all(plans, session)
@@ -127,6 +130,7 @@ class Choice:
     rank_by: str | None
     from_run: Path | None
     with_heads: bool
+    fresh_head: bool
 
 
 def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPlan]:
@@ -145,6 +149,8 @@ def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPla
     if top is None and any(asked.values()):
         name = next(name for name, given in asked.items() if given)
         raise OptionsError(f"finetune: {name} goes with --top N, which is not there.")
+    if choice.fresh_head and from_run is None:
+        raise OptionsError("finetune: --fresh-head goes with --from-run FOLDER, which is not there.")
     if top is None and from_run is None:
         if not configs:
             raise OptionsError("finetune: say what: --top N, --from-run FOLDER, or options files (CONFIG...).")
@@ -155,7 +161,8 @@ def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPla
         raise OptionsError(f"finetune: --top and --from-run take one CONFIG to train by, got {len(configs)}.")
     config = configs[0] if configs else None
     if from_run is not None:
-        return [plan_from_run(from_run, config=config, overrides=shared.overrides)]
+        keep = not choice.fresh_head
+        return [plan_from_run(from_run, config=config, overrides=shared.overrides, keep_head=keep)]
     assert top is not None
     return plan_top(
         shared.results_dir,

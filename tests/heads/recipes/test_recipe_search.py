@@ -93,6 +93,7 @@ def test_recipes_share_the_trunk_stop_early_and_the_best_is_confirmed(
     assert found.run.summary["from_run"] == "heads"
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_ends_as_if_it_was_not(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_search_that_is_stopped_ends_as_if_it_was_not(
     assert [r["value"] for r in trials(more)[:4]] == [r["value"] for r in a]
 
 
+@pytest.mark.slow
 def test_with_folds_trials_answer_out_of_fold_and_begin_fresh(config: Config, tmp_path: Path) -> None:
     of = plan(config, tmp_path, data={"folds": 3})
     found = search(of, tmp_path, trials=2, confirm_seeds=1, space={**SPACE, "head": ["fresh", "warm"]})
