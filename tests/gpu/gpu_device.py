@@ -48,6 +48,6 @@ def so_much_more_memory(count: float) -> Iterator[None]:
 
 
 def epochs_of(folder: Path) -> NDArray[Any]:
-    """The figures of metrics.csv, by name."""
+    """The figures of metrics.csv, by name, without those of the start."""
     rows: NDArray[Any] = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True, usecols=range(8))
-    return rows
+    return rows[rows["epoch"] >= 0]
