@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -13,9 +14,11 @@ import torch
 
 from featcache.backbones import STAND_IN
 from featcache.data import Scratch
-from featcache.devices import local_device, pick_device
+from featcache.devices import local_device, pick_device, pick_devices
+from featcache.errors import InputError
 from featcache.options import CacheOptions, Options
 from featcache.records import SILENT, Progress
+from featcache.workers import Workers
 
 log = logging.getLogger("featcache")
 
@@ -41,6 +44,7 @@ class Session:
     scratch: Scratch | None = None  # decoded images that several configs share
     results_dir: Path = Path("results")
     reuse: bool = False  # a finished run of equal options on equal rows is given back
+    workers: Workers | None = None  # processes on several devices, the first of which is `device`; of a command alone
     stand_ins: list[str] | None = None  # of a command, which says at its end which backbones got random weights
 
     def random_weights_stand_in(self, backbone: str) -> None:
@@ -65,6 +69,25 @@ class Session:
         process's own GPU). Raises InputError for a device that is not there."""
         place = pick_device(local_device(device))
         return cls(place, allow_custom, progress, scratch, Path(results_dir), reuse)
+
+    @contextmanager
+    def on_devices(self, names: str | None) -> Iterator[Session]:
+        """This session with a worker process on each of several devices, if any are named, which are ended with the
+        block; a lone one needs none. Raises InputError for devices that are not there."""
+        if names is None:
+            yield self
+            return
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(
+                f"--devices {names}: torchrun has started a process for each device already. Leave one of the two out."
+            )
+        devices = pick_devices(names)
+        session = replace(self, device=devices[0])
+        if len(devices) == 1:
+            yield session
+            return
+        with closing(Workers(devices)) as workers:
+            yield replace(session, workers=workers)
 
     @contextmanager
     def decoding_once(self, cache: CacheOptions) -> Iterator[Session]:

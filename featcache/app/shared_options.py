@@ -37,6 +37,10 @@ class Shared:
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any option; repeatable.")
     ] = None
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the first GPU, else the CPU.")] = None
+    devices: Annotated[
+        str | None,
+        typer.Option(metavar="all|LIST", help="Several at once, each with a process: all GPUs, or cuda:0,cuda:2."),
+    ] = None
     cache_dir: Annotated[
         Path | None, typer.Option(help="Where features are kept; default: what the options say, else cache.")
     ] = None
@@ -66,10 +70,13 @@ class Shared:
         however it ends. Of several processes one `speaks`. One line at the end says which backbones got random weights
         instead of pretrained ones, but where a leaderboard comes after it and says so (`ranked_after`)."""
         with self.telling(speaks) as progress:
+            from featcache.errors import InputError
             from featcache.session import Session
 
+            if self.device is not None and self.devices is not None:
+                raise InputError("--device and --devices: got both, expected one. Leave one of the two out.")
             session = Session.begin(
-                self.device,
+                self.device if self.devices is None else "cpu",
                 allow_custom=self.allow_custom,
                 progress=progress,
                 results_dir=self.results_dir,
@@ -77,7 +84,8 @@ class Shared:
             )
             session = replace(session, stand_ins=[])
             try:
-                yield session
+                with session.on_devices(self.devices) as working:
+                    yield working
             finally:
                 if session.stand_ins and not ranked_after:
                     logging.getLogger("featcache").warning(

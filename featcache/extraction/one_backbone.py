@@ -11,6 +11,7 @@ from typing import Any
 from featcache.backbones import Backbone, describe_backbone, load_parts, resolve_dims
 from featcache.counted_nouns import counted
 from featcache.data import Scratch, list_repaired, load_manifest, look_for_truncated, quarantine
+from featcache.devices import require_precision
 from featcache.errors import OptionsError
 from featcache.extraction.measured_profile import (
     ProfileKey,
@@ -20,6 +21,7 @@ from featcache.extraction.measured_profile import (
     warn_if_busy,
 )
 from featcache.extraction.row_extraction import extract_rows
+from featcache.extraction.spread_rows import extract_spread
 from featcache.extraction.store_fill import StoreFill
 from featcache.options import Options, as_options, require_class_names
 from featcache.records import SILENT, BackboneInfo, BadImage, Manifest, Profile, Progress
@@ -71,6 +73,9 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
             f"model.backbone: {options.model.backbone!r} names several. Extract them one by one (`options.parts`), or "
             "use featcache.extraction.extract_all."
         )
+    require_precision(options.training.precision, session.device)
+    for precision in options.profile.precisions:
+        require_precision(precision, session.device, "profile.precisions")
     manifest, memo = load_manifest(options.data, options.cache.dir)
     for notice in manifest.notices:
         log.info("%s: %s", manifest.name, notice)
@@ -136,7 +141,9 @@ def _extract_and_measure(
         tasks = fill.missing()
         if not tasks:  # another process has just filled them
             return 0, backbone
-        backbone = backbone or _load(fill, session)
         if known_profile(fill, key) is None:  # first, while the network is as `load_model` gives it
+            backbone = backbone or _load(fill, session)
             writer.profiles |= key.entries(measure_profile(fill, dims, backbone, session.device))
-        return extract_rows(fill, tasks, backbone, writer, session), None
+        if session.workers is not None:
+            return extract_spread(fill, tasks, writer, session), None
+        return extract_rows(fill, tasks, backbone or _load(fill, session), writer, session), None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -42,19 +43,16 @@ def extract_rows(
     progress.begin(fill.backbone, len(tasks), "img")
     try:
         for block in decoded_blocks(decoder, tasks, infer):
-            readable = _set_bad_aside(block, fill)
-            for finished in _features(infer, readable):
-                try:
-                    _append(writer, finished, fill.spec)
-                except NonFiniteError as error:
-                    raise _name_images(error, fill) from None
+            readable = set_bad_aside(block, fill)
+            for finished in features_of(infer, readable):
+                append_rows(writer, finished, fill)
                 images += sum(len(rows) for _, rows in finished)
             new += len(readable)
             bad += len(block) - len(readable)
             progress.advance(len(block), f"{reused} reused, {new} new, {bad} bad")
-        seconds = decoder.seconds + infer.seconds
-        _note_rate(writer, images, decoder.seconds, infer, fill.store.info.identity.precision)
-        progress.end(f"{counted(new, 'image')} extracted, {images / max(seconds, 1e-9):.0f} img/s")
+        rate = Rate.of(images, decoder, infer, fill.store.info.identity.precision)
+        note_rate(writer, rate)
+        progress.end(f"{counted(new, 'image')} extracted, {rate.images_per_second:.0f} img/s")
     finally:
         fill.memo.save()
     return new
@@ -66,27 +64,49 @@ def decoded_blocks(decoder: Decoder, tasks: Sequence[Task], infer: Inference) ->
     return decoder.blocks(tasks, images, infer.batch_size, ahead=infer.device.type != "cpu")
 
 
-def _note_rate(writer: RowWriter, images: int, decode_seconds: float, infer: Inference, precision: str) -> None:
+@dataclass(frozen=True)
+class Rate:
+    """How fast an extraction went."""
+
+    images: int
+    decode_seconds: float
+    forward_seconds: float
+    batch_size: int
+    folded_batch_norms: int
+    device: str
+    precision: str
+
+    @property
+    def seconds(self) -> float:
+        """Of both."""
+        return self.decode_seconds + self.forward_seconds
+
+    @property
+    def images_per_second(self) -> float:
+        """Of both together."""
+        return self.images / max(self.seconds, 1e-9)
+
+    @classmethod
+    def of(cls, images: int, decoder: Decoder, infer: Inference, precision: str) -> Rate:
+        """That of these two so far."""
+        device = device_name(infer.device)
+        return cls(images, decoder.seconds, infer.seconds, infer.batch_size, infer.folded, device, precision)
+
+
+def note_rate(writer: RowWriter, rate: Rate) -> None:
     """The rate on record is that of the largest extraction, not of the last few images."""
-    writer.extraction["batch_size"] = infer.batch_size
-    if not images or images < writer.extraction.get("images", 0):
+    writer.extraction["batch_size"] = rate.batch_size
+    if not rate.images or rate.images < writer.extraction.get("images", 0):
         return
-    seconds = decode_seconds + infer.seconds
     writer.extraction = {
-        "images": images,
-        "seconds": seconds,
-        "decode_seconds": decode_seconds,
-        "forward_seconds": infer.seconds,
-        "images_per_second": images / seconds,
-        "batch_size": infer.batch_size,
+        **asdict(rate),
+        "seconds": rate.seconds,
+        "images_per_second": rate.images_per_second,
         "searched": writer.extraction.get("searched", {}),
-        "folded_batch_norms": infer.folded,
-        "device": device_name(infer.device),
-        "precision": precision,
     }
 
 
-def _set_bad_aside(block: Sequence[Decoded], fill: StoreFill) -> list[tuple[Task, tuple[Tensor, ...]]]:
+def set_bad_aside(block: Sequence[Decoded], fill: StoreFill) -> list[tuple[Task, tuple[Tensor, ...]]]:
     """What could be decoded; the memo learns of the rest, and the quarantine from the memo."""
     readable = []
     for decoded in block:
@@ -105,7 +125,7 @@ def _set_bad_aside(block: Sequence[Decoded], fill: StoreFill) -> list[tuple[Task
     return readable
 
 
-def _features(
+def features_of(
     infer: Inference, readable: Sequence[tuple[Task, tuple[Tensor, ...]]]
 ) -> Iterator[list[tuple[Task, Tensor]]]:
     """Tasks with the features `[v, F]` of their views, as soon as the last of these has been through the network: what
@@ -128,6 +148,14 @@ def _features(
             rows = rows[len(task.views) :]
         if finished:
             yield finished
+
+
+def append_rows(writer: RowWriter, finished: Sequence[tuple[Task, Tensor]], fill: StoreFill) -> None:
+    """Hand the rows of tasks to the writer; raises NonFiniteError that names their images."""
+    try:
+        _append(writer, finished, fill.spec)
+    except NonFiniteError as error:
+        raise _name_images(error, fill) from None
 
 
 def _append(writer: RowWriter, finished: Sequence[tuple[Task, Tensor]], spec: str | None) -> None:

@@ -1,7 +1,7 @@
 """What the full model costs on this device, in each way to run it: latency, throughput, MACs, peak memory."""
 
 from featcache.profiling.card_state import CardReading, CardState, ReadCard, card_reader
-from featcache.profiling.deployed_ways import Run, Way, WayMeasurement, WaysAsked, measure_ways, usable_precisions
+from featcache.profiling.deployed_ways import Run, Way, WayMeasurement, WaysAsked, measure_ways, require_precisions
 from featcache.profiling.latency import noise_images, seconds_a_pass
 from featcache.profiling.macs import count_macs
 from featcache.profiling.model_profile import profile_model
@@ -23,6 +23,6 @@ __all__ = [
     "noise_images",
     "profile_model",
     "profile_onnx",
+    "require_precisions",
     "seconds_a_pass",
-    "usable_precisions",
 ]

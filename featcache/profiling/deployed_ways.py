@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from featcache.counted_nouns import counted
-from featcache.devices import exact, out_of_memory
+from featcache.devices import out_of_memory, products_in, require_precision
 from featcache.errors import InputError
 from featcache.options import Precision
 from featcache.profiling.card_state import CardState, ReadCard, watched
@@ -92,7 +92,7 @@ class WaysAsked:
     def on(self, device: torch.device, own: str) -> list[Way]:
         """The ways on `device`, each at every batch; the plain one at the network's `own` precision first."""
         gpu = device.type == "cuda"
-        usual = get_args(Precision) if gpu else ("float32", "bfloat16")
+        usual = [p for p in get_args(Precision) if _can(p, device)] if gpu else ["float32", "bfloat16"]
         rest = product(
             self.threads or (None,),
             self.precisions or usual,
@@ -104,13 +104,21 @@ class WaysAsked:
         return [replace(way, batch_size=n) for way in (Way(1, own, folded=False), *each) for n in self.batch_sizes]
 
 
-def usable_precisions(asked: Sequence[str] | None) -> Sequence[str] | None:
-    """What was asked for; raises InputError for what is no precision."""
+def require_precisions(asked: Sequence[str], device: torch.device) -> None:
+    """Raise InputError for what is no precision, or none of this device."""
     known = get_args(Precision)
-    for name in asked or ():
+    for name in asked:
         if name not in known:
             raise InputError(f"--precision {name}: expected one of {', '.join(known)}.")
-    return asked or None
+        require_precision(name, device, "--precision")
+
+
+def _can(precision: str, device: torch.device) -> bool:
+    try:
+        require_precisions([precision], device)
+    except InputError:
+        return False
+    return True
 
 
 def measure_ways(
@@ -122,12 +130,12 @@ def measure_ways(
     expected: dict[int, Tensor] = {}
     warned: set[str] = set()
     for way in asked.on(device, own):
-        with _threads(way.threads), exact(way.precision, device), torch.inference_mode():
+        with _threads(way.threads), products_in(way.precision, device), torch.inference_mode():
             images = noise_images(way.batch_size, side, device)
             try:
                 if way.batch_size not in expected:
                     plain = Way(way.batch_size, folded=False)
-                    with exact("float32", device):
+                    with products_in("float32", device):
                         expected[way.batch_size] = prepare(plain)(images).float()
                 one = _measure(prepare, way, images, expected[way.batch_size], asked, read_card)
             except Exception as error:  # the compiler and graphs raise what their many parts raise

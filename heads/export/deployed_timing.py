@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from featcache.atomic import write_text
 from featcache.backbones import Backbone, fold_batch_norms, narrow_weights, run_network
-from featcache.devices import device_name
+from featcache.devices import HALF_PRECISIONS, device_name
 from featcache.errors import RunError
 from featcache.profiling import ReadCard, Run, Way, WayMeasurement, WaysAsked, card_reader, measure_ways
 from heads.export.opened_run import open_run
 from heads.runs import load_run_record
 
 DEPLOYED = "performance_deployed.json"
-HALF = ("bfloat16", "float16")
 
 
 def time_deployed(
@@ -83,7 +82,7 @@ class NetworkWays:
         if folded:
             network, _ = fold_batch_norms(network, self._example)
         network = network.to(self._device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
-        if folded and precision in HALF:
+        if folded and precision in HALF_PRECISIONS:
             example = self._example.to(self._device, memory_format=layout)
             network, _ = narrow_weights(network, example, precision)
         self._kept = key, network

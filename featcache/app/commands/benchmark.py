@@ -16,7 +16,7 @@ Tuned = Annotated[
 ]
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def benchmark(
     configs: Configs, shared: Shared, tuned: Tuned = False, heads: Heads = "auto", rank_by: RankBy = None
 ) -> None:

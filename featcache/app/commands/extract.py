@@ -10,14 +10,15 @@ from featcache.app.shared_options import Configs, Shared, command
 from featcache.counted_nouns import counted
 
 
-@command("set_", "device", "cache_dir", "allow_custom", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "allow_custom", "verbose", "quiet")
 def extract(configs: Configs, shared: Shared) -> None:
     """Stage one: fill the cache for each config, and measure latency and MACs."""
     options = [part for one in shared.load(configs) for part in one.parts]
     with shared.working() as session:
         from featcache.app.many_configs import run_each
-        from featcache.extraction import extract_backbone
+        from featcache.extraction import extract_backbone, spread_backbones
 
+        spread_backbones(options, session)
         with session.sharing_images(options) as sharing:
             outcome = run_each(options, partial(extract_backbone, session=sharing), session.progress)
     for e in outcome.done:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 By = Literal["accuracy", "pareto", "separability"]
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def finetune(
     shared: Shared,
     configs: Annotated[

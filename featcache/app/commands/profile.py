@@ -87,10 +87,11 @@ def profile(
 def _profile_run(target: str, shared: Shared, asked: WaysWanted, as_json: bool) -> None:
     with shared.working() as session:
         from featcache.app.named_run import named_run
-        from featcache.profiling import WaysAsked, usable_precisions
+        from featcache.profiling import WaysAsked, require_precisions
         from heads.export import time_deployed
 
-        ways = WaysAsked(**{**asdict(asked), "precisions": usable_precisions(asked.precisions)})
+        require_precisions(asked.precisions or [], session.device)
+        ways = WaysAsked(**asdict(asked))
         folder = named_run(target, shared.results_dir)
         found = time_deployed(folder, ways, session.device, allow_custom=session.allow_custom)
     if as_json:

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from heads.runs import Run
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def train(configs: Configs, shared: Shared) -> None:
     """One run for each config, on cached features (extracted first where rows are missing)."""
     outcome = train_all(shared.load(configs), shared)
+    from heads.training import best_epoch_said
+
     for run in outcome.done:
         metrics = ", ".join(f"{k} {v:.4f}" for k, v in run.metrics.items())
-        typer.echo(f"{run.folder}: {metrics}, best epoch {run.best_epoch}{' (finished before)' if run.reused else ''}")
+        before = " (finished before)" if run.reused else ""
+        typer.echo(f"{run.folder}: {metrics}, {best_epoch_said(run.best_epoch)}{before}")
     outcome.raise_if_failed()
 
 
@@ -33,11 +36,13 @@ def train_all(configs: list[Options], shared: Shared, ranked_after: bool = False
         if ranked_after:
             leave_recipe_notes_out()
         from featcache.app.many_configs import run_each
+        from featcache.extraction import spread_backbones
         from heads.experiment import train_run
         from heads.finetune import TuningPlan, require_sound
 
         end_to_end = [TuningPlan(one) for one in configs if one.training.unfreeze_schedule is not None]
         require_sound(end_to_end, session.allow_custom)
+        spread_backbones(configs, session)
         with session.sharing_images(configs) as sharing:
             if not tuned:
                 return run_each(configs, partial(train_run, session=sharing), session.progress)

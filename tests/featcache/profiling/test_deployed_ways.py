@@ -13,7 +13,7 @@ from work_clock import WorkClock
 from featcache.errors import InputError
 from featcache.profiling import deployed_ways
 from featcache.profiling.card_state import CardReading
-from featcache.profiling.deployed_ways import Run, Way, WaysAsked, measure_ways, usable_precisions
+from featcache.profiling.deployed_ways import Run, Way, WaysAsked, measure_ways, require_precisions
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 ASKED = WaysAsked((1, 4), ("float32", "bfloat16"), iterations=10, warmup=2)
@@ -24,17 +24,21 @@ def logits(images: Tensor) -> Tensor:
     return torch.stack([images.mean((1, 2, 3)), torch.ones(len(images))], dim=1)
 
 
-def test_the_ways_of_a_device() -> None:
+def test_the_ways_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))  # an L4's
     cpu = WaysAsked((1, 8), compiled=True, threads=(1, 2)).on(CPU, "float32")
     assert cpu[:2] == [Way(1, folded=False), Way(8, folded=False)]
     assert len(cpu) == 2 * (1 + 2 * 2 * 2 * 2)  # threads, precision, layout, compiled
     assert {way.precision for way in cpu} == {"float32", "bfloat16"} and not any(way.cuda_graph for way in cpu)
     cuda = WaysAsked((1,)).on(CUDA, "bfloat16")
-    assert {way.precision for way in cuda} >= {"float32", "bfloat16", "float16"}
+    assert {way.precision for way in cuda} == {"float32", "tf32", "bfloat16", "float16"}
     assert any(way.cuda_graph for way in cuda) and not any(way.compiled for way in cuda)
     assert len({way.name for way in cuda}) == len(cuda)
     with pytest.raises(InputError, match="--precision int3"):
-        usable_precisions(["int3"])
+        require_precisions(["int3"], CPU)
+    with pytest.raises(InputError, match="tf32 is of NVIDIA"):
+        require_precisions(["tf32"], CPU)
 
 
 def test_every_way_has_its_own_figures(monkeypatch: pytest.MonkeyPatch) -> None:
