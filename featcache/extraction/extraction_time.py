@@ -144,7 +144,9 @@ def _decode_seconds(backbone: Backbone, infer: Inference, options: Options, work
         if not tasks:
             seconds[name] = 0.0
             continue
-        decoder = Decoder(backbone.preprocessing, data.augmentations, data.workers)
+        decoder = Decoder(
+            backbone.preprocessing, data.augmentations, data.workers, processes=data.decoders == "processes"
+        )
         sample = _spread(tasks, max(1, MOST_FILES // views))
         done = 0
         for block in decoded_blocks(decoder, sample, infer):

@@ -11,7 +11,7 @@ import networks
 import pytest
 from work_clock import WorkClock
 
-import featcache.data.decoder as decoder
+import featcache.data.decoded_image as decoded_image
 from featcache.extraction import estimate_costs
 from featcache.options.loading import parse_options
 from featcache.session import Session
@@ -33,7 +33,7 @@ def test_fine_tuning_takes_what_was_foretold(
 ) -> None:
     clock = WorkClock(monkeypatch)
     clock.images_cost(networks.Stage)
-    clock.costs(decoder, "read_picture", 2.0)
+    clock.costs(decoded_image, "read_picture", 2.0)
     training = {"epochs": 6, "unfreeze_schedule": SCHEDULE, **trained}
     model = {"backbone": "networks:four_stages", "pretrained": True}
     options = parse_options(config(model=model, training=training))
