@@ -25,6 +25,8 @@ SCHEDULE = [{"epoch": 2, "unfreeze": "last_block"}, {"epoch": 4, "unfreeze": "al
     "trained",
     [
         {"optimizer": "sgd"},
+        pytest.param({"folds": 3}, marks=pytest.mark.slow),
+        pytest.param({"folds": 3, "kept_of_folds": "average"}, marks=pytest.mark.slow),
         pytest.param({"mixup": 0.2, "seeds": 2, "gradient_checkpointing": True}, marks=pytest.mark.slow),
     ],
 )
@@ -36,7 +38,8 @@ def test_fine_tuning_takes_what_was_foretold(
     clock.costs(decoded_image, "read_picture", 2.0)
     training = {"epochs": 6, "unfreeze_schedule": SCHEDULE, **trained}
     model = {"backbone": "networks:four_stages", "pretrained": True}
-    options = parse_options(config(model=model, training=training))
+    folds = {"folds": training.pop("folds")} if "folds" in training else {}
+    options = parse_options(config(model=model, training=training, data=folds))
     session = Session.begin("cpu", allow_custom=True)
     (estimate,) = estimate_costs(options, session)
     after = time_fine_tuning(options, estimate, session)
