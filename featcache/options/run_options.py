@@ -89,7 +89,8 @@ class Options(Section):
                 del value["training"][key]
         if self.head == HeadOptions():
             del value["head"]
-        del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"], value["data"]["workers"]
+        del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"]
+        del value["data"]["workers"], value["data"]["decoders"]
         return digest(value)[:8]
 
 

@@ -116,7 +116,13 @@ class PartFeatures:
 
     @cached_property
     def _decoder(self) -> Decoder:
-        return Decoder(self._backbone.preprocessing, (), self._options.data.workers, self._session.scratch)
+        return Decoder(
+            self._backbone.preprocessing,
+            (),
+            self._options.data.workers,
+            self._session.scratch,
+            processes=self._options.data.decoders == "processes",
+        )
 
     @cached_property
     def _inference(self) -> Inference:

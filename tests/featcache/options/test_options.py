@@ -99,6 +99,7 @@ def test_defaults() -> None:
             "augmentations": [],
             "views": None,
             "workers": None,
+            "decoders": "threads",
             "max_bad_fraction": 0.01,
             "depth": "auto",
             "truncated": "read",
