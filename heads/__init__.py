@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from heads.combine import combine_runs
     from heads.experiment import train_model, trainModel
     from heads.soup import soup_runs
+    from heads.students import distill_model
     from heads.tuned_heads import tune_model
 
 _HOMES = {
     "combine_runs": "heads.combine",
+    "distill_model": "heads.students",
     "soup_runs": "heads.soup",
     "trainModel": "heads.experiment",
     "train_model": "heads.experiment",
     "tune_model": "heads.tuned_heads",
 }
 
-__all__ = ["combine_runs", "soup_runs", "trainModel", "train_model", "tune_model"]
+__all__ = ["combine_runs", "distill_model", "soup_runs", "trainModel", "train_model", "tune_model"]
 
 
 def __getattr__(name: str) -> Any:

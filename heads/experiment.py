@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-import torch
-
 from featcache.devices import device_name
 from featcache.errors import NonFiniteError
 from featcache.extraction import CachedFeatures, extract_all, read_plain
@@ -19,6 +17,7 @@ from featcache.options import Options, as_options
 from featcache.records import Split
 from featcache.separability import measure_separability
 from featcache.session import Session, SessionKeywords
+from heads.distill import Lesson, lesson_of
 from heads.finetune import TuningPlan, fine_tune_run
 from heads.runs import (
     Predictions,
@@ -64,26 +63,35 @@ def train_run(options: Options, session: Session) -> Run:
         return fine_tune_run(TuningPlan(options), session)
     with results_folder(session.results_dir), recording() as log_lines:
         cached = extract_all(options, session)
+        lesson = lesson_of(options, cached)
         folder = run_folder(session.results_dir, options)  # which may tell of it: not before the options are sound
-        inputs = make_inputs(options, cached, device_name(session.device))
+        inputs = {
+            **make_inputs(options, cached, device_name(session.device)),
+            **(lesson.inputs if lesson is not None else {}),
+        }
         if session.reuse and (known := same_run(folder, inputs)) is not None:
             log.info("%s: finished before with the same options on the same rows", folder)
             warn_of_leakage(known)
             return known
 
         def write(new: Path) -> None:
-            write_record(new, options, cached, inputs, _train_heads(options, cached, session.device), session.device)
+            write_record(new, options, cached, inputs, _train_heads(options, cached, session, lesson), session.device)
 
         return write_run(folder, log_lines, write)
 
 
-def _train_heads(options: Options, cached: CachedFeatures, device: torch.device) -> Result:
+def _train_heads(options: Options, cached: CachedFeatures, session: Session, lesson: Lesson | None) -> Result:
     """What the heads of a run come to on its cached features, and how separable these are."""
-    features = load_features(cached, device, folds=options.data.folds, limit_bytes=options.cache.max_features_gb * 1e9)
+    features = load_features(
+        cached, session.device, folds=options.data.folds, limit_bytes=options.cache.max_features_gb * 1e9
+    )
+    if lesson is not None:
+        features = lesson.taught(features, cached, session)
     begin = time.perf_counter()
     trained = train_options(options, cached, features)
     seconds = time.perf_counter() - begin
-    return heads_result(options, cached, features, seeds_of(options, trained, len(features.folds)), seconds)
+    result = heads_result(options, cached, features, seeds_of(options, trained, len(features.folds)), seconds)
+    return result if lesson is None else replace(result, distillation=lesson.record)
 
 
 def train_options(options: Options, cached: CachedFeatures, features: Features) -> list[TrainedHead]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from featcache.extraction import CostEstimate, Indices
+from featcache.extraction import CostEstimate
 from featcache.options import Options
-from heads.training import Features, Fold, HeadSpec, recipes_of, run_heads, train_heads
+from heads.head_times import EpochSize, epoch_seconds
+from heads.training import recipes_of, run_heads
 
 STEPS = 6  # of an epoch that is timed
-TIMED_EPOCHS = 2  # beyond a first one, which allocates, and captures a graph where there is a GPU
 PARAMETERS = 30_000_000  # of all heads that are timed side by side: more would take their seconds to be timed
 
 
@@ -29,52 +25,14 @@ class TuningCost:
     seconds: float
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """Features that nobody extracted: `[N, F]`, one view each."""
-
-    values: NDArray[np.float32]
-
-    @property
-    def width(self) -> int:
-        return int(self.values.shape[1])
-
-    def read(self, images: Indices) -> NDArray[np.float32]:
-        return self.values[images]
-
-
 def estimate_tuning(options: Options, estimate: CostEstimate, device: torch.device) -> TuningCost:
-    """Beside the run that `estimate` is of. Heads of every recipe are trained for a few steps on noise of the features'
-    width; what an epoch spends on val, and on features that do not fit the memory, is not counted."""
+    """Beside the run that `estimate` is of. Heads of every recipe are trained for a few epochs on noise as wide as the
+    features; what features that do not fit the memory add is not counted."""
     folds = options.data.folds or 1
     recipes = recipes_of(options)
     specs = [head for recipe in recipes for head in run_heads(recipe.options(options), estimate.dims, folds)]
-    own = len(specs) // len(recipes)
-    count = len(specs) + own  # the best is trained again
-    images = sum(estimate.images[split] for split in options.data.training_splits) * (folds - 1 or 1) // folds
-    batch = min(options.data.batch_size, max(1, images))
-    steps = math.ceil(images / batch) * options.training.epochs
+    count = len(specs) + len(specs) // len(recipes)  # the best is trained again
     parameters = sum(a * b + b for a, b in pairwise(estimate.dims))
     timed = specs[:: max(1, -(-len(specs) * parameters // PARAMETERS))]
-    features = _noise(estimate, batch * STEPS, device)
-    once, more = (_seconds(timed, features, batch, epochs) for epochs in (1, 1 + TIMED_EPOCHS))
-    each = max(0.0, more - once) / (TIMED_EPOCHS * STEPS * len(timed))
-    return TuningCost(len(recipes), count, each * steps * count)
-
-
-def _noise(estimate: CostEstimate, images: int, device: torch.device) -> Features:
-    classes = len(estimate.classes)
-    values = np.random.default_rng(0).standard_normal((images + 1, estimate.features), np.float32)
-    every = np.arange(images + 1)
-    fold = Fold(every[:-1], every[-1:])
-    return Features(_Noise(values), every % classes, np.ones_like(every), (fold,), classes, device)
-
-
-def _seconds(heads: list[HeadSpec], features: Features, batch: int, epochs: int) -> float:
-    """Of so many epochs, with what comes before them."""
-    # Noise has no classes by the names that weights may have, and gets no better.
-    given = {"epochs": epochs, "warmup_epochs": 0, "patience": None, "class_weights": None}
-    alone = [replace(h, training=h.training.model_copy(update=given), fold=0) for h in heads]
-    begin = time.perf_counter()
-    train_heads(features, alone, batch_size=batch, keep_weights=False, keep_outcomes=True)
-    return time.perf_counter() - begin
+    epoch = epoch_seconds(timed, estimate, EpochSize.of(options, estimate, STEPS), device)
+    return TuningCost(len(recipes), count, epoch / len(timed) * options.training.epochs * count)

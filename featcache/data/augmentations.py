@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from featcache.data.automatic_augmentations import augmented
 from featcache.data.transforms import functional, resize, to_uint8
 from featcache.options import AugmentationSpec
 from featcache.options import augmentation_options as kind
@@ -56,6 +57,8 @@ def view(
                 image = _jitter(image, spec, rng)
             case kind.RandomErasing():
                 erase = spec if rng.random() < spec.p else None
+            case kind.TrivialAugment() | kind.RandAugment() | kind.AugMix():
+                image = augmented(image, spec, rng.getrandbits(63), _mean_colour(preprocessing))
             case _:
                 raise AssertionError(f"{spec.name} has no case here")
     tensor: Tensor = F.pil_to_tensor(image) if cropped else to_uint8(image, preprocessing)

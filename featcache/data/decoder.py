@@ -66,9 +66,9 @@ class Decoder:
     ) -> None:
         self._preprocessing = preprocessing
         self._augmentations = tuple(augmentations)
-        self._workers = workers or os.cpu_count() or 1
+        self.workers = workers or os.cpu_count() or 1
         self._scratch = scratch
-        self._recipe = _recipe(preprocessing, augmentations)
+        self.recipe = _recipe(preprocessing, augmentations)  # what its pixels depend on beside the file
         functional()  # imported here, not while threads decode
         self.seconds = 0.0
 
@@ -76,7 +76,7 @@ class Decoder:
         """The tasks in their order, in blocks of about `images` images, their number a multiple of `multiple` where
         that can be had. With `ahead`, the next block is decoded while the last one is used: right where another
         device computes, wrong where decoding and computing would fight for the same cores."""
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self.workers) as pool:
             queue: deque[tuple[Task, Future[Decoded]]] = deque()
             remaining = iter(tasks)
             block: list[Decoded] = []
@@ -119,7 +119,7 @@ class Decoder:
     def decode(self, task: Task) -> Decoded:
         """The views of one image; raises UnreadableImageError."""
         side = self._preprocessing.input_size
-        keys = [f"{self._recipe}{task.sha256}{v}".encode() for v in task.views]
+        keys = [f"{self.recipe}{task.sha256}{v}".encode() for v in task.views]
         if self._scratch is not None:
             kept = tuple(p for k in keys if (p := self._scratch.get(k, (side, side, 3))) is not None)
             if len(kept) == len(keys):

@@ -1,13 +1,12 @@
-"""What a config would compute, how long and how much disk. It trains and stores nothing; a few images are timed."""
+"""What a config would compute, how long and how much disk. It trains and stores nothing; some of each part is timed."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from featcache.backbones import (
     Backbone,
@@ -19,15 +18,11 @@ from featcache.backbones import (
     names_file,
     resolve_dims,
 )
-from featcache.data import Decoder, Task, load_manifest
-from featcache.extraction.inference import Inference
+from featcache.data import Decoder, load_manifest
+from featcache.extraction.extraction_time import ExtractionTime, time_extraction
 from featcache.options import Options, as_options, require_class_names
-from featcache.records import SPLITS, Manifest
+from featcache.records import SPLITS
 from featcache.session import Session
-
-TIMED_PASSES = 3
-LONG_PASS = 2.0  # seconds
-TIMED_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -42,13 +37,19 @@ class CostEstimate:
     classes: tuple[str, ...]
     images: dict[str, int]  # by split
     passes: int  # forward passes of a full extraction: each distinct image once, and its views
-    seconds: float  # to decode the images with every worker, and to run them through the backbone
+    time: ExtractionTime  # of stage one, from an empty cache
     disk_bytes: int  # of the rows, as float16 and as float32 the double
     views: int  # of each training image, the plain one counted
     view_passes: int  # what of the passes, the time and the disk the augmented views cost
     view_seconds: float
     view_disk_bytes: int
+    decoded_as: str  # configs with the same share what is decoded, within one command
     notices: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of stage one, from an empty cache."""
+        return self.time.total
 
 
 def check(
@@ -75,25 +76,33 @@ def estimate_costs(options: Options, session: Session) -> list[CostEstimate]:
     return [replace(one, dims=dims) for one in estimates]
 
 
+def untrained_backbone(options: Options, session: Session) -> Backbone:
+    """The backbone of `options` on the CPU, with random weights unless a local file is named, which is loaded to see
+    that it fits: nothing is downloaded, and it costs the same to run. Random weights are settled, which takes deep
+    networks a while, where the run's own are random."""
+    model = options.model
+    if model.weights is None or not names_file(model.weights):
+        model = model.model_copy(update={"pretrained": False, "weights": None})
+    settled = options.model.pretrained is False
+    precision, dtype = options.training.precision, options.cache.dtype
+    return make_backbone(model, precision, dtype, allow_custom=session.allow_custom, settled=settled)
+
+
 def _estimate(options: Options, session: Session) -> CostEstimate:
     """What the run of one backbone would take."""
-    allow_custom, place = session.allow_custom, session.device
+    begun = time.perf_counter()
     manifest, _ = load_manifest(options.data, options.cache.dir)
     require_class_names(options.training.class_weights, manifest.classes)
-    source = find_source(options.model.backbone, options.model.source, allow_custom)
+    source = find_source(options.model.backbone, options.model.source, session.allow_custom)
     weights = describe(options.model, source, options.model.backbone)
-    model = options.model
-    if model.weights is None or not names_file(model.weights):  # a local file is loaded, to see that it fits
-        model = model.model_copy(update={"pretrained": False, "weights": None})
-    precision, dtype = options.training.precision, options.cache.dtype
-    backbone = make_backbone(model, precision, dtype, allow_custom=allow_custom, settled=False)
-    backbone = backbone.at_depth(manifest.depth).to(place)
+    backbone = untrained_backbone(options, session).at_depth(manifest.depth)
     dims = resolve_dims(options.model.classifier_dims, options.model.backbone, backbone.features, len(manifest.classes))
     distinct = {i.sha256 for i in manifest.images}
     training = {i.sha256 for i in manifest.images if i.split in options.data.training_splits}
     view_passes = len(training) * (options.data.view_count - 1)
     passes = len(distinct) + view_passes
-    pass_seconds = _seconds_per_image(backbone, manifest, options, place)
+    taken, view_seconds = time_extraction(backbone, manifest, options, dims, session.device, begun)
+    decoder = Decoder(backbone.preprocessing, options.data.augmentations, options.data.workers)
     return CostEstimate(
         name=options.experiment_name,
         backbone=options.model.backbone,
@@ -103,31 +112,12 @@ def _estimate(options: Options, session: Session) -> CostEstimate:
         classes=manifest.classes,
         images={s: len(manifest.of(s)) for s in SPLITS},
         passes=passes,
-        seconds=passes * pass_seconds,
+        time=taken,
         disk_bytes=passes * backbone.features * 2,
         views=options.data.view_count,
         view_passes=view_passes,
-        view_seconds=view_passes * pass_seconds,
+        view_seconds=view_seconds,
         view_disk_bytes=view_passes * backbone.features * 2,
+        decoded_as=f"{manifest.fingerprint} {decoder.recipe}",
         notices=manifest.notices,
     )
-
-
-def _seconds_per_image(backbone: Backbone, manifest: Manifest, options: Options, device: torch.device) -> float:
-    """One image decoded and run through the backbone, timed on a few as the extraction does it."""
-    infer = Inference(backbone, device, options.cache.images_a_pass)
-    side = backbone.preprocessing.input_size
-    images = torch.full((infer.batch_size, 3, side, side), 128, dtype=torch.uint8)
-    infer(images)
-    passes = 1
-    if infer.seconds < LONG_PASS:  # else that is the estimate: what a first pass allocates is little of it
-        infer.seconds, passes = 0.0, TIMED_PASSES
-        for _ in range(passes):
-            infer(images)
-    decoder = Decoder(backbone.preprocessing, options.data.augmentations, options.data.workers)
-    last = options.data.view_count - 1  # an augmented view, where there are any: they take longer
-    some = manifest.images[:: max(1, len(manifest.images) // TIMED_FILES)][:TIMED_FILES]
-    tasks = [Task(i.sha256, i.place, (last,)) for i in some]
-    for _ in decoder.blocks(tasks, len(tasks), 1, ahead=False):
-        pass
-    return infer.seconds / (passes * len(images)) + decoder.seconds / len(tasks)

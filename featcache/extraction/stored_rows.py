@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from featcache.extraction.one_backbone import Extraction
 from featcache.extraction.side_by_side import CachedFeatures
 from featcache.records import ImageRecord
+from featcache.store import FeatureStore
 
 Indices = NDArray[np.int64]
 
@@ -40,16 +41,20 @@ class StoreRows:
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _read(self, extraction: Extraction, images: Indices) -> NDArray[np.float32]:
-        views = self.views[images]
-        first = np.cumsum(views) - views
-        rows = np.empty((int(views.sum()), extraction.info.features), np.float32)
-        rows[first] = extraction.store.read([self.images[i].sha256 for i in images])
-        several = np.flatnonzero(views > 1)
-        if len(several):
-            hashes = [self.images[i].sha256 for i in images[several]]
-            augmented = extraction.store.read(hashes, extraction.spec)
-            rows[row_places(first[several] + 1, views[several] - 1)] = augmented.reshape(-1, augmented.shape[2])
-        return rows
+        hashes = [self.images[i].sha256 for i in images]
+        return read_rows(extraction.store, extraction.spec, hashes, self.views[images])
+
+
+def read_rows(store: FeatureStore, spec: str | None, contents: Sequence[str], views: Indices) -> NDArray[np.float32]:
+    """Features `[R, F]` of contents by their hashes: the plain view of each, followed by its other views."""
+    first = np.cumsum(views) - views
+    rows = np.empty((int(views.sum()), store.info.features), np.float32)
+    rows[first] = store.read(contents)
+    several = np.flatnonzero(views > 1)
+    if len(several):
+        augmented = store.read([contents[i] for i in several.tolist()], spec)
+        rows[row_places(first[several] + 1, views[several] - 1)] = augmented.reshape(-1, augmented.shape[2])
+    return rows
 
 
 def row_places(first: Indices, views: Indices) -> Indices:

@@ -12,6 +12,7 @@ from featcache.options.class_options import Classes, SplitLimits, merged_names
 from featcache.options.class_weight_options import require_class_names
 from featcache.options.column_options import Columns
 from featcache.options.data_options import DataOptions
+from featcache.options.distillation_options import Distillation
 from featcache.options.faults import known_keys, nearest_key
 from featcache.options.group_options import GroupRule
 from featcache.options.head_options import HeadOptions, Normalise
@@ -51,6 +52,7 @@ __all__ = [
     "Classes",
     "Columns",
     "DataOptions",
+    "Distillation",
     "GroupRule",
     "HeadOptions",
     "ModelOptions",

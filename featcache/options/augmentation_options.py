@@ -73,6 +73,41 @@ class RandomErasing(AugmentationSpec):
     """Area of the rectangle as a fraction of the image's."""
 
 
+class TrivialAugment(AugmentationSpec):
+    """One operation of torchvision's list (shear, rotate, colours, contrast, ..), at a random strength: TrivialAugment
+    (wide), Mueller and Hutter 2021."""
+
+    name: Literal["trivial_augment"] = "trivial_augment"
+    bins: Annotated[int, Field(ge=2, le=255)] = 31
+    """Strengths that are drawn from, from none to the largest."""
+
+
+class RandAugment(AugmentationSpec):
+    """Some operations of torchvision's list one after the other, all at one strength: RandAugment, Cubuk et al.
+    2020."""
+
+    name: Literal["rand_augment"] = "rand_augment"
+    operations: Annotated[int, Field(ge=1, le=14)] = 2
+    """How many."""
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Their strength."""
+
+
+class AugMix(AugmentationSpec):
+    """A blend of the image and of several chains of operations on it: AugMix, Hendrycks et al. 2020 (the images; not
+    the loss that compares them)."""
+
+    name: Literal["aug_mix"] = "aug_mix"
+    severity: Annotated[int, Field(ge=1, le=10)] = 3
+    """Largest strength of the operations."""
+    width: Annotated[int, Field(ge=1, le=10)] = 3
+    """Chains."""
+    depth: Annotated[int, Field(ge=1, le=10)] | None = None
+    """Operations of a chain; null: 1 to 3, drawn."""
+    alpha: Positive = 1.0
+    """Of the Dirichlet and Beta distributions that the weights of the blend are drawn from."""
+
+
 # What `data.augmentations` can name. The names, the schema and the messages follow from this tuple.
 AUGMENTATIONS: tuple[type[AugmentationSpec], ...] = (
     HorizontalFlip,
@@ -80,6 +115,9 @@ AUGMENTATIONS: tuple[type[AugmentationSpec], ...] = (
     RandomResizedCrop,
     Rotation,
     ColorJitter,
+    TrivialAugment,
+    RandAugment,
+    AugMix,
     RandomErasing,
 )
 

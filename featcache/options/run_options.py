@@ -40,18 +40,27 @@ class Options(Section):
         return self
 
     @model_validator(mode="after")
-    def _end_to_end_is_of_one_network(self) -> Options:
-        if self.training.unfreeze_schedule is not None:
-            if len(self.model.names) > 1:
-                raise ValueError(
-                    f"training.unfreeze_schedule is given and model.backbone names {len(self.model.names)}: end-to-end "
-                    "training is of one network"
-                )
-            if self.data.folds is not None:
-                raise ValueError(
-                    "training.unfreeze_schedule and data.folds are given: end-to-end training takes train and val as "
-                    "they are; set data.folds to null"
-                )
+    def _end_to_end_can_be_followed(self) -> Options:
+        if self.training.unfreeze_schedule is not None and len(self.model.names) > 1:
+            raise ValueError(
+                f"training.unfreeze_schedule is given and model.backbone names {len(self.model.names)}: end-to-end "
+                "training is of one network"
+            )
+        kept, needed = self.training.kept_of_folds, 3 if self.training.kept_of_folds == "measured" else 2
+        if kept != "retrained" and (self.data.folds or 0) < needed:
+            raise ValueError(
+                f"training.kept_of_folds is {kept} and data.folds is {self.data.folds or 'null'}: that takes "
+                f"{needed} folds or more. Set data.folds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_has_not_seen_val(self) -> Options:
+        if self.training.distillation is not None and self.data.folds is not None:
+            raise ValueError(
+                "training.distillation and data.folds are given: the teacher trained on images that folds would judge "
+                "by. Set data.folds to null"
+            )
         return self
 
     @property
@@ -84,7 +93,11 @@ class Options(Section):
 
 
 def require_frozen(options: Options) -> None:
-    """Raise OptionsError for a schedule: heads train on frozen backbones."""
+    """Raise OptionsError for a schedule or a teacher: heads train on frozen backbones, and on labels."""
+    if options.training.distillation is not None:
+        raise OptionsError(
+            "training.distillation: this trains heads on labels only. Set it to null, or use `featcache distill`."
+        )
     if options.training.unfreeze_schedule is not None:
         raise OptionsError(
             "training.unfreeze_schedule: this trains heads on frozen backbones only. Set it to null, or use `featcache "

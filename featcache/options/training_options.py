@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from featcache.counted_nouns import counted
 from featcache.options.class_weight_options import ClassWeights
+from featcache.options.distillation_options import Distillation
 from featcache.options.known_names import OneOf
 from featcache.options.option_types import Count, Fraction, NonNegative, Positive, Precision, Section
 from featcache.plugins import plugin_names
@@ -48,10 +49,17 @@ END_TO_END = (
     "channels_last",
     "compile",
     "gradient_checkpointing",
+    "kept_of_folds",
 )
 
 # Options that came later: at their defaults they are no part of what tells runs and sweeps apart, which keep theirs.
-LATER_TRAINING_OPTIONS = ("class_weights", "balanced_draws", "gradient_checkpointing")
+LATER_TRAINING_OPTIONS = (
+    "class_weights",
+    "balanced_draws",
+    "gradient_checkpointing",
+    "distillation",
+    "kept_of_folds",
+)
 
 
 class TrainingOptions(Section):
@@ -110,6 +118,13 @@ class TrainingOptions(Section):
     gradient_checkpointing: bool = False
     """End to end: compute what is inside the network's blocks again in the backward pass, and do not keep it: much less
     memory, for about one more forward pass; results stay the same."""
+    distillation: Distillation | None = None
+    """Learn what a finished run answers to the same images; null: from labels alone. `featcache distill` sets it."""
+
+    kept_of_folds: Literal["retrained", "average", "measured"] = "retrained"
+    """End to end with data.folds: the network that is kept is trained on all of train and val for as many epochs as
+    were best over the folds, or is the average of the folds' weights there, or whichever of the two is better by
+    out-of-fold figures (which takes a further training for each pair of folds, so three folds at least)."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> TrainingOptions:
@@ -148,6 +163,15 @@ class TrainingOptions(Section):
             raise ValueError(
                 "training.compile and training.gradient_checkpointing are both true: torch.compile decides itself what "
                 "is kept for the backward pass. Set one of them to false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_knows_every_image(self) -> TrainingOptions:
+        if self.distillation is not None and (self.mixup or self.cutmix):
+            raise ValueError(
+                "training.distillation is given with training.mixup or training.cutmix: of images that are mixed anew "
+                "in every step the teacher has no answers. Set both to 0"
             )
         return self
 

@@ -86,6 +86,29 @@ def time_preprocessing(preprocess: Sequence[Callable[[], object]]) -> Latency | 
     return latency_of(np.array(times), 1, 1)
 
 
+def seconds_a_pass(run: Callable[[], object], device: torch.device, least: float) -> float:
+    """Of a pass, the mean of as many as take `least` seconds, after an untimed one; what takes longer than twice that
+    is timed once."""
+    first = _seconds(run, 1, device)
+    if first > 2 * least:
+        return first
+    passes, seconds = 0, 0.0
+    while seconds < least:
+        more = max(1, passes)  # on a GPU passes overlap: it is waited for seldom
+        seconds += _seconds(run, more, device)
+        passes += more
+    return seconds / passes
+
+
+def _seconds(run: Callable[[], object], passes: int, device: torch.device) -> float:
+    begin = time.perf_counter()
+    for _ in range(passes):
+        run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
+
+
 def time_passes(
     images: Tensor, stages: Sequence[Callable[[Tensor], Tensor]], iterations: int, device: torch.device
 ) -> NDArray[np.float64]:

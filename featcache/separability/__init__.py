@@ -6,6 +6,7 @@ from featcache.separability.grouping import Ints, deal
 from featcache.separability.intrinsic_dimension import intrinsic_dimension
 from featcache.separability.log_evidence import logme
 from featcache.separability.measures import LabelledFeatures, Measure, measure, measures
+from featcache.separability.measuring_time import measuring_seconds
 from featcache.separability.nearest_neighbours import centroid_accuracy, knn_accuracy, silhouette
 from featcache.separability.nested_logistic import LogisticProbe, logistic_probe, probe_logistic
 from featcache.separability.pair_agreement import parc
@@ -36,6 +37,7 @@ __all__ = [
     "measure",
     "measure_separability",
     "measures",
+    "measuring_seconds",
     "parc",
     "probe_logistic",
     "silhouette",

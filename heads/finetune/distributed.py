@@ -47,6 +47,15 @@ class Processes:
         if self.count > 1:
             dist.barrier()
 
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The first process does what is inside, then the others, who find what it has written."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
     def total(self, values: Tensor) -> Tensor:
         """The sum over processes."""
         if self.count > 1:

@@ -18,11 +18,13 @@ from featcache.options import Options, as_options
 from featcache.records import SILENT
 from featcache.session import Session, SessionKeywords
 from featcache.workers import Done, Job, Worker
+from heads.distill import lesson_of
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
 from heads.finetune.distributed import Processes, connected, meeting_place, processes
+from heads.finetune.epoch_choice import EpochChoice
+from heads.finetune.fold_run import train_in_folds
 from heads.finetune.phase1_start import Phase1Start, load_phase1_start
 from heads.finetune.run_setup import RunSetup
-from heads.finetune.seed_trainer import Trainer
 from heads.finetune.tuned_network import Network, load_network, make_setup, make_trainer, prepare
 from heads.finetune.tuned_result import make_tuned_result
 from heads.finetune.tuning_plan import TuningPlan
@@ -39,6 +41,7 @@ from heads.runs import (
     write_record,
     write_run,
 )
+from heads.training import START
 
 log = logging.getLogger("featcache")
 
@@ -87,10 +90,12 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
             start = load_phase1_start(plan.from_run, options, network.backbone, plan.keep_head)
         cached = _extracted(options, them, session)
         network = replace(network, backbone=network.backbone.at_depth(cached.manifest.depth))
+        lesson = lesson_of(options, cached)
         folder = run_folder(session.results_dir, options)  # which may tell of it: not before the options are sound
         inputs = {
             **make_inputs(options, cached, device_name(session.device)),
             **(start.inputs if start is not None else {}),
+            **(lesson.inputs if lesson is not None else {}),
             "plain": plain,
             "processes": them.count,
         }
@@ -103,12 +108,16 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
             known = replace(load_run_record(folder), reused=True)
             warn_of_leakage(known)
             return known
-        setup = make_setup(options, cached, network, them, session, plain)
+        setup = make_setup(options, cached, network, them, session, plain=plain, lesson=lesson)
         prepare(network.backbone, setup)
         with checkpoints.held(fresh=not session.reuse) as position:
-            _train(setup, network, start, checkpoints, position)
+            if options.data.folds is None:
+                _train(setup, network, start, checkpoints, position)
+            else:
+                train_in_folds(setup, cached, network, checkpoints, position)
             if them.first:
                 result = make_tuned_result(setup, network, checkpoints, position, start)
+                result = replace(result, distillation=lesson.record if lesson is not None else None)
 
                 def write(new: Path) -> None:
                     write_record(new, options, cached, inputs, result, session.device)
@@ -163,12 +172,8 @@ def training_mode(options: Options, device: torch.device) -> Iterator[None]:
 
 def _extracted(options: Options, them: Processes, session: Session) -> CachedFeatures:
     """Stage one; of several processes the first extracts, and the others find what it extracted."""
-    if not them.first:
-        them.wait()
-    cached = extract_all(options, session)
-    if them.first:
-        them.wait()
-    return cached
+    with them.first_alone():
+        return extract_all(options, session)
 
 
 def _train(
@@ -176,19 +181,19 @@ def _train(
 ) -> None:
     """Train the seeds that are not finished yet."""
     for seed in setup.training.seed_list[len(position.finished) :]:
-        trainer = make_trainer(setup, network, start, seed)
-        begin = 0
+        choice = EpochChoice(setup, make_trainer(setup, network, start, seed), seed, setup.dataset.val)
+        begin = START
         if position.current is not None:
-            begin = trainer.restore(position.current)
+            begin = choice.restore(position.current)
             log.info("%s: seed %d goes on with epoch %d", setup.options.experiment_name, seed, begin)
 
-        def commit(name: str, weights: dict[str, Tensor], logits: Tensor, trainer: Trainer = trainer) -> None:
+        def commit(name: str, weights: dict[str, Tensor], logits: Tensor, choice: EpochChoice = choice) -> None:
             if name:
                 checkpoints.save_best(name, weights, logits)
-            position.current = trainer.checkpoint()
+            position.current = choice.checkpoint()
             checkpoints.save(position)
 
-        trainer.run(begin, commit)
-        position.finished.append(Finished(trainer.result, trainer.best))
+        choice.run(begin, commit)
+        position.finished.append(Finished(choice.result, choice.best))
         position.current = None
         checkpoints.save(position)

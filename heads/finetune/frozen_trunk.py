@@ -63,11 +63,11 @@ def keep_trunk(backbone: Backbone, first: int, setup: RunSetup) -> tuple[InputSo
         return None
     front = _front(backbone, found, block)
     if size <= cache.max_features_gb * 1e9 / setup.processes.count:  # each process keeps its own
+        setup.kept.make_room(size)
         values = _in_memory(front, setup)
         where = f"what comes before them, {size / 1e6:.0f} MB in memory"
         return KeptInMemory(values, dataset.first, setup.device), found.rest, where
-    manifest = setup.extraction.manifest
-    needed = replace(manifest, images=(*manifest.of("train"), *manifest.of("val")))
+    needed = replace(setup.extraction.manifest, images=dataset.images)
     store = fill_store(front, setup.options, needed, setup.session)
     source = KeptInStore(store, setup.extraction.spec, dataset.images, setup.device)
     return source, found.rest, f"what comes before them, {size / 1e9:.1f} GB in {store.path}"

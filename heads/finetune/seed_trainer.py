@@ -1,32 +1,31 @@
-"""One seed's end-to-end training: the loop over epochs and batches along the schedule, its metrics on val."""
+"""One network's end-to-end training, epoch by epoch: its batches along the schedule, its logits on val."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from featcache.backbones import Backbone, train_from
-from featcache.errors import NonFiniteError
 from featcache.extraction import Indices
 from heads.finetune.batch_inputs import Batch, DecodedInputs, InputSource
 from heads.finetune.ema import WeightEMA
 from heads.finetune.evaluation import evaluate_logits
 from heads.finetune.forward_path import ForwardPath, hidden_units, modules_to_checkpoint
 from heads.finetune.frozen_trunk import keep_trunk, pooled_source
+from heads.finetune.kept_inputs import Kept
+from heads.finetune.network_training import Passed, not_finite
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seeding import dropout, seeded
 from heads.finetune.training_step import BatchShare, OptimiserStep
 from heads.finetune.unfreezing import Stage
-from heads.training import Draws, EpochOutcomes, EpochRow, TrainedHead, epoch_row, metrics, outcomes_of_logits
+from heads.training import Draws
 
 log = logging.getLogger("featcache")
 
@@ -39,8 +38,6 @@ class Trainer:
 
     def __init__(self, setup: RunSetup, backbone: Backbone, head: nn.Sequential, seed: int) -> None:
         self.setup, self.backbone, self.head, self.seed = setup, backbone, head, seed
-        self.result = TrainedHead(seed, outcomes=EpochOutcomes(len(setup.dataset.val)))
-        self.best = ""  # the name of the file of the best epoch
         named = dict(backbone.named_parameters())
         groups = [[named[n] for n in block.parameters] for block in setup.blocks]
         self._updates = OptimiserStep(setup, [*groups, list(head.parameters())])
@@ -50,21 +47,17 @@ class Trainer:
         self._stage: Stage | None = None
         self._labels = torch.from_numpy(setup.dataset.labels).to(setup.device)
 
-    def restore(self, state: dict[str, Any]) -> int:
-        """Go on from a checkpoint; returns the epoch to begin with."""
-        self.result, self.best = state["head"], state["best"]
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
         self.load(state["weights"])
         self._updates.restore(state["updates"])
         self.setup.micro_batches.size = min(self.setup.micro_batches.size, state["pieces"])
         if self._average is not None:
             self._average.restore(state["average"], self.setup.device)
-        return len(self.result.curve)
 
     def checkpoint(self) -> dict[str, Any]:
         """Everything that the next epoch depends on: plain types and tensors."""
         return {
-            "head": self.result,
-            "best": self.best,
             "weights": self._weights(),
             "updates": self._updates.state(),
             "pieces": self.setup.micro_batches.size,
@@ -78,51 +71,33 @@ class Trainer:
             for name, value in weights.items():
                 here[name].copy_(value)
 
-    def run(self, begin: int, commit: Callable[[str, dict[str, Tensor], Tensor], None]) -> None:
-        """Train from epoch `begin` on. `commit` is told after every epoch: the name, weights and val logits of a new
-        best one, or an empty name."""
-        setup, training = self.setup, self.setup.training
-        since = setup.schedule.stages[-1].epoch  # patience does not run out before the last blocks have had a chance
-        for epoch in range(begin, training.epochs):
-            if self.result.curve and self.result.over(training, since):
-                break
-            with seeded(self.seed, epoch, setup.processes.rank, setup.device):
-                if self._follow(setup.schedule.stage(epoch)) or epoch == begin:
-                    setup.progress.begin(f"{setup.backbone} seed {self.seed}", training.epochs - epoch, "epoch")
-                start = time.perf_counter()
-                train = self._train(epoch)
-                with self._averaged():
-                    logits, figures = self._evaluate()
-                    row = self._row(epoch, train, figures, time.perf_counter() - start)
-                    better = self._note(row, logits)
-                    weights = self._weights() if better else {}
-            if self.result.diverged is not None:
-                raise self._not_finite(epoch, "on the validation images")
-            self.best = f"best-{self.seed}-{epoch}.pth" if better else self.best
-            commit(self.best if better else "", weights, logits)
-            setup.progress.advance(1, f"{row.blocks.split()[0]}: val top-1 {row.val_top1:.4f}, loss {row.val_loss:.4f}")
-        best = self.result.best
-        setup.progress.end(f"best epoch {best.epoch}, val top-1 {best.val_top1:.4f}")
+    def prepare(self, epoch: int) -> bool:
+        """Be ready to train in an epoch; whether what trains is other than before."""
+        return self._follow(self.setup.schedule.stage(epoch))
 
-    def _note(self, row: EpochRow, logits: Tensor) -> bool:
-        """Add an epoch to the result, with its logits on val; whether it is the best so far."""
-        metric = self.setup.training.selection_metric
-        better = self.result.note(row, metric)
-        assert self.result.outcomes is not None
-        labels = torch.from_numpy(self.setup.dataset.labels[self.setup.dataset.val])
-        self.result.outcomes.add(outcomes_of_logits(logits, labels, metric), better)
-        return better
+    def epoch(self, epoch: int) -> Passed:
+        """Train for an epoch; what it came to, by the weights that are judged."""
+        with seeded(self.seed, epoch, self.setup.processes.rank, self.setup.device):
+            train = self._train(epoch)
+            with self._averaged():
+                return Passed(train, self._evaluate())
 
-    def _row(self, epoch: int, train: tuple[float, float], val: dict[str, float], seconds: float) -> EpochRow:
-        names, rates = self.setup.schedule.training_now(epoch)
-        every = " ".join(f"{rate:.6g}" for rate in rates)
-        return epoch_row(epoch, train, val, rates[-1], seconds, blocks=" ".join(names), rates=every)
+    def start(self) -> Passed:
+        """What the weights give as they are, before any training."""
+        return Passed((float("nan"), float("nan")), self._evaluate())
+
+    def judged(self) -> dict[str, Tensor]:
+        """A copy of the weights that the last epoch was judged by, of what trains."""
+        with self._averaged():
+            return self._weights()
 
     def logits(self, source: InputSource, count: int) -> Tensor:
         """Logits `[count, C]` of the plain views of `count` images, by the weights as they are, on the CPU."""
-        return evaluate_logits(
-            self._path(self.backbone.network), source, np.arange(count), self.setup.micro_batches
-        ).cpu()
+        return evaluate_logits(self.whole(), source, np.arange(count), self.setup.micro_batches).cpu()
+
+    def whole(self) -> ForwardPath:
+        """The whole network, from images on."""
+        return self._path(self.backbone.network)
 
     def _follow(self, stage: Stage) -> bool:
         """Prepare for the blocks that train in a stage; whether there was anything to do."""
@@ -135,7 +110,9 @@ class Trainer:
         train_from(self.backbone, setup.blocks, first)
         self._live = self._live_tensors(first)
         self._follows_norms = first < len(setup.blocks)
-        self._kept_views = first > 0 or not setup.options.data.augmentations
+        # A teacher has answered the views that are kept, and no others.
+        fresh = first == 0 and setup.options.data.augmentations and setup.dataset.soft is None
+        self._kept_views = not fresh
         kept = None if setup.plain or setup.mixes or first == 0 else self._keep(first)
         if kept is not None:
             self._source, trunk, where = kept
@@ -156,7 +133,10 @@ class Trainer:
         self._model = model
         return True
 
-    def _keep(self, first: int) -> tuple[InputSource, nn.Module | None, str] | None:
+    def _keep(self, first: int) -> Kept | None:
+        return self.setup.kept.of(first, lambda: self._make(first))
+
+    def _make(self, first: int) -> Kept | None:
         setup = self.setup
         if first == len(setup.blocks):
             limit = setup.options.cache.max_features_gb * 1e9
@@ -186,7 +166,8 @@ class Trainer:
             keep = dropout(draws, setup.options.model.dropout, self._units, updates.batch, mine - whole[0])
             keep = keep if keep is None else keep.to(setup.device)
             mass = updates.mass(dataset.labels[order[whole]])
-            share = BatchShare(x, self._labels[images], keep, weight, len(whole), mass, updates.counts(images))
+            counts, taught = updates.counts(images), updates.teaching(batches[step])
+            share = BatchShare(x, self._labels[images], keep, weight, len(whole), mass, counts, taught)
             sums.append(torch.stack(updates.step(self._model, share)))
             if self._average is not None:
                 self._average.update(self._live)
@@ -230,28 +211,15 @@ class Trainer:
         finite = torch.isfinite(torch.stack(list(recent))[:, 0]).tolist()
         if not all(finite):
             batch = step - len(recent) + 1 + finite.index(False)
-            raise self._not_finite(epoch, f"in batch {batch + 1} of {steps}")
+            raise not_finite(self.setup, self.seed, epoch, f"in batch {batch + 1} of {steps}")
 
-    def _not_finite(self, epoch: int, where: str) -> NonFiniteError:
-        kept = f" The last good checkpoint, of epoch {epoch - 1}, is kept." if epoch else ""
-        name = self.setup.options.experiment_name
-        return NonFiniteError(
-            f"{name}: the loss of seed {self.seed} is not finite in epoch {epoch}, {where}."
-            f"{kept} Lower training.learning_rate (now {self.setup.training.learning_rate:g}) or lr_scale of the "
-            "schedule, set training.clip_norm, or train in float32 or bfloat16 where training.precision is float16."
-        )
-
-    def _evaluate(self) -> tuple[Tensor, dict[str, float]]:
-        """Logits on val `[n, C]` on the CPU, and every metric by its name."""
+    def _evaluate(self) -> Tensor:
+        """Logits on val `[n, C]`, on the device."""
         dataset, processes = self.setup.dataset, self.setup.processes
         assert self._source is not None
         mine = np.array_split(dataset.val, processes.count)[processes.rank]
         own = evaluate_logits(self._bare, self._source, mine, self.setup.micro_batches)
-        logits = processes.gathered(own)
-        y = self._labels[torch.from_numpy(dataset.val).to(self.setup.device)]
-        values = {name: metric.values(logits, y) for name, metric in metrics().items() if name != "loss"}
-        values["loss"] = cross_entropy(logits, y)
-        return logits.cpu(), {name: float(value.double().mean()) for name, value in values.items()}
+        return processes.gathered(own)
 
     def _live_tensors(self, first: int) -> dict[str, Tensor]:
         """What is not frozen, as it is: parameters and buffers but for those of the blocks before `first`."""

@@ -17,8 +17,18 @@ from featcache.data import normalise
 from featcache.devices import out_of_memory
 from featcache.errors import WorkError
 from featcache.extraction import Indices
+from heads.finetune.batch_inputs import Batch
 from heads.finetune.run_setup import RunSetup
-from heads.training import class_weights, torch_optimiser, weight_scales
+from heads.training import class_weights, soft_loss, torch_optimiser, weight_scales
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What a teacher answers to some images: logarithms of its probabilities `[n, C]`, and what they count in each
+    one's loss `[n]`."""
+
+    logs: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class BatchShare:
     total: int
     mass: float  # that the sum of the whole batch's losses is divided by: its images, or what their classes weigh
     counts: Tensor | None = None  # what each image's loss is multiplied by [n]; None: 1
+    taught: Teaching | None = None
 
 
 class OptimiserStep:
@@ -72,6 +83,15 @@ class OptimiserStep:
     def counts(self, images: Tensor) -> Tensor | None:
         """What the losses of these images, by their places, are multiplied by; None where that is 1."""
         return None if self._counts is None else self._counts[images]
+
+    def teaching(self, batch: Batch) -> Teaching | None:
+        """What the teacher answers to a batch; None where there is none."""
+        dataset, device = self._setup.dataset, self._setup.device
+        if dataset.soft is None:
+            return None
+        logs = dataset.soft.logs[dataset.first[batch.images] + batch.views]
+        weights = dataset.soft.weights(self._setup.training, batch.images)
+        return Teaching(torch.from_numpy(logs).to(device), torch.from_numpy(weights).to(device))
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes."""
@@ -118,12 +138,23 @@ class OptimiserStep:
                 if counts is not None:  # torch's own takes every distribution for one that sums to 1
                     whole = target.sum(dim=1, keepdim=True)
                     target, smoothing = target * (1 - smoothing) + whole * (smoothing / target.shape[1]), 0.0
-                loss = cross_entropy(logits, target, self._of_classes, reduction="sum", label_smoothing=smoothing)
+                loss = self._loss(logits, target, smoothing, share, cut)
                 self._scaler.scale(loss * weight * processes / share.mass).backward()
             with torch.no_grad():
                 loss_sum += loss.detach() * weight * (share.total / share.mass)
                 right += (logits.argmax(dim=1) == y[cut]).sum() * weight
         return loss_sum, right
+
+    def _loss(self, logits: Tensor, target: Tensor, smoothing: float, share: BatchShare, cut: slice) -> Tensor:
+        """The sum over some images of a share; a teacher's part is a mean over images whatever classes weigh."""
+        if share.taught is None:
+            return cross_entropy(logits, target, self._of_classes, reduction="sum", label_smoothing=smoothing)
+        distillation = self._setup.training.distillation
+        assert distillation is not None
+        weights = share.taught.weights[cut]
+        own = cross_entropy(logits, target, self._of_classes, reduction="none", label_smoothing=smoothing)
+        soft = soft_loss(logits, share.taught.logs[cut], distillation.temperature)
+        return ((1 - weights) * own).sum() + (weights * soft).sum() * (share.mass / share.total)
 
     def _pieces(self, total: int) -> int:
         """How many pieces a batch is taken in: as many in every process, or they would wait for each other."""

@@ -50,6 +50,7 @@ def make_tuned_result(
         from_run=start.name if start is not None else None,
         from_inputs=start.made_from if start is not None else None,
         stages=_stages(setup, heads),
+        of_folds=[f.of_folds for f in position.finished if f.of_folds is not None],
         val_outcomes=outcomes_of_heads(
             [[[head] for head in heads]], predictions["val"].images, [np.arange(len(dataset.val))]
         ),
@@ -59,7 +60,7 @@ def make_tuned_result(
 def _stages(setup: RunSetup, heads: list[TrainedHead]) -> list[dict[str, Any]]:
     """What trained from which epoch on, and how long its epochs took."""
     schedule, found = setup.schedule, []
-    epochs = max(len(head.curve) for head in heads)
+    epochs = max(len(head.trained) for head in heads)
     for number, stage in enumerate(schedule.stages):
         end = schedule.stages[number + 1].epoch if number + 1 < len(schedule.stages) else epochs
         rows = [row for head in heads for row in head.curve if stage.epoch <= row.epoch < end]

@@ -87,10 +87,10 @@ class Leaderboard:
     @property
     def feature_maps(self) -> tuple[Row, ...]:
         """One row for each feature map, candidates first, the best of each first: the best of the Phase 1 runs on the
-        same stores."""
+        same stores, those of students aside."""
         best: dict[tuple[str, ...], Row] = {}
         for row in self.rows:
-            if row.phase == 1:
+            if row.phase == 1 and not row.teacher:
                 best.setdefault(self.stores[row.run], row)
         return tuple(best.values())
 
@@ -99,7 +99,7 @@ class Leaderboard:
         """The best Phase 1 run of each of the first three backbones, controls aside: what goes on to Phase 2."""
         best: dict[str, Row] = {}
         for row in self.rows:
-            if row.phase == 1 and not row.control:
+            if row.phase == 1 and not row.control and not row.teacher:
                 best.setdefault(row.backbone, row)
         return tuple(best.values())[:TOP]
 

@@ -256,6 +256,15 @@ class Row:
     ]
     deployed_ms: Annotated[float | None, DEPLOYED_MS]
     deployed_as: Annotated[str, DEPLOYED_AS]
+    teacher: Annotated[
+        str,
+        Column(
+            lambda r: r.one.teacher,
+            "of a student (`distill`): the run it learned from",
+            "teacher",
+            at=shown_at(page=58),
+        ),
+    ] = ""
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:

@@ -55,6 +55,11 @@ class ComparedRun:
         return -self.goodness(metric), -self.goodness("top1"), -self.goodness("loss"), self.name
 
     @property
+    def teacher(self) -> str:
+        """The name of the run that it learned from; "" where it learned from labels alone."""
+        return str((self.run.summary.get("distillation") or {}).get("teacher", ""))
+
+    @property
     def from_run(self) -> str:
         """The name of the run that a Phase 2 run came from; "" where there is none."""
         return (self.run.summary["from_run"] or "") if self.run.summary["phase"] == 2 else ""

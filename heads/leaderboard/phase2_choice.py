@@ -25,7 +25,7 @@ def choose(board: Leaderboard, count: int, by: Criterion) -> tuple[Row, ...]:
     `separability`: by the largest LogME of the cached features. Backbones that are joined cannot be fine-tuned and are
     passed over, and so are controls with random weights. Raises RunError where there are fewer backbones.
     """
-    rows = [row for row in board.rows if row.phase == 1 and not row.control]
+    rows = [row for row in board.rows if row.phase == 1 and not row.control and not row.teacher]
     cached = dict.fromkeys(row.backbone for row in rows if _is_joined(row))
     if cached:
         log.info("passed over, since joined backbones cannot be fine-tuned: %s", ", ".join(cached))

@@ -59,7 +59,9 @@ def leaderboard(
     every = [*ordered[0], *ordered[1]]
     left_out = tuple(r.folder.name for r in runs if fingerprint_of(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in every if c.run.summary["weights_fell_back"])
-    maps, fine_tuned = _of_phase(1, ordered[0]), _of_phase(2, ordered[0])
+    # A student's head says how well it was taught, not how its feature map compares with others.
+    maps = [one for one in _of_phase(1, ordered[0]) if not one.teacher]
+    fine_tuned = _of_phase(2, ordered[0])
     correction, tuned = (correct_best(runs, comparisons[0]) for runs in (maps, fine_tuned))
     best = {one.first: one.shown for one in (correction, tuned)}
     may = comparisons[0].may_be_best(maps)

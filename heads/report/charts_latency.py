@@ -12,10 +12,11 @@ from heads.report.report_contents import Contents
 from heads.report.vega_lite import COLOURS, NUMBER, SHAPES, WIDTH, Spec, along, chart, scale, tips
 
 PHASES = ("Phase 1: heads on the cache", "Phase 2: end to end", "combinations of runs")
+STUDENT = "students of a teacher"
 CONTROL = "control group: random weights"
-GROUPS = (*PHASES, CONTROL)
-GROUP_COLOURS = (*COLOURS[:3], COLOURS[-1])
-GROUP_SHAPES = ("circle", "diamond", "square", "circle")
+GROUPS = (*PHASES, STUDENT, CONTROL)
+GROUP_COLOURS = (*COLOURS[:4], COLOURS[-1])
+GROUP_SHAPES = ("circle", "diamond", "square", "triangle-up", "circle")
 
 
 def top3(contents: Contents) -> Spec:
@@ -102,7 +103,7 @@ def _latency_points(rows: Sequence[Row], metric: str, conditions: Mapping[str, s
             "low": round(getattr(row, f"val_{metric}_low"), 5),
             "high": round(getattr(row, f"val_{metric}_high"), 5),
             "params": round(row.params / 1e6, 2),
-            "group": CONTROL if row.control else PHASES[row.phase - 1],
+            "group": CONTROL if row.control else STUDENT if row.teacher else PHASES[row.phase - 1],
             "front": "yes" if row.run in on else "no",
         }
         for row in rows

@@ -28,6 +28,7 @@ from heads.report.page_tables import (
     leaked_splits,
     separability_rows,
 )
+from heads.report.phase2_changes import phase2_changes
 from heads.report.provenance import provenance_of
 from heads.report.redundancy_tables import confused_rows, pair_rows, wrong_images
 from heads.report.report_contents import Contents
@@ -52,7 +53,8 @@ def render(contents: Contents, overview: Overview) -> str:
     every = [*(one for _, one in overview.drawn), *(one for _, drawn in sweeps for one in drawn)]
     findings = _findings(contents, images)
     wrong = wrong_images(contents, _classes(contents))
-    images.numbers(one.name for one in wrong)
+    changes = phase2_changes(contents, _classes(contents))
+    images.numbers([*(one.name for one in wrong), *(one.name for change in changes for one in change.images)])
     data = {
         "figures": {
             **{one.name: one.spec for one in every},
@@ -88,6 +90,7 @@ def render(contents: Contents, overview: Overview) -> str:
         confused=confused_rows(contents, _classes(contents)),
         wrong=wrong,
         figures=overview.sections,
+        changes=changes,
         tuned=[row for row in contents.rows if row.phase == 2],
         sweeps=sweeps,
         findings=findings,
@@ -154,6 +157,7 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
         facts.insert(2, ("validation, by class", told))
     if row.from_run:
         facts.append(("comes from run", row.from_run))
+    facts += taught_by(run)
     facts += [("recipe", line) for line in contents.recipe_notes.get(row.run, ())]
     return facts
 
@@ -165,10 +169,22 @@ def origin(run: Run) -> list[tuple[str, str]]:
         taken = ", ".join(one["run"] for one in soup["members"] if one["taken"])
         return [("weights averaged of", taken), *(("soup", line) for line in soup["said"])]
     if combined is None:
-        return [("best epoch", f"{run.best_epoch} of seed {run.summary['best_seed']}")]
+        epoch = run.best_epoch if run.best_epoch >= 0 else "none: the start"
+        return [("best epoch", f"{epoch} of seed {run.summary['best_seed']}")]
     members = sorted(combined["members"], key=lambda one: -one["weight"])
     named = ", ".join(f"{one['run']} {one['weight']:.2f}" for one in members)
     return [("members, by weight", named), *(("combination", line) for line in combined["said"])]
+
+
+def taught_by(run: Run) -> list[tuple[str, str]]:
+    """Of a student what it learned from, and how."""
+    one = run.summary.get("distillation")
+    if one is None:
+        return []
+    unseen = f"training images answered by heads of {one['out_of_fold']} folds" if one["out_of_fold"] else "as it is"
+    said = f"{one['teacher']}, temperature {one['temperature']:g}, weight {one['weight']:g}, {unseen}"
+    more = f", and {counted(one['unlabelled'], 'image')} without label" if one["unlabelled"] else ""
+    return [("learned from", said + more)]
 
 
 def _by_class(row: Row, classes: Sequence[Mapping[str, Any]]) -> str:

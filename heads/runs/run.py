@@ -54,8 +54,8 @@ class Run:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights are in best_model.pth, counted from 0; raises RunError of what is made of
-        other runs."""
+        """The epoch whose weights are in best_model.pth, counted from 0 (-1: the network as it was before
+        training, which no epoch was better than); raises RunError of what is made of other runs."""
         if self.summary["best_epoch"] is None:
             raise RunError(f"{self.folder}: is made of other runs, and was trained in no epoch itself.")
         return int(self.summary["best_epoch"])

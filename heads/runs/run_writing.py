@@ -17,6 +17,7 @@ from featcache.options import Options
 from heads.runs.leaked_images import warn_of_leakage
 from heads.runs.recipe_doubts import warn_of_recipe
 from heads.runs.run import Run, is_tuned, load_run_record
+from heads.training import best_epoch_said
 
 log = logging.getLogger("featcache")
 
@@ -93,10 +94,10 @@ def write_run(folder: Path, log_lines: list[str], write: Callable[[Path], None])
         warn_of_leakage(seen)
         warn_of_recipe(seen)
         log.info(
-            "%s: val top-1 %.4f, best epoch %d -> %s",
+            "%s: val top-1 %.4f, %s -> %s",
             seen.summary["backbone"],
             seen.metrics["val_top1"],
-            seen.best_epoch,
+            best_epoch_said(seen.best_epoch),
             folder,
         )
         (partial / "log.txt").write_text("\n".join([*log_lines, ""]), encoding="utf-8")

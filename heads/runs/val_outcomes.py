@@ -40,7 +40,7 @@ class ValOutcomes:
     top3: Bits  # [T, S, E, N]
     loss: NDArray[np.float64]  # [T, S, F, E]: mean loss on val, nats
     epochs: NDArray[np.int64]  # [T, S, F]: how many can be chosen; one whose loss was not finite cannot
-    chosen: NDArray[np.int64]  # [T, S, F]: each head's best epoch
+    chosen: NDArray[np.int64]  # [T, S, F]: each head's best epoch, by its place
     best: int = 0  # the recipe that was kept
     selected: NDArray[np.float32] | None = None  # [T, S, E, N]: the selection metric, larger better; None: top-1, top-3
     answers: NDArray[np.signedinteger] | None = None  # [T, S, E, N]: the class taken for; not in every earlier file
@@ -81,7 +81,7 @@ def outcomes_of_heads(
         answers[t, s, :last, seats[f]] = kept.answers.T
         if selected is not None and (values := kept.selected) is not None:
             selected[t, s, :last, seats[f]] = values.T
-    chosen = _table(recipes, lambda h: h.best_epoch)
+    chosen = _table(recipes, lambda h: h.best_place)
     return ValOutcomes(tuple(images), fold_of, tops[0], tops[1], loss, epochs, chosen, best, selected, answers)
 
 

@@ -70,7 +70,14 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
         with clock.running():
             study = SweepStudy(sweep, space, options, folder, _data_seen(manifest))
             done, wanted = study.count(), _trial_count(sweep, space)
-            setup = SamplerSetup(space.distributions, space.start(options), sweep.batch, sweep.seed, finished=done)
+            setup = SamplerSetup(
+                space.distributions,
+                space.start(options),
+                batch=sweep.batch_size,
+                trials=wanted,
+                seed=sweep.seed,
+                finished=done,
+            )
             study.use(make_sampler(sweep.sampler, setup))
         judged = [whole for o in sweep.objectives if (whole := OBJECTIVES[o].whole) is not None]
         trainer = TrialTrainer(options, study.claim, session, judged)

@@ -15,9 +15,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from featcache.errors import OptionsError
 from featcache.options import Options, require_frozen
 from featcache.records import Progress
+from heads.search.objectives import OBJECTIVES
+from heads.search.point_keys import point_key
 from heads.search.search_space import Space
 from heads.search.spread_trainer import SpreadTrainer
-from heads.search.study import SAME_AS, SweepStudy, point_key
+from heads.search.spsa_climb import SEED_VALUES
+from heads.search.study import SAME_AS, SweepStudy
 from heads.search.sweep_options import SweepOptions
 from heads.search.trial_figures import FIGURES, Figures
 from heads.search.trial_outcomes import OutcomeFiles
@@ -25,7 +28,7 @@ from heads.search.trial_trainer import TrialResult, TrialTrainer
 
 log = logging.getLogger("featcache")
 
-KEPT = (*FIGURES, "best_epochs", "pruned_at")  # what a trial at a point that is known says as well
+KEPT = (*FIGURES, "best_epochs", "pruned_at", SEED_VALUES)  # what a trial at a point that is known says as well
 
 
 @dataclass
@@ -62,7 +65,7 @@ class TrialLoop:
         progress.advance(done)
         while done < wanted:
             with self.clock.running():
-                trials = self.study.ask(min(self.sweep.batch, wanted - done))
+                trials = self.study.ask(min(self.sweep.batch_size, wanted - done))
                 known = self.study.results
                 new = self._new(trials, known)
             # Trials are compared with those of earlier batches alone, so their order within a batch changes nothing.
@@ -116,6 +119,9 @@ class TrialLoop:
         attributes: dict[str, Any] = {}
         if result.figures is not None:
             attributes = {**asdict(result.figures), "best_epochs": result.best_epochs}
+            if len(self.sweep.objectives) == 1 and len(result.by_seed) > 1:
+                value = OBJECTIVES[self.sweep.objectives[0]].value
+                attributes[SEED_VALUES] = [value(one) for one in result.by_seed]
         if result.pruned_at is not None:
             attributes["pruned_at"] = result.pruned_at
         elif result.figures is None:

@@ -33,6 +33,7 @@ class TrialResult:
     pruned_at: int | None = None  # the epoch after which it was stopped
     reason: str = ""
     best_epochs: list[int] = field(default_factory=list)
+    by_seed: list[Figures] = field(default_factory=list)  # the figures of each seed's heads
     outcomes: TrialOutcomes | None = None
 
 
@@ -185,7 +186,10 @@ class TrialTrainer:
             result.reason = f"the loss of seed {diverged.seed} was not finite in epoch {diverged.diverged}"
             return
         result.best_epochs = [h.best_epoch for h in heads]
-        result.figures = _figures(stage, self._dims(stage, options), heads, [h.best for h in heads])
+        dims = self._dims(stage, options)
+        result.figures = _figures(stage, dims, heads, [h.best for h in heads])
+        seeds = ([h for h in heads if h.seed == seed] for seed in dict.fromkeys(h.seed for h in heads))
+        result.by_seed = [_figures(stage, dims, own, [h.best for h in own]) for own in seeds]
         if result.pruned_at is None:
             metric = options.training.selection_metric
             result.outcomes = trial_outcomes(stage.here.features, heads, stage.here.images, metric)

@@ -27,15 +27,17 @@ from heads.training.optimisers import torch_optimiser
 from heads.training.random_draws import Draws, scale, threshold
 from heads.training.recipes import Recipe, Score, recipe_score, recipes_of
 from heads.training.schedulers import rate_factor
+from heads.training.soft_targets import SoftTargets, soft_loss
 from heads.training.split_metric_parts import ANSWERED, PARTS
 from heads.training.stacked_training import train_heads
-from heads.training.trained_head import EpochRow, TrainedHead, epoch_row, score
+from heads.training.trained_head import START, EpochRow, TrainedHead, best_epoch_said, epoch_row, score
 
 __all__ = [
     "ANSWERED",
     "FITTED",
     "METRICS",
     "PARTS",
+    "START",
     "TOP_K",
     "Draws",
     "EpochOutcomes",
@@ -49,7 +51,9 @@ __all__ = [
     "Recipe",
     "Rows",
     "Score",
+    "SoftTargets",
     "TrainedHead",
+    "best_epoch_said",
     "class_weights",
     "confusion",
     "epoch_row",
@@ -71,6 +75,7 @@ __all__ = [
     "run_heads",
     "scale",
     "score",
+    "soft_loss",
     "still_improving",
     "summarise",
     "threshold",

@@ -21,7 +21,7 @@ def still_improving(heads: Sequence[TrainedHead], epochs: int) -> bool:
 
 
 def _improving(head: TrainedHead, epochs: int) -> bool:
-    losses = [row.val_loss for row in head.curve]
+    losses = [row.val_loss for row in head.trained]
     if head.diverged is not None or len(losses) < max(epochs, FEWEST):
         return False
     part = len(losses) // PART

@@ -18,11 +18,12 @@ from torch import Tensor
 from featcache.counted_nouns import counted
 from featcache.data import require_folds
 from featcache.errors import DataError
-from featcache.extraction import CachedFeatures, Indices, StoreRows
+from featcache.extraction import CachedFeatures, Indices, StoreRows, row_places
 from featcache.records import ImageRecord
 from featcache.relatives import family_names
 from heads.training.feature_fit import Fit
 from heads.training.loss_weights import training_weights
+from heads.training.soft_targets import SoftTargets
 
 log = logging.getLogger("featcache")
 
@@ -57,6 +58,7 @@ class Block:
     images: Indices
     x: Tensor
     first: Indices
+    soft: Tensor | None = None  # logarithms of a teacher's probabilities `[R, C]`
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,7 @@ class Features:
     limit_bytes: float = float("inf")
     class_names: tuple[str, ...] = ()
     weights: NDArray[np.float64] | None = None  # what each image counts in the loss [N]; None: all the same
+    soft: SoftTargets | None = None  # what a teacher answers, where heads learn from one
 
     @cached_property
     def fits(self) -> dict[tuple[str, int], Fit]:
@@ -115,7 +118,13 @@ class Features:
     def _block(self, number: int, images: Indices) -> Block:
         views = self.views[images]
         x = torch.from_numpy(self.rows.read(images)).to(self.device)
-        return Block(number, images, x, np.cumsum(views) - views)
+        return Block(number, images, x, np.cumsum(views) - views, self._soft(images))
+
+    def _soft(self, images: Indices) -> Tensor | None:
+        if self.soft is None:
+            return None
+        first = np.cumsum(self.views) - self.views
+        return torch.from_numpy(self.soft.logs[row_places(first[images], self.views[images])]).to(self.device)
 
 
 def load_features(cached: CachedFeatures, device: torch.device, *, folds: int | None, limit_bytes: float) -> Features:

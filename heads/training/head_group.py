@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,14 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featcache.extraction import Indices
-from heads.training.class_weights import Shares, StackWeights
+from heads.training.class_weights import StackWeights
 from heads.training.cuda_graph import CapturedStep
+from heads.training.epoch_batches import Batches, padded
 from heads.training.epoch_outcomes import Seen
 from heads.training.features import Block, Features
 from heads.training.head_spec import HeadSpec
 from heads.training.head_stack import HeadStack
 from heads.training.metrics import image_metrics
 from heads.training.random_draws import Draws, scale, threshold
+from heads.training.soft_targets import StackTeacher
 from heads.training.stack_optimiser import StackOptimiser
 from heads.training.val_buffer import ValBuffer, whole_metrics
 
@@ -27,17 +28,6 @@ EVALUATION_FLOATS = 1 << 25  # features and hidden values of an evaluation, held
 
 # Of features and dropout, made ready for the next steps at once: few calls, and on a CPU still in the cache when used.
 KEEP_FLOATS = (1 << 20, 1 << 27)
-
-
-@dataclass(frozen=True)
-class _Batches:
-    """The order of an epoch for each head, a whole number of batches: `[K, steps x B]`."""
-
-    rows: Indices  # of the block's features
-    labels: Indices
-    share: NDArray[np.float32]  # of an image in its batch's mean; 0 for what only fills the last batch up
-    images: Indices  # [K]: how many are real
-    weighted: Shares | None = None  # where classes or images weigh differently
 
 
 class HeadGroup:
@@ -92,24 +82,34 @@ class HeadGroup:
         if not length:
             return
         target, share = self._target(batches), self._upload(batches.share)[:, None]
+        plain = share
         pull = (target * share).neg_()
         if (weighted := batches.weighted) is not None:
             share, pulled, counted = (
                 self._upload(a)[:, None] for a in (weighted.softmax, weighted.target, weighted.loss)
             )
             pull, target = (target * pulled).neg_(), target * counted
+        soft = None
+        if self._teacher is not None:
+            assert block.soft is not None
+            soft = self._teacher.batches(block.soft, self._upload(batches.rows), batches.of_pool, plain)
+            pull, target, share = (t * (1 - soft.weight) for t in (pull, target, share))
+            pull += soft.pull
         seen: list[Tensor] = []
         at_once = self._batch * self._steps_at_once
         for begin in range(0, length, at_once):
             rows = batches.rows[:, begin : min(begin + at_once, length)]
             x = block.x.index_select(0, self._upload(rows.ravel())).view(*rows.shape, -1)
             cut = slice(begin, begin + rows.shape[1])
-            parts = [t.split(self._batch, dim) for t, dim in ((x, 1), (pull[..., cut], 2), (share[..., cut], 2))]
+            given = [pull, share] if soft is None else [pull, share, soft.share]
+            parts = [x.split(self._batch, 1), *(t[..., cut].split(self._batch, 2) for t in given)]
             for inputs in zip(*parts, self._keep(draws, len(parts[0])).unbind(1), strict=True):
                 seen.append(self._step(*inputs) if graph is None else graph(self._step, *inputs).clone())
         logits, target = torch.cat(seen, dim=2), target[..., :length]
         labels, real = (self._upload(a[:, :length]) for a in (batches.labels, batches.share > 0))
         self._sums[0] -= (logits.log_softmax(dim=1) * target).sum(dim=(1, 2))
+        if soft is not None and self._teacher is not None:
+            self._sums[0] += self._teacher.losses(logits, soft.first(length))
         self._sums[1] += ((logits.argmax(dim=1) == labels) & real).sum(dim=1)
 
     @torch.inference_mode()
@@ -191,6 +191,8 @@ class HeadGroup:
         if self._features.weights is not None or any(h.training.class_weights is not None for h in self._current):
             self._weights = StackWeights(self._features, self._current)
             self._class_weights = torch.from_numpy(self._weights.of_classes).float().to(self._device)[..., None]
+        soft = self._features.soft
+        self._teacher = None if soft is None else StackTeacher(soft, self._current, self._device)
         self._scale: Tensor | None = None
         self._threshold: Tensor | None = None
         if self._units and any(h.dropout for h in self._current):
@@ -202,17 +204,20 @@ class HeadGroup:
         """A value for each head, `[K, 1, 1]`."""
         return torch.tensor(values, dtype=torch.float32, device=self._device)[:, None, None]
 
-    def _step(self, x: Tensor, pull: Tensor, share: Tensor, keep: Tensor) -> Tensor:
-        """One update of every head; what `HeadStack.step` takes and gives, `keep` of all hidden layers in one."""
+    def _step(self, x: Tensor, pull: Tensor, share: Tensor, *more: Tensor) -> Tensor:
+        """One update of every head; what `HeadStack.step` takes and gives. Last of `more` is `keep`, of all hidden
+        layers in one, after what images count for a teacher."""
+        *counts, keep = more
+        softened = (counts[0], self._teacher.temperature) if self._teacher is not None else None
         layers: tuple[Tensor, ...] = ()
         if self._scale is not None:
             keep = keep if keep.shape[2] == x.shape[1] else keep[..., : x.shape[1]]
             layers = keep.split(list(self._stack.dims[1:-1]), dim=1)
-        logits = self._stack.step(x, pull, share, layers, self._scale)
+        logits = self._stack.step(x, pull, share, layers, self._scale, softened)
         self._updates.step()
         return logits
 
-    def _target(self, batches: _Batches) -> Tensor:
+    def _target(self, batches: Batches) -> Tensor:
         """The distribution over classes that each image's logits are drawn to, `[K, C, n]`: zeros for what only fills
         the last batch up."""
         labels, classes = self._upload(batches.labels)[:, None], self._stack.dims[-1]
@@ -236,7 +241,7 @@ class HeadGroup:
             every = every[self._seed_of]
         return every.to(torch.float32).ge_(self._threshold[..., None]).mul_(self._scale[..., None])
 
-    def _batches(self, block: Block) -> _Batches:
+    def _batches(self, block: Block) -> Batches:
         known: dict[tuple[int, int, bool], tuple[Indices, Indices, Indices]] = {}
         for head in self._current:
             key = (head.seed, head.fold, head.training.balanced_draws)
@@ -256,11 +261,10 @@ class HeadGroup:
         size = np.clip(images[:, None] - np.arange(0, length, self._batch), 1, self._batch)  # of each batch
         share = np.where(np.arange(length) < images[:, None], 1 / np.repeat(size, self._batch, axis=1), 0)
         share = share.astype(np.float32)
-        rows, labels = (_padded([e[i] for e in every], length) for i in (0, 1))
-        weighted = None
-        if self._weights is not None:
-            weighted = self._weights.shares(_padded([e[2] for e in every], length), labels, share, self._batch)
-        return _Batches(rows, labels, share, images, weighted)
+        rows, labels = (padded([e[i] for e in every], length) for i in (0, 1))
+        of_pool = padded([e[2] for e in every], length)
+        weighted = None if self._weights is None else self._weights.shares(of_pool, labels, share, self._batch)
+        return Batches(rows, labels, share, images, of_pool, weighted)
 
     def _local(self, block: Block, images: Indices) -> Indices:
         """Where these images lie in a block; those that do not are left out."""
@@ -290,8 +294,3 @@ class HeadGroup:
         if self._device.type != "cuda":
             return tensor.to(self._device)
         return tensor.pin_memory().to(self._device, non_blocking=True)  # from other memory the CPU would have to wait
-
-
-def _padded(rows: Sequence[Indices], length: int) -> Indices:
-    """Rows of one length, zeros behind what they have."""
-    return np.stack([np.pad(own, (0, length - len(own))) for own in rows])

@@ -65,13 +65,20 @@ class HeadStack:
         return torch.baddbmm(self._layers[-1].bias, self._layers[-1].weight, h).mT
 
     def step(
-        self, x: Tensor, pull: Tensor, share: Tensor, keep: Sequence[Tensor] = (), scale: Tensor | None = None
+        self,
+        x: Tensor,
+        pull: Tensor,
+        share: Tensor,
+        keep: Sequence[Tensor] = (),
+        scale: Tensor | None = None,
+        softened: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Training: fill the gradients for features `[K, B, F]`.
 
         `share` `[K, 1, B]` is what each image counts in its batch's mean, and `pull` `[K, C, B]` minus that share of
         the distribution that its logits are drawn to. With dropout, `keep[l]` `[K, H, B]`
-        multiplies hidden layer l: 0 where dropped, `scale` `[K, 1, 1]` where not. Returns the logits `[K, C, B]`.
+        multiplies hidden layer l: 0 where dropped, `scale` `[K, 1, 1]` where not. With a teacher, `softened` is what an
+        image counts there `[K, 1, B]`, and the temperature `[K, 1, 1]`. Returns the logits `[K, C, B]`.
         """
         *hidden, last = self._layers
         inputs = [x.mT]
@@ -81,6 +88,9 @@ class HeadStack:
         logits = torch.baddbmm(last.bias, last.weight, inputs[-1])
         # Over the last dimension: over the middle one, rounding depends on how the columns are shared between threads.
         delta = torch.addcmul(pull, torch.softmax(logits.mT, dim=2).mT, share)
+        if softened is not None:
+            counts, temperature = softened
+            delta = torch.addcmul(delta, torch.softmax((logits / temperature).mT, dim=2).mT, counts)
         for number in range(len(hidden), -1, -1):
             layer, own = self._layers[number], delta
             torch.sum(own, dim=2, keepdim=True, out=layer.bias_grad)

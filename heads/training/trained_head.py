@@ -12,6 +12,7 @@ from featcache.options import Normalise, TrainingOptions
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.metrics import find_metric
 
+START = -1  # the epoch of a network as it was before any training, where that takes part in the choice
 TOLD = 12  # digits of a metric of a whole split that tell two epochs apart
 
 
@@ -19,8 +20,8 @@ TOLD = 12  # digits of a metric of a whole split that tell two epochs apart
 class EpochRow:
     """One epoch of one head; accuracies are fractions, the training figures those seen while training."""
 
-    epoch: int
-    train_loss: float
+    epoch: int  # counted from 0; START: as it was before training
+    train_loss: float  # at the start NaN, as train_top1
     train_top1: float
     val_loss: float
     val_top1: float
@@ -30,6 +31,11 @@ class EpochRow:
     blocks: str = "head"  # what trained, in order, separated by spaces
     rates: str = ""  # their learning rates
     more: dict[str, float] = field(default_factory=dict)  # further metrics on val, by name
+
+    @property
+    def said(self) -> str:
+        """Which epoch it is, as a best one."""
+        return best_epoch_said(self.epoch)
 
     def val(self, metric: str) -> float:
         """A metric on val, by its name."""
@@ -67,15 +73,27 @@ class TrainedHead:
     @property
     def best(self) -> EpochRow:
         """The epoch that was best on val."""
-        return self.curve[self.best_epoch]
+        return self.curve[self.best_place]
+
+    @property
+    def best_place(self) -> int:
+        """The place in the curve of the epoch that was best on val."""
+        return self.best_epoch - (self.curve[0].epoch if self.curve else 0)
+
+    @property
+    def trained(self) -> list[EpochRow]:
+        """The curve without the start."""
+        return [row for row in self.curve if row.epoch != START]
 
     def note(self, row: EpochRow, metric: str) -> bool:
         """Add an epoch to the curve; whether it is the best so far."""
+        known = bool(self.curve) and self.best_epoch >= self.curve[0].epoch
         self.curve.append(row)
-        if not (math.isfinite(row.train_loss) and math.isfinite(row.val_loss)):
+        trained_well = row.epoch == START or math.isfinite(row.train_loss)
+        if not (trained_well and math.isfinite(row.val_loss)):
             self.diverged = row.epoch
             return False
-        if self.best_epoch >= 0 and score(row, metric) <= score(self.best, metric):
+        if known and score(row, metric) <= score(self.best, metric):
             return False
         self.best_epoch = row.epoch
         return True
@@ -85,6 +103,11 @@ class TrainedHead:
         epoch = self.curve[-1].epoch
         impatient = training.patience is not None and epoch - max(self.best_epoch, since) >= training.patience
         return self.diverged is not None or impatient or epoch + 1 >= training.epochs
+
+
+def best_epoch_said(epoch: int) -> str:
+    """`best epoch 12`, or that none was better than the start."""
+    return "no epoch better than the start" if epoch == START else f"best epoch {epoch}"
 
 
 def score(row: EpochRow, metric: str) -> tuple[float, float, float]:

@@ -90,8 +90,8 @@ def draw(house: House) -> str:
     sheet.box(left, TOP, width - 2 * MARGIN, 46, BOX, INK, ' class="room"')
     _words(sheet, left + 14, TOP, app, int(width - 2 * MARGIN - 28), 46)
     _between(sheet, house, panels["featcache"], panels["heads"])
-    height = max(panel.bottom for panel in panels.values()) + MARGIN
-    _legend(sheet, house, right, panels["heads"].bottom + 120, _panel_width("heads"))
+    legend = _legend(sheet, house, right, panels["heads"].bottom + 120, _panel_width("heads"))
+    height = max(legend, *(panel.bottom for panel in panels.values())) + MARGIN
     sheet.text(left, 30, "featcache: the rooms, and which import which", 19, INK, ' font-weight="700"')
     sheet.text(
         left,
@@ -209,7 +209,8 @@ def _between(sheet: Sheet, house: House, one: _Panel, two: _Panel) -> None:
     sheet.drum(*results, "results/", ["run folders, leaderboard.csv, report.html"])
 
 
-def _legend(sheet: Sheet, house: House, x: int, y: int, width: int) -> None:
+def _legend(sheet: Sheet, house: House, x: int, y: int, width: int) -> int:
+    """Where it ends."""
     kept = sum(len(reduced(house.within(stage))) for stage in STAGES)
     every = len({pair for stage in STAGES for pair in house.within(stage)})
     said = [
@@ -227,6 +228,7 @@ def _legend(sheet: Sheet, house: House, x: int, y: int, width: int) -> None:
             sheet.text(x, y, line, 12, INK, ' font-weight="700"' if number == 0 else "")
             y += 17
         y += 5
+    return y
 
 
 def _words(sheet: Sheet, x: int, y: int, room: Room, width: int, tall: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from figures import figure
 from photographs import machine, write_photographs
 
@@ -54,8 +56,23 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="timed of each phase")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device")
+    peers = parser.add_argument_group("beside other tools (`--peers`), in place of the timings")
+    peers.add_argument("--peers", nargs="+", type=Path, metavar="FOLDER", help="folders of images in classes")
+    peers.add_argument("--backbone", default="tf_efficientnet_lite0", help="as timm calls it")
+    peers.add_argument("--size", type=int, default=SIZE, help="pixels")
+    peers.add_argument("--seeds", type=int, default=5, help="splits, each trained once by every tool")
+    peers.add_argument("--seconds", type=float, default=120, help="of training, for every tool")
+    peers.add_argument("--environments", type=Path, default=Path(tempfile.gettempdir()) / "featcache-peers")
     arguments = parser.parse_args()
     print(machine())
+    if arguments.peers:
+        sys.path.insert(0, str(Path(__file__).parent / "peers"))
+        from peer_table import compare
+
+        threads = torch.get_num_threads()
+        budget = {"seeds": arguments.seeds, "seconds": arguments.seconds, "threads": threads}
+        compare(arguments.peers, arguments.backbone, arguments.size, place=arguments.environments, **budget)
+        return
     with tempfile.TemporaryDirectory() as folder:
         root = write_photographs(Path(folder) / "images", arguments.images)
         for name in arguments.backbones:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,17 +12,19 @@ from featcache.app.shared_options import Configs, Shared, command
 from featcache.counted_nouns import counted, size_said
 
 if TYPE_CHECKING:
+    from featcache.app.predicted_times import PredictedTimes
     from featcache.extraction import CostEstimate
     from featcache.options import Options
     from featcache.session import Session
 
 
 Tuned = Annotated[bool, typer.Option("--tuned", help="Say what `benchmark --tuned` would add: heads and seconds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON: seconds of each part, and of whole commands.")]
 
 
 @command("set_", "device", "cache_dir", "allow_custom", "verbose", "quiet")
-def check(configs: Configs, shared: Shared, tuned: Tuned = False) -> None:
-    """Validate, and say what would be computed, how long and how much disk; runs nothing."""
+def check(configs: Configs, shared: Shared, tuned: Tuned = False, as_json: AsJson = False) -> None:
+    """Validate, and say what would be computed, how long and how much disk; runs nothing but a short calibration."""
     options = shared.load(configs)
     if tuned:
         from heads.tuned_heads import require_tunable
@@ -29,24 +32,60 @@ def check(configs: Configs, shared: Shared, tuned: Tuned = False) -> None:
         for one in options:
             require_tunable(one)
     with shared.working() as session:
+        from featcache.app import predicted_times
         from featcache.app.many_configs import run_each
-        from featcache.extraction import estimate_costs
+
+        found: list[PredictedTimes] = []
+        import heads.experiment  # noqa: F401  # as what trains does before it begins
+
+        start = predicted_times.seconds_since_start()
 
         def work(one: Options) -> None:
-            estimates = estimate_costs(one, session)
-            end_to_end = _end_to_end(one, estimates[0], session)
-            for estimate in estimates:  # said as it comes: of many large networks the last takes minutes
-                for line in [*_lines(estimate), *(f"  {line}" for line in [*end_to_end, *estimate.notices])]:
-                    typer.echo(line)
+            times = _predict(one, session)
+            found.append(times)
+            if as_json:
+                return
+            for line in _lines(one, times, session):  # said as it comes: of many large networks the last takes minutes
+                typer.echo(line)
             if tuned:
-                typer.echo(f"  {_tuned(one, estimates, session)}")
+                typer.echo(f"  {_tuned(one, list(times.estimates), session)}")
 
         outcome = run_each(options, work)
+        seconds = predicted_times.command_seconds(found, start)
+        if found:
+            typer.echo(
+                json.dumps(predicted_times.as_json(found, seconds), indent=2)
+                if as_json
+                else predicted_times.commands_line(seconds, len(found))
+            )
     outcome.raise_if_failed()
 
 
-def _lines(one: CostEstimate) -> list[str]:
-    """What a run of one backbone would take, for people."""
+def _predict(options: Options, session: Session) -> PredictedTimes:
+    """Every part of a run is timed a little."""
+    from featcache.app.predicted_times import PredictedTimes
+    from featcache.extraction import estimate_costs
+
+    estimates = estimate_costs(options, session)
+    if options.training.unfreeze_schedule is not None:
+        from heads.finetune import time_fine_tuning
+
+        return PredictedTimes(tuple(estimates), None, time_fine_tuning(options, estimates[0], session))
+    from heads.head_times import time_heads
+
+    return PredictedTimes(tuple(estimates), time_heads(options, estimates[0], session.device), None)
+
+
+def _lines(options: Options, times: PredictedTimes, session: Session) -> list[str]:
+    """What a run would take, for people."""
+    found = []
+    for estimate in times.estimates:
+        found += _lines_of(estimate)
+    more = [*_schedule(options, session), *times.lines(), *times.estimates[0].notices]
+    return [*found, *(f"  {line}" for line in more)]
+
+
+def _lines_of(one: CostEstimate) -> list[str]:
     images = ", ".join(f"{n} {s}" for s, n in one.images.items())
     lines = [
         f"{one.name}: {one.backbone} ({one.weights}), {counted(one.features, 'feature')}, head {list(one.dims)}",
@@ -73,7 +112,7 @@ def _tuned(options: Options, estimates: list[CostEstimate], session: Session) ->
     )
 
 
-def _end_to_end(options: Options, estimate: CostEstimate, session: Session) -> list[str]:
+def _schedule(options: Options, session: Session) -> list[str]:
     """What an unfreeze_schedule comes to."""
     if options.training.unfreeze_schedule is None:
         return []
@@ -81,8 +120,4 @@ def _end_to_end(options: Options, estimate: CostEstimate, session: Session) -> l
     from heads.finetune import make_schedule
 
     names = list_blocks(options.model, allow_custom=session.allow_custom)
-    lines = make_schedule(options.training, names, options.model.backbone).lines()
-    # A backward pass costs about two forward passes.
-    images = 3 * estimate.images["train"] + estimate.images["val"]
-    seconds = images * estimate.seconds / max(estimate.passes, 1)
-    return [f"blocks: {', '.join(names)}", *lines, f"an epoch in which everything trains: about {seconds:.0f} s"]
+    return [f"blocks: {', '.join(names)}", *make_schedule(options.training, names, options.model.backbone).lines()]

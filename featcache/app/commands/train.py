@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 def train(configs: Configs, shared: Shared) -> None:
     """One run for each config, on cached features (extracted first where rows are missing)."""
     outcome = train_all(shared.load(configs), shared)
+    from heads.training import best_epoch_said
+
     for run in outcome.done:
         metrics = ", ".join(f"{k} {v:.4f}" for k, v in run.metrics.items())
-        typer.echo(f"{run.folder}: {metrics}, best epoch {run.best_epoch}{' (finished before)' if run.reused else ''}")
+        before = " (finished before)" if run.reused else ""
+        typer.echo(f"{run.folder}: {metrics}, {best_epoch_said(run.best_epoch)}{before}")
     outcome.raise_if_failed()
 
 

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from command_runs import featcache
 
-from featcache.extraction import extract
+from featcache.extraction import extract, extraction_time
+from heads import head_times
+from heads.finetune import tuning_time
 
 Config = Callable[..., dict[str, Any]]
 
@@ -169,6 +171,14 @@ def test_cache_dir_and_set_override_the_file(tmp_path: Path, write: Callable[...
     assert json.loads((tmp_path / "r" / "named" / "options.json").read_text())["training"]["epochs"] == 2
 
 
+@pytest.fixture
+def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibrations that take no time, of which no test here reads the figures."""
+    for module in (extraction_time, head_times, tuning_time):
+        monkeypatch.setattr(module, "SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("_brief")
 def test_check_says_what_tuned_heads_would_add(tmp_path: Path, write: Callable[..., Path]) -> None:
     file = write(training={"seeds": 2, "epochs": 3}, data={"folds": 2})
     assert "--tuned" not in featcache("check", file).output
@@ -185,12 +195,30 @@ def test_check_says_what_tuned_heads_would_add(tmp_path: Path, write: Callable[.
     assert refused.exit_code == 2 and "unfreeze_schedule" in refused.output
 
 
+@pytest.mark.usefixtures("_brief")
 def test_check_computes_and_stores_nothing(tmp_path: Path, write: Callable[..., Path]) -> None:
     done = featcache("check", write(data={"augmentations": ["rotation"]}))
     assert done.exit_code == 0, done.output
     assert "228 forward passes" in done.output  # 84 images, and 3 more views of 48
     assert "512 features" in done.output
-    assert not list((tmp_path / "cache").glob("*.h5"))
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.suffix == ".h5" or "timed" in file.name]
+
+
+@pytest.mark.usefixtures("_brief")
+def test_check_foretells_whole_commands(tmp_path: Path, write: Callable[..., Path]) -> None:
+    files = [write("a"), write("b", training={"learning_rate": 0.1})]
+    told = json.loads(featcache("check", *files, "--json").stdout)
+    each = [config["estimates"][0]["time"] for config in told["configs"]]
+    both = sum(sum(time.values()) for time in each)
+    # Both read the same images at the same size: within one command they are decoded once.
+    assert told["seconds"]["extract"] - both + each[1]["decode"] > 0
+    assert told["seconds"]["train"] - told["seconds"]["extract"] == pytest.approx(
+        sum(config["heads"]["training"] + config["heads"]["measuring"] for config in told["configs"])
+    )
+    unfrozen = write("end", training={"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]})
+    said = featcache("check", unfrozen).output
+    assert re.search(r"3 epochs of stem, .*, head: about [0-9.]+ s each", said)
+    assert re.search(r"from an empty cache, in all: `extract` about \d+ s, `finetune` about \d+ s", said)
 
 
 def test_backbones_lists_by_pattern() -> None:

@@ -21,12 +21,15 @@ from featcache.data.transforms import to_uint8
 from featcache.options.augmentation_options import (
     AUGMENTATIONS,
     AugmentationSpec,
+    AugMix,
     ColorJitter,
     HorizontalFlip,
+    RandAugment,
     RandomCrop,
     RandomErasing,
     RandomResizedCrop,
     Rotation,
+    TrivialAugment,
 )
 from featcache.records import Preprocessing
 
@@ -39,7 +42,8 @@ ALL: tuple[AugmentationSpec, ...] = (
     ColorJitter(),
     RandomErasing(p=1.0),
 )
-EACH: tuple[AugmentationSpec, ...] = (*ALL, RandomCrop())
+AUTOMATIC: tuple[AugmentationSpec, ...] = (TrivialAugment(), RandAugment(), AugMix())
+EACH: tuple[AugmentationSpec, ...] = (*ALL, RandomCrop(), *AUTOMATIC)
 
 
 def picture(width: int = 61, height: int = 47, seed: int = 0) -> Image.Image:
@@ -103,12 +107,12 @@ def test_drawing_leaves_the_callers_generators_alone() -> None:
     expected = (random.random(), torch.rand(1).item())
     random.seed(3)
     torch.manual_seed(3)
-    views(picture(), ALL, range(4))
+    views(picture(), (*ALL, *AUTOMATIC), range(4))
     assert (random.random(), torch.rand(1).item()) == expected
 
 
 def fingerprint_of_views() -> str:
-    every = [*views(picture(), ALL, range(4)), *views(picture(), (RandomCrop(),), range(4))]
+    every = [*views(picture(), ALL, range(4)), *views(picture(), (RandomCrop(), *AUTOMATIC), range(4))]
     return hashlib.sha256(torch.stack(every).numpy().tobytes()).hexdigest()
 
 

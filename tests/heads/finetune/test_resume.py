@@ -174,8 +174,8 @@ def whole(processes: Processes, place: Path, tmp_path_factory: pytest.TempPathFa
     assert code == 0, said
     found = contents(folder / "results" / "run")
     rows = found[1]
-    assert len(rows) == 2 * EPOCHS and len({row["val_loss"] for row in rows}) == 2 * EPOCHS  # it learns something
-    assert {row["blocks"] for row in rows} == {"head", "layer4 head", "layer1 layer2 layer3 layer4 head"}
+    assert len(rows) == len({row["val_loss"] for row in rows}) == 2 * (1 + EPOCHS)  # it learns something
+    assert {row["blocks"] for row in rows} == {"", "head", "layer4 head", "layer1 layer2 layer3 layer4 head"}
     assert_only_the_run(folder / "results")
     return found
 
@@ -530,3 +530,14 @@ def test_a_run_from_another_phase_1_run_is_not_taken_for_it(
     assert (
         processes.run("train", *heads, "--set", "experiment_name=two", "--set", "training.epochs=7", "--fresh")[0] == 0
     )
+
+
+def test_a_student_that_is_killed_ends_as_if_nothing_was(processes: Processes, place: Path, tmp_path: Path) -> None:
+    teacher = {"seeds": 1, "epochs": 1, "unfreeze_schedule": [{"epoch": 0, "unfreeze": "all"}]}
+    assert processes.run(*make_command(place, tmp_path, "teacher", **teacher))[0] == 0
+    asked = {"teacher": str(tmp_path / "teacher" / "run"), "temperature": 3.0}
+    both = [make_command(place, tmp_path, n, distillation=asked, seeds=1) for n in ("whole", "killed")]
+    assert processes.run(*both[0])[0] == 0
+    assert processes.run(*both[1], die="save:3")[0] < 0
+    assert processes.run(*both[1])[0] == 0
+    assert_same(contents(tmp_path / "killed" / "run"), contents(tmp_path / "whole" / "run"))

@@ -25,6 +25,7 @@ from featcache.errors import NonFiniteError, WorkError
 from featcache.options.loading import parse_options
 from featcache.options.run_options import Options
 from heads.finetune import fine_tune
+from heads.finetune.epoch_choice import EpochChoice
 from heads.finetune.forward_path import ForwardPath
 from heads.finetune.seed_trainer import Trainer
 from heads.runs.run import Run
@@ -51,7 +52,8 @@ def tune(chosen: Options, results: Path, **how: Any) -> Run:
 
 def curve(run: Run) -> np.ndarray:
     with (run.folder / "metrics.csv").open() as file:
-        return np.array([[float(r["train_loss"]), float(r["val_loss"])] for r in csv.DictReader(file)])
+        rows = [r for r in csv.DictReader(file) if int(r["epoch"]) >= 0]
+        return np.array([[float(r["train_loss"]), float(r["val_loss"])] for r in rows])
 
 
 def kept(run: Run) -> dict[str, Tensor]:
@@ -68,15 +70,17 @@ def close(a: dict[str, Tensor], b: dict[str, Tensor], atol: float) -> bool:
 def checkpoints(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What could be gone on from after each epoch; the weights of everything, frozen or not, beside it."""
     found: list[dict[str, Any]] = []
-    save = Trainer.checkpoint
+    save = EpochChoice.checkpoint
 
-    def note(self: Trainer) -> dict[str, Any]:
-        state = save(self)
-        every = {**self.backbone.network.state_dict(), **{f"head.{n}": t for n, t in self.head.state_dict().items()}}
-        found.append({**state, "every": {n: t.detach().clone() for n, t in every.items()}})
+    def note(self: EpochChoice) -> dict[str, Any]:
+        state, one = save(self), self.network
+        assert isinstance(one, Trainer)
+        every = {**one.backbone.network.state_dict(), **{f"head.{n}": t for n, t in one.head.state_dict().items()}}
+        if self.result.curve[-1].epoch >= 0:
+            found.append({**state, "every": {n: t.detach().clone() for n, t in every.items()}})
         return state
 
-    monkeypatch.setattr(Trainer, "checkpoint", note)
+    monkeypatch.setattr(EpochChoice, "checkpoint", note)
     return found
 
 
@@ -342,7 +346,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_epoch(co
     (folder,) = (tmp_path / "results").iterdir()
     assert folder.match(".run-*.checkpoint")
     last = torch.load(folder / "last.pth", weights_only=True)["current"]
-    assert [row["epoch"] for row in last["head"]["curve"]] == [0, 1]
+    assert [row["epoch"] for row in last["head"]["curve"]] == [-1, 0, 1]
     best = torch.load(folder / last["best"], weights_only=True)
     assert all(torch.isfinite(t).all() for t in (*last["weights"].values(), *best["state"].values(), best["logits"]))
 
@@ -354,7 +358,7 @@ def test_a_validation_loss_that_is_not_finite_ends_it_too(config: Config, tmp_pa
         tune(chosen, tmp_path / "results")
     (file,) = (tmp_path / "results").glob(".run-*.checkpoint/last.pth")
     last = torch.load(file, weights_only=True)
-    assert len(last["current"]["head"]["curve"]) == 1
+    assert [row["epoch"] for row in last["current"]["head"]["curve"]] == [-1, 0]
 
 
 # Patience, and what is left behind
