@@ -8,7 +8,6 @@ import signal
 import time
 
 import torch
-from conftest import tiny_backbone
 from torch import nn
 
 from featcache.errors import OptionsError
@@ -48,6 +47,8 @@ def hungry_worker() -> tuple[nn.Module, Preprocessing]:
     """A network that fits the memory of the first process, and of no worker."""
     if multiprocessing.parent_process() is not None:
         Inference.one_pass = _no_memory  # type: ignore[method-assign]
+    from conftest import tiny_backbone  # which imports more than workers need
+
     return tiny_backbone()
 
 

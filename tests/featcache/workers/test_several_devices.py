@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import worker_functions
-from conftest import TINY, write_digits
+from conftest import write_digits
 
 from featcache.errors import OptionsError, WorkError
 from featcache.extraction import extract_backbone, spread_backbones
@@ -27,6 +27,7 @@ from heads.search import SweepOptions
 from heads.search.sweep_run import search
 
 CPU = torch.device("cpu")
+TINY = "resume_networks:plain"  # of a module that workers import in no time
 
 
 @pytest.fixture(scope="module")
