@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from featcache.backbones import Backbone, Block, blocks, build_head, load_parts, put_in_front, put_weights
-from featcache.extraction import CachedFeatures
+from featcache.backbones import (
+    Backbone,
+    Block,
+    blocks,
+    build_head,
+    load_parts,
+    put_in_front,
+    put_weights,
+    rebuild_backbone,
+)
+from featcache.extraction import CachedFeatures, fill_store
 from featcache.options import Options
 from featcache.session import Session
 from heads.distill import Lesson
@@ -41,6 +51,27 @@ def load_network(options: Options, allow_custom: bool) -> Network:
     return Network(backbone, every, schedule, {n: t.clone() for n, t in backbone.state_dict().items()})
 
 
+def started(
+    network: Network, cached: CachedFeatures, start: Phase1Start | None, options: Options, session: Session
+) -> tuple[Network, CachedFeatures]:
+    """The network that training begins with, and its features: those published, or where the start was fine-tuned
+    those that it left, whose features have a store of their own."""
+    if start is None or start.network is None:
+        return network, cached
+    (part,) = cached.parts
+    backbone = rebuild_backbone(options.model, part.info.identity, start.network, allow_custom=session.allow_custom)
+    store = fill_store(_copied(backbone), options, part.manifest, session)
+    own = replace(part, info=replace(backbone.info, params=part.info.params), store=store)
+    weights = {n: t.clone() for n, t in backbone.state_dict().items()}
+    found = replace(network, backbone=backbone, blocks=blocks(backbone), pristine=weights)
+    return found, CachedFeatures((own,), cached.dims)
+
+
+def _copied(backbone: Backbone) -> Backbone:
+    """For extraction, which rearranges the weights."""
+    return Backbone(copy.deepcopy(backbone.network), backbone.info)
+
+
 def make_setup(
     options: Options,
     cached: CachedFeatures,
@@ -56,7 +87,7 @@ def make_setup(
     dataset = make_training_images(extraction)
     if lesson is not None:
         with them.first_alone():  # extracts what the others then find
-            dataset = taught(dataset, lesson, cached, session)
+            dataset = taught(dataset, lesson, cached, session, _copied(network.backbone))
     size = min(options.data.batch_size, len(dataset.train))
     micro_batches = MicroBatches(size, options.model.backbone, session.device, them.count)
     fit = _fit(options, cached, session.device)

@@ -59,9 +59,7 @@ def leaderboard(
     every = [*ordered[0], *ordered[1]]
     left_out = tuple(r.folder.name for r in runs if fingerprint_of(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in every if c.run.summary["weights_fell_back"])
-    # A student's head says how well it was taught, not how its feature map compares with others.
-    maps = [one for one in _of_phase(1, ordered[0]) if not one.teacher]
-    fine_tuned = _of_phase(2, ordered[0])
+    maps, fine_tuned = _of_phase(1, ordered[0]), _of_phase(2, ordered[0])
     correction, tuned = (correct_best(runs, comparisons[0]) for runs in (maps, fine_tuned))
     best = {one.first: one.shown for one in (correction, tuned)}
     may = comparisons[0].may_be_best(maps)
@@ -94,7 +92,8 @@ def leaderboard(
 
 
 def _of_phase(phase: int, runs: Sequence[ComparedRun]) -> list[ComparedRun]:
-    return [one for one in runs if one.run.summary["phase"] == phase]
+    """Of phase 1 without students: their heads say how well they were taught, not how their feature maps compare."""
+    return [one for one in runs if one.run.summary["phase"] == phase and not (phase == 1 and one.teacher)]
 
 
 def _order(rank_by: str, runs: Sequence[ComparedRun]) -> tuple[str, ...]:
