@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from featcache.errors import InputError, WorkError
+from featcache.errors import InputError, OptionsError, WorkError
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -81,25 +81,42 @@ def pick_devices(names: str) -> tuple[torch.device, ...]:
     return tuple(found)
 
 
+HALF_PRECISIONS = frozenset({"bfloat16", "float16"})  # those of autocast
+TF32_CAPABILITY = (8, 0)  # of NVIDIA's cards: Ampere and later have TensorFloat-32
+
+
+def require_precision(precision: str, device: torch.device, key: str = "training.precision") -> None:
+    """Raise OptionsError for tf32 on a device without TensorFloat-32: it would compute in float32 and say otherwise."""
+    nvidia = device.type == "cuda" and torch.version.cuda is not None
+    if precision != "tf32" or (nvidia and torch.cuda.get_device_capability(device) >= TF32_CAPABILITY):
+        return
+    raise OptionsError(
+        f"{key}: tf32 is of NVIDIA GPUs of compute capability 8.0 (Ampere) or later, got {device} "
+        f"({device_name(device)}). Set it to float32, or to bfloat16, or name such a GPU by --device."
+    )
+
+
 @contextmanager
-def exact(precision: str, device: torch.device) -> Iterator[None]:
-    """float32 means float32: on a GPU, PyTorch's convolutions would round to TensorFloat-32, at about 1e-3, and so
-    would its matrix products where the caller has allowed that."""
-    if device.type != "cuda" or precision != "float32":
+def products_in(precision: str, device: torch.device) -> Iterator[None]:
+    """What products of float32 numbers are on a GPU: exact for float32, where PyTorch's convolutions would round to
+    TensorFloat-32, at about 1e-3, and so would its matrix products where the caller has allowed that; rounded for
+    tf32, whatever the caller allows; as they are for half precision, which autocast sees to."""
+    if device.type != "cuda" or precision in HALF_PRECISIONS:
         yield
         return
-    with _exact_convolutions(), _exact_products():
+    kind = "tf32" if precision == "tf32" else "ieee"
+    with _convolutions(kind), _matrix_products(kind):
         yield
 
 
 @contextmanager
-def _exact_convolutions() -> Iterator[None]:
+def _convolutions(kind: str) -> Iterator[None]:
     """PyTorch keeps this in two ways, an older flag and a precision for each kind of operation, and refuses to read the
     flag where they disagree: so it is only written, and both are."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
-    cudnn.allow_tf32 = False
-    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee"
+    cudnn.allow_tf32 = kind == "tf32"
+    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = kind
     try:
         yield
     finally:
@@ -108,23 +125,24 @@ def _exact_convolutions() -> Iterator[None]:
 
 
 @contextmanager
-def _exact_products() -> Iterator[None]:
+def _matrix_products(kind: str) -> Iterator[None]:
     products: Any = torch.backends.cuda.matmul
     before = products.fp32_precision
-    if before != "tf32":
+    if kind == "ieee" and before != "tf32":
         yield
         return
     try:
         level = torch.get_float32_matmul_precision()
-    except RuntimeError:  # allowed in the newer way only, which leaves the older one as it was: exact
+    except RuntimeError:  # set in the newer way only, which leaves the older one as it was: exact
         level = "highest"
-    if level != "highest":
-        torch.set_float32_matmul_precision("highest")
-    products.fp32_precision = "ieee"
+    wanted = "high" if kind == "tf32" else "highest"
+    if level != wanted:
+        torch.set_float32_matmul_precision(wanted)
+    products.fp32_precision = kind
     try:
         yield
     finally:
-        if level != "highest":
+        if level != wanted:
             torch.set_float32_matmul_precision(level)
         products.fp32_precision = before
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from featcache.devices import HALF_PRECISIONS
 from featcache.records import BackboneInfo, Depth, Preprocessing
 
 
@@ -55,7 +56,7 @@ class Backbone(nn.Module):
 
 def run_network(network: nn.Module, images: Tensor, precision: str) -> Tensor:
     """Features float32 `[N, F]`, computed under `precision`."""
-    if precision == "float32":
+    if precision not in HALF_PRECISIONS:  # tf32 is float32 to a network: the device rounds its products
         features: Tensor = network(images)
         return features
     with torch.autocast(images.device.type, dtype=getattr(torch, precision)):

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from featcache.backbones.backbone import Backbone, run_network
 from featcache.backbones.network_blocks import Block
+from featcache.devices import HALF_PRECISIONS
 
 log = logging.getLogger("featcache")
 
@@ -112,7 +113,7 @@ def split(
             if str(training) != str(rest):
                 raise ValueError("between blocks it does otherwise in training")
             graph = fx.GraphModule(whole, front)
-            half = identity.precision != "float32"
+            half = identity.precision in HALF_PRECISIONS
             with torch.autocast(device.type, getattr(torch, identity.precision)) if half else nullcontext():
                 values = _values([graph(images[:count]) for count in BATCHES])
             found = Split(Front(graph), Rest(fx.GraphModule(whole, rest), values))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from featcache.backbones import Backbone, fold_batch_norms, narrow_weights, run_network
 from featcache.data import normalise
-from featcache.devices import exact, one_image_too_many, out_of_memory
+from featcache.devices import HALF_PRECISIONS, one_image_too_many, out_of_memory, products_in, require_precision
 from featcache.errors import WorkError
 
 log = logging.getLogger("featcache")
@@ -39,6 +39,7 @@ class Inference:
         self.seconds = 0.0  # spent here, waiting for the device included
         self._preprocessing = backbone.preprocessing
         self._precision = backbone.info.identity.precision
+        require_precision(self._precision, device)
         side = self._preprocessing.input_size
         example = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
         network, self.folded = fold_batch_norms(backbone.network.cpu(), example)
@@ -46,7 +47,7 @@ class Inference:
         self._layout = torch.contiguous_format if contiguous else torch.channels_last
         network = network.to(device, memory_format=self._layout)  # type: ignore[call-overload]  # torch's stub lacks it
         self.narrowed = 0  # numbers
-        if self._precision != "float32":
+        if self._precision in HALF_PRECISIONS:
             example = example.to(device, memory_format=self._layout)
             network, self.narrowed = narrow_weights(network, example, self._precision)
         self._network: nn.Module = torch.compile(network) if compiled else network  # type: ignore[assignment]
@@ -111,7 +112,7 @@ class Inference:
     def one_pass(self, images: Tensor) -> Tensor:
         """Features `[n, F]`, on the device, of `[n, 3, S, S]` in a pass of just so many."""
         x = normalise(images.to(self.device, non_blocking=True), self._preprocessing)
-        with torch.inference_mode(), exact(self._precision, self.device):
+        with torch.inference_mode(), products_in(self._precision, self.device):
             try:
                 return run_network(self._network, x.contiguous(memory_format=self._layout), self._precision)
             except Exception as error:  # the compiler raises what its many parts raise

@@ -11,6 +11,7 @@ from typing import Any
 from featcache.backbones import Backbone, describe_backbone, load_parts, resolve_dims
 from featcache.counted_nouns import counted
 from featcache.data import Scratch, list_repaired, load_manifest, look_for_truncated, quarantine
+from featcache.devices import require_precision
 from featcache.errors import OptionsError
 from featcache.extraction.measured_profile import (
     ProfileKey,
@@ -72,6 +73,9 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
             f"model.backbone: {options.model.backbone!r} names several. Extract them one by one (`options.parts`), or "
             "use featcache.extraction.extract_all."
         )
+    require_precision(options.training.precision, session.device)
+    for precision in options.profile.precisions:
+        require_precision(precision, session.device, "profile.precisions")
     manifest, memo = load_manifest(options.data, options.cache.dir)
     for notice in manifest.notices:
         log.info("%s: %s", manifest.name, notice)

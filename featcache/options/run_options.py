@@ -40,18 +40,18 @@ class Options(Section):
         return self
 
     @model_validator(mode="after")
-    def _end_to_end_is_of_one_network(self) -> Options:
-        if self.training.unfreeze_schedule is not None:
-            if len(self.model.names) > 1:
-                raise ValueError(
-                    f"training.unfreeze_schedule is given and model.backbone names {len(self.model.names)}: end-to-end "
-                    "training is of one network"
-                )
-            if self.data.folds is not None:
-                raise ValueError(
-                    "training.unfreeze_schedule and data.folds are given: end-to-end training takes train and val as "
-                    "they are; set data.folds to null"
-                )
+    def _end_to_end_can_be_followed(self) -> Options:
+        if self.training.unfreeze_schedule is not None and len(self.model.names) > 1:
+            raise ValueError(
+                f"training.unfreeze_schedule is given and model.backbone names {len(self.model.names)}: end-to-end "
+                "training is of one network"
+            )
+        kept, needed = self.training.kept_of_folds, 3 if self.training.kept_of_folds == "measured" else 2
+        if kept != "retrained" and (self.data.folds or 0) < needed:
+            raise ValueError(
+                f"training.kept_of_folds is {kept} and data.folds is {self.data.folds or 'null'}: that takes "
+                f"{needed} folds or more. Set data.folds"
+            )
         return self
 
     @model_validator(mode="after")

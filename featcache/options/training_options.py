@@ -49,10 +49,17 @@ END_TO_END = (
     "channels_last",
     "compile",
     "gradient_checkpointing",
+    "kept_of_folds",
 )
 
 # Options that came later: at their defaults they are no part of what tells runs and sweeps apart, which keep theirs.
-LATER_TRAINING_OPTIONS = ("class_weights", "balanced_draws", "gradient_checkpointing", "distillation")
+LATER_TRAINING_OPTIONS = (
+    "class_weights",
+    "balanced_draws",
+    "gradient_checkpointing",
+    "distillation",
+    "kept_of_folds",
+)
 
 
 class TrainingOptions(Section):
@@ -76,7 +83,8 @@ class TrainingOptions(Section):
     balanced_draws: bool = False
     """An epoch draws equally many images of each class, with replacement, and as many in all as there are."""
     precision: Precision = "float32"
-    """Of the backbone's passes (autocast; float16 trains with scaled losses); heads train in float32."""
+    """Of the backbone's passes (bfloat16 and float16 by autocast, float16 trains with scaled losses; tf32: float32
+    whose products are rounded to TensorFloat-32, on GPUs that have it); heads train in float32."""
     patience: Count | None = None
     """Stop after this many epochs without a better epoch; null: never."""
     selection_metric: SelectionMetric = "val_top1"
@@ -112,6 +120,11 @@ class TrainingOptions(Section):
     memory, for about one more forward pass; results stay the same."""
     distillation: Distillation | None = None
     """Learn what a finished run answers to the same images; null: from labels alone. `featcache distill` sets it."""
+
+    kept_of_folds: Literal["retrained", "average", "measured"] = "retrained"
+    """End to end with data.folds: the network that is kept is trained on all of train and val for as many epochs as
+    were best over the folds, or is the average of the folds' weights there, or whichever of the two is better by
+    out-of-fold figures (which takes a further training for each pair of folds, so three folds at least)."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> TrainingOptions:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from featcache.devices import products_in
 from featcache.options import ProfileOptions
 from featcache.profiling.memory import peak_memory
 from featcache.records import Latency
@@ -34,6 +35,7 @@ class TimedModel:
     head: nn.Module
     input_size: int
     device: torch.device
+    precision: str = "float32"
 
 
 def calmest_latency(
@@ -57,7 +59,7 @@ def calmest_latency(
 
 def _latency(model: TimedModel, batch_size: int, options: ProfileOptions) -> tuple[NDArray[np.float64], int, str]:
     images = noise_images(batch_size, model.input_size, model.device)
-    with torch.inference_mode(), peak_memory(model.device) as peak:
+    with torch.inference_mode(), products_in(model.precision, model.device), peak_memory(model.device) as peak:
         for _ in range(options.warmup):
             model.head(model.backbone(images))
         times = time_passes(images, (model.backbone, model.head), options.iterations, model.device)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from featcache.counted_nouns import counted
-from featcache.devices import device_name, out_of_memory
+from featcache.devices import device_name, out_of_memory, products_in
 from featcache.options import ProfileOptions
 from featcache.profiling.latency import BUSY_RATIO, TimedModel, calmest_latency, latency_of, time_preprocessing
 from featcache.profiling.macs import count_macs
@@ -41,14 +41,17 @@ def profile_model(
     """
     backbone, head = backbone.to(device).eval(), head.to(device).eval()
     batch_size, *more = options.batch_sizes
-    model = TimedModel(backbone, head, input_size, device)
+    model = TimedModel(backbone, head, input_size, device, precision)
     stages, peak, peak_kind = calmest_latency(model, batch_size, options)
     latency = latency_of(stages.sum(axis=1), options.warmup, batch_size)
     others = [(precision, model, n) for n in more]
     for name, network in (variants or {}).items():
-        others += [(name, replace(model, backbone=network.to(device).eval()), n) for n in options.batch_sizes]
+        others += [
+            (name, replace(model, backbone=network.to(device).eval(), precision=name), n) for n in options.batch_sizes
+        ]
     tried = [_measure(*other, options) for other in others]
-    rate, fitted = throughput(nn.Sequential(backbone, head), input_size, throughput_batch_size, device)
+    with products_in(precision, device):
+        rate, fitted = throughput(nn.Sequential(backbone, head), input_size, throughput_batch_size, device)
     count = count_macs(nn.Sequential(backbone, head), input_size)
     return Profile(
         device=device_name(device),

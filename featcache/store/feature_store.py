@@ -45,6 +45,10 @@ class FeatureStore:
         self.parts = Parts(self.path.with_suffix(".parts"))
         self.locks = StoreLocks(self.path)
 
+    def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path, BackboneInfo]]:
+        """In another process it has locks of its own."""
+        return FeatureStore, (self.path.parent, self.info)
+
     @classmethod
     def at(cls, path: Path) -> FeatureStore:
         """The store in `path`, as its file describes itself: needs neither the network nor its weights.

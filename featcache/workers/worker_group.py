@@ -123,7 +123,7 @@ class Workers:
                     assert answer is not None
                     self.answer(rank, answer(message.value))
                 elif isinstance(message, Failed) and together:
-                    raise message.error
+                    raise self._dead_by_now() or message.error
                 elif isinstance(message, Done | Failed):
                     outcomes[at_work.pop(rank)] = message
                     go_on(rank)
@@ -176,6 +176,11 @@ class Workers:
             self._pipes[rank].send(value)
         except OSError:
             raise self._died(rank) from None
+
+    def _dead_by_now(self) -> WorkError | None:
+        """Of a failure: whether it came of the death of another, which is told of a moment later."""
+        dead = wait([p.sentinel for p in self._processes], timeout=1.0)
+        return self._died(next(r for r, p in enumerate(self._processes) if p.sentinel in dead)) if dead else None
 
     def _died(self, rank: int) -> WorkError:
         """What to say of a worker that is gone; the others are ended."""

@@ -76,6 +76,7 @@ def work(number: int, place: Place, pipe: Connection) -> None:
         worker = Worker(place, SILENT, pipe.send, pipe.recv)
         while (piece := pipe.recv()) is not None:
             pipe.send(_outcome(worker, piece))
+    os._exit(0)  # Python would take seconds to take PyTorch down
 
 
 def _outcome(worker: Worker, piece: Piece) -> Message:

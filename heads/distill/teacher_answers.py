@@ -14,7 +14,7 @@ from scipy.special import log_softmax, logsumexp
 from torch import nn
 
 from featcache.data import load_manifest
-from featcache.devices import exact
+from featcache.devices import products_in
 from featcache.errors import WeightsError
 from featcache.extraction import (
     CachedFeatures,
@@ -139,6 +139,6 @@ def _tuned_store(model: RunModel, options: Options, extra: Sequence[ImageRecord]
 
 
 def _run(head: nn.Module, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    with torch.inference_mode(), exact("float32", torch.device("cpu")):
+    with torch.inference_mode(), products_in("float32", torch.device("cpu")):
         logits: NDArray[np.float32] = head(torch.from_numpy(x)).numpy()
     return logits

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from featcache.backbones import build_head
-from featcache.devices import exact
+from featcache.devices import products_in
 from featcache.errors import NonFiniteError
 from featcache.extraction import CachedFeatures, row_places
 from featcache.options import Options
@@ -44,7 +44,7 @@ def unseen_answers(
     for one, fold in zip(trained, features.folds, strict=True):
         head = build_head(cached.dims, 0.0, one.normalise).to(device).eval()
         head.load_state_dict(one.state)
-        with torch.inference_mode(), exact("float32", device):
+        with torch.inference_mode(), products_in("float32", device):
             for block in features.blocks(0):
                 here = np.isin(block.images, fold.val)
                 images, views = block.images[here], features.views[block.images[here]]

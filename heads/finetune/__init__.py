@@ -1,5 +1,6 @@
 """Phase 2: backbone and head trained end to end, the backbone unfrozen step by step."""
 
+from heads.finetune.averaged_weights import average_weights, estimate_statistics, moved_norms
 from heads.finetune.batch_inputs import Batch, DecodedInputs
 from heads.finetune.distributed import processes
 from heads.finetune.end_to_end import fine_tune, fine_tune_run, training_mode
@@ -18,11 +19,14 @@ __all__ = [
     "MicroBatches",
     "StageTime",
     "TuningPlan",
+    "average_weights",
+    "estimate_statistics",
     "evaluate_logits",
     "fine_tune",
     "fine_tune_run",
     "make_schedule",
     "make_training_images",
+    "moved_norms",
     "plan_from_run",
     "plan_top",
     "processes",

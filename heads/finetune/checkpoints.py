@@ -30,6 +30,7 @@ class Finished:
 
     head: TrainedHead
     best: str = ""  # the file's name
+    of_folds: dict[str, Any] | None = None  # with data.folds: what is kept, and why
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Checkpoints:
         current = position.current
         value = {
             "inputs": self._inputs,
-            "finished": [{"head": _as_dict(f.head), "best": f.best} for f in position.finished],
+            "finished": [{"head": _as_dict(f.head), "best": f.best, "of_folds": f.of_folds} for f in position.finished],
             "current": current and {**current, "head": _as_dict(current["head"])},
         }
         save_tensors(self._last, value)
@@ -115,7 +116,7 @@ class Checkpoints:
             if value["inputs"] != self._inputs:
                 log.info("%s: is of other options or data; the run begins anew", self._last)
                 return Position()
-            finished = [Finished(_from_dict(f["head"]), f["best"]) for f in value["finished"]]
+            finished = [Finished(_from_dict(f["head"]), f["best"], f.get("of_folds")) for f in value["finished"]]
             current = value["current"] and {**value["current"], "head": _from_dict(value["current"]["head"])}
             named = [f.best for f in finished] + ([current["best"]] if current else [])
             if gone := [name for name in named if not (self.folder / name).is_file()]:

@@ -1,4 +1,4 @@
-"""Several processes under `torchrun`: each one's share of a batch, sums over all, shared batch norm statistics."""
+"""Several processes, by `torchrun` or --devices: each one's share of a batch, sums over all, shared batch norms."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, and missing in torch's stub
 
 from featcache.extraction import Indices
 
+HERE = "127.0.0.1"
 PATIENCE = timedelta(hours=12)  # the first process extracts features while the others wait
 
 
@@ -79,19 +81,38 @@ class Processes:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """The processes that `torchrun` started, connected inside the block; one alone needs no connection."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield Processes()
-        return
-    if dist.is_initialized():  # by whoever calls featcache as a library
+    """The processes that `torchrun` started, or featcache itself, connected inside the block; one alone needs no
+    connection."""
+    if dist.is_initialized():  # by `connected`, or by whoever calls featcache as a library
         yield Processes(dist.get_rank(), dist.get_world_size())
-        return
+    elif int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes()
+    else:
+        with _group(device):
+            yield Processes(dist.get_rank(), dist.get_world_size())
+
+
+@contextmanager
+def connected(device: torch.device, rank: int, count: int, port: int) -> Iterator[None]:
+    """This process one of `count` inside the block, which find each other on this machine at a `port` where
+    `meeting_place` is."""
+    store = TCPStore(HERE, port, is_master=False, timeout=PATIENCE)
+    with _group(device, store=store, rank=rank, world_size=count):
+        yield
+
+
+def meeting_place() -> TCPStore:
+    """Where processes of this machine find each other, as long as the object lives."""
+    return TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
+
+
+@contextmanager
+def _group(device: torch.device, **how: Any) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE, **how)
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
+        yield
     finally:
         dist.destroy_process_group()
 

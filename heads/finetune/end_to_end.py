@@ -12,14 +12,17 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from featcache.devices import device_name, exact
+from featcache.devices import device_name, products_in
 from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options, as_options
+from featcache.records import SILENT
 from featcache.session import Session, SessionKeywords
+from featcache.workers import Done, Job, Worker
 from heads.distill import lesson_of
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
-from heads.finetune.distributed import Processes, processes
+from heads.finetune.distributed import Processes, connected, meeting_place, processes
 from heads.finetune.epoch_choice import EpochChoice
+from heads.finetune.fold_run import train_in_folds
 from heads.finetune.phase1_start import Phase1Start, load_phase1_start
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.tuned_network import Network, load_network, make_setup, make_trainer, prepare, started
@@ -70,9 +73,11 @@ def fine_tune(
 
 
 def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) -> Run:
-    """`fine_tune` within a session."""
+    """`fine_tune` within a session; of several devices each takes a share of each batch."""
     options = plan.options
     require_schedule(options)
+    if session.workers is not None:
+        return _tune_spread(plan, session, plain)
     with ExitStack() as stack:
         stack.enter_context(results_folder(session.results_dir))
         log_lines = stack.enter_context(recording())
@@ -108,7 +113,10 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
         setup = make_setup(options, features, network, them, session, plain=plain, lesson=lesson)
         prepare(network.backbone, setup)
         with checkpoints.held(fresh=not session.reuse) as position:
-            _train(setup, network, start, checkpoints, position)
+            if options.data.folds is None:
+                _train(setup, network, start, checkpoints, position)
+            else:
+                train_in_folds(setup, cached, network, checkpoints, position)
             if them.first:
                 result = make_tuned_result(setup, network, checkpoints, position, start)
                 result = replace(result, distillation=lesson.record if lesson is not None else None)
@@ -121,6 +129,36 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
     return load_run_record(folder)
 
 
+def _tune_spread(plan: TuningPlan, session: Session, plain: bool) -> Run:
+    """The run by one process on each device; the failure of any ends all, and is raised."""
+    workers, progress = session.workers, session.progress
+    assert workers is not None
+    extract_all(plan.options, session)  # over all devices, where training would leave it to the first
+    place = meeting_place()
+    how = (session.allow_custom, session.results_dir, session.reuse, plain)
+    jobs = [Job(tune_share, (plan, place.port, *how))] * workers.count
+
+    def tell(rank: int, method: str, arguments: tuple[Any, ...]) -> None:
+        if rank == 0:
+            getattr(progress, method)(*arguments)
+
+    outcome = workers.run(jobs, together=True, tell=tell)[0]
+    assert isinstance(outcome, Done)
+    run: Run = outcome.value
+    return run
+
+
+def tune_share(
+    worker: Worker, plan: TuningPlan, port: int, allow_custom: bool, results_dir: Path, reuse: bool, plain: bool
+) -> Run:
+    """In a worker: its part of a run; the first one speaks and writes."""
+    rank = worker.place.rank
+    progress = worker.progress if rank == 0 else SILENT
+    session = Session(torch.device(worker.device), allow_custom, progress, None, results_dir, reuse)
+    with connected(session.device, rank, worker.place.count, port):
+        return fine_tune_run(plan, session, plain=plain)
+
+
 @contextmanager
 def training_mode(options: Options, device: torch.device) -> Iterator[None]:
     """Gradients, whatever mode the caller is in; float32 that is float32; and a GPU's convolutions add up in the same
@@ -128,7 +166,7 @@ def training_mode(options: Options, device: torch.device) -> Iterator[None]:
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:
-        with exact(options.training.precision, device), torch.inference_mode(False), torch.enable_grad():
+        with products_in(options.training.precision, device), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         torch.backends.cudnn.deterministic = before

@@ -63,6 +63,7 @@ def keep_trunk(backbone: Backbone, first: int, setup: RunSetup) -> tuple[InputSo
         return None
     front = _front(backbone, found, block)
     if size <= cache.max_features_gb * 1e9 / setup.processes.count:  # each process keeps its own
+        setup.kept.make_room(size)
         values = _in_memory(front, setup)
         where = f"what comes before them, {size / 1e6:.0f} MB in memory"
         return KeptInMemory(values, dataset.first, setup.device), found.rest, where

@@ -52,6 +52,11 @@ def load_phase1_start(folder: Path, options: Options, backbone: Backbone, keep_h
             f"{folder}: was cross-validated, so its head has trained on images that choose the epoch here. Begin "
             "with a fresh head (--top without --with-heads), or train a run without data.folds."
         )
+    if keep_head and options.data.folds is not None:
+        raise RunError(
+            f"{folder}: its head has trained on images that data.folds holds out here. Begin with a fresh head (--top "
+            "without --with-heads), or set data.folds to null."
+        )
     manifest, _ = load_manifest(options.data, options.cache.dir)
     readable = manifest.without({bad["sha256"] for bad in run.summary["data"]["bad"]})
     if run.summary["backbone"] != options.model.backbone:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -14,6 +14,7 @@ from featcache.records import Preprocessing, Progress
 from featcache.session import Session
 from heads.finetune.distributed import Processes
 from heads.finetune.evaluation import MicroBatches
+from heads.finetune.kept_inputs import KeptInputs
 from heads.finetune.training_images import TrainingImages
 from heads.finetune.unfreezing import Schedule
 from heads.training import Fit
@@ -32,6 +33,7 @@ class RunSetup:
     processes: Processes
     micro_batches: MicroBatches
     fit: Fit | None = None  # of the features before any training, where head.normalise asks for one
+    kept: KeptInputs = field(default_factory=lambda: KeptInputs(float("inf")))  # what frozen blocks gave
     plain: bool = False  # keep nothing: every epoch runs the whole network
 
     @property

@@ -19,6 +19,7 @@ from heads.finetune.ema import WeightEMA
 from heads.finetune.evaluation import evaluate_logits
 from heads.finetune.forward_path import ForwardPath, hidden_units, modules_to_checkpoint
 from heads.finetune.frozen_trunk import keep_trunk, pooled_source
+from heads.finetune.kept_inputs import Kept
 from heads.finetune.network_training import Passed, not_finite
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seeding import dropout, seeded
@@ -92,9 +93,11 @@ class Trainer:
 
     def logits(self, source: InputSource, count: int) -> Tensor:
         """Logits `[count, C]` of the plain views of `count` images, by the weights as they are, on the CPU."""
-        return evaluate_logits(
-            self._path(self.backbone.network), source, np.arange(count), self.setup.micro_batches
-        ).cpu()
+        return evaluate_logits(self.whole(), source, np.arange(count), self.setup.micro_batches).cpu()
+
+    def whole(self) -> ForwardPath:
+        """The whole network, from images on."""
+        return self._path(self.backbone.network)
 
     def _follow(self, stage: Stage) -> bool:
         """Prepare for the blocks that train in a stage; whether there was anything to do."""
@@ -130,7 +133,10 @@ class Trainer:
         self._model = model
         return True
 
-    def _keep(self, first: int) -> tuple[InputSource, nn.Module | None, str] | None:
+    def _keep(self, first: int) -> Kept | None:
+        return self.setup.kept.of(first, lambda: self._make(first))
+
+    def _make(self, first: int) -> Kept | None:
         setup = self.setup
         if first == len(setup.blocks):
             limit = setup.options.cache.max_features_gb * 1e9

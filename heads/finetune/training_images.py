@@ -38,17 +38,19 @@ class TrainingImages:
         return int(self.views.sum())
 
 
-def make_training_images(extraction: Extraction) -> TrainingImages:
+def make_training_images(extraction: Extraction, folds: bool = False) -> TrainingImages:
     """Train and val of an extraction; training images have views, and those of weight 0 are not among
-    those that train."""
+    those that train. With `folds` the two are one pool, all of which trains and all of which is judged."""
     train, val = extraction.manifest.of("train"), extraction.manifest.of("val")
     images = (*train, *val)
     views = np.ones(len(images), np.int64)
-    views[: len(train)] = extraction.views
+    count = len(images) if folds else len(train)
+    views[:count] = extraction.views
     every = np.arange(len(images))
     labels = np.array([i.label for i in images], np.int64)
-    trains, weights = training_weights(images, len(train))
-    return TrainingImages(images, labels, views, every[: len(train)][trains], every[len(train) :], weights)
+    trains, weights = training_weights(images, count)
+    judged = every if folds else every[count:]
+    return TrainingImages(images, labels, views, every[:count][trains], judged, weights)
 
 
 def taught(

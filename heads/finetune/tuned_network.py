@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,13 +25,14 @@ from featcache.session import Session
 from heads.distill import Lesson
 from heads.finetune.distributed import Processes, share_batch_norms
 from heads.finetune.evaluation import MicroBatches
+from heads.finetune.kept_inputs import KeptInputs
 from heads.finetune.parity import require_parity
 from heads.finetune.phase1_start import Phase1Start
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seed_trainer import Trainer
 from heads.finetune.training_images import make_training_images, taught
 from heads.finetune.unfreezing import Schedule, make_schedule
-from heads.training import FITTED, Fit, fit_features, initial_state, load_features
+from heads.training import FITTED, Fit, Fold, fit_features, initial_state, load_features
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,16 @@ def make_setup(
 ) -> RunSetup:
     """What every seed trains with; a `lesson` brings a teacher's answers and images without labels."""
     (extraction,) = cached.parts
-    dataset = make_training_images(extraction)
+    dataset = make_training_images(extraction, options.data.folds is not None)
     if lesson is not None:
         with them.first_alone():  # extracts what the others then find
             dataset = taught(dataset, lesson, cached, session, _copied(network.backbone))
     size = min(options.data.batch_size, len(dataset.train))
     micro_batches = MicroBatches(size, options.model.backbone, session.device, them.count)
     fit = _fit(options, cached, session.device)
+    kept = KeptInputs(options.cache.max_features_gb * 1e9 / them.count)
     return RunSetup(
-        options, extraction, dataset, network.blocks, network.schedule, session, them, micro_batches, fit, plain
+        options, extraction, dataset, network.blocks, network.schedule, session, them, micro_batches, fit, kept, plain
     )
 
 
@@ -100,7 +103,11 @@ def _fit(options: Options, cached: CachedFeatures, device: torch.device) -> Fit 
     """On the frozen network's features, as for heads on them: what the features become in training moves no mean."""
     if options.head.normalise not in FITTED:
         return None
-    features = load_features(cached, device, folds=None, limit_bytes=options.cache.max_features_gb * 1e9)
+    limit = options.cache.max_features_gb * 1e9
+    features = load_features(cached, device, folds=options.data.folds, limit_bytes=limit)
+    if options.data.folds is not None:  # what is kept trains on all of them
+        train, val = (np.unique(np.concatenate([getattr(f, of) for f in features.folds])) for of in ("train", "val"))
+        features = replace(features, folds=(Fold(train, val),))
     return fit_features(features, options.head.normalise, 0)
 
 

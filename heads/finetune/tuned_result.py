@@ -50,6 +50,7 @@ def make_tuned_result(
         from_run=start.name if start is not None else None,
         from_inputs=start.made_from if start is not None else None,
         stages=_stages(setup, heads),
+        of_folds=[f.of_folds for f in position.finished if f.of_folds is not None],
         val_outcomes=outcomes_of_heads(
             [[[head] for head in heads]], predictions["val"].images, [np.arange(len(dataset.val))]
         ),

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from featcache.data import Task, UnreadableImageError
-from featcache.devices import exact
+from featcache.devices import products_in
 from featcache.places import head_and_sha256
 from featcache.session import Session
 from heads.predict.asked_images import AskedImage
@@ -158,7 +158,7 @@ class Predictor:
 
     def _logits(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         x = torch.from_numpy(features).to(self._session.device)
-        with torch.inference_mode(), exact("float32", x.device):
+        with torch.inference_mode(), products_in("float32", x.device):
             logits: NDArray[np.float64] = self._head(x).double().cpu().numpy()
         return logits
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from featcache.backbones import build_head
-from featcache.devices import exact
+from featcache.devices import products_in
 from featcache.extraction import CachedFeatures, Indices, StoreRows
 from featcache.records import ImageRecord, Split
 from featcache.relatives import content_names, has_groups, relatives
@@ -203,6 +203,6 @@ def _module(head: TrainedHead, dims: Sequence[int], device: torch.device) -> tor
 
 
 def _run(module: torch.nn.Module, x: torch.Tensor) -> NDArray[np.float32]:
-    with torch.inference_mode(), exact("float32", x.device):
+    with torch.inference_mode(), products_in("float32", x.device):
         logits: NDArray[np.float32] = module(x).cpu().numpy()
     return logits

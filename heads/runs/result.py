@@ -37,6 +37,7 @@ class Result:
     val_outcomes: ValOutcomes | None = None  # of heads on cached features: who was right on val after every epoch
     tuned: dict[str, Any] | None = None  # where its recipe was found among several: what was tried
     separation: Separation | None = None  # of heads on cached features: how separable these are
+    of_folds: list[dict[str, Any]] = field(default_factory=list)  # of each seed, end to end with folds: what is kept
     distillation: dict[str, Any] | None = None  # of a student: its teacher, and what it was taught with
     soup: dict[str, Any] | None = None  # of a weight average of fine-tuned runs: which, and how they were chosen
 

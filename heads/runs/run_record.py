@@ -121,7 +121,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "classifier_dims": list(cached.dims),
         "best_epoch": result.best_epoch,
         "best_seed": result.head.seed,
-        "best_fold": result.head.fold if options.data.folds else None,
+        "best_fold": result.head.fold if options.data.folds and result.network is None else None,
         "calibration": _calibration(result),
         "selection_metric": options.training.selection_metric,
         **figures,
@@ -147,6 +147,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
         "cache_dir": str(cached.parts[0].store.path.parent.resolve()),
         "head_seconds": result.seconds,
         "inputs": inputs,
+        **({"of_folds": result.of_folds} if result.of_folds else {}),
         **({"soup": result.soup} if result.soup is not None else {}),
         **({"distillation": result.distillation} if result.distillation is not None else {}),
     }

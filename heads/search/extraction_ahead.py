@@ -9,6 +9,7 @@ import math
 import optuna
 
 from featcache.errors import OptionsError
+from featcache.extraction import spread_backbones
 from featcache.options import Options
 from heads.search.search_space import Space
 from heads.search.trial_trainer import TrialTrainer
@@ -20,7 +21,9 @@ MOST_EXTRACTED = 64  # combinations of choices
 
 def extract_ahead(space: Space, trainer: TrialTrainer) -> None:
     """Extract for every combination of choices. What one lacks, its trials will say; raises what all of them lack."""
-    problems = [trainer.problem(options) for options in _combinations(space)]
+    combinations = _combinations(space)
+    spread_backbones([trainer.stage_one(options) for options in combinations], trainer.session)
+    problems = [trainer.problem(options) for options in combinations]
     found = [p for p in problems if p is not None]
     for problem in dict.fromkeys(map(str, found)):
         log.error("%s", problem)

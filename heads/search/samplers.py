@@ -27,8 +27,9 @@ class SamplerSetup:
     """What a sampler may be made from."""
 
     distributions: Mapping[str, BaseDistribution]  # of each option that is searched
-    start: Mapping[str, Any]  # where the base options lie in the ranges, for those that climb from a point
+    start: Mapping[str, Any]  # where the base options lie in what is searched, for those that climb from a point
     batch: int  # trials that are asked for before any of them is told
+    trials: int  # there are to be in all
     seed: int  # of the sweep, the same whenever it goes on
     finished: int  # trials, of earlier calls
 
@@ -45,6 +46,7 @@ class Sampler:
     meaning: str  # one line: how it chooses
     make: Callable[[SamplerSetup], BaseSampler]
     several_objectives: bool = True  # False: it follows one
+    batch: int = 32  # trials that are asked for at once, unless the sweep says otherwise
     grid: bool = False  # the study lays down every point, each once; ranges need `points` or `step`
     most_combinations: int | None = None  # of choices, where it climbs for each combination of them on its own
 
@@ -79,10 +81,10 @@ SAMPLERS: dict[str, Sampler] = {
         ),
     ),
     "spsa": Sampler(
-        meaning="up a gradient that two trials estimate, from where the base options lie; choices by turns",
-        make=lambda setup: SPSASampler(setup.distributions, setup.start, setup.seed),
+        meaning="up gradients that two trials estimate, in several chains from the best of some starts; for ranges",
+        make=lambda setup: SPSASampler(setup.distributions, setup.start, setup.seed, setup.trials),
         several_objectives=False,
-        most_combinations=1_000,
+        batch=8,  # measured: what is asked for before anything is told cannot follow a gradient
     ),
 }
 

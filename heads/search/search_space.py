@@ -57,13 +57,9 @@ class Space:
             yield dict(zip(self.grid, values, strict=True))
 
     def start(self, options: Options) -> dict[str, Any]:
-        """Where options lie in the ranges: where a search that climbs may begin."""
+        """Where options lie in what is searched: where a search that climbs may begin."""
         document = options.as_dict()
-        return {
-            key: _get(document, key)
-            for key, d in self.distributions.items()
-            if not isinstance(d, CategoricalDistribution)
-        }
+        return {key: _encoded(_get(document, key)) for key in self.distributions}
 
 
 def make_space(sweep: SweepOptions, base: Mapping[str, Any]) -> Space:

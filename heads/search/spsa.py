@@ -1,45 +1,52 @@
 """SPSA as an Optuna sampler: gradient ascent whose gradient needs two trials, however many options are searched.
 
 Spall 1992, "Multivariate stochastic approximation using a simultaneous perturbation gradient approximation" (IEEE
-Transactions on Automatic Control 37:3); gains as in Spall 1998, "Implementation of the simultaneous perturbation
-algorithm" (IEEE Transactions on Aerospace and Electronic Systems 34:3). Like Optuna's other samplers it keeps nothing
-but what the trials of the study carry, so a study that was stopped goes on.
+Transactions on Automatic Control 37:3). Here several chains climb at once, from the best of some starts. Like Optuna's
+other samplers it keeps nothing but what the trials of the study carry, so a study that was stopped goes on.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
+from scipy.stats import qmc
 
-ALPHA, GAMMA = 0.602, 0.101  # Spall's exponents: how fast steps and perturbations shrink
-PERTURBATION = 0.12  # c, of a range's width
-STEP = 0.25  # of a range's width: the first step's length in each option, when all its pairs agree
-MARK = "spsa"  # system attribute: [chain, iteration, sign, perturbation, centre]
+from heads.search.option_places import OptionPlaces, Place
+from heads.search.point_keys import point_key
+from heads.search.spsa_climb import MARK, Climb, Step
 
-Vector = NDArray[np.float64]
+STARTS = 0.25  # of the trials: points on their own, of which the best are climbed from
+FEWEST_STARTS, MOST_STARTS = 2, 64
+CHAINS = 3  # that climb at once
+PAIRS = 2  # of a chain in an iteration, where a batch has room
+VARIED = 6  # trials after which the best point is tried with another of its choices
+TRIES = 32  # for a point that is not known yet
 
 
 class SPSASampler(BaseSampler):
-    """Simultaneous perturbation over ranges; choices take turns, each combination of them climbing on its own.
+    """Simultaneous perturbation over ranges, in several chains.
 
-    An iteration perturbs every range at once, by plus and by minus the same random signs, and moves along the
-    difference of the two trials. Trials that are asked for before earlier ones are told join the iteration as further
-    pairs, whose gradients are averaged. In place of the objective stands its rank among the chain's trials, so that the
-    length of a step depends neither on the objective's unit nor on how flat it is.
+    The base and points spread over the space (Sobol) are the starts. The best few are climbed from: an iteration
+    perturbs every range of a chain's centre by plus and by minus the same random signs and moves along the difference
+    of the two trials, from the best point of the chain. A chain that stands still gives its place to the next start.
+    Choices are those of a chain's start; now and then the best point is tried with another one, as a start of its own.
     """
 
-    def __init__(self, space: Mapping[str, BaseDistribution], start: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, space: Mapping[str, BaseDistribution], start: Mapping[str, Any], seed: int, trials: int) -> None:
+        """`trials`: how many there are to be in all."""
         self._space = {k: d for k, d in space.items() if not d.single()}
-        self._start = dict(start)
+        self._places = OptionPlaces(self._space)
+        self._start = self._places.place(start)
         self._seed = seed
+        self._starts = int(np.clip(round(STARTS * trials), FEWEST_STARTS, MOST_STARTS))
+        self._iterations = max(1.0, (trials - self._starts) / (2 * CHAINS))
         self._independent = RandomSampler(seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -50,31 +57,14 @@ class SPSASampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The next point: one side of a pair around the centre of its chain."""
-        ranges = {k: d for k, d in search_space.items() if not isinstance(d, CategoricalDistribution)}
-        choices = {k: d for k, d in search_space.items() if isinstance(d, CategoricalDistribution)}
-        past = [t for t in study.get_trials(deepcopy=False) if MARK in t.system_attrs]
-        chains = int(np.prod([len(d.choices) for d in choices.values()], dtype=np.int64))
-        counts = np.bincount([t.system_attrs[MARK][0] for t in past], minlength=chains)
-        # A pair is completed before another chain has its turn.
-        open_pairs = np.flatnonzero(counts % 2)
-        chain = int(open_pairs[0] if len(open_pairs) else counts.argmin())
-        own = [t for t in past if t.system_attrs[MARK][0] == chain]
-        iteration, centre = self._centre(study, own, ranges)
-        if len(own) % 2:
-            _, iteration, _, signs, centre_list = own[-1].system_attrs[MARK]
-            delta, centre, sign = np.array(signs), np.array(centre_list), -1
-        else:
-            rng = np.random.default_rng([self._seed, chain, len(own)])
-            delta, sign = rng.choice([-1.0, 1.0], size=len(ranges)), 1
-        mark = [chain, iteration, sign, delta.tolist(), centre.tolist()]
-        study._storage.set_trial_system_attr(trial._trial_id, MARK, mark)
-        point = np.clip(centre + sign * _perturbation(iteration) * delta, 0, 1)
-        params: dict[str, Any] = {k: _from_unit(d, u) for (k, d), u in zip(ranges.items(), point, strict=True)}
-        for key, distribution in choices.items():
-            chain, index = divmod(chain, len(distribution.choices))
-            params[key] = distribution.choices[index]
-        return params
+        """The next point: a start, or one side of a pair around the centre of its chain."""
+        del search_space
+        past = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        climb = Climb(self._places, past, sign, self._iterations)
+        step = self._next(climb, trial.number)
+        study._storage.set_trial_system_attr(trial._trial_id, MARK, step.mark())
+        return self._places.params(step.point)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -82,68 +72,71 @@ class SPSASampler(BaseSampler):
         """What is not searched here, at random."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
-    def _centre(
-        self, study: Study, own: Sequence[FrozenTrial], ranges: Mapping[str, BaseDistribution]
-    ) -> tuple[int, Vector]:
-        """The iteration that the chain is in, and the point that it has come to."""
-        if not own:
-            return 0, np.array([_to_unit(d, self._start.get(k)) for k, d in ranges.items()])
-        last = own[-1].system_attrs[MARK]
-        iteration, centre = int(last[1]), np.array(last[4])
-        pairs = [t for t in own if t.system_attrs[MARK][1] == iteration]
-        if len(own) % 2 or not all(t.state.is_finished() for t in pairs):
-            return iteration, centre
-        gradient = self._gradient(study, own, pairs)
-        rate = STEP / (iteration + 1) ** ALPHA
-        return iteration + 1, np.clip(centre + rate * gradient, 0, 1)
+    def _next(self, climb: Climb, number: int) -> Step:
+        last = climb.steps[climb.trials[-1].number] if climb.trials else None
+        if last is not None and last.side == 1:
+            return replace(last, side=-1)
+        known = {point_key({k: t.params[k] for k in self._space if k in t.params}) for t in climb.trials}
+        rng = np.random.default_rng([self._seed, number])
+        starts = [n for n, step in climb.steps.items() if not step.side]
+        if len(starts) < self._starts or not climb.chains or not self._places.ranges:
+            return self._spread(number, len(starts), known)
+        if self._places.choices and number - starts[-1] > VARIED:
+            varied = self._varied(climb, number, known, rng)
+            if varied is not None:
+                return varied
+        return self._pair(climb, known, rng) or self._spread(number, len(starts), known)
 
-    def _gradient(self, study: Study, own: Sequence[FrozenTrial], pairs: Sequence[FrozenTrial]) -> Vector:
-        """Mean over pairs of (rank of plus - rank of minus) x signs, ranks from 0 to 1 among the chain's trials; of
-        several pairs the direction alone."""
-        values = {t.number: t.value for t in own if t.state == TrialState.COMPLETE and t.value is not None}
-        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-        order: list[float] = sorted({sign * v for v in values.values()})
-        worst = -1.0 / max(1, len(order) - 1)  # what failed or was pruned ranks below all
+    def _spread(self, number: int, starts: int, known: set[str]) -> Step:
+        """The base, or the next point of a sequence that leaves no large gaps."""
+        place = self._start
+        if starts and self._space:
+            sequence = qmc.Sobol(len(self._space), rng=np.random.default_rng(self._seed))
+            sequence.fast_forward(starts)
+            drawn = (self._places.spread(sequence.random(1)[0].tolist()) for _ in range(TRIES))
+            place = next((p for p in drawn if self._key(p) not in known), self._start)
+        return _alone(number, place)
 
-        def rank(trial: FrozenTrial) -> float:
-            if trial.number not in values:
-                return worst
-            return float(order.index(sign * values[trial.number])) / max(1, len(order) - 1)
-
-        gradients = [
-            (rank(plus) - rank(minus)) * np.array(plus.system_attrs[MARK][3])
-            for plus, minus in zip(pairs[0::2], pairs[1::2], strict=True)
+    def _varied(self, climb: Climb, number: int, known: set[str], rng: np.random.Generator) -> Step | None:
+        """The best point with another of its choices: of those that fewest trials had."""
+        best = climb.place(climb.best(list(climb.values)))
+        tried = [climb.place(t.number).choices for t in climb.trials]
+        others = [
+            (*best.choices[:i], choice, *best.choices[i + 1 :])
+            for i, count in enumerate(self._places.choices.values())
+            for choice in range(count)
+            if choice != best.choices[i]
         ]
-        mean = np.asarray(np.mean(gradients, axis=0))
-        if mean.size and len(gradients) > 1 and (largest := np.abs(mean).max()) > 0:
-            mean = mean / largest  # pairs disagree about most options, and their mean would shrink with their number
-        return mean
+        order = sorted(rng.permutation(len(others)).tolist(), key=lambda i: tried.count(others[i]))
+        new = (Place(best.ranges, others[i]) for i in order)
+        place = next((p for p in new if self._key(p) not in known), None)
+        return None if place is None else _alone(number, place)
+
+    def _pair(self, climb: Climb, known: set[str], rng: np.random.Generator) -> Step | None:
+        """Plus of the next pair: of the best chains that move, the one with fewest pairs under way."""
+        signs = 2 ** (len(self._places.ranges) - 1)  # that differ other than in plus and minus
+        moving = [c for c in climb.chains if not climb.stands_still(c)]
+        moving.sort(key=lambda c: (-climb.values[climb.best(climb.chains[c])], c))
+        room = {c: n for c in moving if (n := self._under_way(climb, c)) < min(PAIRS, signs)}
+        leading = [c for c in moving[:CHAINS] if c in room] or list(room)
+        for chain in sorted(leading, key=lambda c: (room[c], moving.index(c))):
+            step = climb.next_pair(chain)
+            used = [climb.steps[n].signs for n in climb.chains[chain] if climb.steps[n].iteration == step.iteration]
+            for _ in range(TRIES):
+                drawn = rng.choice([-1.0, 1.0], size=len(step.centre))
+                made = replace(step, signs=tuple(drawn.tolist()), side=1)
+                ends = {self._key(made.point), self._key(replace(made, side=-1).point)}
+                again = made.signs in used or tuple((-drawn).tolist()) in used
+                if not again and len(ends) == 2 and not ends & known:
+                    return made
+        return None
+
+    def _under_way(self, climb: Climb, chain: int) -> int:
+        return sum(climb.steps[n].side == 1 and not climb.over(n) for n in climb.chains[chain])
+
+    def _key(self, place: Place) -> str:
+        return point_key(self._places.params(place))
 
 
-def _perturbation(iteration: int) -> float:
-    return float(PERTURBATION / (iteration + 1) ** GAMMA)
-
-
-def _to_unit(distribution: BaseDistribution, value: Any) -> float:
-    """Where a value lies in its range, 0 to 1; the middle for none, or for one outside."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
-        return 0.5
-    low, high, x = float(distribution.low), float(distribution.high), float(value)
-    if distribution.log:
-        low, high, x = math.log(low), math.log(high), math.log(x)
-    return (x - low) / (high - low)
-
-
-def _from_unit(distribution: BaseDistribution, unit: float) -> float | int:
-    """The value at a place of its range, on its grid where it has one."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = float(distribution.low), float(distribution.high)
-    if distribution.log:
-        value = math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
-    else:
-        value = low + unit * (high - low)
-    if distribution.step:
-        value = low + round((value - low) / distribution.step) * distribution.step
-    value = min(max(value, low), high)
-    return round(value) if isinstance(distribution, IntDistribution) else value
+def _alone(number: int, place: Place) -> Step:
+    return Step(number, centre=tuple(place.ranges.tolist()), signs=(0.0,) * len(place.ranges), choices=place.choices)

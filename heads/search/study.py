@@ -8,7 +8,6 @@ starts from exactly what was told.
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from featcache.extraction import CachedFeatures
 from featcache.options import LATER_TRAINING_OPTIONS, HeadOptions, Options, TrainingOptions
 from featcache.records import digest
 from heads.search.objectives import OBJECTIVES
+from heads.search.point_keys import point_key
 from heads.search.samplers import find_sampler
 from heads.search.search_space import Space
 from heads.search.sweep_options import SweepOptions
@@ -195,11 +195,6 @@ def _unopened(url: str, error: Exception) -> OptionsError:
         f"storage {url}: cannot be opened ({str(error).splitlines()[0]}). Expected an Optuna storage URL such as "
         "sqlite:///study.db; --fresh begins a damaged study.db of the sweep's own anew."
     )
-
-
-def point_key(params: Mapping[str, Any]) -> str:
-    """Tells points apart: what trials are trained with."""
-    return json.dumps(params, sort_keys=True)
 
 
 def _identity(sweep: SweepOptions, space: Space, base: Options, data: str) -> Sequence[Any]:

@@ -82,8 +82,8 @@ class SweepOptions(_Section):
     """How trials are chosen; spsa and cmaes search ranges, one objective, and draw choices by turns or at random."""
     trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """How many in all; null: 100, or the whole grid."""
-    batch: Annotated[int, Field(ge=1, le=10_000)] = 32
-    """Trials that are asked for and trained together."""
+    batch: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Trials that are asked for and trained together; null: as many as suit the sampler (8 for spsa, else 32)."""
     objective: Objectives = "val_top3"
     """What is best; several give the Pareto front. Accuracies break ties: top-3 by top-1, both by loss."""
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -117,6 +117,11 @@ class SweepOptions(_Section):
             elif not sampler.grid and domain.points is not None:
                 raise ValueError(f"space: {key} has points, which only a grid takes")
         return self
+
+    @property
+    def batch_size(self) -> int:
+        """Trials that are asked for and trained together."""
+        return self.batch or find_sampler(self.sampler).batch
 
     @property
     def objectives(self) -> tuple[str, ...]:

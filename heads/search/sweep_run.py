@@ -26,6 +26,7 @@ from heads.search.extraction_ahead import extract_ahead
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SamplerSetup, find_sampler, make_sampler
 from heads.search.search_space import Space, make_space
+from heads.search.spread_trainer import SpreadTrainer
 from heads.search.study import SweepStudy, remove_study
 from heads.search.sweep_files import write_best, write_history, write_summary, write_trials
 from heads.search.sweep_options import SweepOptions
@@ -69,7 +70,14 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
         with clock.running():
             study = SweepStudy(sweep, space, options, folder, _data_seen(manifest))
             done, wanted = study.count(), _trial_count(sweep, space)
-            setup = SamplerSetup(space.distributions, space.start(options), sweep.batch, sweep.seed, finished=done)
+            setup = SamplerSetup(
+                space.distributions,
+                space.start(options),
+                batch=sweep.batch_size,
+                trials=wanted,
+                seed=sweep.seed,
+                finished=done,
+            )
             study.use(make_sampler(sweep.sampler, setup))
         judged = [whole for o in sweep.objectives if (whole := OBJECTIVES[o].whole) is not None]
         trainer = TrialTrainer(options, study.claim, session, judged)
@@ -77,12 +85,13 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
             log.info("%s: goes on after %s", sweep.name, counted(done, "finished trial"))
         if done < wanted:
             extract_ahead(space, trainer)
+        spread = trainer if session.workers is None else SpreadTrainer(trainer, session.workers)
         outcomes = OutcomeFiles(folder / OUTCOMES_FOLDER)
-        TrialLoop(sweep, space, study, trainer, clock, outcomes).run(wanted, session.progress)
+        TrialLoop(sweep, space, study, spread, clock, outcomes).run(wanted, session.progress)
         seconds = {
             "total": time.perf_counter() - begin,
             "extract": trainer.extract_seconds,
-            "train": trainer.train_seconds,
+            "train": spread.train_seconds,
             "optuna": clock.seconds,
         }
         return _finish(sweep, space, study, folder, max(0, wanted - done), seconds)

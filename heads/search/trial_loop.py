@@ -15,8 +15,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from featcache.errors import OptionsError
 from featcache.options import Options, require_frozen
 from featcache.records import Progress
+from heads.search.objectives import OBJECTIVES
+from heads.search.point_keys import point_key
 from heads.search.search_space import Space
-from heads.search.study import SAME_AS, SweepStudy, point_key
+from heads.search.spread_trainer import SpreadTrainer
+from heads.search.spsa_climb import SEED_VALUES
+from heads.search.study import SAME_AS, SweepStudy
 from heads.search.sweep_options import SweepOptions
 from heads.search.trial_figures import FIGURES, Figures
 from heads.search.trial_outcomes import OutcomeFiles
@@ -24,7 +28,7 @@ from heads.search.trial_trainer import TrialResult, TrialTrainer
 
 log = logging.getLogger("featcache")
 
-KEPT = (*FIGURES, "best_epochs", "pruned_at")  # what a trial at a point that is known says as well
+KEPT = (*FIGURES, "best_epochs", "pruned_at", SEED_VALUES)  # what a trial at a point that is known says as well
 
 
 @dataclass
@@ -50,7 +54,7 @@ class TrialLoop:
     sweep: SweepOptions
     space: Space
     study: SweepStudy
-    trainer: TrialTrainer
+    trainer: TrialTrainer | SpreadTrainer
     clock: OptunaClock
     outcomes: OutcomeFiles
 
@@ -61,10 +65,12 @@ class TrialLoop:
         progress.advance(done)
         while done < wanted:
             with self.clock.running():
-                trials = self.study.ask(min(self.sweep.batch, wanted - done))
+                trials = self.study.ask(min(self.sweep.batch_size, wanted - done))
                 known = self.study.results
                 new = self._new(trials, known)
-            results = self.trainer.train([self._options(t) for t in new], partial(self._report, new))
+            # Trials are compared with those of earlier batches alone, so their order within a batch changes nothing.
+            report = partial(self._report, new) if self.sweep.pruner != "none" else None
+            results = self.trainer.train([self._options(t) for t in new], report)
             for trial, result in zip(new, results, strict=True):
                 if result.outcomes is not None:
                     self.outcomes.keep(trial.number, result.outcomes)  # first: what is told has them
@@ -113,6 +119,9 @@ class TrialLoop:
         attributes: dict[str, Any] = {}
         if result.figures is not None:
             attributes = {**asdict(result.figures), "best_epochs": result.best_epochs}
+            if len(self.sweep.objectives) == 1 and len(result.by_seed) > 1:
+                value = OBJECTIVES[self.sweep.objectives[0]].value
+                attributes[SEED_VALUES] = [value(one) for one in result.by_seed]
         if result.pruned_at is not None:
             attributes["pruned_at"] = result.pruned_at
         elif result.figures is None:

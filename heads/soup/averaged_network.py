@@ -21,10 +21,12 @@ from heads.finetune import (
     DecodedInputs,
     ForwardPath,
     MicroBatches,
+    average_weights,
+    estimate_statistics,
     evaluate_logits,
     make_training_images,
+    moved_norms,
 )
-from heads.soup.averaged_weights import average_weights, estimate_statistics, moved_norms
 from heads.soup.shared_start import Member
 
 log = logging.getLogger("featcache")

@@ -148,6 +148,12 @@ def _read(folder: Path, results_dir: Path) -> Member:
         what = "a soup itself" if is_soup else f"a run of phase {summary['phase']}, whose backbone stayed as it was"
         then = "Name the runs that it was made of" if is_soup else "Fine-tune it (`featcache finetune`)"
         raise RunError(f"{folder}: is {what}. Expected a run that was fine-tuned end to end. {then}.")
+    if summary["data"]["folds"]:
+        raise RunError(
+            f"{folder}: was cross-validated (data.folds), and what it keeps has trained on all of train and val: "
+            "no images are left to choose a soup by. Train a run without data.folds, or combine what these say: "
+            "`featcache combine`."
+        )
     model = load_run_model(folder)
     if model.tuned is None or "inputs" not in summary or "normalise" not in summary:
         raise RunError(f"{folder}: was made by an earlier version of featcache. Train the run again.")

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import torch
 
-from featcache.devices import exact
+from featcache.devices import products_in
 from heads.training.epoch_outcomes import EpochOutcomes
 from heads.training.features import Features
 from heads.training.head_group import HeadGroup
@@ -62,7 +62,7 @@ def train_heads(
         for one in trained:
             one.outcomes = EpochOutcomes(len(features.folds[one.fold].val))
     make = partial(HeadGroup, features, batch_size=batch_size, keep_weights=keep_weights, keep_outcomes=keep_outcomes)
-    with _on(features.device), exact("float32", features.device):
+    with _on(features.device), products_in("float32", features.device):
         for groups, workers in _groups(features, heads, batch_size):
             made = [(c, make([heads[m] for m in c], also=also)) for c in groups]
             blocks = NormalisedBlocks(features, heads[groups[0][0]])

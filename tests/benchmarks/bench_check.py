@@ -102,7 +102,14 @@ def compare(command: str, document: dict[str, Any], arguments: argparse.Namespac
 
 def run(arguments: Sequence[str]) -> str:
     """What a command of featcache prints; its errors stop the benchmark."""
-    done = subprocess.run([sys.executable, "-m", "featcache", *arguments], capture_output=True, text=True, check=False)
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])  # brought along
+    done = subprocess.run(
+        [sys.executable, "-m", "featcache", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     if done.returncode:
         raise SystemExit(f"featcache {arguments[0]} failed:\n{done.stderr}")
     return done.stdout

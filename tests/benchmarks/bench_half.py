@@ -19,7 +19,7 @@ from torch import Tensor
 
 from featcache.backbones import Backbone, fold_batch_norms, load_backbone, narrow_weights, run_network
 from featcache.data import normalise
-from featcache.devices import exact, pick_device
+from featcache.devices import pick_device, products_in
 from featcache.options.model_options import ModelOptions
 
 Pass = Callable[[], Tensor]
@@ -90,7 +90,7 @@ def ways(backbone: Backbone, precision: str, size: int, device: torch.device) ->
 
 def _without_gradients(run: Pass, device: torch.device) -> Pass:
     def once() -> Tensor:
-        with torch.inference_mode(), exact("float32", device):
+        with torch.inference_mode(), products_in("float32", device):
             return run()
 
     return once

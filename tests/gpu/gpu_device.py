@@ -14,6 +14,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from featcache.devices import TF32_CAPABILITY
+
 Config = Callable[..., dict[str, Any]]
 
 # FEATCACHE_GPU_TEST_DEVICE=cpu tries out these tests' own code where there is no GPU; it proves nothing of a GPU.
@@ -21,6 +23,10 @@ NAME = os.environ.get("FEATCACHE_GPU_TEST_DEVICE", "cuda")
 DEVICE = torch.device(NAME)
 WHERE_THERE_IS_ONE = pytest.mark.skipif(NAME == "cuda" and not torch.cuda.is_available(), reason="no CUDA device")
 CUDA_ONLY = pytest.mark.skipif(NAME != "cuda", reason="of CUDA only: its graphs, its memory, its clock, its float16")
+TF32 = pytest.mark.skipif(
+    NAME != "cuda" or not torch.cuda.is_available() or torch.cuda.get_device_capability() < TF32_CAPABILITY,
+    reason="the device has no TensorFloat-32",
+)
 COMPILER = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler")
 
 

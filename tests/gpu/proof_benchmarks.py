@@ -33,7 +33,12 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("bench_heads", "one --epochs 10 --repeats 3", 30, "one --epochs 1 --repeats 1"),
     Benchmark("bench_heads", "device --device-epochs 16 --repeats 2", 60, "device"),
-    Benchmark("bench_forward", "resnet50 swin_t", 45, "squeezenet1_1 --precisions float32 --batches 8 --repeats 1"),
+    Benchmark(
+        "bench_forward",
+        "resnet50 swin_t --precisions float32 tf32 bfloat16 float16 --batches 8 128",
+        45,
+        "squeezenet1_1 --precisions float32 --batches 8 --repeats 1",
+    ),
     Benchmark(
         "bench_half", "resnet18 mobilenet_v3_large swin_t vit_b_16 --repeats 3", 45, "resnet18 --batches 2 --repeats 1"
     ),

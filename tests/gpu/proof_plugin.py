@@ -23,6 +23,7 @@ FIRST = (
     "test_extraction_on_the_gpu.py",
     "test_finetune_on_the_gpu.py",
     "test_head_options_on_the_gpu.py",
+    "test_several_gpus.py",
 )
 
 

@@ -12,6 +12,7 @@ from gpu_device import (
     CUDA_ONLY,
     DEVICE,
     NAME,
+    TF32,
     WHERE_THERE_IS_ONE,
     Config,
     apart,
@@ -88,6 +89,32 @@ def test_float32_is_float32_whatever_the_caller_allows(name: str) -> None:
         assert torch.equal(infer(IMAGES), exact)
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+@TF32
+@pytest.mark.parametrize("name", ["resnet18", "swin_t"])
+def test_tf32_rounds_products_and_no_more(name: str) -> None:
+    """Whatever the caller allows: near float32's features, not the same, and as they are beside other images."""
+    exact, rounded = inference(name, 8)(IMAGES), inference(name, 8, "tf32")(IMAGES)
+    assert 1e-6 < apart(rounded, exact) < 1e-2
+    torch.set_float32_matmul_precision("high")
+    try:
+        infer = inference(name, 8, "tf32")
+        assert torch.equal(infer(IMAGES), rounded)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert torch.equal(infer(IMAGES[5:6]), rounded[5:6])
+    assert torch.equal(infer(IMAGES.flip(0)).flip(0), rounded)
+
+
+@TF32
+def test_a_run_in_tf32(config: Config, tmp_path: Path, digits: Path) -> None:
+    """Rows of their own, a latency of their own, answers for images."""
+    options = config(training={"precision": "tf32"}, profile={"precisions": ["float32"]})
+    run = train_model(options, results_dir=tmp_path / "results", device=NAME)
+    assert run.performance["precision"] == "tf32"
+    loaded = load_run(run.folder, device=NAME)
+    assert loaded.predict(sorted((digits / "val").rglob("*.png"))).shape == (20, 4)
 
 
 def test_features_of_two_backbones_side_by_side(config: Config, tmp_path: Path, digits: Path) -> None:

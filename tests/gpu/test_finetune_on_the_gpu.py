@@ -11,7 +11,9 @@ import torch
 from gpu_device import (
     COMPILER,
     CUDA_ONLY,
+    DEVICE,
     NAME,
+    TF32,
     WHERE_THERE_IS_ONE,
     Config,
     epochs_of,
@@ -19,10 +21,11 @@ from gpu_device import (
 )
 
 from featcache.extraction import extract
-from featcache.options import parse_options
+from featcache.options import TrainingOptions, parse_options
 from featcache.records import Silent
 from heads import train_model
 from heads.finetune import fine_tune
+from heads.training import torch_optimiser
 
 pytestmark = [pytest.mark.gpu, WHERE_THERE_IS_ONE]
 
@@ -30,7 +33,10 @@ pytestmark = [pytest.mark.gpu, WHERE_THERE_IS_ONE]
 SCHEDULE = [{"epoch": 2, "unfreeze": "last_block"}, {"epoch": 4, "unfreeze": "all", "lr_scale": 0.1}]
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-2), ("bfloat16", 1e-1), ("float16", 1e-1)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [("float32", 2e-2), ("bfloat16", 1e-1), ("float16", 1e-1), pytest.param("tf32", 3e-2, marks=TF32)],
+)
 def test_end_to_end_training_follows_the_cpus(config: Config, tmp_path: Path, precision: str, tolerance: float) -> None:
     """While a part is frozen: once batch norms train, rounding grows with every step."""
     losses = []
@@ -87,6 +93,30 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     again = tune("stopped")
     assert again.keys() == whole.keys()
     assert [name for name in whole if not torch.equal(again[name], whole[name])] == []
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_the_fused_kernel_takes_the_optimisers_own_steps(optimizer: str) -> None:
+    """Beside PyTorch's loop over tensors, on gradients that a scaler of float16 has scaled too."""
+    training = TrainingOptions.model_validate({"optimizer": optimizer, "learning_rate": 1e-2})
+    plain = {
+        "adamw": lambda p: torch.optim.AdamW(p, 1e-2, weight_decay=0.01, foreach=False, fused=False),
+        "adam": lambda p: torch.optim.Adam(p, 1e-2, weight_decay=0.01, foreach=False, fused=False),
+        "sgd": lambda p: torch.optim.SGD(p, 1e-2, 0.9, weight_decay=0.01, foreach=False, fused=False),
+    }[optimizer]
+    start = [torch.randn(shape, generator=torch.Generator().manual_seed(1)) for shape in ((64, 33), (64,), (4, 64))]
+    found = []
+    for make in (lambda p: torch_optimiser(training, [p]), plain):
+        params = [torch.nn.Parameter(one.clone().to(DEVICE)) for one in start]
+        chosen, scaler = make(params), torch.amp.GradScaler(NAME, init_scale=1024.0)
+        draws = torch.Generator().manual_seed(2)
+        for _ in range(20):
+            for one in params:
+                one.grad = scaler.scale(torch.randn(one.shape, generator=draws).to(DEVICE))
+            scaler.step(chosen)
+            scaler.update()
+        found.append(torch.cat([one.detach().flatten().cpu() for one in params]))
+    assert torch.allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
 def test_end_to_end_training_gives_the_same_bits_twice(config: Config, tmp_path: Path) -> None:

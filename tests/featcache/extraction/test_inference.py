@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +12,13 @@ import torch
 
 from featcache.backbones import load_backbone
 from featcache.data.transforms import normalise
-from featcache.devices import exact
-from featcache.errors import WorkError
+from featcache.devices import products_in, require_precision
+from featcache.errors import OptionsError, WorkError
+from featcache.extraction import extract
 from featcache.extraction.inference import Inference, cpu_images
-from featcache.options import ModelOptions
+from featcache.options import ModelOptions, parse_options
 
+Config = Callable[..., dict[str, Any]]
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (19, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -128,11 +132,54 @@ SETTINGS: dict[str, Callable[[], object]] = {
 def test_float32_is_exact_on_a_gpu_whatever_the_caller_allows(setting: str) -> None:
     SETTINGS[setting]()
     before = flags()
-    with exact("float32", torch.device("cuda")):
+    with products_in("float32", torch.device("cuda")):
         conv, rnn, products, *older = flags()
         assert {conv, rnn} == {"ieee"} and products in {"ieee", "none"}
         assert older[:2] == [False, False]  # the compiler reads these
     if None not in before:
         assert flags() == before
-    with exact("bfloat16", torch.device("cuda")), exact("float32", CPU):
+    with products_in("bfloat16", torch.device("cuda")), products_in("float32", CPU):
         assert flags()[:3] == before[:3]
+
+
+@pytest.mark.usefixtures("_flags_as_they_come")
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_tf32_is_tf32_on_a_gpu_whatever_the_caller_allows(setting: str) -> None:
+    SETTINGS[setting]()
+    before = flags()
+    with products_in("tf32", torch.device("cuda")):
+        conv, rnn, products, *older = flags()
+        assert {conv, rnn, products} == {"tf32"}
+        assert older[:2] == [True, True]
+        with products_in("float32", torch.device("cuda")):  # a head on its features
+            assert flags()[:3] == ["ieee"] * 3
+        assert flags()[:3] == ["tf32"] * 3
+    if None not in before:
+        assert flags() == before
+    with products_in("tf32", CPU):
+        assert flags()[:3] == before[:3]
+
+
+def test_tf32_is_refused_where_there_is_none(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = parse_options(config(training={"precision": "tf32"}))
+    said = r"training.precision: tf32 is of NVIDIA GPUs .* got cpu \(.*Set it to float32"
+    with pytest.raises(OptionsError, match=said):
+        extract(options, device="cpu")
+    assert not Path(options.cache.dir).exists()  # before any work
+    with pytest.raises(OptionsError, match=r"^profile.precisions: tf32"):
+        extract(config(profile={"precisions": ["tf32"]}), device="cpu")
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla T4")
+    for capability, there in (((7, 5), False), ((8, 0), True), ((8, 9), True)):
+        monkeypatch.setattr("torch.cuda.get_device_capability", lambda device, has=capability: has)
+        with nullcontext() if there else pytest.raises(OptionsError, match=r"got cuda \(Tesla T4\)"):
+            require_precision("tf32", torch.device("cuda"))
+
+
+def test_tf32_has_rows_of_its_own(config: Config) -> None:
+    precisions = ["float32", "tf32", "bfloat16"]
+    model = ModelOptions(backbone="squeezenet1_1", input_size=32, pretrained=False)
+    identities = [load_backbone(model, precision=p).info.identity for p in precisions]
+    assert len({i.short for i in identities}) == 3 and identities[1].as_dict()["precision"] == "tf32"
+    runs = [parse_options(config(training={"precision": p})).short for p in precisions]
+    assert len(set(runs)) == 3

@@ -1,0 +1,221 @@
+"""Two worker processes on this machine's CPU give what one process gives: rows, trials, trained networks."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import worker_functions
+from conftest import TINY, write_digits
+
+from featcache.errors import OptionsError, WorkError
+from featcache.extraction import extract_backbone, spread_backbones
+from featcache.options import parse_options
+from featcache.records import Silent
+from featcache.session import Session
+from featcache.workers import Done, Failed, Job, Workers
+from heads.finetune import TuningPlan, fine_tune_run
+from heads.search import SweepOptions
+from heads.search.sweep_run import search
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    """Two, which take seconds to import PyTorch: once for all tests here."""
+    made = Workers([CPU, CPU])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield made
+    pids = [p.pid for p in made._processes]
+    made.close()
+    torch.set_num_threads(threads)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images, in numbers that nothing divides, one of which is none and one of which is there twice."""
+    root = write_digits(tmp_path_factory.mktemp("images") / "digits", {"train": 33, "val": 7, "test": 4})
+    (root / "train" / "digit 1" / "broken.png").write_text("no image")
+    (root / "train" / "digit 2" / "again.png").write_bytes((root / "train" / "digit 2" / "000.png").read_bytes())
+    return root
+
+
+Make = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def make(images: Path, tmp_path: Path) -> Make:
+    def options(cache: str, backbone: str = TINY, **sections: dict[str, Any]) -> dict[str, Any]:
+        base: dict[str, Any] = {
+            "experiment_name": "run",
+            "model": {"backbone": backbone, "input_size": 32, "classifier_dims": ["auto", 16, "auto"]},
+            "data": {"path": str(images), "batch_size": 16, "workers": 2, "max_bad_fraction": 0.1},
+            "training": {"epochs": 3, "learning_rate": 0.01},
+            "cache": {"dir": str(tmp_path / cache), "batch_size": 8, "dtype": "float32"},
+            "profile": {"iterations": 1, "warmup": 0},
+        }
+        base["model"]["pretrained"] = ":" in backbone
+        for section, values in sections.items():
+            base[section] = {**base[section], **values}
+        return base
+
+    return options
+
+
+def session(workers: Workers | None, **more: Any) -> Session:
+    return Session(CPU, allow_custom=True, workers=workers, **more)
+
+
+def arrays(file: Path) -> dict[str, np.ndarray]:
+    """Every array of a store, as it lies there."""
+    found = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
+    with h5py.File(file) as store:
+        store.visititems(visit)
+    return found
+
+
+def assert_same_store(one: Path, other: Path) -> None:
+    a, b = arrays(one), arrays(other)
+    assert a.keys() == b.keys() and {"sha256", "features"} <= a.keys()
+    assert [name for name in a if not np.array_equal(a[name], b[name])] == []
+
+
+def test_a_store_of_two_processes_is_that_of_one_row_for_row(workers: Workers, make: Make) -> None:
+    views = {"data": {"augmentations": ["horizontal_flip"], "views": 3}}
+    alone, together = (parse_options(make(cache, **views)) for cache in ("alone", "together"))
+    one = extract_backbone(alone, session(None))
+    two = extract_backbone(together, session(workers))
+    assert (two.new, two.reused, len(two.bad)) == (one.new, one.reused, len(one.bad)) == (176, 0, 1)
+    assert_same_store(one.store.path, two.store.path)
+    assert extract_backbone(together, session(workers)).new == 0
+    assert two.store.extraction()["images"] == one.store.extraction()["images"] == 176 + 2 * 132
+
+
+def test_backbones_go_whole_to_the_devices_and_what_is_left_is_split(
+    workers: Workers, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [TINY, "squeezenet1_1", "resume_networks:steady"]
+    missing = parse_options(make("together", "conftest:nothing"))
+    alone, together = ([parse_options(make(cache, name)) for name in names] for cache in ("alone", "together"))
+    expected = [extract_backbone(options, session(None)) for options in alone]
+    told = Told()
+    with caplog.at_level(logging.INFO, "featcache"):
+        spread_backbones([missing, *together, *together], session(workers, progress=told))
+    assert told.begun == [("2 backbones on 2 devices", 2 * 177, "img")] and told.advanced == 2 * 177
+    stores = [e.store.path.name for e in expected]
+    folder = Path(together[0].cache.dir)
+    assert [(folder / name).exists() for name in stores] == [True, True, False]
+    found = [extract_backbone(options, session(workers)) for options in together]
+    assert [e.new for e in found] == [0, 0, 176]
+    for one, two in zip(expected, found, strict=True):
+        assert_same_store(one.store.path, two.store.path)
+
+
+class Told(Silent):
+    """Progress that is remembered."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int, str]] = []
+        self.advanced = 0
+
+    def begin(self, what: str, total: int, unit: str) -> None:
+        self.begun.append((what, total, unit))
+
+    def advance(self, steps: int, note: str = "") -> None:
+        self.advanced += steps
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampler": "random", "trials": 24, "batch": 16, "pruner": "median"},
+        pytest.param({"sampler": "tpe", "trials": 24, "batch": 6}, marks=pytest.mark.slow),
+        pytest.param({"sampler": "spsa", "trials": 24}, marks=pytest.mark.slow),
+    ],
+    ids=lambda settings: settings["sampler"],
+)
+def test_a_sweep_by_two_processes_has_the_trials_of_one(
+    workers: Workers, make: Make, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """Two backbones, batch sizes and trials that contradict themselves; those that are pruned too."""
+    space = {
+        "training.learning_rate": {"low": 1e-4, "high": 3e-1, "log": True},
+        "model.backbone": [TINY, "resume_networks:steady"],
+        "data.batch_size": [8, 16],
+    }
+    if settings["sampler"] == "spsa":
+        del space["model.backbone"], space["data.batch_size"]
+    given = {"name": "s", "base": "-", "space": space, "objective": "val_loss", "seed": 3, **settings}
+    sweep = SweepOptions.model_validate(given)
+    tables = []
+    for name, them in (("alone", None), ("together", workers)):
+        base = make("cache", training={"seeds": 2, "epochs": 6})
+        result = search(sweep, base, session(them, results_dir=tmp_path / name))
+        rows = list(csv.DictReader((result.folder / "trials.csv").read_text().splitlines()))
+        outcomes = {f.name: f.read_bytes() for f in (result.folder / "outcomes").iterdir()}
+        tables.append((rows, [t.intermediate_values for t in result.trials], outcomes))
+    assert len(tables[0][0]) == 24
+    assert tables[0] == tables[1]
+    if settings.get("pruner"):
+        assert {row["state"] for row in tables[0][0]} >= {"complete", "pruned"}
+
+
+def tuned(make: Make, backbone: str, **training: Any) -> TuningPlan:
+    schedule = [{"epoch": 1, "unfreeze": "last_block"}, {"epoch": 2, "unfreeze": "all", "lr_scale": 0.5}]
+    return TuningPlan(
+        parse_options(
+            make(
+                "cache",
+                f"resume_networks:{backbone}",
+                training={"unfreeze_schedule": schedule, "epochs": 3, **training},
+            )
+        )
+    )
+
+
+def test_end_to_end_training_by_two_processes_is_that_of_one(workers: Workers, make: Make, tmp_path: Path) -> None:
+    plan = tuned(make, "steady", optimizer="sgd")
+    one, two = (fine_tune_run(plan, session(w, results_dir=tmp_path / n)) for w, n in ((None, "a"), (workers, "b")))
+    assert two.summary["inputs"]["processes"] == 2 and two.folder == tmp_path / "b" / "run"
+    assert two.metrics["val_loss"] == pytest.approx(one.metrics["val_loss"], rel=1e-4)
+    a, b = (torch.load(run.folder / "best_model.pth", weights_only=True) for run in (one, two))
+    for name, tensor in a["network"].items():
+        assert torch.allclose(b["network"][name], tensor, rtol=1e-3, atol=1e-4), name
+    reused = fine_tune_run(plan, session(workers, results_dir=tmp_path / "b", reuse=True))
+    assert reused.reused and reused.summary == two.summary
+
+
+def test_what_fails_in_a_worker_is_said_here_and_the_others_go_on(workers: Workers) -> None:
+    jobs = [Job(worker_functions.square, (n,)) for n in (3, 0, 5, 7)]
+    outcomes = workers.run(jobs)
+    assert [o.value if isinstance(o, Done) else o.error for o in outcomes][::2] == [9, 25]
+    assert isinstance(outcomes[1], Failed) and str(outcomes[1].error) == "ZeroDivisionError: nothing to square"
+    (own,) = workers.run([Job(worker_functions.refuse, ())])
+    assert isinstance(own, Failed) and isinstance(own.error, OptionsError) and own.error.exit_code == 2
+
+
+def test_a_worker_that_is_killed_is_said_and_the_next_work_has_new_ones(make: Make) -> None:
+    with_one = Workers([CPU, CPU])
+    try:
+        first = [d.value for d in with_one.run([Job(worker_functions.own_id, ())] * 2) if isinstance(d, Done)]
+        with pytest.raises(WorkError, match=r"worker process of cpu \(\d of 2\) has died: SIGKILL .*What is committed"):
+            with_one.run([Job(worker_functions.die, (signal.SIGKILL,)), Job(worker_functions.wait, (600,))])
+        assert not any(Path(f"/proc/{pid}").exists() for pid in first)
+    finally:
+        with_one.close()

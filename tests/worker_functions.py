@@ -1,0 +1,54 @@
+"""What worker processes do in tests."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+
+import torch
+from conftest import tiny_backbone
+from torch import nn
+
+from featcache.errors import OptionsError
+from featcache.records import Preprocessing
+from featcache.workers import Worker
+
+
+def square(worker: Worker, number: int) -> int:
+    if number == 0:
+        raise ZeroDivisionError("nothing to square")
+    return number * number
+
+
+def refuse(worker: Worker) -> None:
+    raise OptionsError("that is no option")
+
+
+def own_id(worker: Worker) -> int:
+    time.sleep(0.5)  # so that each of two does one
+    return os.getpid()
+
+
+def die(worker: Worker, how: signal.Signals) -> None:
+    os.kill(os.getpid(), how)
+
+
+def wait(worker: Worker, seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def hungry_worker() -> tuple[nn.Module, Preprocessing]:
+    """A network that fits the memory of the first process, and of no worker."""
+    network, preprocessing = tiny_backbone()
+    forward = network.forward
+
+    def hungrily(x: torch.Tensor) -> torch.Tensor:
+        if multiprocessing.parent_process() is not None:
+            raise torch.OutOfMemoryError("there is none left")
+        features: torch.Tensor = forward(x)
+        return features
+
+    network.forward = hungrily
+    return network, preprocessing
