@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from featcache.options.option_types import Count, Positive, Section
+from featcache.options.option_types import Count, Section
 
 
 class Adapter(Section):
@@ -27,6 +27,6 @@ class Adapter(Section):
         return self
 
     @property
-    def scale(self) -> Positive:
+    def scale(self) -> float:
         """Alpha over rank."""
         return (2 * self.rank if self.alpha is None else self.alpha) / self.rank

@@ -23,6 +23,7 @@ from featcache.extraction import CachedFeatures, fill_store
 from featcache.options import Options
 from featcache.session import Session
 from heads.distill import Lesson
+from heads.finetune.adapters import draw, put_in
 from heads.finetune.distributed import Processes, share_batch_norms
 from heads.finetune.evaluation import MicroBatches
 from heads.finetune.kept_inputs import KeptInputs
@@ -48,6 +49,8 @@ class Network:
 def load_network(options: Options, allow_custom: bool) -> Network:
     """The network that `options` name, in blocks; raises InputError where it or the schedule cannot be followed."""
     (backbone,) = load_parts(options, allow_custom=allow_custom)
+    if options.training.adapter is not None:
+        put_in(backbone, options.training.adapter)
     every = blocks(backbone)
     schedule = make_schedule(options.training, [b.name for b in every], options.model.backbone)
     return Network(backbone, every, schedule, {n: t.clone() for n, t in backbone.state_dict().items()})
@@ -63,6 +66,8 @@ def started(
     (part,) = cached.parts
     backbone = rebuild_backbone(options.model, part.info.identity, start.network, allow_custom=session.allow_custom)
     store = fill_store(_copied(backbone), options, part.manifest, session)
+    if options.training.adapter is not None:
+        put_in(backbone, options.training.adapter)
     own = replace(part, info=replace(backbone.info, params=part.info.params), store=store)
     weights = {n: t.clone() for n, t in backbone.state_dict().items()}
     found = replace(network, backbone=backbone, blocks=blocks(backbone), pristine=weights)
@@ -142,4 +147,6 @@ def _fresh_head(setup: RunSetup, start: Phase1Start | None, seed: int) -> nn.Seq
 def make_trainer(setup: RunSetup, network: Network, start: Phase1Start | None, seed: int) -> Trainer:
     """A trainer of the network as it was before any training."""
     put_weights(network.backbone, network.pristine)
+    if setup.training.adapter is not None:
+        draw(network.backbone, setup.training.adapter, seed)
     return Trainer(setup, network.backbone, _fresh_head(setup, start, seed), seed)
