@@ -51,7 +51,7 @@ def leaderboard(
     warn_of_unseen(known)
     order = ORDER if rank_by is None else _order(rank_by, here)
     controls = control_group(here)
-    groups = [[c for c in here if (c.name in controls) == control] for control in (False, True)]
+    groups = ([c for c in here if (c.name in controls) == control] for control in (False, True))
     comparisons = [RunComparison(group, order) for group in groups]
     ordered = [comparison.ordered() for comparison in comparisons]
     ranks = comparisons[0].ranks(ordered[0])
@@ -59,8 +59,8 @@ def leaderboard(
     every = [*ordered[0], *ordered[1]]
     left_out = tuple(r.folder.name for r in runs if fingerprint_of(r) != data)
     fell_back = dict.fromkeys(c.run.summary["backbone"] for c in every if c.run.summary["weights_fell_back"])
-    maps, fine_tuned = _of_phase(1, ordered[0]), _of_phase(2, ordered[0])
-    correction, tuned = (correct_best(runs, comparisons[0]) for runs in (maps, fine_tuned))
+    maps = _feature_maps(ordered[0])
+    correction, tuned = (correct_best(of, comparisons[0]) for of in (maps, _of_phase(2, ordered[0])))
     best = {one.first: one.shown for one in (correction, tuned)}
     may = comparisons[0].may_be_best(maps)
     named = {one.name: one for one in known}
@@ -91,9 +91,13 @@ def leaderboard(
     )
 
 
+def _feature_maps(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
+    """Those of Phase 1, without students: their heads say how well they were taught."""
+    return [one for one in _of_phase(1, runs) if not one.teacher]
+
+
 def _of_phase(phase: int, runs: Sequence[ComparedRun]) -> list[ComparedRun]:
-    """Of phase 1 without students: their heads say how well they were taught, not how their feature maps compare."""
-    return [one for one in runs if one.run.summary["phase"] == phase and not (phase == 1 and one.teacher)]
+    return [one for one in runs if one.run.summary["phase"] == phase]
 
 
 def _order(rank_by: str, runs: Sequence[ComparedRun]) -> tuple[str, ...]:
