@@ -51,6 +51,7 @@ END_TO_END = (
     "compile",
     "gradient_checkpointing",
     "kept_of_folds",
+    "adapter",
 )
 
 # Options that came later: at their defaults they are no part of what tells runs and sweeps apart, which keep theirs.

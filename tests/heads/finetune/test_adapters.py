@@ -106,6 +106,6 @@ def test_what_cannot_be_adapted_is_said(root: Path) -> None:
         options(root, "norm", rank=4)
     with pytest.raises(OptionsError, match="unfreeze_schedule too"):
         parse_options({**options(root, "norm").as_dict(), "training": {"adapter": {"kind": "norm"}}})
-    with pytest.raises(InputError, match="peft|for transformers"):
+    with pytest.raises(InputError, match=r"peft|for transformers"):
         load_network(options(root, "lora"), True)
     assert options(root, "norm").short != options(root, "bitfit").short
