@@ -5,6 +5,7 @@ key and, for a misspelt key, the nearest name. `configs/options.schema.json` is 
 """
 
 from featcache.options import augmentation_options
+from featcache.options.adapter_options import Adapter
 from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_names, take_apart
 from featcache.options.cache_options import CacheOptions
@@ -28,7 +29,7 @@ from featcache.options.loading import (
     shipped_config,
 )
 from featcache.options.model_options import SOURCE_PLUGINS, ModelOptions, source_names
-from featcache.options.option_types import plain_name
+from featcache.options.option_types import Precision, plain_name
 from featcache.options.overrides import apply_overrides, put
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import MAX_NAME, Options, require_frozen
@@ -47,6 +48,7 @@ __all__ = [
     "MAX_NAME",
     "METRIC_PLUGINS",
     "SOURCE_PLUGINS",
+    "Adapter",
     "AugmentationSpec",
     "CacheOptions",
     "Classes",
@@ -59,6 +61,7 @@ __all__ = [
     "Normalise",
     "OneOf",
     "Options",
+    "Precision",
     "ProfileOptions",
     "SplitLimits",
     "TrainingOptions",
