@@ -138,6 +138,9 @@ def test_defaults() -> None:
             "channels_last": True,
             "compile": False,
             "gradient_checkpointing": False,
+            "adapter": None,
+            "distillation": None,
+            "kept_of_folds": "retrained",
         },
         "cache": {
             "dir": "cache",
@@ -431,10 +434,7 @@ def test_what_must_be_given() -> None:
         ({"training": {"unfreeze_schedule": [{"epoch": 3, "unfreeze": "all"}] * 2}}, "is out of order"),
         ({"training": {"unfreeze_schedule": [{"epoch": 50, "unfreeze": "all"}]}}, "epoch 50, past the end"),
         ({"training": {"mixup": 0.2}}, "training.mixup is of end-to-end training"),
-        (
-            {"training": {"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}, "data": {"folds": 3}},
-            "set data.folds to null",
-        ),
+        ({"training": {"distillation": {"teacher": "t"}}, "data": {"folds": 3}}, "Set data.folds to null"),
         (
             {"training": {"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}, "model": {"backbone": "a+b"}},
             "end-to-end training is of one network",
