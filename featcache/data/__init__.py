@@ -3,8 +3,9 @@
 from featcache.data.augmentations import spec_digest
 from featcache.data.content_hashes import ContentNote, HashMemo
 from featcache.data.data_view import DataView, OddFile, look_over
+from featcache.data.decoded_image import ChangedFileError, Task, UnreadFileError
 from featcache.data.decoded_scratch import Scratch
-from featcache.data.decoder import ChangedFileError, Decoded, Decoder, Task, UnreadFileError
+from featcache.data.decoder import Decoded, Decoder
 from featcache.data.demo_digits import DEMO_DIGITS
 from featcache.data.exclude_list import names_listed
 from featcache.data.file_formats import READER

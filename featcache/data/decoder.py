@@ -1,4 +1,4 @@
-"""Image files become blocks of uint8 tensors, decoded by threads, each content once for all backbones of a command.
+"""Image files become blocks of uint8 tensors, by threads or processes, each content once for a command's backbones.
 
 The threads use Pillow and numpy only: a torch operation there would start OpenMP threads of its own, and OpenMP, seeing
 more threads than cores, stops spinning between the layers of the forward pass (1.3 times slower, measured).
@@ -6,34 +6,30 @@ more threads than cores, stops spinning between the layers of the forward pass (
 
 from __future__ import annotations
 
-import hashlib
+import logging
+import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
-from featcache.data.augmentations import spec_digest, view
+from featcache.data.augmentations import spec_digest
 from featcache.data.content_hashes import ContentNote
+from featcache.data.decoded_image import Task, decode_file
 from featcache.data.decoded_scratch import Scratch
-from featcache.data.image_files import UnreadableImageError, read_picture
+from featcache.data.decoding_processes import decoded_in_process, forget_processes
+from featcache.data.image_files import UnreadableImageError
 from featcache.data.transforms import functional
 from featcache.options import AugmentationSpec
-from featcache.places import ImagePlace
 from featcache.records import Preprocessing, digest
 
-
-@dataclass(frozen=True)
-class Task:
-    """One image content, and which of its views are wanted."""
-
-    sha256: str
-    place: ImagePlace
-    views: tuple[int, ...]
+log = logging.getLogger("featcache")
 
 
 @dataclass(frozen=True)
@@ -46,14 +42,6 @@ class Decoded:
     note: ContentNote | None = None  # of the file; None where the pixels were at hand and no file was read
 
 
-class UnreadFileError(UnreadableImageError):
-    """The file system failed, or the file is not what it was: that says nothing about the image."""
-
-
-class ChangedFileError(UnreadFileError):
-    """The file's bytes are no longer those that were hashed."""
-
-
 class Decoder:
     """Decodes the images of one backbone's input; `seconds` is how long its user waited for it."""
 
@@ -63,7 +51,11 @@ class Decoder:
         augmentations: Sequence[AugmentationSpec],
         workers: int | None,
         scratch: Scratch | None = None,
+        *,
+        processes: bool = False,
     ) -> None:
+        # A process that may have no children of its own, such as one of several devices, has its own Python anyway.
+        self._processes = processes and not multiprocessing.current_process().daemon
         self._preprocessing = preprocessing
         self._augmentations = tuple(augmentations)
         self.workers = workers or os.cpu_count() or 1
@@ -76,7 +68,7 @@ class Decoder:
         """The tasks in their order, in blocks of about `images` images, their number a multiple of `multiple` where
         that can be had. With `ahead`, the next block is decoded while the last one is used: right where another
         device computes, wrong where decoding and computing would fight for the same cores."""
-        with ThreadPoolExecutor(self.workers) as pool:
+        with ThreadPoolExecutor(self.workers * (2 if self._processes else 1)) as pool:
             queue: deque[tuple[Task, Future[Decoded]]] = deque()
             remaining = iter(tasks)
             block: list[Decoded] = []
@@ -124,19 +116,26 @@ class Decoder:
             kept = tuple(p for k in keys if (p := self._scratch.get(k, (side, side, 3))) is not None)
             if len(kept) == len(keys):
                 return Decoded(task, tuple(torch.from_numpy(pixels).permute(2, 0, 1) for pixels in kept))
-        try:
-            data = task.place.read()
-        except OSError as error:
-            raise UnreadFileError(error.strerror or str(error)) from None
-        if hashlib.sha256(data).hexdigest() != task.sha256:
-            raise ChangedFileError("the file changed after it was scanned; run again")
-        picture = read_picture(data, self._preprocessing.depth)
-        image = picture.image
-        views = tuple(view(image, task.sha256, v, self._augmentations, self._preprocessing) for v in task.views)
+        views, note = self._decoded(task)
         if self._scratch is not None:
             for key, tensor in zip(keys, views, strict=True):
                 self._scratch.put(key, tensor.permute(1, 2, 0).numpy())
-        return Decoded(task, views, note=ContentNote(picture.pages, picture.repaired, picture.truncated))
+        return Decoded(task, views, note=note)
+
+    def _decoded(self, task: Task) -> tuple[tuple[Tensor, ...], ContentNote]:
+        """By a process, for which this thread waits, or here."""
+        if self._processes:
+            try:
+                pixels, note = decoded_in_process(self.workers, self._preprocessing, self._augmentations, task)
+                return tuple(map(torch.from_numpy, pixels)), note
+            except BrokenProcessPool:
+                if self._processes:
+                    self._processes = False
+                    forget_processes()
+                    log.warning(
+                        "a process that decodes images died (was it killed?): threads go on, with the same rows"
+                    )
+        return decode_file(task, self._preprocessing, self._augmentations)
 
 
 def _outcome(task: Task, future: Future[Decoded]) -> Decoded:

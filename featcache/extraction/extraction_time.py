@@ -18,6 +18,7 @@ from torch import nn
 
 from featcache.backbones import Backbone, build_head
 from featcache.data import Decoder, Task
+from featcache.devices import products_in
 from featcache.extraction.batch_search import fastest_batch
 from featcache.extraction.inference import Inference
 from featcache.extraction.row_extraction import decoded_blocks
@@ -117,21 +118,21 @@ def _profile_seconds(backbone: Backbone, options: Options, dims: Sequence[int], 
     for precision in (own, *(p for p in profile.precisions if p != own)):
         network = nn.Sequential(backbone.at(precision), head)
         for size in profile.batch_sizes:
-            once = _forward_seconds(network, size, side, device)
+            once = _forward_seconds(network, precision, size, side, device)
             seconds += once * (profile.warmup + profile.iterations)
             if precision == own:
                 each[size] = once / size
     model = nn.Sequential(backbone, head)
     size = options.data.batch_size if device.type == "cuda" else min(options.data.batch_size, 8)
-    image = each[size] if size in each else _forward_seconds(model, size, side, device) / size
+    image = each[size] if size in each else _forward_seconds(model, own, size, side, device) / size
     began = time.perf_counter()
     count_macs(model, side)
     return seconds + 6 * image * options.data.batch_size + time.perf_counter() - began
 
 
-def _forward_seconds(network: nn.Module, images: int, side: int, device: torch.device) -> float:
+def _forward_seconds(network: nn.Module, precision: str, images: int, side: int, device: torch.device) -> float:
     batch = noise_images(images, side, device)
-    with torch.inference_mode():
+    with products_in(precision, device), torch.inference_mode():
         return seconds_a_pass(lambda: network(batch), device, SECONDS / 2)
 
 
@@ -143,7 +144,9 @@ def _decode_seconds(backbone: Backbone, infer: Inference, options: Options, work
         if not tasks:
             seconds[name] = 0.0
             continue
-        decoder = Decoder(backbone.preprocessing, data.augmentations, data.workers)
+        decoder = Decoder(
+            backbone.preprocessing, data.augmentations, data.workers, processes=data.decoders == "processes"
+        )
         sample = _spread(tasks, max(1, MOST_FILES // views))
         done = 0
         for block in decoded_blocks(decoder, sample, infer):

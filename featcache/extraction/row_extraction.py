@@ -35,7 +35,13 @@ def extract_rows(
     if cache.batch_size == "auto":
         infer.batch_size = fastest_batch(infer, writer.extraction.setdefault("searched", {}))
     data = fill.options.data
-    decoder = Decoder(backbone.preprocessing, data.augmentations, data.workers, session.scratch)
+    decoder = Decoder(
+        backbone.preprocessing,
+        data.augmentations,
+        data.workers,
+        session.scratch,
+        processes=data.decoders == "processes",
+    )
     distinct = {i.sha256 for i in fill.manifest.images}
     images = new = 0
     bad = sum(map(fill.unreadable, distinct))

@@ -162,7 +162,13 @@ def extract_share(worker: Worker, setup: ShareSetup, tasks: Sequence[Task]) -> R
     infer = _inference(worker, setup)
     data, images = setup.options.data, 0
     preprocessing = setup.identity.preprocessing
-    decoder = Decoder(preprocessing, data.augmentations, data.workers, kept_scratch(worker, setup.options))
+    decoder = Decoder(
+        preprocessing,
+        data.augmentations,
+        data.workers,
+        kept_scratch(worker, setup.options),
+        processes=data.decoders == "processes",
+    )
     for block in decoded_blocks(decoder, tasks, infer):
         readable = [(one.task, one.images) for one in block if one.images is not None]
         known = {one.task.sha256: replace(one, images=None if one.images is None else ()) for one in block}

@@ -29,7 +29,7 @@ from featcache.options.loading import (
     shipped_config,
 )
 from featcache.options.model_options import SOURCE_PLUGINS, ModelOptions, source_names
-from featcache.options.option_types import plain_name
+from featcache.options.option_types import Precision, plain_name
 from featcache.options.overrides import apply_overrides, put
 from featcache.options.profile_options import ProfileOptions
 from featcache.options.run_options import MAX_NAME, Options, require_frozen
@@ -61,6 +61,7 @@ __all__ = [
     "Normalise",
     "OneOf",
     "Options",
+    "Precision",
     "ProfileOptions",
     "SplitLimits",
     "TrainingOptions",

@@ -37,7 +37,10 @@ class DataOptions(Section):
     views: Annotated[int, Field(ge=1, le=64)] | None = None
     """Views kept of each training image, the plain one included; null: 4 with augmentations, else 1."""
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Threads that decode images; null: one for each core."""
+    """Threads or processes that decode images; null: one for each core."""
+    decoders: Literal["threads", "processes"] = "threads"
+    """What decodes images, to the same rows: processes where many cores feed a fast GPU, as threads wait for each other
+    beyond a thousand images a second."""
     max_bad_fraction: Fraction = 0.01
     """The command fails when more than this fraction of the files cannot be read as images."""
     depth: Literal["auto", 8, 10, 12, 14, 16, "minmax", "percentile"] = "auto"

@@ -17,7 +17,8 @@ from featcache.options.training_options import LATER_TRAINING_OPTIONS, TrainingO
 from featcache.records import digest
 
 MAX_NAME = 120  # characters of an experiment's name
-OWN_NAMES = {"leaderboard.csv", "report.html", "report.md", "sweeps", "audit", "figures", "curves"}  # of results/
+# Of results/ itself.
+OWN_NAMES = {"leaderboard.csv", "report.html", "report.md", "sweeps", "recipes", "audit", "figures", "curves"}
 
 
 class Options(Section):
@@ -98,7 +99,8 @@ class Options(Section):
                 del value["training"][key]
         if self.head == HeadOptions():
             del value["head"]
-        del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"], value["data"]["workers"]
+        del value["experiment_name"], value["cache"]["dir"], value["cache"]["max_decoded_gb"]
+        del value["data"]["workers"], value["data"]["decoders"]
         return digest(value)[:8]
 
 

@@ -51,6 +51,8 @@ END_TO_END = (
     "compile",
     "gradient_checkpointing",
     "kept_of_folds",
+    "frozen_batch_norms",
+    "l2_to_start",
     "adapter",
 )
 
@@ -61,6 +63,8 @@ LATER_TRAINING_OPTIONS = (
     "gradient_checkpointing",
     "distillation",
     "kept_of_folds",
+    "frozen_batch_norms",
+    "l2_to_start",
     "adapter",
 )
 
@@ -126,6 +130,12 @@ class TrainingOptions(Section):
     distillation: Distillation | None = None
     """Learn what a finished run answers to the same images; null: from labels alone. `featcache distill` sets it."""
 
+    frozen_batch_norms: bool = False
+    """End to end: batch norms of blocks that train keep the statistics that they came with; their scale and shift
+    train."""
+    l2_to_start: NonNegative = 0.0
+    """End to end: the loss has half of this times the squared distance of the backbone's weights that train from where
+    they began (L2-SP, Li et al. 2018); 0: none. weight_decay goes on towards 0."""
     kept_of_folds: Literal["retrained", "average", "measured"] = "retrained"
     """End to end with data.folds: the network that is kept is trained on all of train and val for as many epochs as
     were best over the folds, or is the average of the folds' weights there, or whichever of the two is better by

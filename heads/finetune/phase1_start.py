@@ -50,12 +50,12 @@ def load_phase1_start(folder: Path, options: Options, backbone: Backbone, keep_h
     if keep_head and run.summary["data"]["folds"]:
         raise RunError(
             f"{folder}: was cross-validated, so its head has trained on images that choose the epoch here. Begin "
-            "with a fresh head (--top without --with-heads), or train a run without data.folds."
+            "with a fresh head (--fresh-head, --top without --with-heads), or train a run without data.folds."
         )
     if keep_head and options.data.folds is not None:
         raise RunError(
-            f"{folder}: its head has trained on images that data.folds holds out here. Begin with a fresh head (--top "
-            "without --with-heads), or set data.folds to null."
+            f"{folder}: its head has trained on images that data.folds holds out here. Begin with a fresh head "
+            "(--from-run with --fresh-head, --top without --with-heads), or set data.folds to null."
         )
     manifest, _ = load_manifest(options.data, options.cache.dir)
     readable = manifest.without({bad["sha256"] for bad in run.summary["data"]["bad"]})

@@ -69,4 +69,10 @@ class RunSetup:
     def decoder(self, fresh: bool = False) -> Decoder:
         """Images as tensors; those of `fresh` views come once and are not kept."""
         data = self.options.data
-        return Decoder(self.preprocessing, data.augmentations, data.workers, None if fresh else self.session.scratch)
+        return Decoder(
+            self.preprocessing,
+            data.augmentations,
+            data.workers,
+            None if fresh else self.session.scratch,
+            processes=data.decoders == "processes",
+        )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from featcache.backbones import Backbone, train_from
@@ -161,6 +162,10 @@ class Trainer:
         shares = [setup.processes.share(whole) for whole in places]
         batches = [Batch(order[mine], views[mine]) for mine, _ in shares]
         self._model.train()
+        if setup.training.frozen_batch_norms:
+            for module in self._model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         sums: list[Tensor] = []
         for step, x in enumerate(self._training_source().inputs(batches)):
             (mine, weight), whole = shares[step], places[step]

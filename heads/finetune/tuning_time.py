@@ -111,12 +111,28 @@ class _Timed:
         trunk, x, once, kept = self._inputs(first)
         step, x = self._step(first, trunk, x)
         forward = self.forward(trunk, x)
-        train, val = self.estimate.images["train"], self.estimate.images["val"]
-        epoch = train * step + val * forward + self._saving(first)
+        train, val, trainings = self._seen()
+        epoch = train * step + val * forward + trainings * self._saving(first)
         if not kept and first == 0 and self.options.data.augmentations:  # views that no epoch had
             epoch += train * self.decoding
         names = tuple(b.name for b in self.every[first:])
         return StageTime(epochs, names, kept, once, epoch)
+
+    def _seen(self) -> tuple[int, int, int]:
+        """Images that an epoch of all trainings of a seed trains on, and judges by, and how many trainings there are:
+        with folds one for each, that of what is kept, and one for each pair where both ways are measured."""
+        train, val = self.estimate.images["train"], self.estimate.images["val"]
+        folds, kept = self.options.data.folds, self.options.training.kept_of_folds
+        if folds is None:
+            return train, val, 1
+        pool = train + val
+        trained, judged, trainings = pool * (folds - 1), pool, folds
+        if kept != "average":
+            trained, judged, trainings = trained + pool, judged + pool, trainings + 1
+        if kept == "measured":
+            pairs = folds * (folds - 1) // 2
+            trained, judged, trainings = trained + pool * (folds - 2) * pairs // folds, judged, trainings + pairs
+        return trained, judged, trainings
 
     def _inputs(self, first: int) -> tuple[nn.Module | None, Tensor, float, bool]:
         """What runs in every step, a batch of what it takes, and the seconds to make that for all images."""

@@ -7,6 +7,7 @@ from heads.leaderboard.column import Column
 from heads.leaderboard.columns import Row, columns
 from heads.leaderboard.compared_heads import Heads
 from heads.leaderboard.control_text import name_of, stand_ins_text
+from heads.leaderboard.deployed_latency import deployed_ways
 from heads.leaderboard.left_out_text import left_out_lines
 from heads.leaderboard.measure_agreement import Agreement
 from heads.leaderboard.phase2_choice import Criterion, choose
@@ -30,6 +31,7 @@ __all__ = [
     "choose",
     "columns",
     "contender",
+    "deployed_ways",
     "find_data",
     "joins_text",
     "judged",

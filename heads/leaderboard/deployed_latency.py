@@ -1,4 +1,4 @@
-"""The latency of a run's exports, as `featcache profile` kept it beside them."""
+"""The latency of a run as deployed, as `featcache profile` kept it: of its exports, and of ways to run it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 KEPT = "export/*/performance_onnx.json"
+WAYS = "performance_deployed.json"  # in the run's folder, which `heads.export` writes; nothing here imports it
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,55 @@ def _read(file: Path, images: int) -> list[DeployedLatency]:
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+@dataclass(frozen=True)
+class DeployedWays:
+    """How a run's network took in PyTorch, on one device, at one batch: as it is, and the fastest way."""
+
+    device: str
+    images: int
+    plain_ms: float
+    fastest_ms: float
+    fastest: str  # bfloat16, channels-last
+    difference: float  # of the fastest's logits, as a fraction of the largest
+    joules: float | None  # of an image, where the card was read
+    throttled: bool  # the card, in any way at this batch
+
+    def said(self) -> str:
+        """For people."""
+        energy = "" if self.joules is None else f", {self.joules:.3g} J an image"
+        throttled = "; the card throttled" if self.throttled else ""
+        return (
+            f"{self.fastest_ms:.2f} ms ({self.images / self.fastest_ms * 1e3:.0f} images/s{energy}) as {self.fastest}, "
+            f"logits off by {self.difference:.2g} at most; plain {self.plain_ms:.2f} ms; {self.device}{throttled}"
+        )
+
+
+def deployed_ways(run: Path) -> list[DeployedWays]:
+    """By batch, the smallest first; empty where nothing was timed, or its file is damaged."""
+    try:
+        record: dict[str, Any] = json.loads((run / WAYS).read_text(encoding="utf-8"))
+        by_batch: dict[int, list[dict[str, Any]]] = {}
+        for one in record["measurements"]:
+            by_batch.setdefault(int(one["way"]["batch_size"]), []).append(one)
+        return [_of_batch(record["device"], n, every) for n, every in sorted(by_batch.items())]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _of_batch(device: str, images: int, every: list[dict[str, Any]]) -> DeployedWays:
+    def took(one: dict[str, Any]) -> float:
+        return float(one["latency_ms"]["mean"])
+
+    best = min(every, key=took)
+    return DeployedWays(
+        device=str(device),
+        images=images,
+        plain_ms=took(next(one for one in every if not one["way"]["folded"])),
+        fastest_ms=took(best),
+        fastest=str(best["name"]),
+        difference=float(best["difference"]),
+        joules=best["joules_per_image"],
+        throttled=any(one["card"] and one["card"]["throttled"] for one in every),
+    )

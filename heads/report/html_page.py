@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from featcache.audit import PageView, page_views
 from featcache.counted_nouns import counted, nouns
-from heads.leaderboard import Row, stand_ins_text, tie_text
+from heads.leaderboard import Row, deployed_ways, stand_ins_text, tie_text
 from heads.report import vega_lite
 from heads.report.charts_latency import latency_measured
 from heads.report.figures import RUN_FIGURES, Overview, draw_sweep
@@ -147,6 +147,7 @@ def _facts(contents: Contents, row: Row) -> list[tuple[str, str]]:
         ("validation top-3", f"{row.val_top3:.4f} [{row.val_top3_low:.4f}, {row.val_top3_high:.4f}]"),
         ("test top-1, top-3", f"{row.test_top1:.4f}, {row.test_top3:.4f}"),
         ("latency", f"{row.latency_ms:.2f} ms (p95 {row.latency_p95_ms:.2f}), {condition(run.performance)}"),
+        *((f"deployed, batch {one.images}", one.said()) for one in deployed_ways(run.folder)),
         ("compute", f"{row.macs / 1e9:.3f} GMACs, {row.params / 1e6:.2f} M parameters"),
         *origin(run),
         ("seeds", f"{len(run.summary['seeds'])}"),

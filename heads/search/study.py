@@ -79,7 +79,7 @@ class SweepStudy:
         """
         model, data = (
             stage_one.model.model_dump(mode="json"),
-            stage_one.data.model_dump(mode="json", exclude={"workers"}),
+            stage_one.data.model_dump(mode="json", exclude={"workers", "decoders"}),
         )
         key = digest([model, data, stage_one.training.precision])[:16]
         seen: list[Any] = [cached.identities()]
@@ -201,7 +201,7 @@ def _identity(sweep: SweepOptions, space: Space, base: Options, data: str) -> Se
     """All that makes trials comparable; more trials, larger batches or another pruner only go on."""
     distributions = {k: optuna.distributions.distribution_to_json(d) for k, d in space.distributions.items()}
     options = base.model_dump(mode="json", exclude={"experiment_name": True, "cache": True, "profile": True})
-    del options["data"]["workers"]
+    del options["data"]["workers"], options["data"]["decoders"]
     if base.data.columns is not None and base.data.columns.weight is None:  # as it was before there was the option
         del options["data"]["columns"]["weight"]
     if base.head == HeadOptions():  # likewise

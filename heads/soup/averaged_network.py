@@ -56,7 +56,13 @@ class AveragedNetwork:
         self._dataset = make_training_images(extraction)
         self._test = extraction.manifest.of("test")
         data = options.data
-        decoder = Decoder(identity.preprocessing, data.augmentations, data.workers, session.scratch)
+        decoder = Decoder(
+            identity.preprocessing,
+            data.augmentations,
+            data.workers,
+            session.scratch,
+            processes=data.decoders == "processes",
+        )
         self._trained_on = DecodedInputs(decoder, self._dataset.images, session.device)
         self._tested_on = DecodedInputs(decoder, self._test, session.device)
         self._batch = min(data.batch_size, len(self._dataset.train))

@@ -26,8 +26,9 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from featcache.backbones import Backbone, load_backbone
+from featcache.data.decoded_image import Task
 from featcache.data.decoded_scratch import Scratch
-from featcache.data.decoder import Decoder, Task
+from featcache.data.decoder import Decoder
 from featcache.data.transforms import normalise
 from featcache.devices import pick_device
 from featcache.extraction.inference import Inference

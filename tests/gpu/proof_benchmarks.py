@@ -42,9 +42,14 @@ BENCHMARKS = (
     Benchmark(
         "bench_half", "resnet18 mobilenet_v3_large swin_t vit_b_16 --repeats 3", 45, "resnet18 --batches 2 --repeats 1"
     ),
+    Benchmark("bench_decode", "--images 1024 --repeats 3", 45, "--images 32 --repeats 1"),
+    Benchmark("bench_deployed", "resnet50 --batches 1 8 32 128", 45, "squeezenet1_1 --batches 1 --iterations 2"),
     Benchmark("bench_extract", "overhead --images 512 --repeats 2", 45, "overhead --images 16 --repeats 1"),
     Benchmark("bench_profile", "resnet18 resnet50 swin_t --rounds 2", 45, "squeezenet1_1 --rounds 1 --iterations 3"),
     Benchmark("bench_finetune", "resnet50 --repeats 1 --images 240", 60, "resnet18 --repeats 1 --epochs 1 --images 16"),
+    Benchmark(
+        "bench_check", "resnet18 --commands train", 60, "squeezenet1_1 --commands extract --set model.input_size=64"
+    ),
     Benchmark("bench_heads", "sixteen --epochs 5 --repeats 2", 30, "sixteen --epochs 1 --repeats 1"),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gpu_device import (
@@ -165,3 +166,12 @@ def test_multiply_accumulates_do_not_depend_on_the_device() -> None:
 def test_a_compiled_network_gives_the_same_features() -> None:
     plain, compiled = (inference("squeezenet1_1", 8, compiled=c)(IMAGES) for c in (False, True))
     assert apart(compiled, plain) < 1e-4
+
+
+def test_decoding_processes_give_the_same_rows(config: Config, tmp_path: Path) -> None:
+    found = []
+    for decoders in ("threads", "processes"):
+        given = config(cache={"dir": str(tmp_path / decoders)}, data={"decoders": decoders})
+        found.append(extract(parse_options(given), device=NAME).store)
+    hashes = list(found[0].rows())
+    assert np.array_equal(*(store.read(hashes) for store in found))

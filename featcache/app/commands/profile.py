@@ -1,9 +1,9 @@
-"""`featcache profile`: how long an exported model takes in the runtime that it is deployed in."""
+"""`featcache profile`: how long a run's model takes where it is deployed: in PyTorch, each way, or an export of it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,59 +14,115 @@ from featcache.atomic import write_text
 from featcache.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from featcache.profiling import OnnxMeasurement
 
 BESIDE = "parity.json"  # what every export has
 KEPT = "performance_onnx.json"
+BATCHES = [1, 8, 32, 128]
 
 
-@command("verbose", "quiet")
+@dataclass(frozen=True)
+class WaysWanted:
+    """What `WaysAsked` takes, before anything heavy is imported."""
+
+    batch_sizes: list[int]
+    precisions: list[str] | None
+    compiled: bool
+    threads: list[int]
+    iterations: int
+    warmup: int
+
+
+@command("device", "results_dir", "allow_custom", "verbose", "quiet")
 def profile(
-    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="An ONNX file, as `featcache export` writes it.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.onnx|RUN",
+            help="An ONNX file, as `featcache export` writes it; or a run: its folder, its name, `best`, its rank.",
+        ),
+    ],
     shared: Shared,
-    batch_size: Annotated[list[int] | None, typer.Option(min=1, help="Images at once; repeatable; default: 1.")] = None,
+    batch_size: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Images at once; repeatable; default: 1, of a run 1, 8, 32 and 128."),
+    ] = None,
     provider: Annotated[
         list[str] | None,
-        typer.Option(metavar="cpu|cuda|tensorrt", help="Where; repeatable; default: all that onnxruntime has here."),
+        typer.Option(
+            metavar="cpu|cuda|tensorrt", help="Of a file; repeatable; default: all that onnxruntime has here."
+        ),
     ] = None,
-    iterations: Annotated[int, typer.Option(min=1, help="Timed passes.")] = 100,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a run; repeatable; default: all on a GPU, float32 and bfloat16 on a CPU."),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Of a run: each way through torch.compile too, a minute each.")
+    ] = False,
+    iterations: Annotated[int, typer.Option(min=1, help="Timed passes; of a run fewer where they are slow.")] = 100,
     warmup: Annotated[int, typer.Option(min=1, help="Untimed passes before them.")] = 10,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the CPU; default: as many as PyTorch takes here.")
+        list[int] | None, typer.Option(min=1, help="Of the CPU; of a run repeatable; default: as PyTorch has them.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """The latency of an exported model in onnxruntime; in an export's folder it is kept beside the file."""
+    """The latency of a run in each way that PyTorch can run it, or of an exported model in onnxruntime; both are kept
+    beside what was timed, and the report shows them."""
+    if Path(target).suffix == ".onnx" or Path(target).is_file():
+        _refuse("an ONNX file", {"--precision": precision, "--compile": compiled, "--device": shared.device})
+        if threads and len(threads) > 1:
+            raise InputError("profile: an ONNX file is timed with one number of --threads.")
+        with shared.telling():
+            from featcache.profiling import OnnxTiming
+
+            timing = OnnxTiming(iterations, warmup, threads[0] if threads else None)
+            _profile_file(Path(target), batch_size or [1], timing, provider, as_json)
+        return
+    _refuse("a run", {"--provider": provider})
+    wanted = WaysWanted(batch_size or BATCHES, precision, compiled, threads or [], iterations, warmup)
+    _profile_run(target, shared, wanted, as_json)
+
+
+def _profile_run(target: str, shared: Shared, asked: WaysWanted, as_json: bool) -> None:
+    with shared.working() as session:
+        from featcache.app.named_run import named_run
+        from featcache.profiling import WaysAsked, require_precisions
+        from heads.export import time_deployed
+
+        require_precisions(asked.precisions or [], session.device)
+        ways = WaysAsked(**asdict(asked))
+        folder = named_run(target, shared.results_dir)
+        found = time_deployed(folder, ways, session.device, allow_custom=session.allow_custom)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    from featcache.app.deployed_table import ways_table
+    from featcache.app.progress import consoles
+
+    consoles()[0].print(ways_table(found))
+
+
+def _refuse(what: str, given: dict[str, Any]) -> None:
+    """Raise InputError for options that are of the other kind."""
+    for name, value in given.items():
+        if value:
+            raise InputError(f"profile: {name} goes with {'a run' if what != 'a run' else 'an ONNX file'}, not {what}.")
+
+
+def _profile_file(file: Path, batches: list[int], timing: Any, provider: list[str] | None, as_json: bool) -> None:
     if not file.is_file():
         raise InputError(f"{file}: there is no such file. Expected an ONNX file, as `featcache export` writes it.")
-    with shared.telling():
-        from featcache.profiling import OnnxTiming, profile_onnx
+    from featcache.profiling import profile_onnx
 
-        found = profile_onnx(file, batch_size or [1], OnnxTiming(iterations, warmup, threads), provider or ())
+    found: tuple[OnnxMeasurement, ...] = profile_onnx(file, batches, timing, provider or ())
     kept: dict[str, Any] = {"file": file.name, "measurements": [asdict(one) for one in found]}
     if (file.parent / BESIDE).is_file():
         write_text(file.parent / KEPT, json.dumps(kept, indent=2) + "\n")
     if as_json:
         typer.echo(json.dumps(kept, indent=2))
         return
+    from featcache.app.deployed_table import onnx_table
     from featcache.app.progress import consoles
 
-    consoles()[0].print(_table(found))
-
-
-def _table(found: tuple[OnnxMeasurement, ...]) -> Table:
-    """A row for each provider and batch size, in milliseconds."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("provider", "device", "threads", "batch", "mean ms", "p50", "p95", "p99", "images/s", ""):
-        table.add_column(name, justify="left" if name in ("provider", "device", "") else "right")
-    for one in found:
-        ms = one.latency_ms
-        figures = [f"{value:.2f}" for value in (ms.mean, ms.p50, ms.p95, ms.p99)]
-        rate = f"{ms.batch_size / ms.mean * 1e3:.1f}"
-        note = "the machine was busy" if one.busy else ""
-        table.add_row(one.provider, one.device, str(one.threads), str(ms.batch_size), *figures, rate, note)
-    return table
+    consoles()[0].print(onnx_table(found))

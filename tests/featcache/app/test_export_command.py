@@ -12,6 +12,8 @@ import pytest
 from command_runs import done, featcache
 from conftest import TINY, write_digits
 
+from heads.leaderboard import deployed_ways
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -65,10 +67,44 @@ def test_profile_times_the_file_and_keeps_the_figures_beside_it(place: Path, tmp
     assert [p.name for p in tmp_path.iterdir()] == ["alone.onnx"]
 
 
+def test_profile_times_each_way_of_a_run(place: Path) -> None:
+    few = ("--batch-size", "1", "--batch-size", "3", "--iterations", "2", "--warmup", "1", "--threads", "1")
+    found = json.loads(done("profile", "best", *few, *flags(place), "--json").stdout)
+    run = place / "results" / "run"
+    kept = json.loads((run / "performance_deployed.json").read_text())
+    assert [one["latency_ms"] for one in kept["measurements"]] == [one["latency_ms"] for one in found]
+    ways = {(one["way"]["batch_size"], one["name"]) for one in kept["measurements"]}
+    named = ("plain, float32", *(f"{p}{c}, 1 thread" for p in ("float32", "bfloat16") for c in ("", ", channels-last")))
+    assert ways == {(n, name) for n in (1, 3) for name in named}
+    exact = [one["difference"] for one in kept["measurements"] if one["way"]["precision"] == "float32"]
+    assert max(exact) < 1e-4
+    small, large = deployed_ways(run)
+    assert (small.images, large.images) == (1, 3)
+    rows = [one for one in kept["measurements"] if one["way"]["batch_size"] == 3]
+    assert large.fastest_ms == min(one["latency_ms"]["mean"] for one in rows)
+    assert large.fastest in large.said() and large.joules is None
+    table = done("profile", run, *few, "--precision", "float32", *flags(place)).stdout
+    assert "channels-last" in table and "bfloat16" not in table and "fastest" in table
+    (run / "performance_deployed.json").write_text('{"measurements": [{}]}')
+    assert deployed_ways(run) == []
+
+
+@pytest.mark.slow
+def test_the_page_shows_the_fastest_way(place: Path) -> None:
+    done("profile", "best", "--batch-size", "3", "--iterations", "1", *flags(place))
+    done("report", "--results-dir", place / "results", "--cache-dir", place / "cache", "-q")
+    page = (place / "results" / "report.html").read_text()
+    (way,) = deployed_ways(place / "results" / "run")
+    assert "deployed, batch 3" in page and way.fastest in page
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         (["nowhere.onnx"], "there is no such file"),
+        (["FILE", "--compile"], "--compile goes with a run"),
+        (["best", "--provider", "cpu"], "--provider goes with an ONNX file"),
+        (["no run"], "is no finished run"),
         (["notes.onnx"], "onnxruntime cannot load it"),
         (["any size.onnx"], "expected images of a fixed size"),
         (["FILE", "--provider", "tensorrt"], "does not have it; here is cpu"),
@@ -82,7 +118,8 @@ def test_what_cannot_be_timed_is_said(place: Path, tmp_path: Path, given: list[s
     opset = onnx.helper.make_opsetid("", 18)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), str(tmp_path / "any size.onnx"))
     name, *rest = given
-    found = featcache("profile", file_of(place) if name == "FILE" else tmp_path / name, *rest)
+    target: str | Path = tmp_path / name if name.endswith(".onnx") else name
+    found = featcache("profile", file_of(place) if name == "FILE" else target, *rest)
     assert found.exit_code == 2
     assert said in " ".join(found.stderr.split())
 

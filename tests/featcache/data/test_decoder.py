@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from featcache.app.main import app
 from featcache.data import content_hashes
+from featcache.data.decoded_image import Task
 from featcache.data.decoded_scratch import Scratch
-from featcache.data.decoder import Decoder, Task
+from featcache.data.decoder import Decoder
 from featcache.data.image_files import UnreadableImageError, read_picture
 from featcache.extraction.one_backbone import extract
 from featcache.options.augmentation_options import HorizontalFlip
@@ -38,7 +39,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(data))
         return read_picture(data, depth)
 
-    monkeypatch.setattr("featcache.data.decoder.read_picture", counting)
+    monkeypatch.setattr("featcache.data.decoded_image.read_picture", counting)
     return calls
 
 

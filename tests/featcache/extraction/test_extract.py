@@ -179,7 +179,7 @@ def test_unreadable_images_are_remembered_and_left_out(
     assert sorted(b.name for b in extraction.bad) == [f"train/digit 0/bad{i}.jpg" for i in range(3)]
     assert all(b.reason for b in extraction.bad)
     assert len(extraction.manifest.images) == 84
-    monkeypatch.setattr("featcache.data.decoder.read_picture", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("featcache.data.decoded_image.read_picture", lambda *_: pytest.fail("decoded again"))
     assert len(run(data=lenient).bad) == 3
 
 

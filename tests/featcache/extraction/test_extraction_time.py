@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from work_clock import WorkClock
 
-import featcache.data.decoder as decoder
+import featcache.data.decoded_image as decoded_image
 from featcache.extraction import check, estimate_costs, extract
 from featcache.extraction.extraction_time import _spread
 from featcache.options.loading import parse_options
@@ -25,8 +25,8 @@ WITHIN = 0.25
 def test_an_extraction_takes_what_was_foretold(config: Config, monkeypatch: pytest.MonkeyPatch, views: int) -> None:
     clock = WorkClock(monkeypatch)
     clock.images_cost(networks.Stage)
-    clock.costs(decoder, "read_picture", 8.0)  # a file
-    clock.costs(decoder, "view", 2.0)
+    clock.costs(decoded_image, "read_picture", 8.0)  # a file
+    clock.costs(decoded_image, "view", 2.0)
     given = {"augmentations": ["horizontal_flip"], "views": views} if views > 1 else {}
     model = {"backbone": "networks:four_stages", "pretrained": True}
     options = parse_options(config(model=model, data=given, cache={"batch_size": 16}))

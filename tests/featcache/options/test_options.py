@@ -99,6 +99,7 @@ def test_defaults() -> None:
             "augmentations": [],
             "views": None,
             "workers": None,
+            "decoders": "threads",
             "max_bad_fraction": 0.01,
             "depth": "auto",
             "truncated": "read",
@@ -140,6 +141,8 @@ def test_defaults() -> None:
             "gradient_checkpointing": False,
             "adapter": None,
             "distillation": None,
+            "frozen_batch_norms": False,
+            "l2_to_start": 0.0,
             "kept_of_folds": "retrained",
         },
         "cache": {
@@ -435,6 +438,10 @@ def test_what_must_be_given() -> None:
         ({"training": {"unfreeze_schedule": [{"epoch": 50, "unfreeze": "all"}]}}, "epoch 50, past the end"),
         ({"training": {"mixup": 0.2}}, "training.mixup is of end-to-end training"),
         ({"training": {"distillation": {"teacher": "t"}}, "data": {"folds": 3}}, "Set data.folds to null"),
+        (
+            {"training": {"kept_of_folds": "measured", "unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}},
+            "that takes 3 folds or more",
+        ),
         (
             {"training": {"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}, "model": {"backbone": "a+b"}},
             "end-to-end training is of one network",

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from featcache import load_options, load_run
 from featcache.backbones import load_backbone
-from featcache.data.decoder import Decoder, Task
+from featcache.data.decoded_image import Task
+from featcache.data.decoder import Decoder
 from featcache.errors import RunError, WorkError
 from featcache.extraction.one_backbone import extract
 from featcache.extraction.side_by_side import extract_all

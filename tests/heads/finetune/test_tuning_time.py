@@ -11,7 +11,7 @@ import networks
 import pytest
 from work_clock import WorkClock
 
-import featcache.data.decoder as decoder
+import featcache.data.decoded_image as decoded_image
 from featcache.extraction import estimate_costs
 from featcache.options.loading import parse_options
 from featcache.session import Session
@@ -25,6 +25,8 @@ SCHEDULE = [{"epoch": 2, "unfreeze": "last_block"}, {"epoch": 4, "unfreeze": "al
     "trained",
     [
         {"optimizer": "sgd"},
+        pytest.param({"folds": 3}, marks=pytest.mark.slow),
+        pytest.param({"folds": 3, "kept_of_folds": "average"}, marks=pytest.mark.slow),
         pytest.param({"mixup": 0.2, "seeds": 2, "gradient_checkpointing": True}, marks=pytest.mark.slow),
     ],
 )
@@ -33,10 +35,11 @@ def test_fine_tuning_takes_what_was_foretold(
 ) -> None:
     clock = WorkClock(monkeypatch)
     clock.images_cost(networks.Stage)
-    clock.costs(decoder, "read_picture", 2.0)
+    clock.costs(decoded_image, "read_picture", 2.0)
     training = {"epochs": 6, "unfreeze_schedule": SCHEDULE, **trained}
     model = {"backbone": "networks:four_stages", "pretrained": True}
-    options = parse_options(config(model=model, training=training))
+    folds = {"folds": training.pop("folds")} if "folds" in training else {}
+    options = parse_options(config(model=model, training=training, data=folds))
     session = Session.begin("cpu", allow_custom=True)
     (estimate,) = estimate_costs(options, session)
     after = time_fine_tuning(options, estimate, session)
