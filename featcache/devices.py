@@ -85,10 +85,15 @@ HALF_PRECISIONS = frozenset({"bfloat16", "float16"})  # those of autocast
 TF32_CAPABILITY = (8, 0)  # of NVIDIA's cards: Ampere and later have TensorFloat-32
 
 
+def has_tf32(device: torch.device) -> bool:
+    """Whether the device's tensor cores take TensorFloat-32."""
+    nvidia = device.type == "cuda" and torch.version.cuda is not None
+    return nvidia and torch.cuda.get_device_capability(device) >= TF32_CAPABILITY
+
+
 def require_precision(precision: str, device: torch.device, key: str = "training.precision") -> None:
     """Raise OptionsError for tf32 on a device without TensorFloat-32: it would compute in float32 and say otherwise."""
-    nvidia = device.type == "cuda" and torch.version.cuda is not None
-    if precision != "tf32" or (nvidia and torch.cuda.get_device_capability(device) >= TF32_CAPABILITY):
+    if precision != "tf32" or has_tf32(device):
         return
     raise OptionsError(
         f"{key}: tf32 is of NVIDIA GPUs of compute capability 8.0 (Ampere) or later, got {device} "

@@ -99,7 +99,8 @@ LONG = (
     *("test_report_figures.py", "test_trust.py", "test_report_states.py", "test_sweep.py", "test_end_to_end.py"),
     *("test_report_registry.py", "test_training_options.py", "test_head_normalise.py", "test_distributed.py"),
     *("test_profiling.py", "test_parity.py", "test_side_by_side.py", "test_export_run.py", "test_serve_command.py"),
-    *("test_commands.py", "test_audit_command.py", "test_augmentations.py", "test_export_command.py"),
+    *("test_several_devices.py", "test_commands.py", "test_audit_command.py", "test_augmentations.py"),
+    *("test_export_command.py",),
 )
 
 

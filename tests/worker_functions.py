@@ -8,10 +8,10 @@ import signal
 import time
 
 import torch
-from conftest import tiny_backbone
 from torch import nn
 
 from featcache.errors import OptionsError
+from featcache.extraction import Inference
 from featcache.records import Preprocessing
 from featcache.workers import Worker
 
@@ -35,20 +35,22 @@ def die(worker: Worker, how: signal.Signals) -> None:
     os.kill(os.getpid(), how)
 
 
+def leave(worker: Worker, code: int) -> None:
+    os._exit(code)
+
+
 def wait(worker: Worker, seconds: float) -> None:
     time.sleep(seconds)
 
 
 def hungry_worker() -> tuple[nn.Module, Preprocessing]:
     """A network that fits the memory of the first process, and of no worker."""
-    network, preprocessing = tiny_backbone()
-    forward = network.forward
+    if multiprocessing.parent_process() is not None:
+        Inference.one_pass = _no_memory  # type: ignore[method-assign]
+    from conftest import tiny_backbone  # which imports more than workers need
 
-    def hungrily(x: torch.Tensor) -> torch.Tensor:
-        if multiprocessing.parent_process() is not None:
-            raise torch.OutOfMemoryError("there is none left")
-        features: torch.Tensor = forward(x)
-        return features
+    return tiny_backbone()
 
-    network.forward = hungrily
-    return network, preprocessing
+
+def _no_memory(infer: Inference, images: torch.Tensor) -> torch.Tensor:
+    raise torch.OutOfMemoryError("there is none left")

@@ -17,7 +17,8 @@ from featcache.options.training_options import LATER_TRAINING_OPTIONS, TrainingO
 from featcache.records import digest
 
 MAX_NAME = 120  # characters of an experiment's name
-OWN_NAMES = {"leaderboard.csv", "report.html", "report.md", "sweeps", "audit", "figures", "curves"}  # of results/
+# Of results/ itself.
+OWN_NAMES = {"leaderboard.csv", "report.html", "report.md", "sweeps", "recipes", "audit", "figures", "curves"}
 
 
 class Options(Section):
@@ -51,6 +52,16 @@ class Options(Section):
             raise ValueError(
                 f"training.kept_of_folds is {kept} and data.folds is {self.data.folds or 'null'}: that takes "
                 f"{needed} folds or more. Set data.folds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _lora_is_of_one_network(self) -> Options:
+        adapter = self.training.adapter
+        if adapter is not None and adapter.kind == "lora" and self.data.folds is not None:
+            raise ValueError(
+                "training.adapter of kind lora and data.folds are given: the thin matrices of networks that trained on "
+                "different folds have no average. Choose another kind, or set data.folds to null"
             )
         return self
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from featcache.counted_nouns import counted
+from featcache.options.adapter_options import Adapter
 from featcache.options.class_weight_options import ClassWeights
 from featcache.options.distillation_options import Distillation
 from featcache.options.known_names import OneOf
@@ -50,6 +51,9 @@ END_TO_END = (
     "compile",
     "gradient_checkpointing",
     "kept_of_folds",
+    "frozen_batch_norms",
+    "l2_to_start",
+    "adapter",
 )
 
 # Options that came later: at their defaults they are no part of what tells runs and sweeps apart, which keep theirs.
@@ -59,6 +63,9 @@ LATER_TRAINING_OPTIONS = (
     "gradient_checkpointing",
     "distillation",
     "kept_of_folds",
+    "frozen_batch_norms",
+    "l2_to_start",
+    "adapter",
 )
 
 
@@ -118,9 +125,17 @@ class TrainingOptions(Section):
     gradient_checkpointing: bool = False
     """End to end: compute what is inside the network's blocks again in the backward pass, and do not keep it: much less
     memory, for about one more forward pass; results stay the same."""
+    adapter: Adapter | None = None
+    """End to end: train few parameters of what is unfrozen ({"kind": "lora", "rank": 8}); null: all of them."""
     distillation: Distillation | None = None
     """Learn what a finished run answers to the same images; null: from labels alone. `featcache distill` sets it."""
 
+    frozen_batch_norms: bool = False
+    """End to end: batch norms of blocks that train keep the statistics that they came with; their scale and shift
+    train."""
+    l2_to_start: NonNegative = 0.0
+    """End to end: the loss has half of this times the squared distance of the backbone's weights that train from where
+    they began (L2-SP, Li et al. 2018); 0: none. weight_decay goes on towards 0."""
     kept_of_folds: Literal["retrained", "average", "measured"] = "retrained"
     """End to end with data.folds: the network that is kept is trained on all of train and val for as many epochs as
     were best over the folds, or is the average of the folds' weights there, or whichever of the two is better by

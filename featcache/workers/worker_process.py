@@ -6,7 +6,6 @@ which ends it in its own time (SIGTERM), and ends by itself where that process i
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import os
@@ -71,12 +70,15 @@ def work(number: int, place: Place, pipe: Connection) -> None:
     torch.set_num_threads(place.threads)
     log.handlers, log.propagate = [_Forward(pipe.send)], False
     log.setLevel(place.level)
-    # Told to end, or the process that started this one is gone: the pipe is closed then.
-    with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
-        worker = Worker(place, SILENT, pipe.send, pipe.recv)
-        while (piece := pipe.recv()) is not None:
-            pipe.send(_outcome(worker, piece))
-    os._exit(0)  # Python would take seconds to take PyTorch down
+    worker, code = Worker(place, SILENT, pipe.send, pipe.recv), 0
+    try:
+        while True:
+            pipe.send(_outcome(worker, pipe.recv()))
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGTERM
+    except (EOFError, OSError):  # the pipe is closed: the work is over, or the process that started this one is gone
+        pass
+    os._exit(code)  # Python would take seconds to take PyTorch down
 
 
 def _outcome(worker: Worker, piece: Piece) -> Message:

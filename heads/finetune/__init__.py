@@ -6,6 +6,7 @@ from heads.finetune.distributed import processes
 from heads.finetune.end_to_end import fine_tune, fine_tune_run, training_mode
 from heads.finetune.evaluation import MicroBatches, evaluate_logits
 from heads.finetune.forward_path import ForwardPath
+from heads.finetune.recipe_trials import RecipeTrials, TriedRecipe, recipe_trials
 from heads.finetune.training_images import make_training_images
 from heads.finetune.tuning_plan import TuningPlan, plan_from_run, plan_top, require_sound
 from heads.finetune.tuning_time import FineTuningTime, StageTime, time_fine_tuning
@@ -17,7 +18,9 @@ __all__ = [
     "FineTuningTime",
     "ForwardPath",
     "MicroBatches",
+    "RecipeTrials",
     "StageTime",
+    "TriedRecipe",
     "TuningPlan",
     "average_weights",
     "estimate_statistics",
@@ -30,6 +33,7 @@ __all__ = [
     "plan_from_run",
     "plan_top",
     "processes",
+    "recipe_trials",
     "require_sound",
     "time_fine_tuning",
     "training_mode",

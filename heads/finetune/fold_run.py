@@ -29,14 +29,29 @@ def train_in_folds(
     setup: RunSetup, cached: CachedFeatures, network: Network, checkpoints: Checkpoints, position: Position
 ) -> None:
     """Train the seeds that are not finished yet; `setup` is that of all images."""
-    options = setup.options
-    limit = options.cache.max_features_gb * 1e9
-    features = load_features(cached, setup.device, folds=options.data.folds, limit_bytes=limit)
+    features = pooled_features(setup, cached)
     run = FoldRun(setup, features, fold_setups(setup, features), network, checkpoints, position)
     for seed in setup.training.seed_list[len(position.finished) :]:
         position.finished.append(run.train(seed))
         position.current = None
         checkpoints.save(position)
+
+
+def cross_validation(setup: RunSetup, cached: CachedFeatures, network: Network, seed: int) -> EpochChoice:
+    """The training of a seed in folds, with nothing kept of it."""
+    return _choice(setup, fold_setups(setup, pooled_features(setup, cached)), network, seed)
+
+
+def pooled_features(setup: RunSetup, cached: CachedFeatures) -> Features:
+    """Train and val as one pool, cut into the folds."""
+    options = setup.options
+    limit = options.cache.max_features_gb * 1e9
+    return load_features(cached, setup.device, folds=options.data.folds, limit_bytes=limit)
+
+
+def _choice(setup: RunSetup, folds: Sequence[RunSetup], network: Network, seed: int) -> EpochChoice:
+    trainers = [make_trainer(one, network, None, seed) for one in folds]
+    return EpochChoice(setup, FoldTraining(trainers, network.pristine), seed, setup.dataset.val)
 
 
 def fold_setups(setup: RunSetup, features: Features) -> tuple[RunSetup, ...]:
@@ -91,9 +106,7 @@ class FoldRun:
         return fit_features(own, self.setup.options.head.normalise, 0)
 
     def _cross_validate(self, seed: int, current: dict[str, Any] | None) -> dict[str, Any]:
-        trainers = [make_trainer(one, self.network, None, seed) for one in self.folds]
-        training = FoldTraining(trainers, self.network.pristine)
-        choice = EpochChoice(self.setup, training, seed, self.setup.dataset.val)
+        choice = _choice(self.setup, self.folds, self.network, seed)
         begin = START
         if current is not None:
             begin = choice.restore(current)

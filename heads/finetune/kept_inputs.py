@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -11,23 +12,28 @@ from heads.finetune.batch_inputs import InputSource, KeptInMemory
 Kept = tuple[InputSource, nn.Module | None, str]  # inputs, the module that goes on from there, and where they are kept
 
 
+@dataclass(frozen=True)
 class KeptInputs:
-    """By the first block that trains. Folds and trials share what is kept: frozen blocks are the same in all of them.
-    The earliest make room where more than `limit_bytes` would be held in memory."""
+    """By the views of the images and the first block that trains. Folds and trials share what is kept, since frozen
+    blocks are the same in all of them. The earliest make room where more than `limit_bytes` would be held in memory."""
 
-    def __init__(self, limit_bytes: float) -> None:
-        self._limit = limit_bytes
-        self._known: dict[int, Kept | None] = {}
+    limit_bytes: float
+    views: str = ""
+    _known: dict[tuple[str, int], Kept | None] = field(default_factory=dict)
+
+    def of_views(self, views: str) -> KeptInputs:
+        """What is kept of other views, within the same limit."""
+        return replace(self, views=views)
 
     def of(self, first: int, make: Callable[[], Kept | None]) -> Kept | None:
         """What is kept in front of block `first`, made where it is not there yet."""
-        if first not in self._known:
-            self._known[first] = make()
-        return self._known[first]
+        if (self.views, first) not in self._known:
+            self._known[self.views, first] = make()
+        return self._known[self.views, first]
 
     def make_room(self, size: float) -> None:
         """Forget the earliest, until so many bytes more can be held."""
-        while self._known and self._held() + size > self._limit:
+        while self._known and self._held() + size > self.limit_bytes:
             del self._known[next(iter(self._known))]
 
     def _held(self) -> float:

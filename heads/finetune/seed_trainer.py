@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from featcache.backbones import Backbone, train_from
 from featcache.extraction import Indices
+from heads.finetune.adapters import hold_the_rest
 from heads.finetune.batch_inputs import Batch, DecodedInputs, InputSource
 from heads.finetune.ema import WeightEMA
 from heads.finetune.evaluation import evaluate_logits
@@ -108,6 +110,8 @@ class Trainer:
         self._source: InputSource | None = None  # what the last stage kept makes room
         self._stage = stage
         train_from(self.backbone, setup.blocks, first)
+        if setup.training.adapter is not None:
+            hold_the_rest(self.backbone, setup.training.adapter)
         self._live = self._live_tensors(first)
         self._follows_norms = first < len(setup.blocks)
         # A teacher has answered the views that are kept, and no others.
@@ -158,6 +162,10 @@ class Trainer:
         shares = [setup.processes.share(whole) for whole in places]
         batches = [Batch(order[mine], views[mine]) for mine, _ in shares]
         self._model.train()
+        if setup.training.frozen_batch_norms:
+            for module in self._model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         sums: list[Tensor] = []
         for step, x in enumerate(self._training_source().inputs(batches)):
             (mine, weight), whole = shares[step], places[step]
@@ -224,6 +232,7 @@ class Trainer:
     def _live_tensors(self, first: int) -> dict[str, Tensor]:
         """What is not frozen, as it is: parameters and buffers but for those of the blocks before `first`."""
         frozen = {n for block in self.setup.blocks[:first] for n in (*block.parameters, *block.modules)}
+        frozen |= {n for n, p in self.backbone.named_parameters() if not p.requires_grad}
         state = _named_state(self.backbone, BACKBONE)
         live = {n: t for n, t in state.items() if not frozen & {n.removeprefix(BACKBONE), _owner(n)}}
         return {**live, **_named_state(self.head, HEAD)}

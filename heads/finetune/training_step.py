@@ -65,6 +65,8 @@ class OptimiserStep:
             self._of_classes = torch.from_numpy(self._weights).to(setup.device, torch.float32)
         self._groups = groups
         self._optimizer = torch_optimiser(setup.training, groups)
+        # Of the backbone: the last group is the head.
+        self._began = _copies(groups[:-1]) if setup.training.l2_to_start else []
         self._scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.training.precision == "float16")
         self.batch = min(setup.options.data.batch_size * setup.training.accumulate, len(setup.dataset.train))
 
@@ -114,8 +116,12 @@ class OptimiserStep:
             except ValueError as error:
                 raise _lone_value(error, self._setup.backbone) from None
             self._setup.micro_batches.halve()  # outside the handler, whose traceback holds what did not fit
-        if self._setup.training.clip_norm is not None:
+        if self._began or self._setup.training.clip_norm is not None:
             self._scaler.unscale_(self._optimizer)
+        for weight, began in self._began:
+            if weight.grad is not None:
+                weight.grad.add_(weight.detach() - began, alpha=self._setup.training.l2_to_start)
+        if self._setup.training.clip_norm is not None:
             trains = [p for group in self._groups for p in group if p.grad is not None]
             nn.utils.clip_grad_norm_(trains, self._setup.training.clip_norm)
         self._scaler.step(self._optimizer)
@@ -185,6 +191,11 @@ class OptimiserStep:
             return x, y
         mixed: tuple[Tensor, Tensor] = v2.RandomChoice(ways)(normalise(x, self._setup.preprocessing), y)
         return mixed
+
+
+def _copies(groups: Sequence[Sequence[nn.Parameter]]) -> list[tuple[nn.Parameter, Tensor]]:
+    """Every parameter, and what it was."""
+    return [(weight, weight.detach().clone()) for group in groups for weight in group]
 
 
 def _lone_value(error: ValueError, backbone: str) -> Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from featcache.backbones import Backbone
 from featcache.data import Decoder, Task
+from featcache.devices import has_tf32
 from featcache.errors import StoreError
 from featcache.extraction import Inference, batch_on_record, decoded_blocks
 from featcache.options import Options
 from featcache.records import Identity
 from featcache.session import Session
 from featcache.store import FeatureStore
+
+log = logging.getLogger("featcache")
 
 
 class PartFeatures:
@@ -130,7 +134,15 @@ class PartFeatures:
         found = self._images_a_pass
         if found is None and cache.batch_size == "auto" and self.store is not None and self.store.path.exists():
             found = batch_on_record(self.store.extraction(), device)
-        return Inference(self._backbone, device, found or cache.images_a_pass, cache.compile)
+        backbone = self._backbone
+        if backbone.info.identity.precision == "tf32" and not has_tf32(device):
+            log.warning(
+                "%s: the run computes in TensorFloat-32, which %s has not: here it is float32, which is near it",
+                backbone.info.identity.backbone,
+                device,
+            )
+            backbone = backbone.at("float32")  # of answers only: nothing of this is stored
+        return Inference(backbone, device, found or cache.images_a_pass, cache.compile)
 
 
 def _stored_dtype(identity: Identity, store: FeatureStore | None) -> np.dtype[np.floating[Any]]:

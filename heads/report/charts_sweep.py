@@ -17,7 +17,7 @@ def best_so_far(sweep: Sweep, place: int) -> Spec:
     """How the best value of an objective came about, trial by trial."""
     objective = sweep.objectives[place]
     tried = [
-        {"trial": t.number, "value": t.values[place], "state": t.state, "options": _options(t.options)}
+        {"trial": t.number, "value": t.values[place], "state": t.state, "options": options_line(t.options)}
         for t in shown(sweep.trials, sweep.larger[place])
     ]
     best = [{"trial": trial, "best": values[place]} for trial, values in sweep.history if values[place] is not None]
@@ -147,7 +147,7 @@ def _lines(trials: Sequence[Trial], objective: str) -> tuple[list[Spec], list[Sp
     columns[objective] = [repr(t.values[0]) for t in trials]
     places, labels = {}, []
     for key, texts in columns.items():
-        places[key], named = _positions(texts)
+        places[key], named = positions(texts)
         labels += [{"option": key, "position": position, "label": label} for position, label in named]
     lines = [
         {
@@ -155,7 +155,7 @@ def _lines(trials: Sequence[Trial], objective: str) -> tuple[list[Spec], list[Sp
             "option": key,
             "position": round(places[key][i], 4),
             "value": round(t.values[0], 5),
-            "options": _options(t.options),
+            "options": options_line(t.options),
         }
         for i, t in enumerate(trials)
         for key in columns
@@ -190,7 +190,7 @@ def sweep_front(sweep: Sweep) -> Spec:
             "a": t.values[0],
             "b": t.values[1],
             "front": "on the Pareto front" if t.number in best else "dominated",
-            "options": _options(t.options),
+            "options": options_line(t.options),
         }
         for t in shown(sweep.trials, sweep.larger[0])
     ]
@@ -226,12 +226,12 @@ def sweep_front(sweep: Sweep) -> Spec:
     )
 
 
-def _options(options: Mapping[str, str]) -> str:
+def options_line(options: Mapping[str, str]) -> str:
     """A trial's options in a line."""
     return ", ".join(f"{key.rpartition('.')[2]} {_short(text)}" for key, text in options.items() if text)
 
 
-def _positions(texts: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
+def positions(texts: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
     """Where values lie between 0 and 1, and what is written where: numbers by size (of what spans powers of ten the
     logarithm) with the two ends named, anything else in alphabetical order with every name."""
     try:

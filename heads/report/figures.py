@@ -20,6 +20,7 @@ from heads.report import (
     charts_run,
     charts_separability,
     charts_sweep,
+    charts_sweep_way,
 )
 from heads.report.report_contents import Contents
 from heads.report.sweep_results import Sweep
@@ -170,6 +171,7 @@ SWEEP_FIGURES: tuple[SweepFigure, ...] = (
         lambda sweep, _: charts_sweep.parallel_coordinates(sweep),
         wide=True,
     ),
+    SweepFigure("way", "Where it searched, trial by trial", lambda sweep, _: charts_sweep_way.way(sweep), wide=True),
 )
 
 

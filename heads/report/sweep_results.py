@@ -23,6 +23,7 @@ class Trial:
     values: tuple[float, ...]  # one for each objective; empty where it was not completed
     options: dict[str, str]
     figures: dict[str, float]
+    step: tuple[int, int] | None = None  # where the search climbs: the chain, by the trial it begins at; the iteration
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,14 @@ def _trial(row: dict[str, str], objectives: tuple[str, ...], keys: list[str]) ->
     values = [_number(row[f"value_{o}"]) for o in objectives]
     figures = {n: v for n in ("val_top1", "val_top3", "latency_ms") if (v := _number(row[n])) is not None}
     whole = tuple(v for v in values if v is not None)
+    climbs = "chain" in row and row["chain"] != ""  # no column where the search does not climb
     return Trial(
-        int(row["trial"]), row["state"], whole if len(whole) == len(values) else (), {k: row[k] for k in keys}, figures
+        int(row["trial"]),
+        row["state"],
+        whole if len(whole) == len(values) else (),
+        {k: row[k] for k in keys},
+        figures,
+        (int(row["chain"]), int(row["iteration"])) if climbs else None,
     )
 
 

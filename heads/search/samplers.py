@@ -20,6 +20,9 @@ from featcache.plugins import one_with_plugins, package_code, plugin_names
 from heads.search.spsa import SPSASampler
 
 GROUP = "featcache.samplers"
+# Trials at once of those that learn from what they are told: with 32, of 60 trials, they learn once (docs/sweeps.md has
+# what that costs).
+AS_IT_LEARNS = 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Sampler:
     meaning: str  # one line: how it chooses
     make: Callable[[SamplerSetup], BaseSampler]
     several_objectives: bool = True  # False: it follows one
-    batch: int = 32  # trials that are asked for at once, unless the sweep says otherwise
+    batch: int = 32  # trials at once, unless the sweep says otherwise
     grid: bool = False  # the study lays down every point, each once; ranges need `points` or `step`
     most_combinations: int | None = None  # of choices, where it climbs for each combination of them on its own
 
@@ -64,15 +67,18 @@ SAMPLERS: dict[str, Sampler] = {
     "tpe": Sampler(
         meaning="where good trials are dense and poor ones are not (tree-structured Parzen estimator)",
         make=lambda setup: optuna.samplers.TPESampler(seed=setup.fresh_seed, constant_liar=True),
+        batch=AS_IT_LEARNS,
     ),
     "cmaes": Sampler(
         meaning="from a normal distribution that moves and stretches towards good trials; choices at random",
         make=lambda setup: optuna.samplers.CmaEsSampler(seed=setup.fresh_seed, warn_independent_sampling=False),
         several_objectives=False,
+        batch=AS_IT_LEARNS,
     ),
     "gp": Sampler(
         meaning="where a Gaussian process expects to gain most; for few and costly trials",
         make=lambda setup: optuna.samplers.GPSampler(seed=setup.fresh_seed),
+        batch=AS_IT_LEARNS,
     ),
     "nsga2": Sampler(
         meaning="a population whose best trials are crossed and mutated; made for several objectives",
@@ -84,7 +90,7 @@ SAMPLERS: dict[str, Sampler] = {
         meaning="up gradients that two trials estimate, in several chains from the best of some starts; for ranges",
         make=lambda setup: SPSASampler(setup.distributions, setup.start, setup.seed, setup.trials),
         several_objectives=False,
-        batch=8,  # measured: what is asked for before anything is told cannot follow a gradient
+        batch=AS_IT_LEARNS,
     ),
 }
 

@@ -64,7 +64,7 @@ class Climb:
 
     def __init__(self, places: OptionPlaces, trials: Sequence[FrozenTrial], sign: float, iterations: float) -> None:
         """`sign`: -1 where less is better; `iterations`: about how many a chain is to have."""
-        self.places, self.trials, self._iterations = places, trials, iterations
+        self.places, self.trials, self._iterations, self._sign = places, trials, iterations, sign
         self._by_number = {t.number: t for t in trials}
         self.steps = {t.number: step_of(t) for t in trials}
         complete = (t for t in trials if t.state == TrialState.COMPLETE and t.value is not None)
@@ -131,13 +131,22 @@ class Climb:
         found = []
         for plus, minus in zip(last[0::2], last[1::2], strict=True):
             step = self.steps[plus]
-            slope = self._slope(plus, minus) / self._typical if plus in self.values and minus in self.values else None
-            if slope is None:  # what failed or was pruned is worse than what was completed
-                slope = float(plus in self.values) - float(minus in self.values)
+            slope = self._difference(plus, minus) / (2 * step.width * self._typical)
             found.append(np.clip(slope, -MOST_SLOPE, MOST_SLOPE) * np.array(step.signs))
         mean = np.asarray(np.mean(found, axis=0))
         largest = np.abs(mean).max(initial=0.0)
         return mean / largest if len(found) > 1 and largest > 0 else mean
+
+    def _difference(self, plus: int, minus: int) -> float:
+        """Of a pair's values; where one was pruned, of what both had in the last epoch that both went through. What
+        failed is worse than what did not."""
+        if plus in self.values and minus in self.values:
+            return self.values[plus] - self.values[minus]
+        reported = [self._by_number[n].intermediate_values for n in (plus, minus)]
+        if common := reported[0].keys() & reported[1].keys():
+            return self._sign * (reported[0][max(common)] - reported[1][max(common)])
+        ended = [self._by_number[n].state != TrialState.FAIL for n in (plus, minus)]
+        return float(np.subtract(*map(float, ended))) * 2 * self.steps[plus].width * self._typical
 
     def _slope(self, plus: int, minus: int) -> float:
         return (self.values[plus] - self.values[minus]) / (2 * self.steps[plus].width)

@@ -17,6 +17,7 @@ from heads.search.chosen_text import chosen_text
 from heads.search.chosen_trial import ChosenTrial
 from heads.search.objectives import OBJECTIVES
 from heads.search.search_space import Space
+from heads.search.spsa_climb import MARK, step_of
 from heads.search.study import SAME_AS
 from heads.search.sweep_options import SweepOptions
 from heads.search.trial_figures import FIGURES
@@ -28,10 +29,13 @@ def write_trials(
     file: Path, sweep: SweepOptions, space: Space, trials: Sequence[FrozenTrial], chosen: ChosenTrial | None
 ) -> None:
     """trials.csv: a row for each trial, with the value its sampler followed, whether it may be the best, its
-    figures and its options."""
+    figures and its options; where the sampler climbs, the trial its chain begins at, the iteration (0: a start) and
+    the side of its pair."""
     keys = list(space.distributions)
     values = [f"value_{o}" for o in sweep.objectives]
     judged = _judged(chosen)
+    marked = {t.number: step_of(t) for t in trials if MARK in t.system_attrs}
+    steps = {n: {"chain": s.chain, "iteration": s.iteration + 1, "side": s.side} for n, s in marked.items()}
     rows = [
         {
             "trial": t.number,
@@ -43,10 +47,12 @@ def write_trials(
             "pruned_at": t.user_attrs.get("pruned_at", ""),
             "reason": t.user_attrs.get("reason", ""),
             SAME_AS: t.user_attrs.get(SAME_AS, ""),
+            **steps.get(t.number, {}),
         }
         for t in trials
     ]
-    columns = ["trial", "state", *values, *judged, *FIGURES, *keys, "pruned_at", "reason", SAME_AS]
+    climbed = ["chain", "iteration", "side"] if steps else []
+    columns = ["trial", "state", *values, *judged, *FIGURES, *keys, "pruned_at", "reason", SAME_AS, *climbed]
     write_text(file, _table(columns, rows))
 
 

@@ -83,7 +83,8 @@ class SweepOptions(_Section):
     trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """How many in all; null: 100, or the whole grid."""
     batch: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Trials that are asked for and trained together; null: as many as suit the sampler (8 for spsa, else 32)."""
+    """Trials that are asked for and trained together; null: as many as suit the sampler (8 where it learns from what it
+    is told: tpe, cmaes, gp, spsa; else 32)."""
     objective: Objectives = "val_top3"
     """What is best; several give the Pareto front. Accuracies break ties: top-3 by top-1, both by loss."""
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None

@@ -1,4 +1,5 @@
-"""Half precision: images a second in float32, with weights cast in every pass, cast once, and all of it in half.
+"""Half precision and TensorFloat-32: images a second in float32, in tf32, with weights cast in every pass, cast once,
+and all of it in half.
 
 Ways take turns, so that whatever else the machine does meets all of them; a rate is the median of the repeats. Beside
 each stands how far its features are from float32's, as a fraction of a row's norm: the largest of the images.
@@ -19,11 +20,11 @@ from torch import Tensor
 
 from featcache.backbones import Backbone, fold_batch_norms, load_backbone, narrow_weights, run_network
 from featcache.data import normalise
-from featcache.devices import pick_device, products_in
+from featcache.devices import has_tf32, pick_device, products_in
 from featcache.options.model_options import ModelOptions
 
 Pass = Callable[[], Tensor]
-WAYS = ("float32", "cast in every pass", "cast once", "all of it")
+WAYS = ("float32", "tf32", "cast in every pass", "cast once", "all of it")
 
 
 def main() -> None:
@@ -57,6 +58,7 @@ def measure(backbone: Backbone, precision: str, size: int, repeats: int, device:
     name = backbone.info.identity.backbone
     for way, found in rates.items():
         figure(f"{name}, {precision}, batch {size}, {way}", found, "images/s")
+        figure(f"{name}, {precision}, batch {size}, {way}, largest error of a row", [errors[way]], "of its norm")
     middle = {way: median(found) for way, found in rates.items()}
     return [
         f"{middle[way]:.1f} ({middle[way] / middle['float32']:.2f}) {errors[way]:.4f}" if way in middle else "-"
@@ -76,11 +78,14 @@ def ways(backbone: Backbone, precision: str, size: int, device: torch.device) ->
     whole = copy.deepcopy(network).to(dtype)
     found: dict[str, Pass] = {
         "float32": lambda: run_network(network, images, "float32"),
+        "tf32": lambda: run_network(network, images, "tf32"),
         "cast in every pass": lambda: run_network(network, images, precision),
         "cast once": lambda: run_network(narrow, images, precision),
         "all of it": lambda: whole(images.to(dtype)).float(),
     }
-    found = {way: _without_gradients(run, device) for way, run in found.items()}
+    if not has_tf32(device):
+        del found["tf32"]
+    found = {way: _without_gradients(run, device, way) for way, run in found.items()}
     try:
         found["all of it"]()
     except RuntimeError:  # a table or a buffer that stays float32
@@ -88,9 +93,9 @@ def ways(backbone: Backbone, precision: str, size: int, device: torch.device) ->
     return found
 
 
-def _without_gradients(run: Pass, device: torch.device) -> Pass:
+def _without_gradients(run: Pass, device: torch.device, way: str) -> Pass:
     def once() -> Tensor:
-        with torch.inference_mode(), products_in("float32", device):
+        with torch.inference_mode(), products_in("tf32" if way == "tf32" else "float32", device):
             return run()
 
     return once

@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from featcache.devices import TF32_CAPABILITY
+from featcache.devices import has_tf32
 
 Config = Callable[..., dict[str, Any]]
 
@@ -24,7 +24,7 @@ DEVICE = torch.device(NAME)
 WHERE_THERE_IS_ONE = pytest.mark.skipif(NAME == "cuda" and not torch.cuda.is_available(), reason="no CUDA device")
 CUDA_ONLY = pytest.mark.skipif(NAME != "cuda", reason="of CUDA only: its graphs, its memory, its clock, its float16")
 TF32 = pytest.mark.skipif(
-    NAME != "cuda" or not torch.cuda.is_available() or torch.cuda.get_device_capability() < TF32_CAPABILITY,
+    not torch.cuda.is_available() or not has_tf32(DEVICE),
     reason="the device has no TensorFloat-32",
 )
 COMPILER = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler")
@@ -48,6 +48,6 @@ def so_much_more_memory(count: float) -> Iterator[None]:
 
 
 def epochs_of(folder: Path) -> NDArray[Any]:
-    """The figures of metrics.csv, by name."""
+    """The figures of metrics.csv, by name, without those of the start."""
     rows: NDArray[Any] = np.genfromtxt(folder / "metrics.csv", delimiter=",", names=True, usecols=range(8))
-    return rows
+    return rows[rows["epoch"] >= 0]

@@ -84,6 +84,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
         run = fine_tune(options, results_dir=tmp_path / results, device=NAME, allow_custom=True, reuse=True, **how)
         model = torch.load(run.folder / "best_model.pth", weights_only=True)
         metrics = np.genfromtxt(run.folder / "metrics.csv", delimiter=",", names=True, usecols=range(7))
+        metrics = metrics[metrics["epoch"] >= 0]
         losses = torch.tensor([metrics["train_loss"], metrics["val_loss"]])
         return {"losses": losses, **model["head"], **model["network"]}
 

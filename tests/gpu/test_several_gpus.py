@@ -26,7 +26,7 @@ FIRST = torch.device("cuda", 0) if NAME == "cuda" else torch.device(NAME)
 SEVERAL = pytest.mark.skipif(NAME == "cuda" and torch.cuda.device_count() < 2, reason="there is one GPU")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a proof takes tests of all files in turns
 def two() -> Iterator[Workers]:
     """Two processes on the first card."""
     workers = Workers([FIRST, FIRST])
@@ -34,7 +34,7 @@ def two() -> Iterator[Workers]:
     workers.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a proof takes tests of all files in turns
 def every() -> Iterator[Workers]:
     """A process on each card."""
     workers = Workers(pick_devices("all" if NAME == "cuda" else "cpu,cpu"))

@@ -37,20 +37,38 @@ def finetune(
     heads: Heads = "auto",
     rank_by: RankBy = None,
     from_run: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Fine-tune this Phase 1 run, beginning with its head.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Go on from this run: with its head, or its network."),
     ] = None,
     with_heads: Annotated[
         bool, typer.Option("--with-heads", help="With --top: begin with the runs' heads, not with fresh ones.")
     ] = False,
+    fresh_head: Annotated[
+        bool, typer.Option("--fresh-head", help="With --from-run: begin with a fresh head, not with the run's.")
+    ] = False,
+    search: Annotated[
+        int | None,
+        typer.Option("--search", min=1, help="Try so many recipes first, and train the best with fresh seeds."),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of the search, shared by all runs: 2h, 90m; no trial beyond it.")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="What is searched; default: configs/searches/phase2.json."),
+    ] = None,
 ) -> None:
     """Phase 2: train backbone and head end to end, unfreezing step by step; a run that was stopped goes on."""
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started, one speaks
     with shared.working(speaks=first, ranked_after=True) as session:
         from heads.finetune import require_sound
 
-        plans = _plans(configs or [], Choice(top, by, heads, rank_by, from_run, with_heads), shared)
+        plans = _plans(configs or [], Choice(top, by, heads, rank_by, from_run, with_heads, fresh_head), shared)
         require_sound(plans, session.allow_custom)
-        outcome = _fine_tune_all(plans, session)
+        if (search, budget, space) == (None, None, None):
+            outcome = _fine_tune_all(plans, session)
+        else:
+            outcome = _search_all(plans, session, Asked(space, search, budget))
     if outcome.done and first:
         from heads.leaderboard import Ranking
 
@@ -78,6 +96,32 @@ def _fine_tune_all(plans: list[TuningPlan], session: Session) -> Outcome[Run]:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The search of recipes, as it was asked for."""
+
+    space: str | None
+    trials: int | None
+    budget: str | None
+
+
+def _search_all(plans: list[TuningPlan], session: Session, asked: Asked) -> Outcome[Run]:
+    """The best recipe of each plan; a budget is shared by them evenly."""
+    from featcache.app.many_configs import run_each_of
+    from heads.recipes import load_recipe_search, search_recipe
+
+    search = load_recipe_search(asked.space, trials=asked.trials, budget=asked.budget)
+    if search.budget is not None:
+        search = search.model_copy(update={"budget": search.budget / len(plans)})
+
+    def work(plan: TuningPlan) -> Run:
+        return search_recipe(plan, search, session).run
+
+    with session.sharing_images([plan.options for plan in plans]) as sharing:
+        session = sharing
+        return run_each_of(plans, work, lambda plan: plan.options.experiment_name, session.progress)
+
+
+@dataclass(frozen=True)
 class Choice:
     """Which Phase 1 runs to go on from, as it was asked for."""
 
@@ -87,6 +131,7 @@ class Choice:
     rank_by: str | None
     from_run: Path | None
     with_heads: bool
+    fresh_head: bool
 
 
 def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPlan]:
@@ -105,6 +150,8 @@ def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPla
     if top is None and any(asked.values()):
         name = next(name for name, given in asked.items() if given)
         raise OptionsError(f"finetune: {name} goes with --top N, which is not there.")
+    if choice.fresh_head and from_run is None:
+        raise OptionsError("finetune: --fresh-head goes with --from-run FOLDER, which is not there.")
     if top is None and from_run is None:
         if not configs:
             raise OptionsError("finetune: say what: --top N, --from-run FOLDER, or options files (CONFIG...).")
@@ -115,7 +162,8 @@ def _plans(configs: list[str], choice: Choice, shared: Shared) -> list[TuningPla
         raise OptionsError(f"finetune: --top and --from-run take one CONFIG to train by, got {len(configs)}.")
     config = configs[0] if configs else None
     if from_run is not None:
-        return [plan_from_run(from_run, config=config, overrides=shared.overrides)]
+        keep = not choice.fresh_head
+        return [plan_from_run(from_run, config=config, overrides=shared.overrides, keep_head=keep)]
     assert top is not None
     return plan_top(
         shared.results_dir,

@@ -163,7 +163,8 @@ def test_the_top_by_separability_has_the_largest_logme(results: Path, tune: Tune
 
 
 def first_epoch(run: Path) -> dict[str, str]:
-    return next(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    rows = csv.DictReader((run / "metrics.csv").read_text().splitlines())
+    return next(row for row in rows if row["epoch"] == "0")
 
 
 def still(place: Path, file: Path) -> Path:
@@ -281,7 +282,7 @@ def test_a_last_batch_of_one_image_trains(tmp_path: Path, place: Path) -> None:
     )
     done = featcache("finetune", file, "--results-dir", tmp_path / "r", "--allow-custom")
     assert done.exit_code == 0, done.output
-    assert len((tmp_path / "r" / "odd" / "metrics.csv").read_text().splitlines()) == 3
+    assert len((tmp_path / "r" / "odd" / "metrics.csv").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("command", ["benchmark", pytest.param("train", marks=pytest.mark.slow)])
@@ -372,7 +373,7 @@ BAD_PLANS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "no schedule": (["--set", "training.unfreeze_schedule=null"], ("unfreeze_schedule is null", "nothing would be")),
     "joined": (["--set", "model.backbone=squeezenet1_1+resnet18"], ("names 2", "one network")),
-    "folds": (["--set", "data.folds=3"], ("data.folds", "set data.folds to null")),
+    "folds": (["--set", "training.kept_of_folds=average"], ("training.kept_of_folds", "Set data.folds")),
     "unknown backbone": (["--set", "model.backbone=resnet19"], ("Nearest: resnet18",)),
     "no such data": (["--set", "data.path=/no/such/folder"], ("does not exist",)),
     "dims": (["--set", "model.classifier_dims=[2048,16,4]"], ("gives 24 features",)),
@@ -423,6 +424,11 @@ BAD_CHOICES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "unknown criterion": (["--top", "2", "--by", "speed", "{by}"], ("speed", "accuracy", "pareto", "separability")),
     "no schedule": (["--top", "2", "{heads}"], ("unfreeze_schedule is null",)),
     "no schedule for a run": (["--from-run", "{results}/plain", "{heads}"], ("unfreeze_schedule is null",)),
+    "no such space": (["--top", "1", "{by}", "--space", "{results}/none.json"], ("there is no such file",)),
+    "a budget that is none": (
+        ["--top", "1", "{by}", "--search", "2", "--budget", "soon"],
+        ("expected a time such as 2h",),
+    ),
     "no such config": (["--top", "2", "{results}/none.json"], ("there is no such file",)),
     "no such run": (["--from-run", "{results}/nothing", "{by}"], ("nothing", "no finished run")),
     "empty folder": (["--from-run", "{empty}", "{by}"], ("no finished run",)),
@@ -570,13 +576,33 @@ def test_top_does_not_choose_what_is_fine_tuned_already(results: Path, tune: Tun
 
 
 @pytest.mark.slow
+def test_the_recipe_of_the_top_is_searched_and_goes_on(results: Path, tune: Tune, by: Path, tmp_path: Path) -> None:
+    space = tmp_path / "space.json"
+    space.write_text(json.dumps({"space": {"training.learning_rate": [1e-5, 0.02]}, "confirm_seeds": 1}))
+    done = tune("--top", "2", by, "--search", "2", "--budget", "20m", "--space", space)
+    assert done.exit_code == 0, done.output
+    assert done.output.count("confirmed with 1 fresh seed") == 2
+    found = {p.name for p in results.glob("*-searched")}
+    assert len(found) == 2 and found <= set(board(results))
+    for name in found:
+        folder = results / "recipes" / name.removesuffix("-searched")
+        document = json.loads((folder / "search.json").read_text())
+        assert document["search"]["budget"] == 600.0 and document["confirmed"]["run"] == name
+        own, best = options(results / name), json.loads((folder / "best.json").read_text())
+        assert own["training"].pop("seeds") != best["training"].pop("seeds") and own == best
+    again = tune("--top", "2", by, "--search", "2", "--budget", "20m", "--space", space)
+    assert again.exit_code == 0 and again.output.count("finished before") == 2
+
+
+@pytest.mark.slow
 def test_a_run_in_folds_is_fine_tuned_with_a_fresh_split_or_refused(
     results: Path, tune: Tune, by: Path, place: Path, tmp_path: Path
 ) -> None:
     file = write_config(tmp_path / "folded.json", place, BACKBONES["plain"], data={"folds": 3})
     assert featcache("train", file, "--results-dir", results, "--allow-custom").exit_code == 0
-    done = tune("--from-run", results / "folded", by)
-    assert done.exit_code in (0, 2), done.output
-    assert "Traceback" not in done.output
-    if done.exit_code == 0:
-        assert board(results)["folded-phase2"]["from_run"] == "folded"
+    refused = tune("--from-run", results / "folded", by)
+    assert refused.exit_code == 2 and "--fresh-head" in refused.output
+    done = tune("--from-run", results / "folded", by, "--fresh-head", "--set", "data.folds=3")
+    assert done.exit_code == 0, done.output
+    row = board(results)["folded-phase2"]
+    assert row["from_run"] == "folded" and float(row["gain_top1_low"]) <= float(row["gain_top1"])

@@ -18,7 +18,11 @@ from featcache.options.json_schema import options_schema
 from featcache.options.loading import load_options
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-EVERY = sorted(p for p in CONFIGS.rglob("*.json") if not p.name.endswith(".schema.json") and p.parent.name != "sweeps")
+EVERY = sorted(
+    p
+    for p in CONFIGS.rglob("*.json")
+    if not p.name.endswith(".schema.json") and p.parent.name not in ("sweeps", "searches")
+)
 DEMO = sorted((CONFIGS / "demo").glob("*.json"))
 PHASE1 = sorted((CONFIGS / "phase1").glob("*.json"))
 

@@ -139,6 +139,10 @@ def test_defaults() -> None:
             "channels_last": True,
             "compile": False,
             "gradient_checkpointing": False,
+            "distillation": None,
+            "frozen_batch_norms": False,
+            "l2_to_start": 0.0,
+            "kept_of_folds": "retrained",
         },
         "cache": {
             "dir": "cache",
@@ -433,8 +437,8 @@ def test_what_must_be_given() -> None:
         ({"training": {"unfreeze_schedule": [{"epoch": 50, "unfreeze": "all"}]}}, "epoch 50, past the end"),
         ({"training": {"mixup": 0.2}}, "training.mixup is of end-to-end training"),
         (
-            {"training": {"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}, "data": {"folds": 3}},
-            "set data.folds to null",
+            {"training": {"kept_of_folds": "measured", "unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}},
+            "that takes 3 folds or more",
         ),
         (
             {"training": {"unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}, "model": {"backbone": "a+b"}},

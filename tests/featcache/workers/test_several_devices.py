@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import worker_functions
-from conftest import TINY, write_digits
+from conftest import write_digits
 
 from featcache.errors import OptionsError, WorkError
 from featcache.extraction import extract_backbone, spread_backbones
@@ -27,6 +27,7 @@ from heads.search import SweepOptions
 from heads.search.sweep_run import search
 
 CPU = torch.device("cpu")
+TINY = "resume_networks:plain"  # of a module that workers import in no time
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ class Told(Silent):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"sampler": "random", "trials": 24, "batch": 16, "pruner": "median"},
+        {"sampler": "random", "trials": 16, "batch": 8, "pruner": "median"},
         pytest.param({"sampler": "tpe", "trials": 24, "batch": 6}, marks=pytest.mark.slow),
         pytest.param({"sampler": "spsa", "trials": 24}, marks=pytest.mark.slow),
     ],
@@ -165,12 +166,12 @@ def test_a_sweep_by_two_processes_has_the_trials_of_one(
     sweep = SweepOptions.model_validate(given)
     tables = []
     for name, them in (("alone", None), ("together", workers)):
-        base = make("cache", training={"seeds": 2, "epochs": 6})
+        base = make("cache", training={"seeds": 2, "epochs": 4})
         result = search(sweep, base, session(them, results_dir=tmp_path / name))
         rows = list(csv.DictReader((result.folder / "trials.csv").read_text().splitlines()))
         outcomes = {f.name: f.read_bytes() for f in (result.folder / "outcomes").iterdir()}
         tables.append((rows, [t.intermediate_values for t in result.trials], outcomes))
-    assert len(tables[0][0]) == 24
+    assert len(tables[0][0]) == settings["trials"]
     assert tables[0] == tables[1]
     if settings.get("pruner"):
         assert {row["state"] for row in tables[0][0]} >= {"complete", "pruned"}
@@ -210,12 +211,19 @@ def test_what_fails_in_a_worker_is_said_here_and_the_others_go_on(workers: Worke
     assert isinstance(own, Failed) and isinstance(own.error, OptionsError) and own.error.exit_code == 2
 
 
-def test_a_worker_that_is_killed_is_said_and_the_next_work_has_new_ones(make: Make) -> None:
-    with_one = Workers([CPU, CPU])
-    try:
-        first = [d.value for d in with_one.run([Job(worker_functions.own_id, ())] * 2) if isinstance(d, Done)]
-        with pytest.raises(WorkError, match=r"worker process of cpu \(\d of 2\) has died: SIGKILL .*What is committed"):
-            with_one.run([Job(worker_functions.die, (signal.SIGKILL,)), Job(worker_functions.wait, (600,))])
-        assert not any(Path(f"/proc/{pid}").exists() for pid in first)
-    finally:
-        with_one.close()
+def test_a_worker_that_is_killed_is_said_and_ends_the_others(workers: Workers) -> None:
+    """The last test here: it leaves none of them."""
+    jobs = [Job(worker_functions.own_id, ())] * 2
+    pids = [done.value for done in workers.run(jobs) if isinstance(done, Done)]
+    assert len(set(pids)) == 2
+    with pytest.raises(WorkError, match=r"process of cpu \(1 of 2\) has died: SIGKILL .*What is committed is kept"):
+        workers.run([Job(worker_functions.die, (signal.SIGKILL,)), Job(worker_functions.wait, (600,))])
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.slow
+def test_after_a_death_the_next_work_has_new_workers(workers: Workers, make: Make) -> None:
+    with pytest.raises(WorkError, match="has died: exit code 3"):
+        workers.run([Job(worker_functions.leave, (3,))])
+    options = parse_options(make("cache"))
+    assert extract_backbone(options, session(workers)).new == 176

@@ -111,7 +111,7 @@ def test_the_kept_network_is_trained_on_all_images_for_the_best_epochs(
     assert np.allclose(found.numpy(), seen.logits[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("normalise", ["none", "standard"])
+@pytest.mark.parametrize("normalise", ["none", pytest.param("standard", marks=pytest.mark.slow)])
 def test_the_average_is_that_of_the_folds_weights(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, normalise: str
 ) -> None:
@@ -192,6 +192,7 @@ def test_a_run_that_is_stopped_ends_as_if_it_was_not(
     ]
 
 
+@pytest.mark.slow
 def test_measured_keeps_what_networks_without_two_folds_speak_for(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

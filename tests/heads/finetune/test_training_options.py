@@ -110,13 +110,15 @@ def whole_train_set(chosen: Options) -> tuple[nn.Module, nn.Module, Tensor, Tens
 # The update
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("adam", marks=pytest.mark.slow), "sgd"])
+@pytest.mark.parametrize(
+    ("optimizer", "l2"), [("adamw", 0.0), pytest.param("adam", 0.0, marks=pytest.mark.slow), ("sgd", 0.0), ("sgd", 3.0)]
+)
 def test_training_is_that_of_the_plain_loop(
-    config: Config, tmp_path: Path, checkpoints: list[dict[str, Any]], optimizer: str
+    config: Config, tmp_path: Path, checkpoints: list[dict[str, Any]], optimizer: str, l2: float
 ) -> None:
     chosen = options(
         config, batch=WHOLE, optimizer=optimizer, weight_decay=0.1, lr_decay_per_block=0.7, label_smoothing=0.1,
-        warmup_epochs=1, scheduler="cosine", epochs=4, clip_norm=0.5,
+        warmup_epochs=1, scheduler="cosine", epochs=4, clip_norm=0.5, l2_to_start=l2,
         unfreeze_schedule=[{"epoch": 0, "unfreeze": "layer3"}, {"epoch": 2, "unfreeze": "all", "lr_scale": 0.5}],
     )  # fmt: skip
     run = tune(chosen, tmp_path / "results")
@@ -126,6 +128,7 @@ def test_training_is_that_of_the_plain_loop(
     extra = {"momentum": 0.9} if optimizer == "sgd" else {}
     updates = kind([{"params": list(p.parameters())} for p in parts], 0.003, weight_decay=0.1, **extra)
     factors = [1 / 2, 1.0, 0.75 * 0.5, 0.25 * 0.5]
+    began = [p.detach().clone() for p in network.parameters()]
     losses = []
     for epoch, factor in enumerate(factors):
         for part in parts:
@@ -133,8 +136,9 @@ def test_training_is_that_of_the_plain_loop(
         for k, group in enumerate(updates.param_groups):
             group["lr"] = 0.003 * factor * 0.7 ** (4 - k)
         loss = cross_entropy(head(network(x)), y, label_smoothing=0.1)
+        away = sum(((p - b) ** 2).sum() for p, b in zip(network.parameters(), began, strict=True))
         updates.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + l2 / 2 * away).backward()
         nn.utils.clip_grad_norm_([p for part in parts for p in part.parameters() if p.grad is not None], 0.5)
         updates.step()
         losses.append(loss.item())
@@ -195,6 +199,20 @@ def test_mixed_images_go_through_the_whole_network(
     plain = tune(options(config, unfreeze_schedule=schedule, label_smoothing=0.1), tmp_path / "plain")
     assert (curve(mixed) == curve(again)).all()
     assert (curve(mixed)[:, 0] != curve(plain)[:, 0]).all()
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batch_norms_keep_their_statistics_where_they_are_to(config: Config, tmp_path: Path, frozen: bool) -> None:
+    schedule = [{"epoch": 0, "unfreeze": "all"}]
+    training = {"selection_metric": "val_loss", "learning_rate": 1e-4, "frozen_batch_norms": frozen}
+    chosen = options(config, "four_stages", epochs=2, unfreeze_schedule=schedule, **training)
+    run = tune(chosen, tmp_path / "results")
+    assert run.best_epoch >= 0
+    before, after = pristine(chosen), kept(run)
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    statistics = {name for name in before if name.endswith(("running_mean", "running_var"))}
+    assert statistics and moved & statistics == (set() if frozen else statistics)
+    assert moved >= {name for name in before if name.endswith(".weight")}
 
 
 def test_the_average_is_what_is_judged_and_kept(

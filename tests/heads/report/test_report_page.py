@@ -140,8 +140,8 @@ def test_every_figure_is_drawn(whole: Watched) -> None:
     names = places.evaluate_all("places => places.map(p => p.dataset.figure || p.dataset.curve)")
     wanted = {"latency_top3", "latency_top1", "latency_split", "macs_latency", "gains", PHASE2}
     wanted |= {"separability_linear_probe", "separability_logme", "separability_effective_rank"}
-    wanted |= {f"sweep0_{n}" for n in ("best0", "importance", "parallel")}
-    wanted |= {f"sweep1_{n}" for n in ("best0", "best1", "front", "parallel")}
+    wanted |= {f"sweep0_{n}" for n in ("best0", "importance", "parallel", "way")}
+    wanted |= {f"sweep1_{n}" for n in ("best0", "best1", "front", "parallel", "way")}
     assert wanted <= set(names)
     empty = places.evaluate_all(
         """places => places.filter(p => p.dataset.state !== "drawn" || ![...p.querySelectorAll("svg g.role-mark path")]

@@ -98,7 +98,7 @@ def test_fine_tuning_is_judged_by_them(config: Config, uneven: Path, tmp_path: P
     run = fine_tune(options, results_dir=tmp_path / "results", allow_custom=True)
     assert_tells(run)
     curve = [float(r["val_balanced_accuracy"]) for r in rows_of(run.folder / "metrics.csv")]
-    assert curve[run.best_epoch] == max(curve)
+    assert curve[run.best_epoch + 1] == max(curve)  # after the start
     assert max(curve) == pytest.approx(run.metrics["val_balanced_accuracy"], abs=1e-6)
 
 

@@ -122,19 +122,26 @@ def test_failed_trials_do_not_break_it(batch: int) -> None:
     assert len({point_key(t.params) for t in nothing.trials}) == 32
 
 
-def test_pruned_trials_are_worse_than_all() -> None:
-    study = climb(new_study(planned=8), quality, 2, 2)
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize("ends", ["pruned", "both pruned", "failed"])
+def test_a_pair_that_did_not_come_to_its_end_is_compared_where_it_can_be(direction: str, ends: str) -> None:
+    sign = 1.0 if direction == "maximize" else -1.0
+    study = new_study(planned=8, direction=direction)
+    for number in range(2):
+        study.tell(study.ask(dict(SPACE)), sign * (number + 1.0))  # the second start is the one that is climbed from
     plus, minus = study.ask(dict(SPACE)), study.ask(dict(SPACE))
-    study.tell(plus, -100.0)
-    minus.report(1e9, 0)
-    study.tell(minus, state=TrialState.PRUNED)
-    step = step_of(study.trials[2])
-    assert (step.side, step.iteration) == (1, 0)
-    for _ in range(2):
-        study.ask(dict(SPACE))
-    following = next(s for t in study.trials[4:] if (s := step_of(t)).iteration == 1 or s.chain != step.chain)
-    if following.chain == step.chain:
-        assert (np.array(following.velocity) * np.array(step.signs) > 0).all()
+    for epoch in range(3):
+        plus.report(sign * 0.2, epoch)
+    if ends != "failed":
+        minus.report(sign * 0.4, 0)  # better than plus there
+    study.tell(plus, **({"state": TrialState.PRUNED} if ends == "both pruned" else {"values": sign * 0.9}))
+    study.tell(minus, state=TrialState.FAIL if ends == "failed" else TrialState.PRUNED)
+    first = step_of(study.trials[2])
+    study.ask(dict(SPACE))
+    following = step_of(study.trials[-1])
+    assert (following.chain, following.iteration, following.side) == (first.chain, 1, 1)
+    along = np.array(following.velocity) * np.array(first.signs)
+    assert (along > 0).all() if ends == "failed" else (along < 0).all()
 
 
 def test_the_perturbation_follows_the_measured_noise() -> None:

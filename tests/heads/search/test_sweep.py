@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -29,6 +30,7 @@ from heads.runs.run import Run
 from heads.search import SweepOptions, run_sweep
 from heads.search.samplers import SAMPLERS
 from heads.search.search_space import make_space
+from heads.search.spsa_climb import SEED_VALUES
 from heads.search.study import SAME_AS, SweepStudy
 from heads.search.sweep_result import SweepResult
 from heads.search.trial_figures import Figures
@@ -533,8 +535,25 @@ def test_what_does_not_change_a_trial_may_change(sweep: Folders) -> None:
     assert (len(result.trials), result.new) == (4, 2)
 
 
-def test_choices_alone_go_round(sweep: Folders) -> None:
-    assert len(sweep(space={"model.dropout": [0.1, 0.2]}, sampler="spsa", trials=24, batch=8).trials) == 24
+def test_spsa_trains_as_many_points_as_trials_and_says_its_way(sweep: Folders) -> None:
+    for trials in (14, 22):  # it goes on
+        found = sweep(sampler="spsa", trials=trials, batch=4, seeds=2, pruner="none")
+    assert len({tuple(t.params.values()) for t in found.trials}) == 22
+    assert not any(SAME_AS in t.user_attrs for t in found.trials)
+    for trial in found.trials:  # what the noise of a pair is measured by
+        one = 2.0 / trial.user_attrs["outcomes"]  # image: the loss counts for less than that
+        assert np.mean(trial.user_attrs[SEED_VALUES]) == pytest.approx(trial.values[0], abs=one)
+    rows = sweep.rows()
+    starts = {row["trial"] for row in rows if row["side"] == "0"}
+    assert {row["chain"] for row in rows} <= starts
+    sides = [row["side"] for row in rows if row["side"] != "0"]
+    assert len(sides) >= 8 and sides[::2] == ["1"] * len(sides[::2]) and set(sides[1::2]) == {"-1"}
+    assert "chain" not in sweep_columns(sweep, "random")
+
+
+def sweep_columns(sweep: Folders, sampler: str) -> list[str]:
+    sweep(sampler=sampler, trials=2, fresh=True)
+    return list(sweep.rows()[0])
 
 
 def test_a_choice_may_look_like_json(sweep: Folders) -> None:
@@ -547,7 +566,9 @@ def test_a_sweep_has_a_name() -> None:
         SweepOptions.model_validate({"name": "", "base": {}, "space": SPACE})
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+@pytest.mark.parametrize(
+    "sampler", ["random", "tpe", "nsga2", "spsa", *(pytest.param(s, marks=pytest.mark.slow) for s in ("gp", "cmaes"))]
+)
 def test_no_point_is_trained_twice(sweep: Folders, monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
     """Four points, twenty trials, ten of which a second call asks for."""
     trained: list[str] = []
@@ -568,7 +589,7 @@ def test_no_point_is_trained_twice(sweep: Folders, monkeypatch: pytest.MonkeyPat
     assert len(first) == len(trained)
     for row in rows:
         if row["same_as"]:
-            told = {k: v for k, v in row.items() if k not in ("trial", "same_as", "may_be_best")}
+            told = {k: v for k, v in row.items() if k not in ("trial", "same_as", "may_be_best", "chain")}
             assert told == {k: first[row["same_as"]][k] for k in told}
     assert found.chosen is not None and found.chosen.among == len(trained)
     assert sorted(int(f.stem) for f in (sweep.folder / "outcomes").glob("*.npz")) == sorted(map(int, first))

@@ -42,8 +42,8 @@ def write(tmp_path: Path) -> Write:
 
 def test_a_sound_sweep_and_its_defaults(write: Write) -> None:
     sweep, base = load_sweep(write())
-    assert (sweep.name, sweep.sampler, sweep.batch_size, sweep.trials) == ("search", "tpe", 32, None)
-    assert [load_sweep(write(sampler="spsa", **own))[0].batch_size for own in ({}, {"batch": 5})] == [8, 5]
+    assert (sweep.name, sweep.sampler, sweep.batch_size, sweep.trials) == ("search", "tpe", 8, None)
+    assert [load_sweep(write(sampler="random", **own))[0].batch_size for own in ({}, {"batch": 5})] == [32, 5]
     assert sweep.objectives == ("val_top3",)
     assert base == BASE
     assert load_sweep(write(trials=5), trials=7)[0].trials == 7

@@ -1,0 +1,100 @@
+"""The recipes that were tried, kept in `study.db`; the next one, chosen by them and a seed alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from featcache.errors import RunError
+from heads.recipes.recipe_space import RecipeSpace
+from heads.recipes.search_options import RecipeSearch
+
+IDENTITY = "featcache:recipes"
+STARTUP_TRIALS = 6  # drawn at random before TPE has anything to go by
+ANEW = 20  # draws for a recipe that was not tried yet
+
+
+class RecipeStudy:
+    """Trials one after the other. A killed search loses the trial in flight and asks for the same one again."""
+
+    def __init__(self, search: RecipeSearch, space: RecipeSpace, folder: Path, identity: str, maximise: bool) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._search, self._space = search, space
+        self._direction = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
+        url = f"sqlite:///{(folder / 'study.db').absolute()}"
+        self._stored = optuna.create_study(
+            storage=url, study_name="recipes", direction=self._direction, load_if_exists=True
+        )
+        known = self._stored.user_attrs.get(IDENTITY)
+        if known is None:
+            self._stored.set_user_attr(IDENTITY, identity)
+        elif known != identity:
+            raise RunError(
+                f"{folder}: holds the search of other recipes, or around other options or images. Take another folder "
+                "of results, or start it anew with --fresh."
+            )
+        self._live = self._stored
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial that is over, in order."""
+        return self._stored.get_trials(deepcopy=False)
+
+    def ask(self) -> Trial:
+        """The next recipe: first the given one, as far as it lies in the space, then others."""
+        before = self.trials
+        tried = {_key(t.params) for t in before}
+        for again in range(ANEW):
+            self._live = optuna.create_study(
+                direction=self._direction, sampler=self._sampler(len(before), again), pruner=self._pruner()
+            )
+            self._live.add_trials(before)
+            if not before:
+                self._live.enqueue_trial(self._space.given())
+            trial = self._live.ask(dict(self._space.distributions))
+            if _key(trial.params) not in tried:
+                return trial
+        return trial  # a space of few recipes, all of them tried
+
+    def hopeless(self, trial: Trial, epoch: int, value: float) -> bool:
+        """Tell of an epoch of a trial, 1 after the first; whether it need not go on."""
+        trial.report(value, epoch)
+        return self._search.pruner != "none" and trial.should_prune()
+
+    def tell(self, trial: Trial, value: float | None, pruned: bool, attributes: Mapping[str, Any]) -> None:
+        """A trial is over: complete, stopped, or failed where it has no value. Stores it."""
+        for name, own in attributes.items():
+            trial.set_user_attr(name, own)
+        if value is None:
+            self._live.tell(trial, state=TrialState.FAIL)
+        elif pruned:
+            self._live.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._live.tell(trial, value)
+        self._stored.add_trial(self._live.get_trials(deepcopy=False)[trial.number])
+
+    def _sampler(self, number: int, again: int) -> optuna.samplers.BaseSampler:
+        seed = (self._search.seed + 1_000_003 * number + 7_919 * again) % 2**31
+        return optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+
+    def _pruner(self) -> BasePruner:
+        epochs = self._space.base.training.epochs
+        least = max(1, round(epochs / 9))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self._search.pruner == "hyperband":
+                return optuna.pruners.HyperbandPruner(least, epochs, reduction_factor=3)
+            if self._search.pruner == "asha":
+                return optuna.pruners.SuccessiveHalvingPruner(least, reduction_factor=3)
+            return optuna.pruners.NopPruner()
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    return repr(sorted(params.items()))
