@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from featcache.options.option_types import Count, Section
 
@@ -17,7 +17,7 @@ class Adapter(Section):
     into them in what is kept; bitfit: biases (Ben Zaken et al. 2022); norm: weights and biases of normalisations."""
     rank: Count = 8
     """Of lora: the width of the thin matrices."""
-    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    alpha: Count | None = None
     """Of lora: its products count alpha / rank; null: twice the rank."""
 
     @model_validator(mode="after")
@@ -27,6 +27,6 @@ class Adapter(Section):
         return self
 
     @property
-    def scale(self) -> float:
-        """Alpha over rank."""
-        return (2 * self.rank if self.alpha is None else self.alpha) / self.rank
+    def lora_alpha(self) -> int:
+        """Alpha, by default twice the rank."""
+        return 2 * self.rank if self.alpha is None else self.alpha

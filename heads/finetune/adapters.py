@@ -100,6 +100,7 @@ def _add_lora(backbone: Backbone, adapter: Adapter) -> None:
             f"training.adapter: kind lora is for transformers, and {name} has no linear layers in its blocks. Choose "
             "norm or bitfit, or null."
         )
-    scaled = adapter.scale * adapter.rank
-    config = LoraConfig(r=adapter.rank, lora_alpha=scaled, target_modules=targets, lora_dropout=0.0, bias="none")
+    config = LoraConfig(
+        r=adapter.rank, lora_alpha=adapter.lora_alpha, target_modules=targets, lora_dropout=0.0, bias="none"
+    )
     inject_adapter_in_model(config, backbone.network)
