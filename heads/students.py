@@ -94,7 +94,7 @@ def distill_run(plan: DistillPlan, session: Session) -> Distilled:
     """`distill_model` within a session."""
     teacher = load_run_record(plan.teacher)
     base = _student_options(plan, teacher, session.results_dir)
-    schedule = plan.end_to_end or _has_schedule(plan.config)
+    schedule = _whole(plan)
     taught = _taught(base, plan)
     alone = _alone(base, teacher, schedule, session)
     run = train_run(taught, session)
@@ -136,12 +136,17 @@ def _student_options(plan: DistillPlan, teacher: Run, results_dir: Path) -> Opti
         document |= {section: given[section] for section in ("training", "head") if section in given}
         document["data"] |= {k: given["data"][k] for k in ("augmentations", "views") if k in given.get("data", {})}
     document["training"] |= {"unfreeze_schedule": None, "distillation": None}
-    apply_overrides(document, [one for one in plan.overrides if not (plan.end_to_end and _of_phase2(one))])
+    apply_overrides(document, [one for one in plan.overrides if not (_whole(plan) and _of_phase2(one))])
     return parse_options(document, f"the student {plan.student}")
 
 
+def _whole(plan: DistillPlan) -> bool:
+    """Whether the whole network is to be trained after its head."""
+    return plan.end_to_end or _has_schedule(plan.config)
+
+
 def _of_phase2(override: str) -> bool:
-    """With --end-to-end what is set of training is of the whole network's; the head keeps its run's recipe."""
+    """Then what is set of training is of the whole network's; the head keeps its run's recipe."""
     return override.startswith("training.")
 
 

@@ -13,9 +13,10 @@ log = logging.getLogger("featcache")
 BEST = "best"
 
 
-def named_run(wanted: str, results_dir: Path) -> Path:
-    """The folder of the run that is meant; raises RunError where there is none."""
-    folder = run_folder(wanted, results_dir)
+def named_run(wanted: str, results_dir: Path, *, combinations: bool = True) -> Path:
+    """The folder of the run that is meant; raises RunError where there is none. Without `combinations` these have no
+    place that is counted."""
+    folder = run_folder(wanted, results_dir, combinations=combinations)
     if folder is None:
         raise RunError(
             f"{wanted}: is no finished run, and {results_dir} has none of that name. Expected a run's folder or name, "
@@ -24,7 +25,7 @@ def named_run(wanted: str, results_dir: Path) -> Path:
     return folder
 
 
-def run_folder(wanted: str, results_dir: Path) -> Path | None:
+def run_folder(wanted: str, results_dir: Path, *, combinations: bool = True) -> Path | None:
     """The folder of a run by itself, its name or its rank; None of what is neither."""
     for folder in (Path(wanted).expanduser(), results_dir / wanted):
         if (folder / "summary.json").is_file():
@@ -32,8 +33,11 @@ def run_folder(wanted: str, results_dir: Path) -> Path | None:
     if (wanted != BEST and not wanted.isdecimal()) or Path(wanted).exists():
         return None
     from heads.leaderboard import rank_results
+    from heads.runs import COMBINED
 
-    rows = rank_results(results_dir).board.rows
+    every = rank_results(results_dir).board.rows
+    rows = [row for row in every if combinations or row.phase != COMBINED]
+    passed = f", {counted(len(every) - len(rows), 'combination')} aside" if len(rows) < len(every) else ""
     place = 1 if wanted == BEST else int(wanted)
     if not 1 <= place <= len(rows):
         raise RunError(
@@ -42,5 +46,7 @@ def run_folder(wanted: str, results_dir: Path) -> Path | None:
         )
     name = rows[place - 1].run
     said = wanted if wanted == BEST else f"rank {wanted}"
-    log.info("%s: %s, in the order of a plain `featcache report` (--rank-by and --heads have others)", said, name)
+    log.info(
+        "%s: %s, in the order of a plain `featcache report` (--rank-by and --heads have others)%s", said, name, passed
+    )
     return results_dir / name

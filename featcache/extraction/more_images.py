@@ -20,17 +20,21 @@ log = logging.getLogger("featcache")
 
 
 def extract_more(
-    cached: CachedFeatures, options: Options, images: Sequence[ImageRecord], session: Session
+    cached: CachedFeatures,
+    options: Options,
+    images: Sequence[ImageRecord],
+    session: Session,
+    backbone: Backbone | None = None,
 ) -> tuple[ImageRecord, ...]:
     """Fill the stores of an extraction by `options` with the rows of further `images` of the split train, and give back
-    those that can be read."""
+    those that can be read. A `backbone` is the one whose store it is, where that is not the one of the options."""
     for part, own in zip(cached.parts, options.parts, strict=True):
-        images = _fill(part.store, own, images, session)
+        images = _fill(part.store, own, images, session, backbone)
     return tuple(images)
 
 
 def _fill(
-    store: FeatureStore, options: Options, images: Sequence[ImageRecord], session: Session
+    store: FeatureStore, options: Options, images: Sequence[ImageRecord], session: Session, backbone: Backbone | None
 ) -> tuple[ImageRecord, ...]:
     manifest, memo = load_manifest(options.data, options.cache.dir)
     wanted = replace(manifest, images=tuple(images))
@@ -38,7 +42,7 @@ def _fill(
     if fill.missing():
         with store.writing(log.warning) as writer:
             if tasks := fill.missing():
-                extract_rows(fill, tasks, _backbone(options, fill, session), writer, session)
+                extract_rows(fill, tasks, backbone or _backbone(options, fill, session), writer, session)
     return readable(wanted, memo).images
 
 

@@ -5,6 +5,7 @@ key and, for a misspelt key, the nearest name. `configs/options.schema.json` is 
 """
 
 from featcache.options import augmentation_options
+from featcache.options.adapter_options import Adapter
 from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_names, take_apart
 from featcache.options.cache_options import CacheOptions
@@ -47,6 +48,7 @@ __all__ = [
     "MAX_NAME",
     "METRIC_PLUGINS",
     "SOURCE_PLUGINS",
+    "Adapter",
     "AugmentationSpec",
     "CacheOptions",
     "Classes",

@@ -20,10 +20,10 @@ class Distillation(Section):
     """That logits of student and teacher are divided by."""
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     """What the teacher's part of the loss counts, the label's part being the rest."""
-    out_of_fold: Annotated[int, Field(ge=2, le=100)] | None = 5
-    """Heads know the images that they were trained on too well: with a number, training images are answered by heads
-    trained anew, each on all folds of the training images but one. null: by the teacher as it is, as always where a
-    network of it was fine-tuned."""
+    out_of_fold: Annotated[int, Field(ge=2, le=100)] | None = None
+    """A teacher knows the images that it was trained on: it has them right, and is sure. With a number, heads trained
+    anew, each on all folds of the training images but one, answer those of that fold; a network that was fine-tuned
+    answers as it is. null: so does every teacher."""
     unlabelled: Annotated[str, Field(min_length=1)] | None = None
     """A folder of images without labels, of which the student learns what the teacher says of them alone; those that
     are in the data set are left out."""

@@ -56,6 +56,16 @@ class Options(Section):
         return self
 
     @model_validator(mode="after")
+    def _lora_is_of_one_network(self) -> Options:
+        adapter = self.training.adapter
+        if adapter is not None and adapter.kind == "lora" and self.data.folds is not None:
+            raise ValueError(
+                "training.adapter of kind lora and data.folds are given: the thin matrices of networks that trained on "
+                "different folds have no average. Choose another kind, or set data.folds to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _teacher_has_not_seen_val(self) -> Options:
         if self.training.distillation is not None and self.data.folds is not None:
             raise ValueError(

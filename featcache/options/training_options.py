@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from featcache.counted_nouns import counted
+from featcache.options.adapter_options import Adapter
 from featcache.options.class_weight_options import ClassWeights
 from featcache.options.distillation_options import Distillation
 from featcache.options.known_names import OneOf
@@ -52,6 +53,7 @@ END_TO_END = (
     "kept_of_folds",
     "frozen_batch_norms",
     "l2_to_start",
+    "adapter",
 )
 
 # Options that came later: at their defaults they are no part of what tells runs and sweeps apart, which keep theirs.
@@ -63,6 +65,7 @@ LATER_TRAINING_OPTIONS = (
     "kept_of_folds",
     "frozen_batch_norms",
     "l2_to_start",
+    "adapter",
 )
 
 
@@ -122,6 +125,8 @@ class TrainingOptions(Section):
     gradient_checkpointing: bool = False
     """End to end: compute what is inside the network's blocks again in the backward pass, and do not keep it: much less
     memory, for about one more forward pass; results stay the same."""
+    adapter: Adapter | None = None
+    """End to end: train few parameters of what is unfrozen ({"kind": "lora", "rank": 8}); null: all of them."""
     distillation: Distillation | None = None
     """Learn what a finished run answers to the same images; null: from labels alone. `featcache distill` sets it."""
 

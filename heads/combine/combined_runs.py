@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from featcache.counted_nouns import counted, have
 from featcache.errors import OptionsError, RunError
@@ -20,12 +21,17 @@ LONGEST = 60  # characters of a folder's name that is made of names
 
 
 def combine_runs(
-    folders: Sequence[Path], results_dir: Path, *, name: str | None = None, rounds: int = ROUNDS, equal: bool = False
+    folders: Sequence[Path],
+    results_dir: Path,
+    *,
+    name: str | None = None,
+    weights: Literal["equal", "fitted"] = "equal",
+    rounds: int = ROUNDS,
 ) -> Run:
     """The average of the calibrated probabilities of the runs in `folders`, as a run below `results_dir`.
 
-    Its weights are found by greedy selection in so many `rounds` on what the runs answered to validation images, or
-    are `equal`. No network is asked. Raises RunError where the runs are not of the same images, labels and classes,
+    Its weights are equal, or `fitted` by greedy selection in so many `rounds` on what the runs answered to validation
+    images. No network is asked. Raises RunError where the runs are not of the same images, labels and classes,
     OptionsError where the name is none.
     """
     called = default_name(folders) if name is None else name
@@ -35,7 +41,7 @@ def combine_runs(
         raise OptionsError(f"combine: {error}.") from None
     require_free(results_dir / called)
     members = read_members(folders, results_dir)
-    return write_combination(results_dir / called, combine(members, rounds=rounds, equal=equal), rounds)
+    return write_combination(results_dir / called, combine(members, rounds=rounds, equal=weights == "equal"), rounds)
 
 
 def default_name(folders: Sequence[Path], kind: str = "combined") -> str:

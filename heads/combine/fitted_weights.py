@@ -40,7 +40,7 @@ def fit_weights(
     if len(set(units)) < 2:
         raise RunError(
             "combine: all validation images are of one group, so that weights cannot be fitted on some and judged on "
-            "others. Give all members the same weight: --equal."
+            "others. Give all members the same weight: --weights equal."
         )
     part = parts_of(units)
     count = int(part.max()) + 1

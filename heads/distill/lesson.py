@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.backbones import Backbone
 from featcache.counted_nouns import counted, nouns
 from featcache.extraction import CachedFeatures, Indices, StoreRows, extract_more
 from featcache.options import Distillation, Options
@@ -76,11 +77,14 @@ class Lesson:
             soft=soft,
         )
 
-    def readable(self, cached: CachedFeatures, session: Session) -> tuple[ImageRecord, ...]:
-        """The unlabelled images that can be read; their rows are in the student's stores."""
+    def readable(
+        self, cached: CachedFeatures, session: Session, backbone: Backbone | None = None
+    ) -> tuple[ImageRecord, ...]:
+        """The unlabelled images that can be read; their rows are in the student's stores, which are of its options'
+        backbones or of the one that is given."""
         if not self.unlabelled.images:
             return ()
-        found = extract_more(cached, self.options, self.unlabelled.images, session)
+        found = extract_more(cached, self.options, self.unlabelled.images, session, backbone)
         for split, count in self.unlabelled.left_out.items():
             where = "named twice" if split == "again" else f"in {split} of the data set"
             log.info("%s of the unlabelled %s left out: %s", count, nouns(count, "image"), where)

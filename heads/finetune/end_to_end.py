@@ -25,7 +25,7 @@ from heads.finetune.epoch_choice import EpochChoice
 from heads.finetune.fold_run import train_in_folds
 from heads.finetune.phase1_start import Phase1Start, load_phase1_start
 from heads.finetune.run_setup import RunSetup
-from heads.finetune.tuned_network import Network, load_network, make_setup, make_trainer, prepare
+from heads.finetune.tuned_network import Network, load_network, make_setup, make_trainer, prepare, started
 from heads.finetune.tuned_result import make_tuned_result
 from heads.finetune.tuning_plan import TuningPlan
 from heads.finetune.unfreezing import require_schedule
@@ -108,7 +108,9 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
             known = replace(load_run_record(folder), reused=True)
             warn_of_leakage(known)
             return known
-        setup = make_setup(options, cached, network, them, session, plain=plain, lesson=lesson)
+        with them.first_alone():
+            network, features = started(network, cached, start, options, session)
+        setup = make_setup(options, features, network, them, session, plain=plain, lesson=lesson)
         prepare(network.backbone, setup)
         with checkpoints.held(fresh=not session.reuse) as position:
             if options.data.folds is None:

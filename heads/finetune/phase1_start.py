@@ -1,8 +1,9 @@
-"""The run of heads on cached features that an end-to-end run comes from."""
+"""The run that an end-to-end run comes from: heads on cached features, or a network that was fine-tuned already."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,37 @@ from featcache.data import load_manifest
 from featcache.errors import DataError, RunError, WeightsError
 from featcache.options import Options
 from featcache.records import digest
-from heads.runs import Run, load_run_record, normalisation_of
+from heads.runs import Run, load_run_model, load_run_record, members_of, normalisation_of
 
 
 @dataclass(frozen=True)
 class Phase1Start:
-    """The run of heads on cached features that a run comes from."""
+    """The run that a run comes from, and what of it training begins with."""
 
     name: str
     made_from: str  # a digest of what decided its result: another run may come to have its name
     head: dict[str, Tensor] | None = None  # its weights, where they are what the run begins with
+    network: Mapping[str, Tensor] | None = None  # those of its backbone, where it was fine-tuned, or is a soup
 
     @property
     def inputs(self) -> dict[str, Any]:
         """What of it decides a run's result, and whose gain the run shows."""
-        sha = hashlib.sha256()
-        for name, tensor in sorted((self.head or {}).items()):
-            sha.update(f"{name} {list(tensor.shape)};".encode())
-            sha.update(tensor.contiguous().numpy().data)
-        return {"from_run": self.name, "from_inputs": self.made_from, "head": sha.hexdigest() if self.head else None}
+        network = {"network": _digest(self.network)} if self.network is not None else {}
+        head = _digest(self.head) if self.head else None
+        return {"from_run": self.name, "from_inputs": self.made_from, "head": head, **network}
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    sha = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        sha.update(f"{name} {list(tensor.shape)};".encode())
+        sha.update(tensor.contiguous().numpy().data)
+    return sha.hexdigest()
 
 
 def load_phase1_start(folder: Path, options: Options, backbone: Backbone, keep_head: bool) -> Phase1Start:
-    """The run in `folder`; raises RunError where it is no Phase 1 run of the same images and backbone."""
-    run = require_phase1(folder)
+    """The run in `folder`; raises RunError where it is no run of the same images and backbone, or a combination."""
+    run = require_start(folder)
     if keep_head and run.summary["data"]["folds"]:
         raise RunError(
             f"{folder}: was cross-validated, so its head has trained on images that choose the epoch here. Begin "
@@ -62,17 +70,27 @@ def load_phase1_start(folder: Path, options: Options, backbone: Backbone, keep_h
             f"{manifest.root}, as the options of data (limit, classes, exclude, ..) take it. Name a run on the same "
             "images, or train it again."
         )
-    head = _head_of(folder, options, backbone.at_depth(manifest.depth), manifest.classes) if keep_head else None
-    return Phase1Start(folder.resolve().name, digest(run.summary["inputs"]), head)
-
-
-def require_phase1(folder: Path) -> Run:
-    """The run in `folder`; raises RunError unless it is one of heads on cached features."""
-    run = load_run_record(folder)
-    if run.summary["phase"] != 1:
+    tuned = run.summary["phase"] != 1
+    if tuned and options.data.folds is not None:
         raise RunError(
-            f"{folder}: is a run of phase {run.summary['phase']}. Expected one of heads on cached features, which "
-            "`featcache train` or `featcache benchmark` made."
+            f"{folder}: was fine-tuned on images that data.folds would judge by. Set data.folds to null, or begin with "
+            "a run of heads on cached features."
+        )
+    keep_head = keep_head or tuned  # whose features no other head knows
+    head = _head_of(folder, options, backbone.at_depth(manifest.depth), manifest.classes) if keep_head else None
+    network = load_run_model(folder).tuned if tuned else None
+    return Phase1Start(folder.resolve().name, digest(run.summary["inputs"]), head, network)
+
+
+def require_start(folder: Path) -> Run:
+    """The run in `folder`; raises RunError where it is no one network that training could begin with."""
+    run = load_run_record(folder)
+    if members := members_of(run.summary, folder):
+        names = ", ".join(one.run for one in members if one.weight > 0)
+        raise RunError(
+            f"{folder}: is a combination of several networks, which are not trained together. Fine-tune each "
+            f"({names}) and combine them again, or have one network learn from it: featcache distill --teacher "
+            f"{folder.name} --student BACKBONE --end-to-end."
         )
     return run
 

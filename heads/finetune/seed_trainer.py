@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from featcache.backbones import Backbone, train_from
 from featcache.extraction import Indices
+from heads.finetune.adapters import hold_the_rest
 from heads.finetune.batch_inputs import Batch, DecodedInputs, InputSource
 from heads.finetune.ema import WeightEMA
 from heads.finetune.evaluation import evaluate_logits
@@ -109,6 +110,8 @@ class Trainer:
         self._source: InputSource | None = None  # what the last stage kept makes room
         self._stage = stage
         train_from(self.backbone, setup.blocks, first)
+        if setup.training.adapter is not None:
+            hold_the_rest(self.backbone, setup.training.adapter)
         self._live = self._live_tensors(first)
         self._follows_norms = first < len(setup.blocks)
         # A teacher has answered the views that are kept, and no others.
@@ -229,6 +232,7 @@ class Trainer:
     def _live_tensors(self, first: int) -> dict[str, Tensor]:
         """What is not frozen, as it is: parameters and buffers but for those of the blocks before `first`."""
         frozen = {n for block in self.setup.blocks[:first] for n in (*block.parameters, *block.modules)}
+        frozen |= {n for n, p in self.backbone.named_parameters() if not p.requires_grad}
         state = _named_state(self.backbone, BACKBONE)
         live = {n: t for n, t in state.items() if not frozen & {n.removeprefix(BACKBONE), _owner(n)}}
         return {**live, **_named_state(self.head, HEAD)}

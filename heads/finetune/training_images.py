@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.backbones import Backbone
 from featcache.extraction import CachedFeatures, Extraction, Indices
 from featcache.records import ImageRecord
 from featcache.session import Session
@@ -52,9 +53,11 @@ def make_training_images(extraction: Extraction, folds: bool = False) -> Trainin
     return TrainingImages(images, labels, views, every[:count][trains], judged, weights)
 
 
-def taught(images: TrainingImages, lesson: Lesson, cached: CachedFeatures, session: Session) -> TrainingImages:
+def taught(
+    images: TrainingImages, lesson: Lesson, cached: CachedFeatures, session: Session, backbone: Backbone
+) -> TrainingImages:
     """`images` with the teacher's answers, and with the unlabelled ones of a lesson among those that train."""
-    extra, count = lesson.readable(cached, session), len(images.labels)
+    extra, count = lesson.readable(cached, session, backbone), len(images.labels)
     every = (*images.images, *extra)
     views = np.append(images.views, np.full(len(extra), cached.parts[0].views))
     soft, guessed = lesson.targets(every, views, len(extra), session)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featcache.backbones import Backbone, Block, blocks, build_head, load_parts, put_in_front, put_weights
-from featcache.extraction import CachedFeatures
+from featcache.backbones import (
+    Backbone,
+    Block,
+    blocks,
+    build_head,
+    load_parts,
+    put_in_front,
+    put_weights,
+    rebuild_backbone,
+)
+from featcache.extraction import CachedFeatures, fill_store
 from featcache.options import Options
 from featcache.session import Session
 from heads.distill import Lesson
+from heads.finetune.adapters import draw, put_in
 from heads.finetune.distributed import Processes, share_batch_norms
 from heads.finetune.evaluation import MicroBatches
 from heads.finetune.kept_inputs import KeptInputs
@@ -38,9 +49,34 @@ class Network:
 def load_network(options: Options, allow_custom: bool) -> Network:
     """The network that `options` name, in blocks; raises InputError where it or the schedule cannot be followed."""
     (backbone,) = load_parts(options, allow_custom=allow_custom)
+    if options.training.adapter is not None:
+        put_in(backbone, options.training.adapter)
     every = blocks(backbone)
     schedule = make_schedule(options.training, [b.name for b in every], options.model.backbone)
     return Network(backbone, every, schedule, {n: t.clone() for n, t in backbone.state_dict().items()})
+
+
+def started(
+    network: Network, cached: CachedFeatures, start: Phase1Start | None, options: Options, session: Session
+) -> tuple[Network, CachedFeatures]:
+    """The network that training begins with, and its features: those published, or where the start was fine-tuned
+    those that it left, whose features have a store of their own."""
+    if start is None or start.network is None:
+        return network, cached
+    (part,) = cached.parts
+    backbone = rebuild_backbone(options.model, part.info.identity, start.network, allow_custom=session.allow_custom)
+    store = fill_store(_copied(backbone), options, part.manifest, session)
+    if options.training.adapter is not None:
+        put_in(backbone, options.training.adapter)
+    own = replace(part, info=replace(backbone.info, params=part.info.params), store=store)
+    weights = {n: t.clone() for n, t in backbone.state_dict().items()}
+    found = replace(network, backbone=backbone, blocks=blocks(backbone), pristine=weights)
+    return found, CachedFeatures((own,), cached.dims)
+
+
+def _copied(backbone: Backbone) -> Backbone:
+    """For extraction, which rearranges the weights."""
+    return Backbone(copy.deepcopy(backbone.network), backbone.info)
 
 
 def make_setup(
@@ -58,7 +94,7 @@ def make_setup(
     dataset = make_training_images(extraction, options.data.folds is not None)
     if lesson is not None:
         with them.first_alone():  # extracts what the others then find
-            dataset = taught(dataset, lesson, cached, session)
+            dataset = taught(dataset, lesson, cached, session, _copied(network.backbone))
     size = min(options.data.batch_size, len(dataset.train))
     micro_batches = MicroBatches(size, options.model.backbone, session.device, them.count)
     fit = _fit(options, cached, session.device)
@@ -111,4 +147,6 @@ def _fresh_head(setup: RunSetup, start: Phase1Start | None, seed: int) -> nn.Seq
 def make_trainer(setup: RunSetup, network: Network, start: Phase1Start | None, seed: int) -> Trainer:
     """A trainer of the network as it was before any training."""
     put_weights(network.backbone, network.pristine)
+    if setup.training.adapter is not None:
+        draw(network.backbone, setup.training.adapter, seed)
     return Trainer(setup, network.backbone, _fresh_head(setup, start, seed), seed)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featcache.records import Split
+from heads.finetune.adapters import merged_state
 from heads.finetune.batch_inputs import DecodedInputs
 from heads.finetune.checkpoints import Checkpoints, Position
 from heads.finetune.phase1_start import Phase1Start
@@ -43,7 +44,7 @@ def make_tuned_result(
     result = make_result(setup.options, [[head] for head in heads], predictions, seconds)
     weights, _ = checkpoints.load_best(position.finished[result.best].best)
     make_trainer(setup, network, start, 0).load(weights)
-    kept = {n: t.detach().cpu().contiguous() for n, t in network.backbone.network.state_dict().items()}
+    kept = merged_state(network.backbone.network)
     return replace(
         result,
         network=kept,

@@ -10,7 +10,7 @@ from typing import Any
 from featcache.backbones import list_blocks
 from featcache.errors import InputError, OptionsError, RunError
 from featcache.options import MAX_NAME, Options, apply_overrides, load_options, parse_options, read_json, shipped_config
-from heads.finetune.phase1_start import require_phase1
+from heads.finetune.phase1_start import require_start
 from heads.finetune.unfreezing import make_schedule, require_schedule
 from heads.leaderboard import Criterion, Ranking, choose, rank_results
 from heads.runs import finished_runs
@@ -59,11 +59,12 @@ def plan_top(
 
 
 def plan_from_run(folder: Path, *, config: str | None, overrides: Sequence[str], keep_head: bool = True) -> TuningPlan:
-    """The Phase 1 run in `folder`, to be trained as `config` says: its model, its images, its cache.
+    """The run in `folder`, to be trained as `config` says: its model, its images, its cache. A run of heads on cached
+    features gives its head, one that was fine-tuned (a soup and a student too) its whole network.
 
-    Raises RunError where the folder holds no run of heads on cached features.
+    Raises RunError where the folder holds no run, or a combination of several networks.
     """
-    require_phase1(folder)
+    require_start(folder)
     own = load_options(folder / "options.json").as_dict()
     file = config if config is not None else shipped_config("phase2.json")
     document = read_json(Path(file))

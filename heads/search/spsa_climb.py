@@ -145,8 +145,8 @@ class Climb:
         reported = [self._by_number[n].intermediate_values for n in (plus, minus)]
         if common := reported[0].keys() & reported[1].keys():
             return self._sign * (reported[0][max(common)] - reported[1][max(common)])
-        ended = [self._by_number[n].state != TrialState.FAIL for n in (plus, minus)]
-        return float(np.subtract(*map(float, ended))) * 2 * self.steps[plus].width * self._typical
+        ended = [float(self._by_number[n].state != TrialState.FAIL) for n in (plus, minus)]
+        return (ended[0] - ended[1]) * 2 * self.steps[plus].width * self._typical
 
     def _slope(self, plus: int, minus: int) -> float:
         return (self.values[plus] - self.values[minus]) / (2 * self.steps[plus].width)

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from featcache.counted_nouns import counted
 from featcache.errors import RunError
 from featcache.records import Manifest, Split, digest
 from heads.combine import in_order_of
+from heads.leaderboard import Ranking, rank_results
 from heads.runs import Predictions, Run, RunModel, load_run_model, load_run_record, model_digest, predictions_of
 
 SPLITS: tuple[Split, ...] = ("val", "test")
@@ -54,7 +56,8 @@ class Member:
         head = f"a fresh head of seed {self.model.seed}" if sha is None else f"the head {sha[:8]} of a Phase 1 run"
         return {
             "backbone": identity.backbone,
-            "pretrained weights": identity.weights[:16],
+            # Of a run that went on from a fine-tuned one those that this had left.
+            "weights it began with": summary["inputs"].get("network", identity.weights)[:16],
             "input": str(identity.as_dict()["preprocessing"]),
             "widths of the head": str(summary["classifier_dims"]),
             "head.normalise": str(summary["normalise"]),
@@ -97,6 +100,24 @@ def in_order_of_images(members: Sequence[Member], manifest: Manifest) -> tuple[M
             )
         members = [replace(m, answers={**m.answers, split: in_order_of(m.answers[split], there)}) for m in members]
     return tuple(members)
+
+
+def best_of_one_start(results_dir: Path, count: int, ranking: Ranking) -> list[Path]:
+    """The leaderboard's best `count` fine-tuned runs that began as the best of them did, soups aside.
+
+    Raises RunError where there are fewer.
+    """
+    rows = [row for row in rank_results(results_dir, ranking).board.rows if row.phase == 2]
+    tuned = [load_run_record(results_dir / row.run) for row in rows]
+    members = [_read(run.folder, results_dir) for run in tuned if run.summary.get("soup") is None]
+    found = [one for one in members if not _other_start(one, members[0])][:count]
+    if len(found) < count:
+        raise RunError(
+            f"soup: {counted(len(found), 'fine-tuned run')} on the leaderboard of {results_dir} began as the best of "
+            f"them did, and {count} are asked for. Fine-tune more from one run with its head (`featcache finetune "
+            "CONFIG --from-run RUN`), or ask for fewer."
+        )
+    return [one.run.folder for one in found]
 
 
 def _other_start(one: Member, first: Member) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,8 @@ from featcache.app.named_run import named_run
 from featcache.app.results import Heads, RankBy
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
+
+Weights = Literal["equal", "fitted"]
 
 
 @command("results_dir", "verbose", "quiet")
@@ -25,11 +27,11 @@ def combine(
     top: Annotated[int | None, typer.Option(min=1, help="The leaderboard's best N runs instead.")] = None,
     heads: Heads = "auto",
     rank_by: RankBy = None,
-    equal: Annotated[
-        bool, typer.Option("--equal", help="The same weight for each, instead of weights fitted on validation.")
-    ] = False,
+    weights: Annotated[
+        Weights, typer.Option(help="The same for each, or fitted on validation; default: equal.")
+    ] = "equal",
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Of the greedy selection that finds the weights; default: 25.")
+        int | None, typer.Option(min=1, help="Of the greedy selection that fits weights; default: 25.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the folder below results/; default: the runs' names.")] = None,
     json_: Annotated[
@@ -37,14 +39,14 @@ def combine(
         typer.Option("--json", metavar="FILE", help="Write what is shown there too; -: to standard output."),
     ] = None,
 ) -> None:
-    """Average the probabilities of several runs, by weights fitted on validation; no network is asked."""
+    """Average the probabilities of several runs; no network is asked."""
     if (top is None) == (not runs):
         raise OptionsError("combine: name RUN..., or give --top N for the best of the leaderboard: one of the two.")
     if top is None and (heads != "auto" or rank_by is not None):
         raise OptionsError("combine: --heads and --rank-by say which runs --top takes. Give --top, or drop them.")
-    if equal and rounds is not None:
+    if weights == "equal" and rounds is not None:
         raise OptionsError(
-            "combine: --rounds are of the selection that finds weights, and --equal fits none. Drop one."
+            "combine: --rounds are of the selection that fits weights: give --weights fitted, or drop it."
         )
     with shared.telling():
         from featcache.app.combination_table import show_average
@@ -55,8 +57,8 @@ def combine(
         if json_ not in (None, "-"):
             require_writable(Path(str(json_)), "--json")  # before any work
         if top is None:
-            folders = [named_run(one, shared.results_dir) for one in runs or []]
+            folders = [named_run(one, shared.results_dir, combinations=False) for one in runs or []]
         else:
             folders = runs_on_top(shared.results_dir, top, Ranking(heads=heads, rank_by=rank_by))
-        run = combine_runs(folders, shared.results_dir, name=name, rounds=rounds or ROUNDS, equal=equal)
+        run = combine_runs(folders, shared.results_dir, name=name, weights=weights, rounds=rounds or ROUNDS)
     show_average(run, "combination", json_)

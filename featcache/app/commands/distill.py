@@ -37,7 +37,7 @@ def distill(
     ] = None,
     out_of_fold: Annotated[
         int | None,
-        typer.Option(help="Folds by which heads that answer training images have not seen them; 0: as they are."),
+        typer.Option(min=2, help="Have training images answered by heads that have not seen them, of so many folds."),
     ] = None,
     unlabelled: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Images without labels to learn from beside those with.")
@@ -49,10 +49,8 @@ def distill(
     ] = None,
 ) -> None:
     """Train a fast network on the answers of a slow run or a combination, and say what it came to."""
-    given = {"temperature": temperature, "weight": weight, "unlabelled": unlabelled}
+    given = {"temperature": temperature, "weight": weight, "out_of_fold": out_of_fold, "unlabelled": unlabelled}
     asked: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if out_of_fold is not None:
-        asked["out_of_fold"] = out_of_fold or None
     with shared.working() as session:
         from featcache.atomic import require_writable
         from heads.students import DistillPlan, distill_run

@@ -37,7 +37,8 @@ def finetune(
     heads: Heads = "auto",
     rank_by: RankBy = None,
     from_run: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Fine-tune this Phase 1 run, beginning with its head.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Go on from this run: with its head, or its network."),
     ] = None,
     with_heads: Annotated[
         bool, typer.Option("--with-heads", help="With --top: begin with the runs' heads, not with fresh ones.")

@@ -9,18 +9,22 @@ import typer
 
 from featcache.app.named_run import named_run
 from featcache.app.shared_options import Shared, command
+from featcache.errors import OptionsError
 
 
 @command("device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
 def soup(
     shared: Shared,
     runs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="Fine-tuned runs: a folder, its name below results/, or place on the leaderboard.",
         ),
-    ],
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="The leaderboard's best N fine-tuned runs of one start instead.")
+    ] = None,
     uniform: Annotated[
         bool, typer.Option("--uniform", help="Average all, instead of those that make it no worse on validation.")
     ] = False,
@@ -31,13 +35,19 @@ def soup(
     ] = None,
 ) -> None:
     """Average the weights of fine-tuned runs that share a start: one network, at the cost of one."""
+    if (top is None) == (not runs):
+        raise OptionsError("soup: name RUN..., or give --top N for the best of the leaderboard: one of the two.")
     with shared.working() as session:
         from featcache.app.combination_table import show_average
         from featcache.atomic import require_writable
-        from heads.soup import SoupPlan, soup_run
+        from heads.leaderboard import Ranking
+        from heads.soup import SoupPlan, best_of_one_start, soup_run
 
         if json_ not in (None, "-"):
             require_writable(Path(str(json_)), "--json")  # before any work
-        folders = [named_run(one, shared.results_dir) for one in runs]
+        if top is None:
+            folders = [named_run(one, shared.results_dir, combinations=False) for one in runs or []]
+        else:
+            folders = best_of_one_start(shared.results_dir, top, Ranking())
         run = soup_run(SoupPlan(folders, name, uniform, shared.overrides), session)
     show_average(run, "soup", json_)

@@ -139,6 +139,7 @@ def test_defaults() -> None:
             "channels_last": True,
             "compile": False,
             "gradient_checkpointing": False,
+            "adapter": None,
             "distillation": None,
             "frozen_batch_norms": False,
             "l2_to_start": 0.0,
@@ -436,6 +437,7 @@ def test_what_must_be_given() -> None:
         ({"training": {"unfreeze_schedule": [{"epoch": 3, "unfreeze": "all"}] * 2}}, "is out of order"),
         ({"training": {"unfreeze_schedule": [{"epoch": 50, "unfreeze": "all"}]}}, "epoch 50, past the end"),
         ({"training": {"mixup": 0.2}}, "training.mixup is of end-to-end training"),
+        ({"training": {"distillation": {"teacher": "t"}}, "data": {"folds": 3}}, "Set data.folds to null"),
         (
             {"training": {"kept_of_folds": "measured", "unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]}},
             "that takes 3 folds or more",

@@ -51,7 +51,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "profile": {"iterations": 2, "warmup": 1},
         }
         train_model(parse_options(config), results_dir=root / "results", device="cpu", allow_custom=True)
-    combine_runs([root / "results" / name for name in MEMBERS], root / "results", name="all", equal=True)
+    combine_runs([root / "results" / name for name in MEMBERS], root / "results", name="all")
     return root
 
 
@@ -82,7 +82,7 @@ def test_images_get_what_the_run_gave_them_by_predict_and_by_load_run(place: Pat
 
 
 def test_a_combination_of_one_run_has_its_head(place: Path) -> None:
-    run = combine_runs([place / "results" / "plain"], place / "results", name="alone")
+    run = combine_runs([place / "results" / "plain"], place / "results", name="alone", weights="fitted")
     head, own = load_run_model(run.folder).head, load_run_model(place / "results" / "plain").head
     x = torch.randn(3, next(own.parameters()).shape[1])
     assert torch.equal(head(x), own(x))
@@ -97,7 +97,9 @@ def test_images_that_leaked_are_counted_with_its_own_accuracies(place: Path) -> 
 
 
 def test_a_member_with_other_weights_is_not_asked(place: Path) -> None:
-    run = combine_runs([place / "results" / name for name in ("joined", "plain")], place / "results", name="pair")
+    run = combine_runs(
+        [place / "results" / name for name in ("joined", "plain")], place / "results", name="pair", weights="fitted"
+    )
     model = place / "results" / "joined" / "best_model.pth"
     kept = model.read_bytes()
     try:
@@ -111,23 +113,31 @@ def test_a_member_with_other_weights_is_not_asked(place: Path) -> None:
 
 def test_the_command_says_what_it_found_and_others_take_or_refuse_the_run(place: Path, tmp_path: Path) -> None:
     results = ("--results-dir", place / "results")
-    shown = done("combine", "plain", "joined", "--name", "two", *results, "--json", tmp_path / "two.json")
+    named = ("plain", "joined", "--weights", "fitted", "--name", "two")
+    shown = done("combine", *named, *results, "--json", tmp_path / "two.json")
     assert "Weights were fitted on 20 validation images" in shown.output
     document = json.loads((tmp_path / "two.json").read_text())
     assert [one["run"] for one in document["members"]] == ["plain", "joined"]
     assert document["val"]["top1"] == load_run_record(place / "results" / "two").summary["val"]["top1"]
     assert json.loads(done("combine", "--top", 2, "--name", "best", *results, "--json", "-").stdout)["run"] == "best"
+    first = done("combine", "1", "--name", "first", *results)  # places are of runs that are no combination
+    assert "first: predict" in " ".join(first.output.split())
     answers = done("predict", "two", place / "digits" / "test", *results, "--allow-custom").output
     assert "16 predicted, 0 unreadable" in answers
     refused = {
         ("combine", *results): "name RUN..., or give --top N",
         ("combine", "plain", "--top", 2, *results): "one of the two",
         ("combine", "plain", "--heads", "tuned", *results): "say which runs --top takes",
-        ("combine", "plain", "--equal", "--rounds", 3, *results): "--equal fits none",
+        ("combine", "plain", "--rounds", 3, *results): "give --weights fitted",
         ("combine", "--top", 99, *results): "have a place on the leaderboard",
         ("curve", "two", *results): "is a combination of runs, which trains no head",
         ("export", "two", "--to", "timm", *results): "is a combination of runs. Use --to onnx",
-        ("finetune", "--from-run", place / "results" / "two", *results): "Expected one of heads on cached features",
+        (
+            "finetune",
+            "--from-run",
+            place / "results" / "two",
+            *results,
+        ): "have one network learn from it: featcache distill --teacher two",
     }
     for arguments, said in refused.items():
         result = featcache(*map(str, arguments))

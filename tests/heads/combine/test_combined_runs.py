@@ -8,6 +8,7 @@ import shutil
 import signal
 import warnings
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,13 +17,21 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from featcache.errors import OptionsError, RunError
-from heads.combine import combination_record, combine_runs
+from heads import combine
+from heads.combine import combination_record
 from heads.leaderboard import Ranking, left_out_lines, rank_results
 from heads.runs import Run, load_run_record, predictions_of, stale_reason
 
 N = 126
 TRUE = labels_of(N)
 NONE = np.zeros(N, np.bool_)
+
+
+def combine_runs(
+    folders: list[Path], results: Path, *, weights: Literal["equal", "fitted"] = "fitted", **more: Any
+) -> Run:
+    """With weights that are fitted, unless a test says otherwise."""
+    return combine.combine_runs(folders, results, weights=weights, **more)
 
 
 def wrong_on(*thirds: int) -> NDArray[np.bool_]:
@@ -131,7 +140,7 @@ def test_images_of_a_group_are_never_judged_by_weights_that_saw_the_group(tmp_pa
 def test_heads_on_one_feature_map_pay_for_their_backbone_once(tmp_path: Path) -> None:
     folders = [answering_run(tmp_path, f"s{k}", *[sure(TRUE, wrong_on(k))] * 2, store="one.h5") for k in range(2)]
     folders.append(answering_run(tmp_path, "other", *[sure(TRUE, wrong_on(2))] * 2))
-    cost = combine_runs(folders, tmp_path, equal=True).performance
+    cost = combine_runs(folders, tmp_path, weights="equal").performance
     assert cost["latency_ms"]["mean"] == pytest.approx(5 + 1 + 5)
     assert cost["macs"] == 1052 + 52 + 1052  # a head is 10 x 4 + 4 x 3
     assert (cost["params_backbone"], cost["params_head"]) == (1400, 177)
@@ -140,7 +149,7 @@ def test_heads_on_one_feature_map_pay_for_their_backbone_once(tmp_path: Path) ->
 
 def test_latencies_of_unlike_conditions_do_not_pass_for_one(tmp_path: Path) -> None:
     folders = [answering_run(tmp_path, f"t{k}", *[sure(TRUE, wrong_on(k))] * 2, threads=k + 1) for k in range(2)]
-    cost = combine_runs(folders, tmp_path, equal=True).performance
+    cost = combine_runs(folders, tmp_path, weights="equal").performance
     assert (cost["device"], cost["threads"]) == ("a test's device, mixed conditions", 2)
     assert cost["latency_ms"]["std"] == pytest.approx(np.hypot(0.3, 0.3))
 
@@ -148,7 +157,7 @@ def test_latencies_of_unlike_conditions_do_not_pass_for_one(tmp_path: Path) -> N
 def test_a_run_elsewhere_is_found_from_the_combination(tmp_path: Path) -> None:
     away = answering_run(tmp_path / "away", "far", noise(1), noise(1))
     here = answering_run(tmp_path / "results", "near", noise(2), noise(2))
-    run = combine_runs([here, away], tmp_path / "results", equal=True)
+    run = combine_runs([here, away], tmp_path / "results", weights="equal")
     assert list(weights(run)) == ["near", "../away/far"]
     assert stale_reason(run) == ""
     moved = (tmp_path / "results").rename(tmp_path / "moved")
@@ -163,7 +172,7 @@ def test_fewer_seeds_are_paired_so_that_the_heads_that_are_kept_meet(tmp_path: P
     summary = json.loads((one / "summary.json").read_text())
     (one / "summary.json").write_text(json.dumps({**summary, "best_seed": 2}))
     other = answering_run(tmp_path, "single", noise(7), noise(7))
-    run = combine_runs([one, other], tmp_path, equal=True)
+    run = combine_runs([one, other], tmp_path, weights="equal")
     seen = predictions_of(run.folder, "test")
     assert seen is not None and run.summary["best_seed"] == 2 and len(run.summary["seeds"]) == 3
     expected = (softmax(several[2], axis=1) + softmax(noise(7), axis=1)) / 2
@@ -224,11 +233,11 @@ def test_what_cannot_be_combined_is_said(three: list[Path], tmp_path: Path) -> N
     ]
     for folders, name, said in cases:
         with pytest.raises(RunError, match=said):
-            combine_runs(folders, tmp_path, name=name, equal=True)
+            combine_runs(folders, tmp_path, name=name, weights="equal")
     with pytest.raises(OptionsError, match="--name"):
         combine_runs(three, tmp_path, name="a/b")
     one_group = [answering_run(tmp_path, f"g{k}", noise(k), noise(k), groups=np.zeros(N, np.int64)) for k in range(2)]
-    with pytest.raises(RunError, match=r"all validation images are of one group.*--equal"):
+    with pytest.raises(RunError, match=r"all validation images are of one group.*--weights equal"):
         combine_runs(one_group, tmp_path)
 
 

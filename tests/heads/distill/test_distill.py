@@ -64,7 +64,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_model(options(root, "slow", SLOW), **place)
     train_model(options(root, "fast", FAST, seeds=2, epochs=40), **place)
     fine_tune(options(root, "tuned", SLOW, epochs=2, unfreeze_schedule=ALL), **place)
-    combine_runs([root / "results" / n for n in ("slow", "fast", "tuned")], root / "results", name="all", equal=True)
+    combine_runs([root / "results" / n for n in ("slow", "fast", "tuned")], root / "results", name="all")
     return root
 
 

@@ -485,8 +485,9 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
         {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "lr_decay_per_block": 0.7},
         {"precision": "bfloat16", "warmup_epochs": 2, "scheduler": "step", "channels_last": False},
         {"unfreeze_schedule": [{"epoch": 0, "unfreeze": "all"}], "optimizer": "adam", "selection_metric": "val_loss"},
+        {"adapter": {"kind": "norm"}},
     ],
-    ids=["sgd", "mixed", "bfloat16", "all at once"],
+    ids=["sgd", "mixed", "bfloat16", "all at once", "adapter"],
 )
 def test_whatever_the_training_it_goes_on_the_same(
     processes: Processes, command: Command, tmp_path: Path, training: dict[str, Any]

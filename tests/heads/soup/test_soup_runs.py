@@ -20,7 +20,7 @@ from torch import Tensor
 from featcache import load_run
 from featcache.data import load_manifest
 from featcache.errors import RunError
-from featcache.options import parse_options
+from featcache.options import load_options, parse_options
 from heads.experiment import train_model
 from heads.finetune import fine_tune
 from heads.leaderboard import rank_results
@@ -213,5 +213,26 @@ def test_the_command_shows_it_and_other_commands_take_it(place: Path, tmp_path: 
     assert (row.phase, row.from_run) == (2, "head")
     refused = featcache("soup", "one", "fresh", *results)
     assert refused.exit_code == 2
+    assert json.loads(done("soup", "--top", 2, "--uniform", "--name", "best", *results, "--json", "-").stdout)[
+        "members"
+    ]
     facts = origin(load_run_record(place / "results" / "soup"))
     assert facts[0] == ("weights averaged of", ", ".join(one["run"] for one in document["members"] if one["taken"]))
+
+
+def test_a_soup_is_where_fine_tuning_goes_on(place: Path) -> None:
+    """Before training the network is the soup: its answers on val are those that the soup gave."""
+    whole = soup(place, "one", "two", name="whole", uniform=True)
+    options = load_options(place / "results" / "one" / "options.json").as_dict()
+    options["experiment_name"] = "further"
+    options["training"] |= {"epochs": 1, "learning_rate": 1e-12, "unfreeze_schedule": LAST, "weight_decay": 0.0}
+    run = fine_tune(options, from_run=whole.folder, results_dir=place / "results", device="cpu", allow_custom=True)
+    assert run.summary["from_run"] == "whole" and "network" in run.summary["inputs"]
+    before, after = (predictions_of(one.folder, "val") for one in (whole, run))
+    assert before is not None and after is not None
+    assert np.allclose(before.logits, after.logits, atol=1e-2)
+    logits_now = logits(place, "further", "test")
+    seen = predictions_of(run.folder, "test")
+    assert seen is not None and torch.allclose(logits_now, torch.from_numpy(seen.logits[0]), atol=1e-3)
+    with pytest.raises(RunError, match="weights it began with"):
+        soup(place, "one", "further")
