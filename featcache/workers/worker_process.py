@@ -10,6 +10,7 @@ import copy
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -68,12 +69,18 @@ def work(number: int, place: Place, pipe: Connection) -> None:
     del number
     _heed_signals(place.parent)
     torch.set_num_threads(place.threads)
-    log.handlers, log.propagate = [_Forward(pipe.send)], False
+    lock = threading.RLock()  # threads that decode have notices too, and a pipe takes one message at a time
+
+    def send(message: Message) -> None:
+        with lock:
+            pipe.send(message)
+
+    log.handlers, log.propagate = [_Forward(send)], False
     log.setLevel(place.level)
-    worker, code = Worker(place, SILENT, pipe.send, pipe.recv), 0
+    worker, code = Worker(place, SILENT, send, pipe.recv), 0
     try:
         while True:
-            pipe.send(_outcome(worker, pipe.recv()))
+            send(_outcome(worker, pipe.recv()))
     except KeyboardInterrupt:
         code = 128 + signal.SIGTERM
     except (EOFError, OSError):  # the pipe is closed: the work is over, or the process that started this one is gone
