@@ -264,7 +264,7 @@ class Row:
             "teacher",
             at=shown_at(page=58),
         ),
-    ] = ""
+    ]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:

@@ -46,7 +46,9 @@ def feature_map(classes: Sequence[str]) -> Spec:
 def curves(metrics: Sequence[tuple[str, str]], title: str) -> Spec:
     """Curves over epochs, mean and range over seeds; the page fills in `points`, and `stages` of end-to-end runs."""
     names = [name for _, name in metrics]
-    x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": WHOLE}
+    # Epoch -1 of end-to-end training is the network before it.
+    axis = WHOLE | {"labelExpr": "datum.value < 0 ? 'start' : datum.label"}
+    x = {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": axis}
     legend = {"orient": "bottom", "symbolType": "stroke", "symbolOpacity": 1} if len(names) > 1 else None
     colour = {
         "field": "curve",

@@ -92,7 +92,8 @@ def test_a_fresh_model_normalises_each_image(config: Config, normalise: str) -> 
 
 def losses(run: Run) -> np.ndarray:
     with (run.folder / "metrics.csv").open() as file:
-        return np.array([[float(r["train_loss"]), float(r["val_loss"])] for r in csv.DictReader(file)])
+        rows = [row for row in csv.DictReader(file) if int(row["epoch"]) >= 0]  # without the start
+    return np.array([[float(row["train_loss"]), float(row["val_loss"])] for row in rows])
 
 
 LATE = [{"epoch": 3, "unfreeze": "last_block"}]

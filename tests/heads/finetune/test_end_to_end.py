@@ -292,7 +292,7 @@ def test_what_was_answered_after_every_epoch_is_kept(config: Config, tmp_path: P
     assert kept.answers is not None
     assert np.array_equal(kept.answers == seen.labels, kept.top1)
     for row in metrics(run):
-        seed, epoch = int(row["seed"]) - 42, int(row["epoch"])
+        seed, epoch = int(row["seed"]) - 42, int(row["epoch"]) + 1  # the first is the start
         answers = kept.answers[0, seed, epoch]
         assert kept.top1[0, seed, epoch].mean() == pytest.approx(float(row["val_top1"]))
         assert kept.top3[0, seed, epoch].mean() == pytest.approx(float(row["val_top3"]))
