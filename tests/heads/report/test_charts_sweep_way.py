@@ -8,7 +8,7 @@ import pytest
 import vl_convert
 
 from heads.report.charts_sweep_way import LINES, way
-from heads.report.sweep_results import Sweep, Trial
+from heads.report.sweep_results import Sweep, Trial, _reached
 from heads.report.vega_lite import VERSION
 
 
@@ -76,3 +76,8 @@ def test_without_chains_there_are_the_trials_alone_and_without_a_choice_nothing(
     for spec in (plain, way(CLIMBED)):
         assert spec is not None
         assert vl_convert.vegalite_to_vega(spec, vl_version=VERSION)["marks"]
+
+
+def test_what_the_best_trial_reached_is_its_figure_and_not_the_number_that_ties_are_broken_in() -> None:
+    best = {"values": [1.031, 0.5, 7.0], "val_top3": 1.0, "val_loss": 0.5, "val_macro_f1": None}
+    assert _reached(best, ("val_top3", "val_loss", "val_macro_f1")) == [1.0, 0.5, 7.0]

@@ -501,7 +501,7 @@ def test_sweeps_tell_what_came_out(whole: Watched) -> None:
 def test_a_sweeps_best_trial_is_told_with_what_it_reached(whole: Watched, results: Results) -> None:
     text = whole.page.locator("#sweeps").inner_text()
     (best,) = json.loads((results.folder / "sweeps" / "one" / "sweep.json").read_text())["best"]
-    assert f"Trial {best['trial']}: val_top1 {best['values'][0]:.4g} with" in text
+    assert f"Trial {best['trial']}: val_top1 {best['val_top1']:.4g} with" in text
     assert "Best val top-1" in text and "as found; corrected for having been chosen among" in text
 
 
