@@ -43,7 +43,7 @@ def time_deployed(
     run = open_run(record, allow_custom=allow_custom)
     if len(run.parts) != 1:
         raise RunError(
-            f"{folder}: joins {len(run.parts)} backbones, and ways are timed of one. Name the runs that it joins."
+            f"{folder}: joins {len(run.parts)} backbones, and ways are timed of one. Name a run of one backbone."
         )
     (backbone,) = run.parts
     network = NetworkWays(backbone, run.model.head, device)
