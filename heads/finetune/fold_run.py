@@ -84,9 +84,12 @@ class FoldRun:
         if current is None or "whole" not in current:
             current = {**self._cross_validate(seed, current), "whole": None}
         head = current["head"]
-        _, logits = self.checkpoints.load_best(str(current["best"]))
+        self.setup.processes.wait()  # until the first has written it
+        saved, logits = self.checkpoints.load_best(str(current["best"]))
+        self.setup.processes.wait()  # until every process has read it, which the first then removes
         of_folds = self._choice(seed, head.best_epoch + 1, logits)
-        weights = self._average(seed, current) if of_folds["kept"] == "average" else self._retrained(seed, current)
+        average = of_folds["kept"] == "average"
+        weights = self._average(seed, head.best_epoch, saved) if average else self._retrained(seed, current)
         name = f"best-{seed}-kept.pth"
         self.checkpoints.save_best(name, weights, logits)
         return Finished(head, name, of_folds)
@@ -126,10 +129,9 @@ class FoldRun:
         whole = replace(self.setup, dataset=replace(self.setup.dataset, val=nobody))
         return make_trainer(whole, self.network, None, seed)
 
-    def _average(self, seed: int, current: dict[str, Any]) -> dict[str, Tensor]:
+    def _average(self, seed: int, best_epoch: int, saved: dict[str, Tensor]) -> dict[str, Tensor]:
         trainer = self._whole(seed)
-        trainer.prepare(max(current["head"].best_epoch, 0))
-        saved, _ = self.checkpoints.load_best(str(current["best"]))
+        trainer.prepare(max(best_epoch, 0))
         put_average(trainer, fold_weights(saved), [one.fit for one in self.folds])
         return trainer.judged()
 

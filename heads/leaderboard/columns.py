@@ -12,7 +12,15 @@ from typing import Annotated, Any, get_type_hints
 from featcache.separability import measures
 from heads.leaderboard.added_columns import DEPLOYED_AS, DEPLOYED_MS, SECOND_JUDGE, column_of_measure, columns_of_metric
 from heads.leaderboard.column import INTERVAL, Column, PlacedRun, Value, interval_template, shown_at
-from heads.leaderboard.corrected_columns import CORRECTED, CORRECTED_BY, CORRECTED_TOP1, LOWER, UPPER
+from heads.leaderboard.corrected_columns import (
+    CORRECTED,
+    CORRECTED_BY,
+    CORRECTED_TOP1,
+    LOWER,
+    RECIPE_ADDED,
+    RECIPES_TRIED,
+    UPPER,
+)
 from heads.training import metrics
 
 
@@ -265,6 +273,8 @@ class Row:
             at=shown_at(page=58),
         ),
     ]
+    recipes_tried: Annotated[int | None, RECIPES_TRIED]
+    recipe_added_top1: Annotated[float | None, RECIPE_ADDED]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +49,32 @@ class RecipeSpace:
             at = min(int(chosen.get("unfreeze_at", 0.0) * training["epochs"]), training["epochs"] - 1)
             step = {"epoch": at, "unfreeze": chosen["unfreeze"], "lr_scale": chosen.get("unfreeze_lr_scale", 1.0)}
             training["unfreeze_schedule"] = [step]
-        return parse_options(document, "recipe"), chosen.get(HEAD) == "warm"
+        warm = chosen[HEAD] == "warm" if HEAD in chosen else self.warm
+        return parse_options(document, "recipe"), warm
+
+    def key(self, params: Mapping[str, Any]) -> str:
+        """The same for the same recipe: where the schedule stays as it is given, when and how fast a step of its own
+        would be makes no other."""
+        unused = UNFREEZING[1:] if UNFREEZING[0] in params and params[UNFREEZING[0]] is None else ()
+        return repr(sorted((k, v) for k, v in params.items() if k not in unused))
+
+    @property
+    def size(self) -> int | None:
+        """How many recipes there are; None where a range has any number of them."""
+        chosen = [d for d in self.distributions.values() if isinstance(d, CategoricalDistribution)]
+        if len(chosen) < len(self.distributions):
+            return None
+        count = {key: len(d.choices) for key, d in zip(self.distributions, chosen, strict=True)}
+        alone = math.prod(n for key, n in count.items() if key not in UNFREEZING)
+        if UNFREEZING[0] not in count:
+            return alone
+        return alone * ((count[UNFREEZING[0]] - 1) * math.prod(count.get(key, 1) for key in UNFREEZING[1:]) + 1)
+
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Every choice with every other, of a space without ranges."""
+        chosen = {k: d.choices for k, d in self.distributions.items() if isinstance(d, CategoricalDistribution)}
+        for values in itertools.product(*chosen.values()):
+            yield dict(zip(chosen, values, strict=True))
 
     def given(self) -> dict[str, Any]:
         """Where the given options lie: everywhere but outside a range; that is drawn."""
