@@ -21,7 +21,7 @@ RECIPES_TRIED = Column(
     "of Phase 2 with `--search`: how many recipes were tried, of which this is the best",
     "recipes",
     ".0f",
-    at=shown_at(page=57),
+    at=shown_at(145, 57, 90),
     minor=True,
 )
 RECIPE_ADDED = Column(

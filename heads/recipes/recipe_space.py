@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from featcache.errors import OptionsError
 from featcache.options import Options, known_keys, nearest_key, parse_options, put
 from heads.recipes.search_options import RecipeSearch
-from heads.search import Range
+from heads.search import Range, distribution_of, domain_ends, whole_only
 
 UNFREEZING = ("unfreeze", "unfreeze_at", "unfreeze_lr_scale")
 HEAD = "head"
@@ -97,7 +97,8 @@ class RecipeSpace:
 
     def _inside(self, key: str, value: Any) -> bool:
         domain = self.distributions[key]
-        return not isinstance(domain, FloatDistribution) or domain.low <= value <= domain.high
+        assert isinstance(domain, CategoricalDistribution | FloatDistribution | IntDistribution)
+        return isinstance(domain, CategoricalDistribution) or domain.low <= value <= domain.high
 
 
 def make_recipe_space(search: RecipeSearch, base: Options, *, warm: bool, begins_warm: bool = False) -> RecipeSpace:
@@ -106,14 +107,18 @@ def make_recipe_space(search: RecipeSearch, base: Options, *, warm: bool, begins
     faults: list[str] = []
     distributions: dict[str, BaseDistribution] = {}
     for key, domain in search.space.items():
-        values = [domain.low, domain.high] if isinstance(domain, Range) else list(domain)
+        values = domain_ends(domain)
         if key == HEAD and not warm:
             values = [value for value in values if value != "warm"] or ["fresh"]
         fault = _wrong_key(key, search) or _wrong_values(RecipeSpace(base, {}), key, values)
         if fault is not None:
             faults.append(f"space: {fault}")
         elif isinstance(domain, Range):
-            distributions[key] = FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+            whole = "." in key and whole_only(base.as_dict(), key, domain)
+            if whole and domain.step is not None and not domain.step.is_integer():
+                faults.append(f"space: {key} takes whole numbers, and its step is {domain.step:g}")
+            else:
+                distributions[key], _ = distribution_of(domain, whole)
         else:
             plain = RecipeSpace(base, {}, begins_warm)
             choices = [plain.canonical(key, value) for value in values]

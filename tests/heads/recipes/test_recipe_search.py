@@ -189,6 +189,19 @@ def test_no_recipe_is_tried_twice_and_a_space_ends(config: Config, tmp_path: Pat
     assert len(tried) == len(set(tried)) == 6
 
 
+def test_a_range_of_whole_numbers_has_no_others(config: Config, tmp_path: Path) -> None:
+    epochs = Range(low=0, high=4)
+    space, made = study(unrun(config), tmp_path / "study", space={"training.warmup_epochs": epochs})
+    found = set()
+    while len(found) < 3:
+        trial = made.ask()
+        found.add(space.recipe(trial.params)[0].training.warmup_epochs)
+        made.tell(trial, 0.5, False, {})
+    assert found <= set(range(5))
+    with pytest.raises(OptionsError, match=r"takes whole numbers, and its step is 0\.5"):
+        study(unrun(config), tmp_path / "odd", space={"training.warmup_epochs": Range(low=0, high=4, step=0.5)})
+
+
 def test_hyperband_deals_its_brackets_out_alike_in_every_process(config: Config, tmp_path: Path) -> None:
     def stops(folder: Path) -> list[int]:
         rates = {"training.learning_rate": Range(low=1e-4, high=1e-2)}
@@ -254,5 +267,7 @@ def test_the_file_that_comes_with_it_can_be_followed_and_changed(tmp_path: Path)
     assert (found.trials, found.budget) == (7, 5400.0) and "unfreeze" in found.space
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({"space": {"training.mixup": [0.0]}, "budget": "soon", "trails": 3}))
-    with pytest.raises(OptionsError, match=r"budget: .*expected a time such as 2h.*trails"):
+    with pytest.raises(OptionsError, match=r"budget: .*a time such as 2h.*unknown key 'trails', expected space"):
         load_recipe_search(file)
+    with pytest.raises(OptionsError, match="--budget: Input should be greater than 0"):
+        load_recipe_search(budget="0s")
