@@ -66,14 +66,14 @@ def main(train: Callable[[Job, int], Answers], *, calibration: tuple[int, int] =
 
 
 def epochs_that_fit(job: Job, train: Callable[[Job, int], Answers], calibration: tuple[int, int]) -> int:
-    """By the line through the times of two short trainings; at least one epoch."""
+    """By the line through the times of two short trainings; at least as many as the shorter of them has."""
     times = []
     for epochs in calibration:
         began = time.perf_counter()
         train(job, epochs)
         times.append(time.perf_counter() - began)
     an_epoch = max((times[1] - times[0]) / (calibration[1] - calibration[0]), 1e-3)
-    return max(1, int((job.seconds - times[0]) / an_epoch) + calibration[0])
+    return calibration[0] + max(0, int((job.seconds - times[0]) / an_epoch))
 
 
 def peak_mb() -> float:
