@@ -34,7 +34,16 @@ from heads.runs.predictions import (
 from heads.runs.recipe_doubts import doubts_of, with_tuning
 from heads.runs.remembered_images import images_of, manifest_of
 from heads.runs.result import Result, make_result
-from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
+from heads.runs.run import (
+    Run,
+    cache_of,
+    finished_runs,
+    is_student,
+    is_tuned,
+    load_run_record,
+    same_run,
+    unreadable_runs,
+)
 from heads.runs.run_files import write_json
 from heads.runs.run_log import recording
 from heads.runs.run_model import RunModel, normalisation_of
@@ -83,6 +92,7 @@ __all__ = [
     "group_leakage",
     "groups_of",
     "images_of",
+    "is_student",
     "is_tuned",
     "leakage",
     "leakage_lines",
