@@ -43,6 +43,19 @@ def wait(worker: Worker, seconds: float) -> None:
     time.sleep(seconds)
 
 
+def fail_first(worker: Worker, port: int) -> None:
+    """The first of connected processes has a reason to fail; the others wait for it."""
+    import torch.distributed as dist
+
+    from heads.finetune.distributed import connected
+
+    with connected(torch.device("cpu"), worker.place.rank, worker.place.count, port):
+        dist.barrier()
+        if worker.place.rank == 0:
+            raise OptionsError("of the first alone")
+        dist.barrier()
+
+
 def hungry_worker() -> tuple[nn.Module, Preprocessing]:
     """A network that fits the memory of the first process, and of no worker."""
     if multiprocessing.parent_process() is not None:

@@ -5,6 +5,11 @@ Heavy imports wait inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+from contextlib import suppress
+
 import typer
 
 from featcache.app.commands.audit import audit
@@ -49,8 +54,24 @@ app.add_typer(cache, name="cache")
 
 
 def main() -> None:
-    """The console command `featcache`."""
-    app()
+    """The console command `featcache`.
+
+    What is left to do at the end is done, all but taking PyTorch's modules down piece by piece, which takes seconds.
+    """
+    code = 1
+    atexit.register(lambda: _leave(code))  # the first to be registered is the last to be called
+    try:
+        app()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+
+
+def _leave(code: int) -> None:
+    with suppress(OSError, ValueError):  # whoever read them is gone, or they are closed
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

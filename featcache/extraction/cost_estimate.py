@@ -20,6 +20,7 @@ from featcache.backbones import (
 )
 from featcache.data import Decoder, load_manifest
 from featcache.extraction.extraction_time import ExtractionTime, time_extraction
+from featcache.extraction.one_backbone import require_precisions
 from featcache.options import Options, as_options, require_class_names
 from featcache.records import SPLITS
 from featcache.session import Session
@@ -66,6 +67,7 @@ def check(
 
 def estimate_costs(options: Options, session: Session) -> list[CostEstimate]:
     """`check` within a session."""
+    require_precisions(options, session.device)
     estimates = [_estimate(part, session) for part in options.parts]
     features = sum(one.features for one in estimates)
     model = options.model

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from featcache.backbones import Backbone, describe_backbone, load_parts, resolve_dims
 from featcache.counted_nouns import counted
 from featcache.data import Scratch, list_repaired, load_manifest, look_for_truncated, quarantine
@@ -73,9 +75,7 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
             f"model.backbone: {options.model.backbone!r} names several. Extract them one by one (`options.parts`), or "
             "use featcache.extraction.extract_all."
         )
-    require_precision(options.training.precision, session.device)
-    for precision in options.profile.precisions:
-        require_precision(precision, session.device, "profile.precisions")
+    require_precisions(options, session.device)
     manifest, memo = load_manifest(options.data, options.cache.dir)
     for notice in manifest.notices:
         log.info("%s: %s", manifest.name, notice)
@@ -106,6 +106,13 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
     reused = len({i.sha256 for i in readable.images}) - new
     log.info("%s: %s reused, %d new, %d bad", info.identity.stem, counted(reused, "row"), new, len(bad))
     return Extraction(info, readable, store, fill.spec, options.data.view_count, dims, reused, new, bad, profile)
+
+
+def require_precisions(options: Options, device: torch.device) -> None:
+    """Raise OptionsError for a precision of training or of the profile that the device does not have."""
+    require_precision(options.training.precision, device)
+    for precision in options.profile.precisions:
+        require_precision(precision, device, "profile.precisions")
 
 
 def fill_store(backbone: Backbone, options: Options, manifest: Manifest, session: Session) -> FeatureStore:

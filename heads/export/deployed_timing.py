@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featcache.atomic import write_text
+from featcache.atomic import make_folder, write_text
 from featcache.backbones import Backbone, fold_batch_norms, narrow_weights, run_network
-from featcache.devices import HALF_PRECISIONS, device_name
+from featcache.devices import HALF_PRECISIONS, device_name, has_tf32
 from featcache.errors import RunError
 from featcache.profiling import ReadCard, Run, Way, WayMeasurement, WaysAsked, card_reader, measure_ways
 from heads.export.opened_run import open_run
 from heads.runs import load_run_record
+
+log = logging.getLogger("featcache")
 
 DEPLOYED = "performance_deployed.json"
 
@@ -33,16 +36,21 @@ def time_deployed(
 ) -> list[WayMeasurement]:
     """Measure the run in `folder` in every way that is asked for, and write DEPLOYED into it.
 
-    Raises RunError where it is no finished run, or one of several backbones.
+    Raises RunError where it is no finished run, or one of several backbones, OutputError where it cannot be written.
     """
-    run = open_run(load_run_record(folder), allow_custom=allow_custom)
+    record = load_run_record(folder)
+    make_folder(folder)  # which refuses one that cannot be written, before minutes of work and not after
+    run = open_run(record, allow_custom=allow_custom)
     if len(run.parts) != 1:
         raise RunError(
-            f"{folder}: joins {len(run.parts)} backbones, and ways are timed of one. Name the runs that it joins."
+            f"{folder}: joins {len(run.parts)} backbones, and ways are timed of one. Name a run of one backbone."
         )
     (backbone,) = run.parts
     network = NetworkWays(backbone, run.model.head, device)
     own, side = backbone.info.identity.precision, backbone.preprocessing.input_size
+    if own == "tf32" and not has_tf32(device):
+        log.warning("%s: was trained in tf32, which %s has not: the plain way is in float32", folder, device)
+        own = "float32"
     read_card = read_card or card_reader(device)
     found = measure_ways(network.prepared, asked, own, side, device, read_card)
     write_text(folder / DEPLOYED, json.dumps(_record(found, side, device), indent=2) + "\n")

@@ -97,8 +97,9 @@ def connected(device: torch.device, rank: int, count: int, port: int) -> Iterato
     """This process one of `count` inside the block, which find each other on this machine at a `port` where
     `meeting_place` is."""
     store = TCPStore(HERE, port, is_master=False, timeout=PATIENCE)
-    with _group(device, store=store, rank=rank, world_size=count):
-        yield
+    _join(device, store=store, rank=rank, world_size=count)
+    yield
+    dist.destroy_process_group()  # not after an error, of which this process has to tell before the others fail by it
 
 
 def meeting_place() -> TCPStore:
@@ -106,11 +107,15 @@ def meeting_place() -> TCPStore:
     return TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
 
 
-@contextmanager
-def _group(device: torch.device, **how: Any) -> Iterator[None]:
+def _join(device: torch.device, **how: Any) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE, **how)
+
+
+@contextmanager
+def _group(device: torch.device) -> Iterator[None]:
+    _join(device)
     try:
         yield
     finally:

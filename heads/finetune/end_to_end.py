@@ -113,6 +113,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
         setup = make_setup(options, features, network, them, session, plain=plain, lesson=lesson)
         prepare(network.backbone, setup)
         with checkpoints.held(fresh=not session.reuse) as position:
+            them.wait()  # all have read the position, before the first goes on and writes
             if options.data.folds is None:
                 _train(setup, network, start, checkpoints, position)
             else:

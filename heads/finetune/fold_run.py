@@ -20,7 +20,7 @@ from heads.finetune.fold_training import FoldTraining, fold_weights
 from heads.finetune.run_setup import RunSetup
 from heads.finetune.seed_trainer import Trainer
 from heads.finetune.tuned_network import Network, make_trainer
-from heads.training import START, Features, Fit, Fold, fit_features, load_features
+from heads.training import START, Features, Fit, Fold, TrainedHead, fit_features, load_features
 
 log = logging.getLogger("featcache")
 
@@ -84,12 +84,21 @@ class FoldRun:
         if current is None or "whole" not in current:
             current = {**self._cross_validate(seed, current), "whole": None}
         head = current["head"]
-        _, logits = self.checkpoints.load_best(str(current["best"]))
+        best, logits = self._best(current)
         of_folds = self._choice(seed, head.best_epoch + 1, logits)
-        weights = self._average(seed, current) if of_folds["kept"] == "average" else self._retrained(seed, current)
+        averaged = of_folds["kept"] == "average"
+        weights = self._average(seed, head, best) if averaged else self._retrained(seed, current)
         name = f"best-{seed}-kept.pth"
         self.checkpoints.save_best(name, weights, logits)
         return Finished(head, name, of_folds)
+
+    def _best(self, current: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
+        """What the best epoch of the folds left: the first process has written it, and removes it in the end, and every
+        process reads it between."""
+        self.setup.processes.wait()
+        found = self.checkpoints.load_best(str(current["best"]))
+        self.setup.processes.wait()
+        return found
 
     def _choice(self, seed: int, epochs: int, logits: Tensor) -> dict[str, Any]:
         """Which network is kept, and what says so."""
@@ -126,11 +135,10 @@ class FoldRun:
         whole = replace(self.setup, dataset=replace(self.setup.dataset, val=nobody))
         return make_trainer(whole, self.network, None, seed)
 
-    def _average(self, seed: int, current: dict[str, Any]) -> dict[str, Tensor]:
+    def _average(self, seed: int, head: TrainedHead, best: dict[str, Tensor]) -> dict[str, Tensor]:
         trainer = self._whole(seed)
-        trainer.prepare(max(current["head"].best_epoch, 0))
-        saved, _ = self.checkpoints.load_best(str(current["best"]))
-        put_average(trainer, fold_weights(saved), [one.fit for one in self.folds])
+        trainer.prepare(max(head.best_epoch, 0))
+        put_average(trainer, fold_weights(best), [one.fit for one in self.folds])
         return trainer.judged()
 
     def _retrained(self, seed: int, current: dict[str, Any]) -> dict[str, Tensor]:

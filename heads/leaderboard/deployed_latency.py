@@ -61,13 +61,15 @@ class DeployedWays:
 
 
 def deployed_ways(run: Path) -> list[DeployedWays]:
-    """By batch, the smallest first; empty where nothing was timed, or its file is damaged."""
+    """By batch, the smallest first, those that the network took as it is; empty where nothing was timed, or its file is
+    damaged."""
     try:
         record: dict[str, Any] = json.loads((run / WAYS).read_text(encoding="utf-8"))
         by_batch: dict[int, list[dict[str, Any]]] = {}
         for one in record["measurements"]:
             by_batch.setdefault(int(one["way"]["batch_size"]), []).append(one)
-        return [_of_batch(record["device"], n, every) for n, every in sorted(by_batch.items())]
+        plain = {n for n, every in by_batch.items() if not all(one["way"]["folded"] for one in every)}
+        return [_of_batch(record["device"], n, by_batch[n]) for n in sorted(plain)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

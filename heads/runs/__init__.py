@@ -49,6 +49,7 @@ from heads.runs.run_log import recording
 from heads.runs.run_model import RunModel, normalisation_of
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import EXPORT, results_folder, run_folder, write_run, writing_folder
+from heads.runs.searched_recipe import SearchedRecipe, searched_recipe, write_searched
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
     PARTS_VERSION,
@@ -76,6 +77,7 @@ __all__ = [
     "Result",
     "Run",
     "RunModel",
+    "SearchedRecipe",
     "ValOutcomes",
     "arrays_of",
     "audit_runs",
@@ -118,6 +120,7 @@ __all__ = [
     "same_run",
     "save_predictions",
     "save_val_outcomes",
+    "searched_recipe",
     "split_figures",
     "split_scores",
     "stale_reason",
@@ -130,5 +133,6 @@ __all__ = [
     "write_json",
     "write_record",
     "write_run",
+    "write_searched",
     "writing_folder",
 ]

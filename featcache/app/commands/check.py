@@ -67,6 +67,7 @@ def _predict(options: Options, session: Session) -> PredictedTimes:
     from featcache.extraction import estimate_costs
 
     estimates = estimate_costs(options, session)
+    _require_teacher(options)
     if options.training.unfreeze_schedule is not None:
         from heads.finetune import time_fine_tuning
 
@@ -76,12 +77,28 @@ def _predict(options: Options, session: Session) -> PredictedTimes:
     return PredictedTimes(tuple(estimates), time_heads(options, estimates[0], session.device), None)
 
 
+def _require_teacher(options: Options) -> None:
+    """Raise what a run would of a teacher that may not teach."""
+    asked = options.training.distillation
+    if asked is None:
+        return
+    from pathlib import Path
+
+    from featcache.data import load_manifest
+    from heads.distill import load_teacher
+
+    manifest, _ = load_manifest(options.data, options.cache.dir)
+    load_teacher(Path(asked.teacher), manifest)
+
+
 def _lines(options: Options, times: PredictedTimes, session: Session) -> list[str]:
     """What a run would take, for people."""
     found = []
     for estimate in times.estimates:
         found += _lines_of(estimate)
     more = [*_schedule(options, session), *times.lines(), *times.estimates[0].notices]
+    if options.training.distillation is not None:
+        more.append("what the teacher takes, its extraction and its answers, is not in these seconds")
     return [*found, *(f"  {line}" for line in more)]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featcache.app.shared_options import Shared, command
-from featcache.atomic import write_text
+from featcache.atomic import make_folder, write_text
 from featcache.errors import InputError
 
 if TYPE_CHECKING:
@@ -115,9 +115,12 @@ def _profile_file(file: Path, batches: list[int], timing: Any, provider: list[st
         raise InputError(f"{file}: there is no such file. Expected an ONNX file, as `featcache export` writes it.")
     from featcache.profiling import profile_onnx
 
+    exported = (file.parent / BESIDE).is_file()
+    if exported:
+        make_folder(file.parent)  # which refuses one that cannot be written, before any work
     found: tuple[OnnxMeasurement, ...] = profile_onnx(file, batches, timing, provider or ())
     kept: dict[str, Any] = {"file": file.name, "measurements": [asdict(one) for one in found]}
-    if (file.parent / BESIDE).is_file():
+    if exported:
         write_text(file.parent / KEPT, json.dumps(kept, indent=2) + "\n")
     if as_json:
         typer.echo(json.dumps(kept, indent=2))

@@ -221,6 +221,18 @@ def test_check_foretells_whole_commands(tmp_path: Path, write: Callable[..., Pat
     assert re.search(r"from an empty cache, in all: `extract` about \d+ s, `finetune` about \d+ s", said)
 
 
+def test_a_command_ends_with_its_code_and_output_and_without_taking_modules_down() -> None:
+    code = (
+        "import atexit, sys; import featcache.app.main as main\n"
+        "class Module:\n    def __del__(self): print('taken down')\n"
+        "kept = Module()\n"
+        "def app():\n    atexit.register(print, 'tidied'); print('said'); sys.exit(3)\n"
+        "main.app = app; main.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\ntidied\n", "")
+
+
 def test_backbones_lists_by_pattern() -> None:
     done = featcache("backbones", "resnet18")
     assert done.exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,27 @@ def test_profile_times_each_way_of_a_run(place: Path) -> None:
     assert large.fastest in large.said() and large.joules is None
     table = done("profile", run, *few, "--precision", "float32", *flags(place)).stdout
     assert "channels-last" in table and "bfloat16" not in table and "fastest" in table
+    kept["measurements"] = [one for one in kept["measurements"] if one["way"]["folded"] or one not in rows]
+    (run / "performance_deployed.json").write_text(json.dumps(kept))  # as where the plain network did not fit
+    assert [one.images for one in deployed_ways(run)] == [1]
     (run / "performance_deployed.json").write_text('{"measurements": [{}]}')
     assert deployed_ways(run) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_timed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(*_: object, **__: object) -> None:
+        raise AssertionError("timed")
+
+    monkeypatch.setattr("heads.export.deployed_timing.measure_ways", timed)
+    monkeypatch.setattr("featcache.profiling.profile_onnx", timed)
+    targets, real = (place / "results" / "run", file_of(place)), os.access
+    shut = {targets[0], targets[1].parent}
+    monkeypatch.setattr("os.access", lambda path, *how, **more: path not in shut and real(path, *how, **more))
+    for target in targets:
+        refused = featcache("profile", target, *flags(place))
+        assert refused.exit_code == 2 and "the folder is not writable" in refused.stderr
 
 
 @pytest.mark.slow

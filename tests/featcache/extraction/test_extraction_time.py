@@ -12,6 +12,7 @@ import pytest
 from work_clock import WorkClock
 
 import featcache.data.decoded_image as decoded_image
+from featcache.errors import OptionsError
 from featcache.extraction import check, estimate_costs, extract
 from featcache.extraction.extraction_time import _spread
 from featcache.options.loading import parse_options
@@ -49,6 +50,15 @@ def test_what_is_foretold_follows_what_an_image_costs(config: Config, monkeypatc
             WorkClock(patched).images_cost(networks.Stage, seconds)
             found.append(check(options, allow_custom=True)[0].time.forward)
     assert found[1] / found[0] == pytest.approx(3.0, rel=0.05)
+
+
+@pytest.mark.parametrize("asked", [{"training": {"precision": "tf32"}}, {"profile": {"precisions": ["tf32"]}}])
+def test_a_precision_that_the_device_has_not_is_refused_before_anything_is_timed(
+    config: Config, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featcache.extraction.cost_estimate.load_manifest", lambda *_: pytest.fail("begun"))
+    with pytest.raises(OptionsError, match="tf32 is of NVIDIA GPUs"):
+        check(config(**asked), device="cpu")
 
 
 def test_files_that_are_timed_come_from_all_over() -> None:

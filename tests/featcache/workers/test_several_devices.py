@@ -23,6 +23,7 @@ from featcache.records import Silent
 from featcache.session import Session
 from featcache.workers import Done, Failed, Job, Workers
 from heads.finetune import TuningPlan, fine_tune_run
+from heads.finetune.distributed import meeting_place
 from heads.search import SweepOptions
 from heads.search.sweep_run import search
 
@@ -177,21 +178,33 @@ def test_a_sweep_by_two_processes_has_the_trials_of_one(
         assert {row["state"] for row in tables[0][0]} >= {"complete", "pruned"}
 
 
-def tuned(make: Make, backbone: str, **training: Any) -> TuningPlan:
+def tuned(make: Make, backbone: str, folds: int | None = None, **training: Any) -> TuningPlan:
     schedule = [{"epoch": 1, "unfreeze": "last_block"}, {"epoch": 2, "unfreeze": "all", "lr_scale": 0.5}]
     return TuningPlan(
         parse_options(
             make(
                 "cache",
                 f"resume_networks:{backbone}",
+                data={"folds": folds},
                 training={"unfreeze_schedule": schedule, "epochs": 3, **training},
             )
         )
     )
 
 
-def test_end_to_end_training_by_two_processes_is_that_of_one(workers: Workers, make: Make, tmp_path: Path) -> None:
-    plan = tuned(make, "steady", optimizer="sgd")
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"folds": 2, "kept_of_folds": "average"},
+        pytest.param({"folds": 3, "kept_of_folds": "measured", "seeds": 2}, marks=pytest.mark.slow),
+    ],
+    ids=["plain", "average", "measured"],
+)
+def test_end_to_end_training_by_two_processes_is_that_of_one(
+    workers: Workers, make: Make, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    plan = tuned(make, "steady", optimizer="sgd", **more)
     one, two = (fine_tune_run(plan, session(w, results_dir=tmp_path / n)) for w, n in ((None, "a"), (workers, "b")))
     assert two.summary["inputs"]["processes"] == 2 and two.folder == tmp_path / "b" / "run"
     assert two.metrics["val_loss"] == pytest.approx(one.metrics["val_loss"], rel=1e-4)
@@ -219,6 +232,14 @@ def test_a_worker_that_is_killed_is_said_and_ends_the_others(workers: Workers) -
     with pytest.raises(WorkError, match=r"process of cpu \(1 of 2\) has died: SIGKILL .*What is committed is kept"):
         workers.run([Job(worker_functions.die, (signal.SIGKILL,)), Job(worker_functions.wait, (600,))])
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+@pytest.mark.slow
+def test_the_process_that_failed_says_why_before_the_others_say_that_it_is_gone(workers: Workers) -> None:
+    for _ in range(3):
+        place = meeting_place()
+        with pytest.raises(OptionsError, match="of the first alone"):
+            workers.run([Job(worker_functions.fail_first, (place.port,))] * 2, together=True)
 
 
 @pytest.mark.slow

@@ -118,9 +118,9 @@ def test_the_average_is_that_of_the_folds_weights(
     saved: list[dict[str, torch.Tensor]] = []
     make = FoldRun._average
 
-    def noted(self: FoldRun, seed: int, current: dict[str, Any]) -> dict[str, torch.Tensor]:
-        saved.extend(fold_weights(self.checkpoints.load_best(current["best"])[0]))
-        return make(self, seed, current)
+    def noted(self: FoldRun, seed: int, epoch: int, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        saved.extend(fold_weights(weights))
+        return make(self, seed, epoch, weights)
 
     monkeypatch.setattr(FoldRun, "_average", noted)
     training = {"kept_of_folds": "average", "learning_rate": 0.01, "selection_metric": "val_loss"}
