@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,12 +16,13 @@ from featcache.session import Session, SessionKeywords
 from heads.combine import Answered, in_order_of, paired_difference
 from heads.experiment import train_run
 from heads.finetune import fine_tune_run, plan_from_run
-from heads.runs import Run, finished_runs, load_run_record, members_of, predictions_of
+from heads.runs import Run, finished_runs, is_student, load_run_record, members_of, predictions_of
 
 log = logging.getLogger("featcache")
 
 SUFFIX, ALONE = "-distilled", "-alone"  # of runs' names
 SPLITS = ("val", "test")
+NO_NAME = re.compile(r"^\.+|[^\w.+-]+")  # what a backbone may be called by, and a folder not
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,14 @@ def distill_run(plan: DistillPlan, session: Session) -> Distilled:
     base = _student_options(plan, teacher, session.results_dir)
     schedule = _whole(plan)
     taught = _taught(base, plan)
-    alone = _alone(base, teacher, schedule, session)
     run = train_run(taught, session)
     if schedule:
         file = plan.config if _has_schedule(plan.config) else None
         asked = json.dumps(taught.as_dict()["training"]["distillation"])
         more = [*plan.overrides, f"training.distillation={asked}"]
         run = fine_tune_run(plan_from_run(run.folder, config=file, overrides=more), session)
-    found = Distilled(run, teacher, alone)
+    # Last: a teacher that may not teach is refused before anything is trained.
+    found = Distilled(run, teacher, _alone(base, teacher, schedule, session))
     for line in found.sentences:
         log.info("%s", line)
     return found
@@ -130,7 +133,7 @@ def _student_options(plan: DistillPlan, teacher: Run, results_dir: Path) -> Opti
         document = load_options(own / "options.json").as_dict()
         document["model"] |= {"backbone": plan.student, "weights": None, "source": "auto", "input_size": None}
         document["model"]["classifier_dims"] = ["auto", *document["model"]["classifier_dims"][1:]]
-        document["experiment_name"] = plan.student.replace("/", "-")
+        document["experiment_name"] = NO_NAME.sub("-", plan.student)[:MAX_NAME]  # package:function, hf-hub:timm/..
     if plan.config is not None and not _has_schedule(plan.config):
         given = read_json(Path(plan.config))
         document |= {section: given[section] for section in ("training", "head") if section in given}
@@ -174,15 +177,26 @@ def _alone(base: Options, teacher: Run, schedule: bool, session: Session) -> Run
 
 def _own_runs(teacher: Run, backbone: str, results_dir: Path) -> list[Run]:
     """Finished runs of a backbone on the teacher's images, without a teacher."""
+    runs = {run.folder.name: run for run in finished_runs(results_dir)}
     return [
         run
-        for run in finished_runs(results_dir)
+        for run in runs.values()
         if run.summary["backbone"] == backbone
         and run.summary["data"]["fingerprint"] == teacher.summary["data"]["fingerprint"]
         and run.summary["data"]["folds"] is None
-        and run.summary.get("distillation") is None
         and run.summary.get("combination") is None
+        and not _was_taught(run, runs)
     ]
+
+
+def _was_taught(run: Run, runs: Mapping[str, Run]) -> bool:
+    """Whether it had a teacher, or the run that it went on from had, or one whose weights it averages."""
+    if is_student(run):
+        return True
+    soup = (run.summary.get("soup") or {"members": []})["members"]
+    before = [run.summary.get("from_run"), *(one["run"] for one in soup if one["taken"])]
+    others = {name: one for name, one in runs.items() if name != run.folder.name}
+    return any(_was_taught(others[name], others) for name in before if name in others)
 
 
 def _goodness(run: Run) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from featcache.backbones import Backbone
 from featcache.counted_nouns import counted, nouns
+from featcache.errors import DataError
 from featcache.extraction import CachedFeatures, Indices, StoreRows, extract_more
 from featcache.options import Distillation, Options
 from featcache.records import ImageRecord, digest
@@ -89,6 +90,11 @@ class Lesson:
             where = "named twice" if split == "again" else f"in {split} of the data set"
             log.info("%s of the unlabelled %s left out: %s", count, nouns(count, "image"), where)
         bad = len(self.unlabelled.images) - len(found)
+        if not found:
+            raise DataError(
+                f"{self.distillation.unlabelled}: none of the {counted(bad, 'image')} that the data set lacks can be "
+                "read. Name a folder of other images as training.distillation.unlabelled, or drop it."
+            )
         if bad:
             log.warning("%s of the unlabelled ones cannot be read, and are left out", counted(bad, "image"))
         return found

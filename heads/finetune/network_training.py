@@ -44,8 +44,9 @@ class NetworkTraining(Protocol):
 def not_finite(setup: RunSetup, seed: int, epoch: int, where: str) -> NonFiniteError:
     """What is said where a loss is not finite."""
     kept = f" The last good checkpoint, of epoch {epoch - 1}, is kept." if epoch > 0 else ""
+    when = f"in epoch {epoch}" if epoch >= 0 else "before training"
     return NonFiniteError(
-        f"{setup.options.experiment_name}: the loss of seed {seed} is not finite in epoch {epoch}, {where}."
+        f"{setup.options.experiment_name}: the loss of seed {seed} is not finite {when}, {where}."
         f"{kept} Lower training.learning_rate (now {setup.training.learning_rate:g}) or lr_scale of the "
         "schedule, set training.clip_norm, or train in float32 or bfloat16 where training.precision is float16."
     )

@@ -124,7 +124,7 @@ class Leaderboard:
 
     def gains(self) -> list[str]:
         """A line for each Phase 2 run beside the run that it came from, which need not be on the board; the best of
-        them corrected for having been chosen."""
+        them corrected for having been chosen, its recipe too."""
         return [
             f"phase 2: {row.backbone} {row.val_top1 - row.gain_top1:.3f} -> {row.val_top1:.3f} val top-1, "
             f"{row.gain_top1:+z.3f} [{row.gain_top1_low:+z.3f}, {row.gain_top1_high:+z.3f}] over run {row.from_run}"
@@ -137,10 +137,15 @@ class Leaderboard:
         """What is left of the best fine-tuned run's figure; "" of others, and where there was nothing to choose."""
         top1 = self.tuned.figures.get("top1")
         among = chosen_among(top1, "fine-tuned runs") if top1 is not None and row.run == self.tuned.first else ""
+        searched = f"recipe the best of {row.recipes_tried} tried on the same images" if row.recipes_tried else ""
         if top1 is None or not among:
-            return ""
+            added = f", which added {row.recipe_added_top1:.3f}" if row.recipe_added_top1 is not None else ""
+            return f"; {searched}{added}" if searched else ""
         unknown = " (not for their epochs: not all of these are kept)" if self.tuned.alone else ""
         figure = f"{top1.mean:.3f} [{top1.low:.3f}, {top1.high:.3f}]"
+        if searched and row.recipe_added_top1 is not None:
+            among, searched = f"{among}, and its {searched}", ""
+        unknown += f"; {searched}, which it is not corrected for" if searched else ""
         return f"; corrected for having been chosen among {among}, {figure}{unknown}"
 
 

@@ -188,8 +188,8 @@ def mixed_heads_text(board: Leaderboard) -> str:
 
 
 def mixed_heads(board: Leaderboard) -> bool:
-    """Whether tuned heads stand beside uniform ones."""
-    return len({row.head for row in board.rows if row.phase == 1}) > 1
+    """Whether tuned heads stand beside uniform ones, students aside."""
+    return len({row.head for row in board.rows if row.phase == 1 and not row.teacher}) > 1
 
 
 def tie_text(board: Leaderboard) -> str:

@@ -85,7 +85,9 @@ def correct_best(ordered: Sequence[ComparedRun], comparison: RunComparison) -> C
     found = correct_for_selection(made, 0, metrics)
     return replace(
         said,
-        figures={metric: judged(one, first.scores(metric)) for metric, one in found.items()},
+        figures={
+            metric: _without_search(judged(one, first.scores(metric)), metric, first) for metric, one in found.items()
+        },
         lacking=lacking,
         alone=alone,
         epochs_by=by in OF_EVERY_EPOCH
@@ -98,6 +100,15 @@ def judged(one: Corrected, kept: Scores) -> Corrected:
     """A corrected figure beside the one that was found, `kept`, and never with limits of no width."""
     low, high = no_narrower(one.mean, (one.low, one.high), kept)
     return replace(one, found=kept.mean, low=low, high=high)
+
+
+def _without_search(one: Corrected, metric: str, first: ComparedRun) -> Corrected:
+    """Less what a search of recipes found on the same images added: the recipes that it tried are no runs of the board,
+    so that they are not chosen among again."""
+    added = first.searched.added.get(metric) if first.searched is not None else None
+    if not added:
+        return one
+    return replace(one, mean=one.mean - added, low=one.low - added, high=one.high - added)
 
 
 def _outcomes(one: ComparedRun, by: str, lacking: dict[str, str]) -> ValOutcomes | None:

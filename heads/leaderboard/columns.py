@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, get_type_hints
 
 from featcache.separability import measures
+from heads.leaderboard import corrected_columns
 from heads.leaderboard.added_columns import DEPLOYED_AS, DEPLOYED_MS, SECOND_JUDGE, column_of_measure, columns_of_metric
 from heads.leaderboard.column import INTERVAL, Column, PlacedRun, Value, interval_template, shown_at
-from heads.leaderboard.corrected_columns import CORRECTED, CORRECTED_BY, CORRECTED_TOP1, LOWER, UPPER
 from heads.training import metrics
 
 
@@ -237,13 +237,13 @@ class Row:
         str,
         Column(lambda r: "yes" if r.may_be_best else "", "yes: at 95% the best of the feature maps is among these"),
     ]
-    corrected_top1: Annotated[float | None, CORRECTED_TOP1]
-    corrected_top1_low: Annotated[float | None, Column(lambda r: r.corrected("low"), LOWER)]
-    corrected_top1_high: Annotated[float | None, Column(lambda r: r.corrected("high"), UPPER)]
-    corrected_by: Annotated[str, CORRECTED_BY]
-    corrected: Annotated[float | None, CORRECTED]
-    corrected_low: Annotated[float | None, Column(lambda r: r.corrected_as_ranked("low"), LOWER)]
-    corrected_high: Annotated[float | None, Column(lambda r: r.corrected_as_ranked("high"), UPPER)]
+    corrected_top1: Annotated[float | None, corrected_columns.CORRECTED_TOP1]
+    corrected_top1_low: Annotated[float | None, Column(lambda r: r.corrected("low"), corrected_columns.LOWER)]
+    corrected_top1_high: Annotated[float | None, Column(lambda r: r.corrected("high"), corrected_columns.UPPER)]
+    corrected_by: Annotated[str, corrected_columns.CORRECTED_BY]
+    corrected: Annotated[float | None, corrected_columns.CORRECTED]
+    corrected_low: Annotated[float | None, Column(lambda r: r.corrected_as_ranked("low"), corrected_columns.LOWER)]
+    corrected_high: Annotated[float | None, Column(lambda r: r.corrected_as_ranked("high"), corrected_columns.UPPER)]
     head: Annotated[
         str,
         Column(
@@ -265,6 +265,8 @@ class Row:
             at=shown_at(page=58),
         ),
     ]
+    recipes_tried: Annotated[int | None, corrected_columns.RECIPES_TRIED]
+    recipe_added_top1: Annotated[float | None, corrected_columns.RECIPE_ADDED]
     more: Mapping[str, float | None] = field(default_factory=dict)  # by column: further metrics, and the measures
 
     def value(self, column: str) -> Value:

@@ -13,7 +13,16 @@ import torch
 
 from featcache.records import digest
 from featcache.statistics import JointComparison, Scores
-from heads.runs import Predictions, Probe, Run, load_probe, predictions_of, split_scores
+from heads.runs import (
+    Predictions,
+    Probe,
+    Run,
+    SearchedRecipe,
+    load_probe,
+    predictions_of,
+    searched_recipe,
+    split_scores,
+)
 from heads.training import ImageOutcomes, find_metric, outcome
 
 log = logging.getLogger("featcache")
@@ -128,6 +137,11 @@ class ComparedRun:
             return load_probe(self.run.folder / PREDICTIONS_FILE)
         except (OSError, KeyError, ValueError):
             return None
+
+    @cached_property
+    def searched(self) -> SearchedRecipe | None:
+        """What it owes to its recipe having been the best of several; None where it was not searched."""
+        return searched_recipe(self.run.folder)
 
     @cached_property
     def predictions(self) -> Predictions | None:

@@ -33,11 +33,13 @@ def control_group(runs: Sequence[ComparedRun]) -> frozenset[str]:
 
 def twin_of(one: ComparedRun, ordered: Sequence[ComparedRun], controls: frozenset[str]) -> ComparedRun | None:
     """The best control of the same network at the same input size, in the same phase, with the same kind of head
-    (uniform or tuned): `ordered` is best first."""
-    if one.run.folder.name in controls or partly_random(str(one.run.summary["weights"])):
+    (uniform or tuned): `ordered` is best first. Students have none and are none: what they learned is not their
+    features' alone."""
+    if one.teacher or one.run.folder.name in controls or partly_random(str(one.run.summary["weights"])):
         return None
     wanted = _network(one.run)
-    return next((c for c in ordered if c.run.folder.name in controls and _network(c.run) == wanted), None)
+    others = (c for c in ordered if c.run.folder.name in controls and not c.teacher)
+    return next((c for c in others if _network(c.run) == wanted), None)
 
 
 def _network(run: Run) -> tuple[int, bool, str | None, list[tuple[str, str]]]:

@@ -16,6 +16,18 @@ CORRECTED_TOP1 = Column(
     at=shown_at(page=12),
     minor=True,
 )
+RECIPES_TRIED = Column(
+    lambda r: r.one.searched.among if r.one.searched else None,
+    "of Phase 2 with `--search`: how many recipes were tried, of which this is the best",
+    "recipes",
+    ".0f",
+    at=shown_at(145, 57, 90),
+    minor=True,
+)
+RECIPE_ADDED = Column(
+    lambda r: r.one.searched.added.get("top1") if r.one.searched else None,
+    "what that added to val top-1; corrected_top1 is without it",
+)
 CORRECTED_BY = Column(
     lambda r: r.corrected_by, "of the best: the metric of --rank-by, if that is not top-1 and can be corrected"
 )

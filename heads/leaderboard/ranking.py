@@ -81,7 +81,7 @@ def leaderboard(
         tuple(make_row(one, columns()) for one in placed),
         left_out,
         tuple(fell_back),
-        _behind(maps, _of_phase(1, ordered[1]), comparisons[0]),
+        _behind(maps, _feature_maps(ordered[1]), comparisons[0]),
         {one.name: tuple(one.run.summary["stores"]) for one in every},
         correction,
         tuned,

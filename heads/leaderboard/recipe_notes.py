@@ -14,7 +14,7 @@ from featcache.counted_nouns import counted
 from heads.leaderboard.compared_heads import feature_map
 from heads.leaderboard.control_text import shortened
 from heads.leaderboard.ranked_results import RankedResults
-from heads.runs import Run, doubts_of, is_tuned, with_tuning
+from heads.runs import Run, doubts_of, is_tuned, searched_recipe, with_tuning
 
 FAR = 4.0  # times the median: at one learning rate, heads learn as much slower as their features are smaller
 SAID = 3  # notes that a terminal shows whole
@@ -33,7 +33,9 @@ def recipe_notes(ranked: RankedResults) -> dict[str, list[str]]:
         there = feature_map(run) in tuned
         doubts = doubts_of(run) if there else [with_tuning(doubt) for doubt in doubts_of(run)]
         far = _far(scales[name], usual, there) if name in scales and usual is not None else ""
-        if lines := [*doubts, *([far] if far else [])]:
+        searched = searched_recipe(run.folder)
+        chosen = [searched.said(run.metrics["val_top1"])] if searched is not None else []
+        if lines := [*chosen, *doubts, *([far] if far else [])]:
             found[name] = lines
     return found
 

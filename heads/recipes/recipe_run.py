@@ -19,7 +19,7 @@ from featcache.atomic import make_folder, write_text
 from featcache.counted_nouns import counted
 from featcache.data import load_manifest
 from featcache.errors import OptionsError, OutputError, WorkError
-from featcache.options import MAX_NAME, parse_options
+from featcache.options import MAX_NAME, load_options, parse_options
 from featcache.records import digest
 from featcache.session import Session
 from heads.finetune import TuningPlan, fine_tune_run, recipe_trials
@@ -27,7 +27,7 @@ from heads.recipes.recipe_space import RecipeSpace, make_recipe_space
 from heads.recipes.recipe_study import RecipeStudy
 from heads.recipes.recipe_trial import RecipeLoop, best_of, candidates
 from heads.recipes.search_options import RecipeSearch
-from heads.runs import Run, load_run_record, results_folder
+from heads.runs import Run, SearchedRecipe, load_run_record, results_folder, write_searched
 from heads.search import OBJECTIVES, ChosenTrial, OutcomeFiles, chosen_text, judge_best
 
 log = logging.getLogger("featcache")
@@ -74,6 +74,7 @@ def search_recipe(plan: TuningPlan, search: RecipeSearch, session: Session) -> S
             chosen = judge_best([metric], found, best, outcomes.read)
             _write_trials(folder / "trials.csv", study.trials, space, chosen)
             run = _confirmed(plan, search, space, best, folder, session)
+            write_searched(run.folder, _searched(chosen, judge_best([metric], [best], best, outcomes.read)))
             said = [*chosen_text(chosen), *_said(run, chosen, search)]
             _write_result(folder / "search.json", search, best, chosen, run, said)
     for line in said:
@@ -93,6 +94,7 @@ class RecipeStudyParts:
 def _try(plan: TuningPlan, search: RecipeSearch, session: Session, parts: RecipeStudyParts) -> None:
     spent = sum(float(t.user_attrs["seconds"]) for t in parts.study.trials)
     with recipe_trials(plan.options, session, plan.from_run) as trials:
+        trials.require_start(plan.options, parts.space.warm)
         loop = RecipeLoop(parts.space, parts.study, trials, parts.outcomes, search.budget, spent)
         while not loop.over(search.trials):
             trial = loop.step()
@@ -106,6 +108,8 @@ def _try(plan: TuningPlan, search: RecipeSearch, session: Session, parts: Recipe
                 or f"val top-1 {trial.user_attrs['val_top1']:.4f}, loss "
                 f"{trial.user_attrs['val_loss']:.4f}, {trial.user_attrs['epochs']} epochs",
             )
+        if parts.study.exhausted and len(parts.study.trials) < search.trials:
+            log.info("%s: that is every recipe of the space", plan.options.experiment_name)
 
 
 def _space(plan: TuningPlan, search: RecipeSearch) -> RecipeSpace:
@@ -157,6 +161,13 @@ def _confirmed(
     return fine_tune_run(replace(plan, options=parse_options(confirmed.as_dict(), name), keep_head=warm), session)
 
 
+def _searched(chosen: ChosenTrial, alone: ChosenTrial) -> SearchedRecipe:
+    """What the choice among recipes added, beyond that of the epoch: the leaderboard makes that of the run's own epochs
+    again; `alone` is the best one, judged as if it was the only one."""
+    added = {m: max(0.0, one.added - alone.figures[m].added) for m, one in chosen.figures.items() if m in alone.figures}
+    return SearchedRecipe(chosen.among, added, chosen.reason)
+
+
 def _said(run: Run, chosen: ChosenTrial, search: RecipeSearch) -> list[str]:
     """The figure of the confirmed run, less what the recipe's owes to having been chosen."""
     fresh = counted(search.confirm_seeds, "fresh seed")
@@ -189,7 +200,11 @@ def _write_result(
         name: {"found": one.found, "corrected": one.mean, "low": one.low, "high": one.high, "added": one.added}
         for name, one in chosen.figures.items()
     }
+    metric = load_options(run.folder / "options.json").training.selection_metric
     document = {
+        "data": run.summary["data"]["fingerprint"],
+        "objective": metric,
+        "direction": "maximize" if OBJECTIVES[metric].maximise else "minimize",
         "search": search.model_dump(mode="json"),
         "best": {"trial": best.number, "options": best.params, **best.user_attrs},
         "chosen_among": chosen.among,

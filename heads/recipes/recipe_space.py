@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from featcache.errors import OptionsError
 from featcache.options import Options, known_keys, nearest_key, parse_options, put
 from heads.recipes.search_options import RecipeSearch
-from heads.search import Range
+from heads.search import Range, distribution_of, domain_ends, whole_only
 
 UNFREEZING = ("unfreeze", "unfreeze_at", "unfreeze_lr_scale")
 HEAD = "head"
@@ -47,7 +49,32 @@ class RecipeSpace:
             at = min(int(chosen.get("unfreeze_at", 0.0) * training["epochs"]), training["epochs"] - 1)
             step = {"epoch": at, "unfreeze": chosen["unfreeze"], "lr_scale": chosen.get("unfreeze_lr_scale", 1.0)}
             training["unfreeze_schedule"] = [step]
-        return parse_options(document, "recipe"), chosen.get(HEAD) == "warm"
+        warm = chosen[HEAD] == "warm" if HEAD in chosen else self.warm
+        return parse_options(document, "recipe"), warm
+
+    def key(self, params: Mapping[str, Any]) -> str:
+        """The same for the same recipe: where the schedule stays as it is given, when and how fast a step of its own
+        would be makes no other."""
+        unused = UNFREEZING[1:] if UNFREEZING[0] in params and params[UNFREEZING[0]] is None else ()
+        return repr(sorted((k, v) for k, v in params.items() if k not in unused))
+
+    @property
+    def size(self) -> int | None:
+        """How many recipes there are; None where a range has any number of them."""
+        chosen = [d for d in self.distributions.values() if isinstance(d, CategoricalDistribution)]
+        if len(chosen) < len(self.distributions):
+            return None
+        count = {key: len(d.choices) for key, d in zip(self.distributions, chosen, strict=True)}
+        alone = math.prod(n for key, n in count.items() if key not in UNFREEZING)
+        if UNFREEZING[0] not in count:
+            return alone
+        return alone * ((count[UNFREEZING[0]] - 1) * math.prod(count.get(key, 1) for key in UNFREEZING[1:]) + 1)
+
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Every choice with every other, of a space without ranges."""
+        chosen = {k: d.choices for k, d in self.distributions.items() if isinstance(d, CategoricalDistribution)}
+        for values in itertools.product(*chosen.values()):
+            yield dict(zip(chosen, values, strict=True))
 
     def given(self) -> dict[str, Any]:
         """Where the given options lie: everywhere but outside a range; that is drawn."""
@@ -70,7 +97,8 @@ class RecipeSpace:
 
     def _inside(self, key: str, value: Any) -> bool:
         domain = self.distributions[key]
-        return not isinstance(domain, FloatDistribution) or domain.low <= value <= domain.high
+        assert isinstance(domain, CategoricalDistribution | FloatDistribution | IntDistribution)
+        return isinstance(domain, CategoricalDistribution) or domain.low <= value <= domain.high
 
 
 def make_recipe_space(search: RecipeSearch, base: Options, *, warm: bool, begins_warm: bool = False) -> RecipeSpace:
@@ -79,14 +107,18 @@ def make_recipe_space(search: RecipeSearch, base: Options, *, warm: bool, begins
     faults: list[str] = []
     distributions: dict[str, BaseDistribution] = {}
     for key, domain in search.space.items():
-        values = [domain.low, domain.high] if isinstance(domain, Range) else list(domain)
+        values = domain_ends(domain)
         if key == HEAD and not warm:
             values = [value for value in values if value != "warm"] or ["fresh"]
         fault = _wrong_key(key, search) or _wrong_values(RecipeSpace(base, {}), key, values)
         if fault is not None:
             faults.append(f"space: {fault}")
         elif isinstance(domain, Range):
-            distributions[key] = FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+            whole = "." in key and whole_only(base.as_dict(), key, domain)
+            if whole and domain.step is not None and not domain.step.is_integer():
+                faults.append(f"space: {key} takes whole numbers, and its step is {domain.step:g}")
+            else:
+                distributions[key], _ = distribution_of(domain, whole)
         else:
             plain = RecipeSpace(base, {}, begins_warm)
             choices = [plain.canonical(key, value) for value in values]

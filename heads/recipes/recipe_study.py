@@ -17,6 +17,7 @@ from heads.recipes.recipe_space import RecipeSpace
 from heads.recipes.search_options import RecipeSearch
 
 IDENTITY = "featcache:recipes"
+NAME = "recipes"
 STARTUP_TRIALS = 6  # drawn at random before TPE has anything to go by
 ANEW = 20  # draws for a recipe that was not tried yet
 
@@ -29,9 +30,7 @@ class RecipeStudy:
         self._search, self._space = search, space
         self._direction = StudyDirection.MAXIMIZE if maximise else StudyDirection.MINIMIZE
         url = f"sqlite:///{(folder / 'study.db').absolute()}"
-        self._stored = optuna.create_study(
-            storage=url, study_name="recipes", direction=self._direction, load_if_exists=True
-        )
+        self._stored = optuna.create_study(storage=url, study_name=NAME, direction=self._direction, load_if_exists=True)
         known = self._stored.user_attrs.get(IDENTITY)
         if known is None:
             self._stored.set_user_attr(IDENTITY, identity)
@@ -47,21 +46,35 @@ class RecipeStudy:
         """Every trial that is over, in order."""
         return self._stored.get_trials(deepcopy=False)
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether every recipe of the space was tried."""
+        return self._space.size is not None and len(self._tried()) >= self._space.size
+
     def ask(self) -> Trial:
         """The next recipe: first the given one, as far as it lies in the space, then others."""
-        before = self.trials
-        tried = {_key(t.params) for t in before}
+        before, tried = self.trials, self._tried()
         for again in range(ANEW):
-            self._live = optuna.create_study(
-                direction=self._direction, sampler=self._sampler(len(before), again), pruner=self._pruner()
-            )
-            self._live.add_trials(before)
+            self._begin(before, again)
             if not before:
                 self._live.enqueue_trial(self._space.given())
             trial = self._live.ask(dict(self._space.distributions))
-            if _key(trial.params) not in tried:
+            if self._space.key(trial.params) not in tried:
                 return trial
-        return trial  # a space of few recipes, all of them tried
+        self._begin(before, ANEW)
+        if self._space.size is not None:  # few are left, which a sampler may never come upon
+            self._live.enqueue_trial(next(p for p in self._space.points() if self._space.key(p) not in tried))
+        return self._live.ask(dict(self._space.distributions))
+
+    def _begin(self, before: list[FrozenTrial], again: int) -> None:
+        """A study in memory that knows what is over."""
+        self._live = optuna.create_study(
+            study_name=NAME,  # Hyperband deals its brackets out by it
+            direction=self._direction,
+            sampler=self._sampler(len(before), again),
+            pruner=self._pruner(),
+        )
+        self._live.add_trials(before)
 
     def hopeless(self, trial: Trial, epoch: int, value: float) -> bool:
         """Tell of an epoch of a trial, 1 after the first; whether it need not go on."""
@@ -80,6 +93,9 @@ class RecipeStudy:
             self._live.tell(trial, value)
         self._stored.add_trial(self._live.get_trials(deepcopy=False)[trial.number])
 
+    def _tried(self) -> set[str]:
+        return {self._space.key(t.params) for t in self.trials}
+
     def _sampler(self, number: int, again: int) -> optuna.samplers.BaseSampler:
         seed = (self._search.seed + 1_000_003 * number + 7_919 * again) % 2**31
         return optuna.samplers.TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
@@ -94,7 +110,3 @@ class RecipeStudy:
             if self._search.pruner == "asha":
                 return optuna.pruners.SuccessiveHalvingPruner(least, reduction_factor=3)
             return optuna.pruners.NopPruner()
-
-
-def _key(params: Mapping[str, Any]) -> str:
-    return repr(sorted(params.items()))

@@ -42,9 +42,9 @@ class RecipeLoop:
         return self.space.base.training.selection_metric
 
     def over(self, wanted: int) -> bool:
-        """Whether there are enough trials, or no time for more."""
+        """Whether there are enough trials, no time for more, or no recipe that was not tried."""
         late = self.deadline_s is not None and self.spent_s >= self.deadline_s
-        return len(self.study.trials) >= wanted or late
+        return len(self.study.trials) >= wanted or late or self.study.exhausted
 
     def step(self) -> FrozenTrial:
         """Ask for a recipe, train it, tell what came of it."""

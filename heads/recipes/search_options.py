@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from featcache.errors import OptionsError
 from featcache.options import read_json, shipped_config
@@ -60,5 +61,13 @@ def load_recipe_search(
     try:
         return RecipeSearch.model_validate(document)
     except ValidationError as error:
-        faults = dict.fromkeys(f"{'.'.join(map(str, f['loc'][:2]))}: {f['msg']}" for f in error.errors())
+        faults = dict.fromkeys(_fault(f, budget is not None) for f in error.errors())
         raise OptionsError(f"{file}: {'; '.join(faults)}.") from None
+
+
+def _fault(found: ErrorDetails, of_command: bool) -> str:
+    """What is wrong, with the file's key or the option of the command."""
+    key = ".".join(map(str, found["loc"][:2]))
+    if found["type"] == "extra_forbidden":
+        return f"unknown key {key!r}, expected {', '.join(RecipeSearch.model_fields)}"
+    return f"{'--budget' if key == 'budget' and of_command else key}: {found['msg'].removeprefix('Value error, ')}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from featcache.counted_nouns import counted
-from featcache.records import ImageRecord, Split
+from featcache.records import ImageRecord, Split, digest
 from heads.report.names_here import names_here
 from heads.report.report_contents import Contents
 from heads.runs import Predictions, Run, predictions_of
@@ -87,14 +87,19 @@ class _Both:
 
 
 def phase2_changes(contents: Contents, classes: Sequence[str]) -> list[Phase2Changes]:
-    """Of each fine-tuned run on the board that says which run on it it came from, the best first."""
+    """Of each fine-tuned run on the board that came from a run on it, as that still is, the best first."""
     here = contents.manifest.images if contents.manifest is not None else ()
     found: list[Phase2Changes] = []
     for row in contents.rows:
-        start = contents.runs.get(row.from_run)
-        if row.phase == 2 and start is not None and len(found) < RUNS:
-            found.append(_changes(contents.runs[row.run], start, classes, here))
+        run, start = contents.runs[row.run], contents.runs.get(row.from_run)
+        if row.phase == 2 and start is not None and _is_start(start, run) and len(found) < RUNS:
+            found.append(_changes(run, start, classes, here))
     return [one for one in found if one.splits]
+
+
+def _is_start(start: Run, run: Run) -> bool:
+    """Whether it is the run that training began with: another may have come to have its name since."""
+    return bool(digest(start.summary.get("inputs")) == run.summary["from_inputs"])
 
 
 def _changes(run: Run, start: Run, classes: Sequence[str], here: Sequence[ImageRecord]) -> Phase2Changes:

@@ -28,13 +28,14 @@ from heads.leaderboard import (
 from heads.learning_curves import SavedCurves, load_curves
 from heads.redundancy import BackboneComparison
 from heads.report.feature_maps_2d import FeatureMap, choose_images, feature_maps
+from heads.report.recipe_searches import load_recipe_searches
 from heads.report.run_details import Detail, detail
 from heads.report.sweep_results import Sweep, load_sweeps
 from heads.runs import Run, cache_of, data_options_of, leakage, leaks_by_content, predictions_of
 
 log = logging.getLogger("featcache")
 
-SWEEPS = "sweeps"  # the folder of sweeps below results/
+SWEEPS, RECIPES = "sweeps", "recipes"  # the folders of sweeps, and of searches of Phase 2's recipe, below results/
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,10 @@ def collect(
         leakage=_leakage(here, manifest, audit),
         group_leakage={name: one for name, run in here.items() if (one := run.summary.get("group_leakage"))},
         audit=audit,
-        sweeps=tuple(load_sweeps(ranked.results_dir / SWEEPS, fingerprint)),
+        sweeps=(
+            *load_sweeps(ranked.results_dir / SWEEPS, fingerprint),
+            *load_recipe_searches(ranked.results_dir / RECIPES, fingerprint),
+        ),
         curves=tuple(c for c in load_curves(ranked.results_dir, fingerprint) if not set(c.runs).isdisjoint(here)),
         cache_dir=caches[board.rows[0].run],
     )

@@ -40,11 +40,18 @@ class Sweep:
     importances: dict[str, float]
     best: tuple[dict[str, Any], ...]
     chosen: tuple[str, ...] = ()  # sentences: what the best owes to having been chosen
+    confirmed: str = ""  # of a search of Phase 2's recipe: the run of the best one, with fresh seeds
 
     @property
     def several(self) -> bool:
         """Whether it has more than one objective."""
         return len(self.objectives) > 1
+
+    @property
+    def best_first(self) -> list[Trial]:
+        """Its trials by their first value; those without one are last."""
+        sign = -1.0 if self.larger[0] else 1.0
+        return sorted(self.trials, key=lambda t: (not t.values, sign * t.values[0] if t.values else 0.0, t.number))
 
 
 def load_sweeps(folder: Path, data: str) -> list[Sweep]:

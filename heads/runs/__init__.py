@@ -34,12 +34,22 @@ from heads.runs.predictions import (
 from heads.runs.recipe_doubts import doubts_of, with_tuning
 from heads.runs.remembered_images import images_of, manifest_of
 from heads.runs.result import Result, make_result
-from heads.runs.run import Run, cache_of, finished_runs, is_tuned, load_run_record, same_run, unreadable_runs
+from heads.runs.run import (
+    Run,
+    cache_of,
+    finished_runs,
+    is_student,
+    is_tuned,
+    load_run_record,
+    same_run,
+    unreadable_runs,
+)
 from heads.runs.run_files import write_json
 from heads.runs.run_log import recording
 from heads.runs.run_model import RunModel, normalisation_of
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import EXPORT, results_folder, run_folder, write_run, writing_folder
+from heads.runs.searched_recipe import SearchedRecipe, searched_recipe, write_searched
 from heads.runs.split_figures import split_figures, split_scores
 from heads.runs.val_outcomes import (
     PARTS_VERSION,
@@ -67,6 +77,7 @@ __all__ = [
     "Result",
     "Run",
     "RunModel",
+    "SearchedRecipe",
     "ValOutcomes",
     "arrays_of",
     "audit_runs",
@@ -81,6 +92,7 @@ __all__ = [
     "group_leakage",
     "groups_of",
     "images_of",
+    "is_student",
     "is_tuned",
     "leakage",
     "leakage_lines",
@@ -108,6 +120,7 @@ __all__ = [
     "same_run",
     "save_predictions",
     "save_val_outcomes",
+    "searched_recipe",
     "split_figures",
     "split_scores",
     "stale_reason",
@@ -120,5 +133,6 @@ __all__ = [
     "write_json",
     "write_record",
     "write_run",
+    "write_searched",
     "writing_folder",
 ]

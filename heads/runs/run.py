@@ -99,6 +99,11 @@ def is_tuned(run: Run) -> bool:
     return bool(run.summary.get("tuned"))
 
 
+def is_student(run: Run) -> bool:
+    """Whether it learned from a teacher: how well its head was taught says nothing of its features."""
+    return run.summary.get("distillation") is not None
+
+
 def finished_runs(results_dir: Path) -> list[Run]:
     """Every finished run below `results_dir`, in name order."""
     runs = []

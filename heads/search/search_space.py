@@ -89,13 +89,15 @@ def make_space(sweep: SweepOptions, base: Mapping[str, Any]) -> Space:
         elif key not in known_keys():
             faults.append(f"space: unknown option {key!r}{nearest_key(key)}")
         else:
-            wrong = [fault for value in _ends(domain) if (fault := _fault(document, key, value, sweep)) is not None]
+            wrong = [
+                fault for value in domain_ends(domain) if (fault := _fault(document, key, value, sweep)) is not None
+            ]
             faults += wrong
-            whole = not wrong and _whole_only(document, key, domain)
+            whole = not wrong and whole_only(document, key, domain)
             if whole and isinstance(domain, Range) and domain.step is not None and not domain.step.is_integer():
                 faults.append(f"space: {key} takes whole numbers, and its step is {domain.step:g}")
             elif not wrong:
-                distributions[key], grid[key] = _distribution(domain, whole)
+                distributions[key], grid[key] = distribution_of(domain, whole)
     if faults:
         raise OptionsError(f"{sweep.name}: {'; '.join(faults)}.")
     _require_searchable(sweep, distributions, grid)
@@ -120,7 +122,9 @@ def _require_searchable(
 def _fault(document: Mapping[str, Any], key: str, value: Any, sweep: SweepOptions) -> str | None:
     """What is wrong with one value of one option: with the others as in the base, and with every other choice of one
     other option, which it may need."""
-    others = [(k, v) for k, domain in sweep.space.items() if k != key and k in known_keys() for v in _ends(domain)]
+    others = [
+        (k, v) for k, domain in sweep.space.items() if k != key and k in known_keys() for v in domain_ends(domain)
+    ]
     first: str | None = None
     for other in [None, *others]:
         changed = copy.deepcopy(dict(document))
@@ -136,14 +140,14 @@ def _fault(document: Mapping[str, Any], key: str, value: Any, sweep: SweepOption
     return first
 
 
-def _ends(domain: Sequence[Any] | Range) -> list[Any]:
+def domain_ends(domain: Sequence[Any] | Range) -> list[Any]:
     """Choices, or both ends of a range; whole ends as whole numbers, which options of either kind take."""
     if not isinstance(domain, Range):
         return list(domain)
     return [int(end) if float(end).is_integer() else end for end in (domain.low, domain.high)]
 
 
-def _whole_only(document: Mapping[str, Any], key: str, domain: Sequence[Any] | Range) -> bool:
+def whole_only(document: Mapping[str, Any], key: str, domain: Sequence[Any] | Range) -> bool:
     """Whether an option takes whole numbers alone: it refuses a broken one inside the range."""
     if not isinstance(domain, Range):
         return False
@@ -156,7 +160,7 @@ def _whole_only(document: Mapping[str, Any], key: str, domain: Sequence[Any] | R
     return False
 
 
-def _distribution(domain: Sequence[Any] | Range, whole: bool) -> tuple[BaseDistribution, list[Any]]:
+def distribution_of(domain: Sequence[Any] | Range, whole: bool) -> tuple[BaseDistribution, list[Any]]:
     """What Optuna draws from, and the values of a grid; a range ends at the last of its steps."""
     if not isinstance(domain, Range):
         choices = [_encoded(value) for value in domain]

@@ -103,13 +103,15 @@ def in_order_of_images(members: Sequence[Member], manifest: Manifest) -> tuple[M
 
 
 def best_of_one_start(results_dir: Path, count: int, ranking: Ranking) -> list[Path]:
-    """The leaderboard's best `count` fine-tuned runs that began as the best of them did, soups aside.
+    """The leaderboard's best `count` fine-tuned runs that began as the best of them did, soups and runs that were
+    cross-validated aside.
 
     Raises RunError where there are fewer.
     """
     rows = [row for row in rank_results(results_dir, ranking).board.rows if row.phase == 2]
     tuned = [load_run_record(results_dir / row.run) for row in rows]
-    members = [_read(run.folder, results_dir) for run in tuned if run.summary.get("soup") is None]
+    tuned = [run for run in tuned if run.summary.get("soup") is None and not run.summary["data"]["folds"]]
+    members = [_read(run.folder, results_dir) for run in tuned]
     found = [one for one in members if not _other_start(one, members[0])][:count]
     if len(found) < count:
         raise RunError(

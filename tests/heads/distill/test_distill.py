@@ -15,7 +15,7 @@ from command_runs import done, featcache
 from conftest import write_digits
 
 from featcache import load_run
-from featcache.errors import OptionsError, RunError
+from featcache.errors import DataError, OptionsError, RunError
 from featcache.extraction import extract_all
 from featcache.options import parse_options
 from featcache.session import Session
@@ -26,6 +26,7 @@ from heads.experiment import train_model
 from heads.finetune import fine_tune
 from heads.leaderboard import rank_results
 from heads.runs import load_run_record
+from heads.students import _own_runs
 from heads.training import load_features
 
 ALL = [{"epoch": 1, "unfreeze": "all"}]
@@ -158,6 +159,13 @@ def test_images_of_val_and_test_are_never_learned_from(root: Path) -> None:
     assert hidden == 1
 
 
+def test_a_folder_of_which_nothing_can_be_read_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "torn.png").write_bytes(b"no image")
+    found, _, cached, session = lesson(root, "slow", unlabelled=str(tmp_path))
+    with pytest.raises(DataError, match="none of the 1 image"):
+        found.readable(cached, session)
+
+
 def test_who_may_not_teach_is_said(root: Path, tmp_path: Path) -> None:
     results = shutil.copytree(root / "results", tmp_path / "results")
     summary = results / "slow" / "summary.json"
@@ -172,6 +180,33 @@ def test_who_may_not_teach_is_said(root: Path, tmp_path: Path) -> None:
             train_model(options(root, "x", FAST, distillation={"teacher": str(results / "slow")}), **place(root))
     with pytest.raises(OptionsError, match="mixed anew"):
         options(root, "x", FAST, distillation={"teacher": "t"}, mixup=0.2, unfreeze_schedule=ALL)
+
+
+def test_its_own_best_had_no_teacher_nor_came_from_one_that_had(root: Path, tmp_path: Path) -> None:
+    results = shutil.copytree(root / "results", tmp_path / "results")
+    for name, change in (
+        ("taught", {"distillation": {"teacher": "all"}}),
+        ("further", {"phase": 2, "from_run": "taught", "from_inputs": ""}),
+        ("soup", {"phase": 2, "soup": {"members": [{"run": "further", "taken": True}]}}),
+        ("plain", {"phase": 2, "soup": {"members": [{"run": "further", "taken": False}]}}),
+        ("loop", {"phase": 2, "from_run": "loop", "from_inputs": ""}),
+    ):
+        file = shutil.copytree(results / "fast", results / name) / "summary.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "from_run": None, "from_inputs": None, **change}))
+    found = {run.folder.name for run in _own_runs(load_run_record(results / "all"), FAST, results)}
+    assert found == {"fast", "plain", "loop"}
+
+
+def test_nothing_is_trained_where_the_teacher_is_refused(root: Path, tmp_path: Path) -> None:
+    results = shutil.copytree(root / "results", tmp_path / "results")
+    summary = results / "slow" / "summary.json"
+    own = json.loads(summary.read_text())
+    summary.write_text(json.dumps({**own, "data": {**own["data"], "folds": 3}}))
+    shutil.rmtree(results / "fast")
+    before = sorted(results.iterdir())
+    with pytest.raises(RunError, match="cross-validated"):
+        distill_model(results / "slow", FAST, device="cpu", allow_custom=True, results_dir=results)
+    assert sorted(results.iterdir()) == before
 
 
 def test_a_teacher_that_changed_is_another_run(root: Path, tmp_path: Path) -> None:

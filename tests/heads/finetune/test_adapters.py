@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from featcache import load_run
 from featcache.errors import InputError, OptionsError
 from featcache.options import load_options, parse_options
-from heads.finetune import fine_tune
+from featcache.session import Session
+from heads.finetune import fine_tune, recipe_trials
 from heads.finetune.tuned_network import load_network
 from heads.runs import Run, load_run_model, predictions_of
 
@@ -99,6 +101,19 @@ def test_lora_merged_answers_as_it_did_unmerged(root: Path) -> None:
     again = load_options(run.folder / "options.json").as_dict() | {"experiment_name": "again"}
     twin = fine_tune(again, results_dir=root / "results", device="cpu")
     assert all(torch.equal(t, kept[n]) for n, t in (load_run_model(twin.folder).tuned or {}).items())
+
+
+def test_recipes_that_are_searched_have_room_for_their_adapter(root: Path) -> None:
+    """Whatever recipe loaded the network first: a LoRA recipe's epochs are those of its run, bit for bit."""
+    pytest.importorskip("peft")
+    asked = options(root, "lora", TRANSFORMER, rank=4)
+    run, _, _ = tuned(root, asked)
+    first = options(root, "norm", TRANSFORMER)
+    with recipe_trials(first, Session.begin(results_dir=root / "results", device="cpu"), None) as trials:
+        trials.train(first, False, lambda head: True)
+        found = trials.train(asked, False, lambda head: head.curve[-1].epoch == 0).head.curve
+    with (run.folder / "metrics.csv").open() as file:
+        assert [float(row["val_loss"]) for row in csv.DictReader(file)][:2] == [row.val_loss for row in found]
 
 
 def test_what_cannot_be_adapted_is_said(root: Path) -> None:

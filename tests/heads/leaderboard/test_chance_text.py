@@ -19,9 +19,11 @@ from heads.leaderboard.chance_text import chosen_among, rounded, tie_text
 from heads.leaderboard.chosen_best import contender
 from heads.leaderboard.column import Place
 from heads.leaderboard.ranked_results import Ranking, rank_results
+from heads.leaderboard.recipe_notes import recipe_notes
 from heads.leaderboard.shown_columns import shown
 from heads.leaderboard.verdict_text import verdict
 from heads.runs.predictions import load_predictions, save_predictions
+from heads.runs.searched_recipe import SearchedRecipe, write_searched
 from heads.runs.val_outcomes import ValOutcomes, load_val_outcomes, save_val_outcomes
 
 
@@ -342,6 +344,20 @@ def test_the_best_fine_tuned_run_is_corrected_among_those(tmp_path: Path) -> Non
     line, *rest = found.gains()
     assert "corrected for having been chosen among the 6 fine-tuned runs of 50 epochs each, 0.6" in line
     assert len(rest) == 5 and "corrected" not in " ".join(rest)
+    # The recipes that a search tried are no runs of the board: what their choice added is taken off as well.
+    write_searched(tmp_path / first.run, SearchedRecipe(20, {"top1": 0.04}))
+    searched = next(row for row in board(tmp_path).rows if row.run == first.run)
+    assert (searched.recipes_tried, searched.recipe_added_top1) == (20, 0.04)
+    assert searched.corrected_top1 == pytest.approx(first.corrected_top1 - 0.04)
+    assert searched.val_top1 == first.val_top1 and searched.rank == first.rank
+    line = board(tmp_path).gains()[0]
+    assert "of 50 epochs each, and its recipe the best of 20 tried on the same images, 0." in line
+    (tmp_path / first.run / "searched.json").unlink()
+    write_searched(tmp_path / others[0].run, SearchedRecipe(20, {"top1": 0.04}))
+    (line,) = [one for one in board(tmp_path).gains() if "searched" in one or "best of 20" in one]
+    assert line.endswith("; recipe the best of 20 tried on the same images, which added 0.040")
+    ranked = rank_results(tmp_path)
+    assert "0.04" in recipe_notes(ranked)[others[0].run][0]
     for file in tmp_path.glob("tuned*/val_outcomes.npz"):
         file.unlink()
     assert board(tmp_path).gains()[0].endswith("(not for their epochs: not all of these are kept)")

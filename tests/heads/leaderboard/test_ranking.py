@@ -35,6 +35,7 @@ COLUMNS = (
     "control,pretraining_top1,pretraining_top1_low,pretraining_top1_high,"
     "may_be_best,corrected_top1,corrected_top1_low,corrected_top1_high,"
     "corrected_by,corrected,corrected_low,corrected_high,head,deployed_ms,deployed_as,teacher,"
+    "recipes_tried,recipe_added_top1,"
     "val_loss,val_loss_low,val_loss_high,test_loss,"
     "val_balanced_accuracy,val_balanced_accuracy_low,val_balanced_accuracy_high,test_balanced_accuracy,"
     "val_macro_f1,val_macro_f1_low,val_macro_f1_high,test_macro_f1,val_auroc,val_auroc_low,val_auroc_high,test_auroc,"

@@ -12,16 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from featcache.errors import OptionsError
+from featcache.errors import OptionsError, RunError
 from featcache.options.loading import parse_options
 from featcache.session import Session
 from heads import train_model
-from heads.finetune import TuningPlan, frozen_trunk
+from heads.finetune import TuningPlan, fine_tune_run, frozen_trunk
 from heads.finetune.seed_trainer import Trainer
+from heads.leaderboard import leaderboard
 from heads.recipes import RecipeSearch, SearchedRun, load_recipe_search, search_recipe
+from heads.recipes.recipe_space import RecipeSpace, make_recipe_space
+from heads.recipes.recipe_study import RecipeStudy
+from heads.report.figures import draw_sweep
+from heads.report.recipe_searches import load_recipe_searches
+from heads.runs import finished_runs, searched_recipe
 from heads.runs.predictions import load_predictions
 from heads.runs.run import load_run_record
-from heads.search import OutcomeFiles, TrialOutcomes
+from heads.search import OutcomeFiles, Range, TrialOutcomes
 
 Config = Callable[..., dict[str, Any]]
 EPOCHS = 6
@@ -91,6 +97,16 @@ def test_recipes_share_the_trunk_stop_early_and_the_best_is_confirmed(
     seeds = [one["seed"] for one in found.run.summary["seeds"]]
     assert len(seeds) == 2 and 42 not in seeds
     assert found.run.summary["from_run"] == "heads"
+    # The board is told, and the page has every recipe.
+    searched = searched_recipe(found.run.folder)
+    assert searched is not None and searched.among == 6 and 0 <= searched.added["top1"] <= top1["added"] + 1e-9
+    (row,) = (r for r in leaderboard(finished_runs(tmp_path / "results")).rows if r.run == found.run.folder.name)
+    assert row.recipes_tried == 6 and row.corrected_top1 is not None and row.corrected_top1 <= row.val_top1
+    (shown,) = load_recipe_searches(found.folder.parent, found.run.summary["data"]["fingerprint"])
+    assert [t.number for t in shown.trials] == list(range(6)) and shown.confirmed == found.run.folder.name
+    assert shown.best_first[0].values[0] == max(t.values[0] for t in shown.trials) == shown.history[-1][1][0]
+    assert shown.trials[0].options["training.learning_rate"] == "0.003" and list(draw_sweep(shown, 0))
+    assert not load_recipe_searches(found.folder.parent, "of other images")
 
 
 @pytest.mark.slow
@@ -140,6 +156,90 @@ def test_no_trial_begins_when_the_budget_is_spent(config: Config, tmp_path: Path
     assert row["state"] == "stopped" and row["best_epoch"] == "-1"
 
 
+def study(of: TuningPlan, folder: Path, pruner: Any = "asha", **asked: Any) -> tuple[RecipeSpace, RecipeStudy]:
+    wanted = RecipeSearch(space=asked.pop("space", SPACE), pruner=pruner)
+    space = make_recipe_space(wanted, of.options, warm=True, **asked)
+    folder.mkdir(parents=True)
+    return space, RecipeStudy(wanted, space, folder, "these", True)
+
+
+def unrun(config: Config, epochs: int = EPOCHS, **training: Any) -> TuningPlan:
+    steps = [{"epoch": 2, "unfreeze": "last_block"}]
+    return TuningPlan(
+        parse_options(config("tuned", training={"epochs": epochs, "unfreeze_schedule": steps, **training}))
+    )
+
+
+def test_a_recipe_that_begins_with_a_runs_head_does_so_whatever_is_searched(config: Config, tmp_path: Path) -> None:
+    for begins_warm in (True, False):
+        space, _ = study(unrun(config), tmp_path / str(begins_warm), begins_warm=begins_warm)
+        assert space.recipe({"training.learning_rate": 0.1})[1] == begins_warm
+        assert space.recipe({"head": "warm"})[1] and not space.recipe({"head": "fresh"})[1]
+
+
+def test_no_recipe_is_tried_twice_and_a_space_ends(config: Config, tmp_path: Path) -> None:
+    few = {key: SPACE[key] for key in ("unfreeze", "unfreeze_at", "training.l2_to_start")}
+    space, made = study(unrun(config), tmp_path / "study", space=few)
+    assert space.size == 2 * 3  # pulls; the schedule as it is given, or a step at either time
+    tried = []
+    while not made.exhausted:
+        trial = made.ask()
+        tried.append(space.recipe(trial.params)[0].short)
+        made.tell(trial, float(len(tried)), False, {})
+    assert len(tried) == len(set(tried)) == 6
+
+
+def test_a_range_of_whole_numbers_has_no_others(config: Config, tmp_path: Path) -> None:
+    epochs = Range(low=0, high=4)
+    space, made = study(unrun(config), tmp_path / "study", space={"training.warmup_epochs": epochs})
+    found = set()
+    while len(found) < 3:
+        trial = made.ask()
+        found.add(space.recipe(trial.params)[0].training.warmup_epochs)
+        made.tell(trial, 0.5, False, {})
+    assert found <= set(range(5))
+    with pytest.raises(OptionsError, match=r"takes whole numbers, and its step is 0\.5"):
+        study(unrun(config), tmp_path / "odd", space={"training.warmup_epochs": Range(low=0, high=4, step=0.5)})
+
+
+def test_hyperband_deals_its_brackets_out_alike_in_every_process(config: Config, tmp_path: Path) -> None:
+    def stops(folder: Path) -> list[int]:
+        rates = {"training.learning_rate": Range(low=1e-4, high=1e-2)}
+        _, made = study(unrun(config, 27), folder, "hyperband", space=rates)
+        found = []
+        for _ in range(7):
+            trial = made.ask()
+            stop = next((e for e in range(1, 27) if made.hopeless(trial, e, 1 / (1 + trial.number))), 27)
+            found.append(stop)
+            made.tell(trial, 1 / (1 + trial.number), stop < 27, {})
+        return found
+
+    first = stops(tmp_path / "0")
+    assert len(set(first)) > 1 and stops(tmp_path / "1") == stops(tmp_path / "2") == first
+
+
+def test_trials_begin_with_what_the_run_would(config: Config, tmp_path: Path) -> None:
+    """Of a run that was fine-tuned its network; a search whose start is none says so before it tries anything."""
+    of = plan(config, tmp_path)
+    tuned = fine_tune_run(of, Session.begin(results_dir=tmp_path / "results", allow_custom=True))
+    assert tuned.best_epoch >= 2  # so that its network is not the one that was published
+    still: dict[str, Any] = {"training.learning_rate": [1e-9], "training.adapter": [None, {"kind": "norm"}]}
+    document = of.options.as_dict()
+    document["training"] |= {
+        "learning_rate": 1e-9,
+        "epochs": 1,
+        "unfreeze_schedule": [{"epoch": 0, "unfreeze": "last_block"}],
+        "frozen_batch_norms": True,
+    }
+    again = TuningPlan(parse_options({**document, "experiment_name": "again"}), tuned.folder)
+    found = search(again, tmp_path, space=still, trials=2, confirm_seeds=1)
+    losses = [float(row["val_loss"]) for row in trials(found)]
+    assert losses == pytest.approx([tuned.summary["val"]["loss"]["mean"]] * 2, abs=1e-3)
+    folded = parse_options({**document, "experiment_name": "folded", "data": {**document["data"], "folds": 3}})
+    with pytest.raises(RunError, match=r"was fine-tuned on images that data\.folds would judge by"):
+        search(TuningPlan(folded, tuned.folder, False), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
@@ -167,5 +267,7 @@ def test_the_file_that_comes_with_it_can_be_followed_and_changed(tmp_path: Path)
     assert (found.trials, found.budget) == (7, 5400.0) and "unfreeze" in found.space
     file = tmp_path / "mine.json"
     file.write_text(json.dumps({"space": {"training.mixup": [0.0]}, "budget": "soon", "trails": 3}))
-    with pytest.raises(OptionsError, match=r"budget: .*expected a time such as 2h.*trails"):
+    with pytest.raises(OptionsError, match=r"budget: .*a time such as 2h.*unknown key 'trails', expected space"):
         load_recipe_search(file)
+    with pytest.raises(OptionsError, match="--budget: Input should be greater than 0"):
+        load_recipe_search(budget="0s")

@@ -12,6 +12,7 @@ import pytest
 from answering_runs import answering_run, labels_of, sure
 from scipy.stats import binom
 
+from featcache.records import digest
 from heads.report.phase2_changes import Phase2Changes, phase2_changes
 from heads.runs import load_run_record
 
@@ -30,15 +31,27 @@ def changes(tmp_path: Path) -> Phase2Changes:
         found = {n: _turned(n, a) for n, a in arrays.items()}
     np.savez(folder / "predictions.npz", **found)
     summary = json.loads((folder / "summary.json").read_text())
-    (folder / "summary.json").write_text(json.dumps({**summary, "phase": 2, "from_run": "start", "from_inputs": ""}))
-    runs = {name: load_run_record(tmp_path / name) for name in ("start", "tuned")}
-    rows = [SimpleNamespace(run="tuned", phase=2, from_run="start"), SimpleNamespace(run="start", phase=1, from_run="")]
-    (found_,) = phase2_changes(SimpleNamespace(rows=rows, runs=runs, manifest=None), CLASSES)  # type: ignore[arg-type]
+    came = {"phase": 2, "from_run": "start", "from_inputs": digest({"options": "start", "data": "d"})}
+    (folder / "summary.json").write_text(json.dumps({**summary, **came}))
+    (found_,) = of_tuned(tmp_path)
     return found_
+
+
+def of_tuned(results: Path) -> list[Phase2Changes]:
+    runs = {name: load_run_record(results / name) for name in ("start", "tuned")}
+    rows = [SimpleNamespace(run="tuned", phase=2, from_run="start"), SimpleNamespace(run="start", phase=1, from_run="")]
+    return phase2_changes(SimpleNamespace(rows=rows, runs=runs, manifest=None), CLASSES)  # type: ignore[arg-type]
 
 
 def _turned(name: str, array: Any) -> Any:
     return array[:, ::-1] if name.endswith("_logits") else array[::-1]
+
+
+def test_a_start_that_was_trained_anew_since_is_not_what_it_came_from(changes: Phase2Changes, tmp_path: Path) -> None:
+    assert changes.start == "start"
+    file = tmp_path / "start" / "summary.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "inputs": {"options": "others"}}))
+    assert of_tuned(tmp_path) == []
 
 
 def test_what_turned_is_counted_by_class(changes: Phase2Changes) -> None:

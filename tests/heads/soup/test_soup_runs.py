@@ -213,9 +213,12 @@ def test_the_command_shows_it_and_other_commands_take_it(place: Path, tmp_path: 
     assert (row.phase, row.from_run) == (2, "head")
     refused = featcache("soup", "one", "fresh", *results)
     assert refused.exit_code == 2
-    assert json.loads(done("soup", "--top", 2, "--uniform", "--name", "best", *results, "--json", "-").stdout)[
-        "members"
-    ]
+    folded = shutil.copytree(place / "results" / "one", place / "results" / "folded")  # the first, which is passed over
+    summary = json.loads((folded / "summary.json").read_text())
+    (folded / "summary.json").write_text(json.dumps({**summary, "data": {**summary["data"], "folds": 3}}))
+    best = json.loads(done("soup", "--top", 2, "--uniform", "--name", "best", *results, "--json", "-").stdout)
+    assert len(best["members"]) == 2 and "folded" not in {one["run"] for one in best["members"]}
+    shutil.rmtree(folded)
     facts = origin(load_run_record(place / "results" / "soup"))
     assert facts[0] == ("weights averaged of", ", ".join(one["run"] for one in document["members"] if one["taken"]))
 
