@@ -27,6 +27,7 @@ from heads.leaderboard import leaderboard
 from heads.runs.predictions import load_predictions
 from heads.runs.run import Run, finished_runs
 from heads.runs.val_outcomes import checked_outcomes
+from heads.training import TrainedHead
 
 Config = Callable[..., dict[str, Any]]
 SCHEDULE = [{"epoch": 2, "unfreeze": "last_block"}, {"epoch": 3, "unfreeze": "all", "lr_scale": 0.3}]
@@ -118,9 +119,9 @@ def test_the_average_is_that_of_the_folds_weights(
     saved: list[dict[str, torch.Tensor]] = []
     make = FoldRun._average
 
-    def noted(self: FoldRun, seed: int, epoch: int, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        saved.extend(fold_weights(weights))
-        return make(self, seed, epoch, weights)
+    def noted(self: FoldRun, seed: int, head: TrainedHead, best: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        saved.extend(fold_weights(best))
+        return make(self, seed, head, best)
 
     monkeypatch.setattr(FoldRun, "_average", noted)
     training = {"kept_of_folds": "average", "learning_rate": 0.01, "selection_metric": "val_loss"}
