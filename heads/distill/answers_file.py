@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from featcache.records import digest
 from featcache.session import Session
 from heads.distill.teacher import Teacher
 from heads.distill.teacher_answers import Pool
+
+log = logging.getLogger("featcache")
 
 FOLDER = "teachers"  # below the cache
 
@@ -39,10 +42,13 @@ class AnswersFile:
         return cls(Path(options.cache.dir) / FOLDER / f"{teacher.name[:40]}-{digest([decides, made_by])[:16]}.pth")
 
     def read(self) -> NDArray[np.float32] | None:
-        """Logarithms `[R, C]`; None where they are not there, or damaged."""
+        """Logarithms `[R, C]`; None where they are not there, or damaged, which is said."""
+        if not self.path.exists():
+            return None
         try:
             logs: NDArray[np.float32] = torch.load(self.path, map_location="cpu", weights_only=True)["logs"].numpy()
-        except Exception:  # a torn or foreign file fails in pickle, zip, or by its keys
+        except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
+            log.warning("%s is damaged (%s): the teacher answers anew", self.path, type(error).__name__)
             return None
         return logs
 

@@ -9,6 +9,7 @@ import numpy as np
 from peer_job import Answers, Image, Job, Probabilities
 
 
+# user:
 def read_answers(folder: Path, job: Job) -> Answers:
     """What the run says of each file, found by the file's contents."""
     with np.load(folder / "predictions.npz") as kept:
@@ -22,3 +23,6 @@ def _of(kept: dict[str, np.ndarray], split: str, images: list[Image]) -> Probabi
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     place = {sha256.decode(): i for i, sha256 in enumerate(kept[f"{split}_sha256"])}
     return [probabilities[place[hashlib.sha256(Path(path).read_bytes()).hexdigest()]].tolist() for path, _ in images]
+
+
+# :user

@@ -108,11 +108,12 @@ def print_table(found: dict[str, list[Outcome]], place: Path) -> None:
         name = version(tool, interpreter(tool, place))
         val, test = ([getattr(o, key) for o in outcomes_of] for key in ("val_top1", "test_top1"))
         lead = "" if tool == "featcache" else _interval([a - b for a, b in zip(ours, test, strict=True)], "+.3f")
-        source = (HERE / f"tool_{'featcache' if tool == 'featcache_head' else tool}.py").read_text().splitlines()
+        files = ("tool_featcache", "featcache_answers") if tool.startswith("featcache") else (f"tool_{tool}",)
+        written = sum(lines_between((HERE / f"{file}.py").read_text().splitlines()) for file in files)
         print(
             f"| {name} | {_interval(val)} | {_interval(test)} | {lead} | {outcomes_of[0].epochs} | "
             f"{median(o.seconds for o in outcomes_of):.0f} | {median(o.peak_mb for o in outcomes_of):.0f} | "
-            f"{lines_between(source)} |"
+            f"{written} |"
         )
 
 

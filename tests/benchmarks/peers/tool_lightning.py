@@ -18,7 +18,7 @@ def train(job: Job, epochs: int) -> Answers:
     from torch.nn.functional import cross_entropy
     from torch.utils.data import DataLoader, Dataset
 
-    class Files(Dataset):
+    class Files(Dataset):  # in each tool's file: it is among the lines that its user writes
         def __init__(self, images, transform):
             self.images, self.transform = images, transform
 
