@@ -13,12 +13,13 @@ from typing import TypedDict
 import torch
 
 from featcache.backbones import STAND_IN
+from featcache.cluster import connected_workers
 from featcache.data import Scratch
 from featcache.devices import local_device, pick_device, pick_devices
 from featcache.errors import InputError
 from featcache.options import CacheOptions, Options
 from featcache.records import SILENT, Progress
-from featcache.workers import Workers
+from featcache.workers import ProcessWorkers, Workers
 
 log = logging.getLogger("featcache")
 
@@ -44,7 +45,7 @@ class Session:
     scratch: Scratch | None = None  # decoded images that several configs share
     results_dir: Path = Path("results")
     reuse: bool = False  # a finished run of equal options on equal rows is given back
-    workers: Workers | None = None  # processes on several devices, the first of which is `device`; of a command alone
+    workers: Workers | None = None  # on several devices, the first of them `device`, or a cluster; of a command alone
     stand_ins: list[str] | None = None  # of a command, which says at its end which backbones got random weights
 
     def random_weights_stand_in(self, backbone: str) -> None:
@@ -86,8 +87,22 @@ class Session:
         if len(devices) == 1:
             yield session
             return
-        with closing(Workers(devices)) as workers:
+        with closing(ProcessWorkers(devices)) as workers:
             yield replace(session, workers=workers)
+
+    @contextmanager
+    def on_cluster(self, address: str | None, gpus: float | None, cpus: int | None) -> Iterator[Session]:
+        """This session with the workers of a Ray cluster, if one is named, which are ended with the block; each takes
+        so many GPUs and cores. Raises InputError where it cannot be reached."""
+        if address is None:
+            if (gpus, cpus) != (None, None):
+                raise InputError("--worker-gpus and --worker-cpus go with --cluster, which is not there.")
+            yield self
+            return
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(f"--cluster {address}: torchrun has started processes already. Leave one of the two out.")
+        with connected_workers(address, gpus, cpus) as workers:
+            yield replace(self, workers=workers)
 
     @contextmanager
     def decoding_once(self, cache: CacheOptions) -> Iterator[Session]:

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import torch
+from resume_networks import SIDE, Stages
 from torch import nn
 
 from featcache.errors import OptionsError
@@ -54,6 +56,32 @@ def fail_first(worker: Worker, port: int) -> None:
         if worker.place.rank == 0:
             raise OptionsError("of the first alone")
         dist.barrier()
+
+
+def be_mortal(worker: Worker, mark: Path) -> int:
+    """The network `mortal` kills the first worker that was told so."""
+    os.environ["FEATCACHE_TEST_MARK"] = str(mark)
+    return own_id(worker)
+
+
+class Mortal(Stages):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mark = os.environ.get("FEATCACHE_TEST_MARK")
+        if mark is not None and x.any():
+            try:
+                with Path(mark).open("x") as file:
+                    file.write(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGKILL)
+            except FileExistsError:
+                pass
+        return super().forward(x)
+
+
+def mortal() -> tuple[nn.Module, Preprocessing]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        network = Mortal(batch_norm=True)
+    return network, Preprocessing(input_size=SIDE, resize_size=36)
 
 
 def hungry_worker() -> tuple[nn.Module, Preprocessing]:

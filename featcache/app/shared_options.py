@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from featcache.options import Options
     from featcache.session import Session
 
+CLUSTER = ("cluster", "worker_gpus", "worker_cpus")  # of the commands that compute: those of one name
 Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
 
 
@@ -40,6 +41,17 @@ class Shared:
     devices: Annotated[
         str | None,
         typer.Option(metavar="all|LIST", help="Several at once, each with a process: all GPUs, or cuda:0,cuda:2."),
+    ] = None
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="auto|ADDRESS|local:N", help="Workers of a Ray cluster, or N of this machine."),
+    ] = None
+    worker_gpus: Annotated[
+        float | None,
+        typer.Option(min=0, help="What each worker of the cluster takes: 1, 0.25 of one; default: one, where any are."),
+    ] = None
+    worker_cpus: Annotated[
+        int | None, typer.Option(min=1, help="Cores of each worker of the cluster; default: its part of the machine's.")
     ] = None
     cache_dir: Annotated[
         Path | None, typer.Option(help="Where features are kept; default: what the options say, else cache.")
@@ -75,6 +87,8 @@ class Shared:
 
             if self.device is not None and self.devices is not None:
                 raise InputError("--device and --devices: got both, expected one. Leave one of the two out.")
+            if self.cluster is not None and self.devices is not None:
+                raise InputError("--cluster and --devices: got both, expected one. Leave one of the two out.")
             session = Session.begin(
                 self.device if self.devices is None else "cpu",
                 allow_custom=self.allow_custom,
@@ -84,7 +98,10 @@ class Shared:
             )
             session = replace(session, stand_ins=[])
             try:
-                with session.on_devices(self.devices) as working:
+                with (
+                    session.on_devices(self.devices) as own,
+                    own.on_cluster(self.cluster, self.worker_gpus, self.worker_cpus) as working,
+                ):
                     yield working
             finally:
                 if session.stand_ins and not ranked_after:

@@ -23,6 +23,7 @@ from featcache.extraction.measured_profile import (
     warn_if_busy,
 )
 from featcache.extraction.row_extraction import extract_rows
+from featcache.extraction.spread_ranges import extract_ranges
 from featcache.extraction.spread_rows import extract_spread
 from featcache.extraction.store_fill import StoreFill
 from featcache.options import Options, as_options, require_class_names
@@ -152,5 +153,6 @@ def _extract_and_measure(
             backbone = backbone or _load(fill, session)
             writer.profiles |= key.entries(measure_profile(fill, dims, backbone, session.device))
         if session.workers is not None:
-            return extract_spread(fill, tasks, writer, session), None
+            extract_them = extract_ranges if session.workers.elastic else extract_spread
+            return extract_them(fill, tasks, writer, session), None
         return extract_rows(fill, tasks, backbone or _load(fill, session), writer, session), None

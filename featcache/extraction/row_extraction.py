@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -91,6 +91,15 @@ class Rate:
     def images_per_second(self) -> float:
         """Of both together."""
         return self.images / max(self.seconds, 1e-9)
+
+    def plus(self, other: Rate) -> Rate:
+        """Of what was done after it, too."""
+        return replace(
+            other,
+            images=self.images + other.images,
+            decode_seconds=self.decode_seconds + other.decode_seconds,
+            forward_seconds=self.forward_seconds + other.forward_seconds,
+        )
 
     @classmethod
     def of(cls, images: int, decoder: Decoder, infer: Inference, precision: str) -> Rate:

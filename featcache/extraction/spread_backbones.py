@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from featcache.counted_nouns import counted
 from featcache.data import HashMemo, load_manifest, look_for_truncated
 from featcache.errors import FeatcacheError
 from featcache.extraction.row_extraction import extract_rows
+from featcache.extraction.spread_ranges import fill_in_ranges
 from featcache.extraction.spread_rows import kept_scratch, sharing_cores
 from featcache.extraction.store_fill import StoreFill
 from featcache.options import Options
@@ -31,11 +33,14 @@ log = logging.getLogger("featcache")
 def spread_backbones(configs: Sequence[Options], session: Session) -> None:
     """Fill the stores of the backbones that `configs` name, each on one device of the session's, as long as there are
     as many as devices: those that are left over are split later, image by image. Raises WorkError when a worker dies.
-    """
+    The workers of a cluster fill all of them together, range by range."""
     workers = session.workers
     if workers is None:
         return
     wanted = list(_unfilled(configs, session))
+    if workers.elastic:
+        fill_in_ranges([one.fill for one in wanted], session)
+        return
     whole = wanted[: len(wanted) - len(wanted) % workers.count]
     if not whole:
         return
@@ -61,9 +66,18 @@ def spread_backbones(configs: Sequence[Options], session: Session) -> None:
 class _Wanted:
     """A backbone whose store lacks rows."""
 
-    options: Options
-    backbone: str
+    fill: StoreFill
     missing: int  # images
+
+    @property
+    def options(self) -> Options:
+        """What asks for it."""
+        return self.fill.options
+
+    @property
+    def backbone(self) -> str:
+        """Its name."""
+        return self.fill.backbone
 
 
 def _unfilled(configs: Sequence[Options], session: Session) -> Iterator[_Wanted]:
@@ -84,7 +98,7 @@ def _unfilled(configs: Sequence[Options], session: Session) -> Iterator[_Wanted]
             continue
         if missing and (key := (data, info.identity)) not in seen:
             seen.add(key)
-            yield _Wanted(options, info.identity.backbone, missing)
+            yield _Wanted(fill, missing)
 
 
 def fill_whole(worker: Worker, options: Options, allow_custom: bool) -> int:
@@ -93,7 +107,7 @@ def fill_whole(worker: Worker, options: Options, allow_custom: bool) -> int:
         torch.device(worker.device),
         allow_custom=allow_custom,
         progress=worker.progress,
-        scratch=kept_scratch(worker, options),
+        scratch=kept_scratch(worker, options, Path(options.cache.dir)),
     )
     manifest, memo = load_manifest(options.data, options.cache.dir)
     (backbone,) = load_parts(options, allow_custom=allow_custom)

@@ -75,13 +75,12 @@ def extract_spread(fill: StoreFill, tasks: Sequence[Task], writer: RowWriter, se
     rates: list[Rate] = []
     try:
         with workers.closing_on_error():
-            if options.cache.batch_size == "auto":
-                _search(setup, workers)
+            search(setup, workers)
             for rank in range(workers.count):
                 share = [t for t, owner in zip(tasks, owners, strict=True) if owner == rank]
                 workers.give(rank, Job(extract_share, (setup, share)))
             for block in _in_order(tasks, owners, workers, rates):
-                readable = _append(block, fill, writer)
+                readable = append_outcomes(block, fill, writer)
                 new, bad = new + readable, bad + len(block) - readable
                 progress.advance(len(block), f"{reused} reused, {new} new, {bad} bad")
         slowest = max(rates, key=lambda rate: rate.seconds)
@@ -105,8 +104,10 @@ def _owners(tasks: int, count: int) -> list[int]:
     return [(place // size) % count for place in range(tasks)]
 
 
-def _search(setup: ShareSetup, workers: Workers) -> None:
-    """The fastest batch, found by one worker for all: rows depend on it by rounding."""
+def search(setup: ShareSetup, workers: Workers) -> None:
+    """The fastest batch where that is asked for, found by one worker for all: rows depend on it by rounding."""
+    if setup.options.cache.batch_size != "auto":
+        return
     (outcome,) = workers.run([Job(search_batch, (setup,))])
     if not isinstance(outcome, Done):
         raise outcome.error
@@ -122,7 +123,9 @@ def _in_order(
     running, held, place = set(range(workers.count)), Counter[int](), 0
     while running:
         due = owners[place] if place < len(tasks) else None
-        rank, message = workers.next({r for r in running if r == due or held[r] < AHEAD})
+        heard = workers.next({r for r in running if r == due or held[r] < AHEAD})
+        assert heard is not None  # of workers that are all there from the beginning
+        rank, message = heard
         if isinstance(message, Found):
             waiting |= {one.decoded.task.sha256: one for one in message.value}
             held[rank] += len(message.value)
@@ -141,11 +144,12 @@ def _in_order(
     assert place == len(tasks)
 
 
-def _append(block: Sequence[Outcome], fill: StoreFill, writer: RowWriter) -> int:
+def append_outcomes(block: Sequence[Outcome], fill: StoreFill, writer: RowWriter) -> int:
     """Hand rows to the writer; how many images have any."""
     rows = {one.decoded.task.sha256: one.rows for one in block}
     readable = [task for task, _ in set_bad_aside([one.decoded for one in block], fill)]
-    finished = [(t, torch.from_numpy(found)) for t in readable if (found := rows[t.sha256]) is not None]
+    given = [(t, found) for t in readable if (found := rows[t.sha256]) is not None]
+    finished = [(t, torch.from_numpy(np.require(found, requirements="W"))) for t, found in given]  # Ray's are read-only
     if finished:
         append_rows(writer, finished, fill)
     return len(readable)
@@ -153,22 +157,15 @@ def _append(block: Sequence[Outcome], fill: StoreFill, writer: RowWriter) -> int
 
 def search_batch(worker: Worker, setup: ShareSetup) -> dict[str, Any]:
     """In a worker: the fastest batch of its device, by which it is on record."""
-    _inference(worker, setup)
+    make_inference(worker, setup)
     return setup.searched
 
 
 def extract_share(worker: Worker, setup: ShareSetup, tasks: Sequence[Task]) -> Rate:
     """In a worker: hand over an Outcome for each task; how fast it was."""
-    infer = _inference(worker, setup)
-    data, images = setup.options.data, 0
-    preprocessing = setup.identity.preprocessing
-    decoder = Decoder(
-        preprocessing,
-        data.augmentations,
-        data.workers,
-        kept_scratch(worker, setup.options),
-        processes=data.decoders == "processes",
-    )
+    infer = make_inference(worker, setup)
+    images = 0
+    decoder = make_decoder(setup, kept_scratch(worker, setup.options, Path(setup.options.cache.dir)))
     for block in decoded_blocks(decoder, tasks, infer):
         readable = [(one.task, one.images) for one in block if one.images is not None]
         known = {one.task.sha256: replace(one, images=None if one.images is None else ()) for one in block}
@@ -180,7 +177,21 @@ def extract_share(worker: Worker, setup: ShareSetup, tasks: Sequence[Task]) -> R
     return Rate.of(images, decoder, infer, setup.identity.precision)
 
 
-def _inference(worker: Worker, setup: ShareSetup) -> Inference:
+def make_decoder(setup: ShareSetup, scratch: Scratch) -> Decoder:
+    """Of the images of a share."""
+    data = setup.options.data
+    return Decoder(
+        setup.identity.preprocessing,
+        data.augmentations,
+        data.workers,
+        scratch,
+        processes=data.decoders == "processes",
+    )
+
+
+def make_inference(worker: Worker, setup: ShareSetup) -> Inference:
+    """The network on this worker's device; raises WorkError where it is another than that of the process that gives
+    out the work."""
     cache = setup.options.cache
     (backbone,) = load_parts(setup.options, allow_custom=setup.allow_custom)
     backbone = backbone.at_depth(setup.identity.preprocessing.depth)
@@ -195,10 +206,10 @@ def _inference(worker: Worker, setup: ShareSetup) -> Inference:
     return infer
 
 
-def kept_scratch(worker: Worker, options: Options) -> Scratch:
+def kept_scratch(worker: Worker, options: Options, folder: Path) -> Scratch:
     """Where this worker keeps decoded images for the next backbone."""
     if "scratch" not in worker.kept:
         limit = int(options.cache.max_decoded_gb * 1e9) // worker.place.count
-        worker.kept["scratch"] = Scratch(Path(options.cache.dir), limit)
+        worker.kept["scratch"] = Scratch(folder, limit)
     kept: Scratch = worker.kept["scratch"]
     return kept

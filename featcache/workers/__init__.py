@@ -1,7 +1,27 @@
-"""Worker processes: one for each of several devices, started, handed work, listened to and ended here."""
+"""Workers: several processes at one command, handed work, listened to and ended; here those of this machine."""
 
-from featcache.workers.messages import Done, Failed, Found
-from featcache.workers.worker_group import Job, Workers
-from featcache.workers.worker_process import Worker
+from featcache.workers.messages import Asked, Done, Failed, Found, Lost, Message, Said
+from featcache.workers.process_workers import ProcessWorkers
+from featcache.workers.worker_group import DEATHS, Job, Report, Workers, too_many_deaths
+from featcache.workers.worker_process import Piece, Place, Worker, begin, outcome
 
-__all__ = ["Done", "Failed", "Found", "Job", "Worker", "Workers"]
+__all__ = [
+    "DEATHS",
+    "Asked",
+    "Done",
+    "Failed",
+    "Found",
+    "Job",
+    "Lost",
+    "Message",
+    "Piece",
+    "Place",
+    "ProcessWorkers",
+    "Report",
+    "Said",
+    "Worker",
+    "Workers",
+    "begin",
+    "outcome",
+    "too_many_deaths",
+]

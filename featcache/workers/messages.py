@@ -15,6 +15,11 @@ class Said:
 
     record: logging.LogRecord
 
+    def pass_on(self, rank: int) -> None:
+        """Show it here, as a worker's: the lesser ones of the first worker alone."""
+        if rank == 0 or self.record.levelno >= logging.WARNING:
+            logging.getLogger(self.record.name).handle(self.record)
+
 
 @dataclass(frozen=True)
 class Went:
@@ -63,6 +68,13 @@ class Failed:
     def error(self) -> FeatcacheError:
         """The error, to be raised here."""
         return self.kind(self.text)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker is gone and its work undone; it says so no more, but who listened for it."""
+
+    text: str
 
 
 Message = Said | Went | Found | Asked | Done | Failed

@@ -1,34 +1,23 @@
-"""The worker processes of a command, one for each device: started when there is work, ended with the command.
+"""What a group of workers is to those who have work for it: handed jobs, listened to, ended.
 
-PyTorch starts them (`torch.multiprocessing`, by `spawn`: CUDA allows no other way). Each has a pipe of its own, so that
-one that is killed takes no lock with it. When one of them dies, all are ended; the next work starts new ones.
+There are two kinds: processes of this machine (`featcache/workers/process_workers.py`), and those of a cluster
+(`featcache/cluster/ray_workers.py`), which may come late, die, and come again.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import threading
-import time
+from abc import ABC, abstractmethod
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any
 
-import torch
-from torch.multiprocessing.spawn import start_processes
+from featcache.errors import FeatcacheError, WorkError
+from featcache.workers.messages import Asked, Done, Failed, Found, Lost, Went
+from featcache.workers.worker_process import Function
 
-from featcache.errors import WorkError
-from featcache.workers.messages import Asked, Done, Failed, Found, Message, Said, Went
-from featcache.workers.worker_process import Function, Place, work
-
-log = logging.getLogger("featcache")
-
-GRACE_SECONDS = 10.0  # to commit what is done, before a worker that is told to end is killed
+DEATHS = 3  # of workers at the same work, which then is to blame
 
 
 @dataclass(frozen=True)
@@ -41,58 +30,54 @@ class Job:
 
 Tell = Callable[[int, str, tuple[Any, ...]], None]  # of a job, by its number: a call of its progress
 Answer = Callable[[Any], Any]  # a question of any job
+Report = Found | Asked | Done | Failed | Went | Lost
 
 
-class Workers:
-    """One process for each of `devices`; whoever makes it closes it."""
+class Workers(ABC):
+    """A group of workers, each of which does one job at a time; whoever makes it closes it."""
 
-    def __init__(self, devices: Sequence[torch.device]) -> None:
-        self.devices = tuple(devices)
-        self._pipes: list[Connection] = []
-        self._processes: list[BaseProcess] = []
-        self._busy: set[int] = set()
+    elastic = False  # whether one that dies is replaced and said to be `Lost`, where others end all
 
     @property
+    @abstractmethod
     def count(self) -> int:
-        """How many."""
-        return len(self.devices)
+        """How many there are, or are to be."""
 
+    @abstractmethod
     def name(self, rank: int) -> str:
-        """What a worker is called: its device, and its number where several have the same."""
-        device = str(self.devices[rank])
-        return device if self.devices.count(self.devices[rank]) == 1 else f"{device} ({rank + 1} of {self.count})"
+        """What a worker is called."""
 
+    @abstractmethod
+    def free(self) -> list[int]:
+        """Those that are there and have nothing to do, in order; starts them where none has been started yet."""
+
+    @abstractmethod
     def give(self, rank: int, job: Job, tells: bool = False) -> None:
         """Hand a worker that has nothing to do its work; it `tells` its progress if asked to."""
-        self._start()
-        self._busy.add(rank)
-        self._send(rank, (job.function, job.arguments, tells))
 
+    @abstractmethod
     def answer(self, rank: int, value: Any) -> None:
         """Answer a worker's question."""
-        self._send(rank, value)
 
-    def next(self, ranks: Collection[int]) -> tuple[int, Found | Asked | Done | Failed | Went]:
+    @abstractmethod
+    def next(self, ranks: Collection[int], seconds: float | None = None) -> tuple[int, Report] | None:
         """What one of these workers says next; notices are passed on, the lesser ones of the first worker alone.
 
-        Raises WorkError, and ends all, when any worker has died.
+        Elastic ones give None where another has come meanwhile, or none has said anything for so many seconds. Raises
+        WorkError, and ends all, when any worker of the others has died, or when there is none any more.
         """
-        while True:
-            pipes = {self._pipes[rank]: rank for rank in ranks}
-            ready = wait([*pipes, *(p.sentinel for p in self._processes)])
-            rank = next((pipes[one] for one in ready if isinstance(one, Connection) and one in pipes), None)
-            if rank is None:
-                raise self._died(next(r for r, p in enumerate(self._processes) if p.sentinel in ready))
-            try:
-                message: Message = self._pipes[rank].recv()
-            except (EOFError, OSError):
-                raise self._died(rank) from None
-            if isinstance(message, Done | Failed):
-                self._busy.discard(rank)
-            if not isinstance(message, Said):
-                return rank, message
-            if rank == 0 or message.record.levelno >= logging.WARNING:
-                logging.getLogger(message.record.name).handle(message.record)
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all; nothing is left behind, whatever they do."""
+
+    def abandon(self, rank: int) -> None:
+        """What an elastic worker is at is no longer wanted: it has something to do until that is over, unheard."""
+        raise NotImplementedError
+
+    def failure(self) -> FeatcacheError | None:
+        """Of a job that failed: what it really came of, where that is the death of another worker."""
+        return None
 
     def run(
         self, jobs: Sequence[Job], *, together: bool = False, tell: Tell | None = None, answer: Answer | None = None
@@ -100,22 +85,21 @@ class Workers:
         """What each job came to, in their order; a worker that is free takes the next.
 
         With `together` each worker takes one and they work as one: the failure of any ends all, and is raised. `tell`
-        hears of their progress, `answer` answers their questions. Raises WorkError when a worker has died.
+        hears of their progress, `answer` answers their questions. Raises WorkError when a worker has died, of elastic
+        ones when three have at the same job.
         """
         outcomes: list[Done | Failed | None] = [None] * len(jobs)
-        ahead = iter(range(len(jobs)))
+        ahead, deaths = deque(range(len(jobs))), Counter[int]()
         at_work: dict[int, int] = {}
-
-        def go_on(rank: int) -> None:
-            if (number := next(ahead, None)) is not None:
-                at_work[rank] = number
-                self.give(rank, jobs[number], tell is not None)
-
         with self.closing_on_error():
-            for rank in range(min(self.count, len(jobs))):
-                go_on(rank)
-            while at_work:
-                rank, message = self.next(at_work)
+            while ahead or at_work:
+                for rank in self.free()[: len(ahead)]:
+                    at_work[rank] = ahead.popleft()
+                    self.give(rank, jobs[at_work[rank]], tell is not None)
+                heard = self.next(at_work)
+                if heard is None:
+                    continue
+                rank, message = heard
                 if isinstance(message, Went):
                     assert tell is not None
                     tell(at_work[rank], message.method, message.arguments)
@@ -123,10 +107,15 @@ class Workers:
                     assert answer is not None
                     self.answer(rank, answer(message.value))
                 elif isinstance(message, Failed) and together:
-                    raise self._dead_by_now() or message.error
+                    raise self.failure() or message.error
                 elif isinstance(message, Done | Failed):
                     outcomes[at_work.pop(rank)] = message
-                    go_on(rank)
+                elif isinstance(message, Lost):
+                    number = at_work.pop(rank)
+                    deaths[number] += 1
+                    if together or deaths[number] == DEATHS:
+                        raise too_many_deaths(message)
+                    ahead.appendleft(number)
         return [one for one in outcomes if one is not None]
 
     @contextmanager
@@ -138,74 +127,10 @@ class Workers:
             self.close()
             raise
 
-    def close(self) -> None:
-        """End all; nothing is left behind, whatever they do. Those at work are told to, and commit what is done."""
-        pipes, processes, busy = self._pipes, self._processes, self._busy
-        self._pipes, self._processes, self._busy = [], [], set()
-        for pipe in pipes:
-            pipe.close()  # who waits for work ends
-        deadline = time.monotonic() + GRACE_SECONDS
-        for rank in busy:
-            if processes[rank].is_alive():
-                processes[rank].terminate()
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
-            process.close()
 
-    def _start(self) -> None:
-        if self._processes:
-            return
-        threads = torch.get_num_threads()
-        if self.devices[0].type == "cpu":
-            threads = max(1, threads // self.count)  # they share the cores
-        log.debug("%d worker processes: %s", self.count, ", ".join(map(str, self.devices)))
-        with _interrupts_ignored():  # and so by what is started here, until it can heed them
-            for rank, device in enumerate(self.devices):
-                place = Place(rank, self.count, str(device), threads, log.getEffectiveLevel(), os.getpid())
-                mine, theirs = Pipe()
-                context = start_processes(work, (place, theirs), nprocs=1, join=False, daemon=True)
-                theirs.close()
-                self._pipes.append(mine)
-                self._processes += context.processes
-
-    def _send(self, rank: int, value: Any) -> None:
-        try:
-            self._pipes[rank].send(value)
-        except OSError:
-            raise self._died(rank) from None
-
-    def _dead_by_now(self) -> WorkError | None:
-        """Of a failure: whether it came of the death of another, which is told of a moment later."""
-        dead = wait([p.sentinel for p in self._processes], timeout=1.0)
-        return self._died(next(r for r, p in enumerate(self._processes) if p.sentinel in dead)) if dead else None
-
-    def _died(self, rank: int) -> WorkError:
-        """What to say of a worker that is gone; the others are ended."""
-        process = self._processes[rank]
-        process.join(GRACE_SECONDS)
-        code, name = process.exitcode, self.name(rank)
-        how = f"exit code {code}"
-        if code is not None and code < 0:
-            how = signal.Signals(-code).name
-        hint = " (as the system does where memory is short)" if code == -signal.SIGKILL else ""
-        self.close()
-        return WorkError(
-            f"the worker process of {name} has died: {how}{hint}. The others were ended too. What is committed is "
-            "kept; run the same command again to go on from there."
-        )
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C waits, where this thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def too_many_deaths(last: Lost) -> WorkError:
+    """What is said where work has killed several workers, or one that the others cannot do without."""
+    return WorkError(
+        f"{last.text}. It was not the first at this work, or the others cannot go on without it: so all were ended. Do "
+        "they have too little memory? What is committed is kept; run the same command again to go on from there."
+    )

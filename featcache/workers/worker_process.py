@@ -68,19 +68,16 @@ def work(number: int, place: Place, pipe: Connection) -> None:
     """The whole life of a worker; `number` is PyTorch's, whose starter is asked for one process at a time."""
     del number
     _heed_signals(place.parent)
-    torch.set_num_threads(place.threads)
     lock = threading.RLock()  # threads that decode have notices too, and a pipe takes one message at a time
 
     def send(message: Message) -> None:
         with lock:
             pipe.send(message)
 
-    log.handlers, log.propagate = [_Forward(send)], False
-    log.setLevel(place.level)
-    worker, code = Worker(place, SILENT, send, pipe.recv), 0
+    worker, code = begin(place, send, pipe.recv), 0
     try:
         while True:
-            send(_outcome(worker, pipe.recv()))
+            send(outcome(worker, pipe.recv()))
     except KeyboardInterrupt:
         code = 128 + signal.SIGTERM
     except (EOFError, OSError):  # the pipe is closed: the work is over, or the process that started this one is gone
@@ -88,7 +85,16 @@ def work(number: int, place: Place, pipe: Connection) -> None:
     os._exit(code)  # Python would take seconds to take PyTorch down
 
 
-def _outcome(worker: Worker, piece: Piece) -> Message:
+def begin(place: Place, send: Callable[[Message], None], receive: Callable[[], Any]) -> Worker:
+    """The worker that this process is from here on, its notices sent like what else it says."""
+    torch.set_num_threads(place.threads)
+    log.handlers, log.propagate = [_Forward(send)], False
+    log.setLevel(place.level)
+    return Worker(place, SILENT, send, receive)
+
+
+def outcome(worker: Worker, piece: Piece) -> Done | Failed:
+    """What a piece of work comes to."""
     function, arguments, tells = piece
     worker.progress = _ProgressByPipe(worker._send) if tells else SILENT
     try:

@@ -27,7 +27,14 @@ class Share:
     """What one worker trains of a batch."""
 
     trials: dict[int, Options]  # by their places in the batch
-    extracted: dict[str, CachedFeatures]  # by stage one
+    stages: frozenset[str]  # whose features it needs
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """A worker's question: where are the features of these stages, which it has not been told of before?"""
+
+    stages: frozenset[str]
 
 
 class SpreadTrainer:
@@ -35,7 +42,7 @@ class SpreadTrainer:
 
     def __init__(self, trainer: TrialTrainer, workers: Workers) -> None:
         self._trainer, self._workers = trainer, workers
-        self._known: list[set[str]] = [set() for _ in workers.devices]  # by each worker: stages that it was given
+        self._extracted: dict[str, CachedFeatures] = {}  # by stage one
         self.train_seconds = 0.0
 
     def train(self, trials: Sequence[Options | FeatcacheError], report: Report | None) -> list[TrialResult]:
@@ -44,15 +51,18 @@ class SpreadTrainer:
         alike = self._trainer.cohorts(trials, results)
         begin = time.perf_counter()
         spread = [cohorts for cohorts in shared_out(alike, self._workers.count) if cohorts]  # the first are the fullest
-        shares = [self._share(rank, cohorts) for rank, cohorts in enumerate(spread)]
+        shares = [self._share(cohorts) for cohorts in spread]
         trainer, reports = self._trainer, report is not None
         jobs = [Job(train_share, (trainer.base, trainer.also, share, reports)) for share in shares]
 
-        def answer(asked: tuple[int, int, Figures]) -> bool:
+        def answer(asked: Lacking | tuple[int, int, Figures]) -> dict[str, CachedFeatures] | bool:
+            if isinstance(asked, Lacking):
+                return {key: self._extracted[key] for key in asked.stages}
             assert report is not None
             return report(*asked)
 
-        for share, outcome in zip(shares, self._workers.run(jobs, answer=answer), strict=True):
+        outcomes = self._workers.run(jobs, answer=answer)
+        for share, outcome in zip(shares, outcomes, strict=True):
             for number, place in enumerate(share.trials):
                 if isinstance(outcome, Done):
                     results[place] = outcome.value[number]
@@ -61,15 +71,13 @@ class SpreadTrainer:
         self.train_seconds += time.perf_counter() - begin
         return results
 
-    def _share(self, rank: int, cohorts: Sequence[tuple[Cohort, Mapping[int, Options]]]) -> Share:
-        extracted = {}
+    def _share(self, cohorts: Sequence[tuple[Cohort, Mapping[int, Options]]]) -> Share:
         for (key, _), trials in cohorts:
             stage = self._trainer.prepare(next(iter(trials.values())))
             assert isinstance(stage, Stage)
-            if key not in self._known[rank]:
-                extracted[key] = stage.cached
-        self._known[rank] |= extracted.keys()
-        return Share({place: one for _, trials in cohorts for place, one in trials.items()}, extracted)
+            self._extracted[key] = stage.cached
+        stages = frozenset(key for (key, _), _ in cohorts)
+        return Share({place: one for _, trials in cohorts for place, one in trials.items()}, stages)
 
 
 def shared_out(
@@ -92,7 +100,8 @@ def shared_out(
 def train_share(worker: Worker, base: Options, also: Sequence[str], share: Share, reports: bool) -> list[TrialResult]:
     """In a worker: the results of its trials, in their order; it asks whether a trial is hopeless if it `reports`."""
     trainer = _trainer(worker, base, also)
-    trainer.extracted |= share.extracted
+    if lacking := share.stages - trainer.extracted.keys():
+        trainer.extracted |= worker.ask(Lacking(lacking))
     places = list(share.trials)
 
     def report(number: int, epoch: int, figures: Figures) -> bool:

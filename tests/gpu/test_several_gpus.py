@@ -15,7 +15,7 @@ from featcache.devices import pick_devices
 from featcache.extraction import extract_backbone, spread_backbones
 from featcache.options import parse_options
 from featcache.session import Session
-from featcache.workers import Workers
+from featcache.workers import ProcessWorkers, Workers
 from heads.finetune import TuningPlan, fine_tune_run
 from heads.search import SweepOptions
 from heads.search.sweep_run import search
@@ -29,7 +29,7 @@ SEVERAL = pytest.mark.skipif(NAME == "cuda" and torch.cuda.device_count() < 2, r
 @pytest.fixture(scope="session")  # a proof takes tests of all files in turns
 def two() -> Iterator[Workers]:
     """Two processes on the first card."""
-    workers = Workers([FIRST, FIRST])
+    workers = ProcessWorkers([FIRST, FIRST])
     yield workers
     workers.close()
 
@@ -37,7 +37,7 @@ def two() -> Iterator[Workers]:
 @pytest.fixture(scope="session")  # a proof takes tests of all files in turns
 def every() -> Iterator[Workers]:
     """A process on each card."""
-    workers = Workers(pick_devices("all" if NAME == "cuda" else "cpu,cpu"))
+    workers = ProcessWorkers(pick_devices("all" if NAME == "cuda" else "cpu,cpu"))
     yield workers
     workers.close()
 

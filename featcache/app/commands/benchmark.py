@@ -8,7 +8,7 @@ import typer
 
 from featcache.app.commands.train import train_all
 from featcache.app.results import Heads, RankBy, audit_data, show_leaderboard, show_recipe_notes, write_page
-from featcache.app.shared_options import Configs, Shared, command
+from featcache.app.shared_options import CLUSTER, Configs, Shared, command
 
 Tuned = Annotated[
     bool,
@@ -16,7 +16,7 @@ Tuned = Annotated[
 ]
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", *CLUSTER, "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def benchmark(
     configs: Configs, shared: Shared, tuned: Tuned = False, heads: Heads = "auto", rank_by: RankBy = None
 ) -> None:

@@ -6,11 +6,11 @@ from functools import partial
 
 import typer
 
-from featcache.app.shared_options import Configs, Shared, command
+from featcache.app.shared_options import CLUSTER, Configs, Shared, command
 from featcache.counted_nouns import counted
 
 
-@command("set_", "device", "devices", "cache_dir", "allow_custom", "verbose", "quiet")
+@command("set_", "device", "devices", *CLUSTER, "cache_dir", "allow_custom", "verbose", "quiet")
 def extract(configs: Configs, shared: Shared) -> None:
     """Stage one: fill the cache for each config, and measure latency and MACs."""
     options = [part for one in shared.load(configs) for part in one.parts]

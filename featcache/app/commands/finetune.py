@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from featcache.app.results import Heads, RankBy, show_leaderboard
-from featcache.app.shared_options import Shared, command
+from featcache.app.shared_options import CLUSTER, Shared, command
 
 if TYPE_CHECKING:
     from featcache.app.many_configs import Outcome
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 By = Literal["accuracy", "pareto", "separability"]
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", *CLUSTER, "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def finetune(
     shared: Shared,
     configs: Annotated[

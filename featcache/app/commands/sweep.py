@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from featcache.app.shared_options import Shared, command
+from featcache.app.shared_options import CLUSTER, Shared, command
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", *CLUSTER, "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def sweep(
     space: Annotated[Path, typer.Argument(metavar="SPACE.json", help="What is searched, around which base options.")],
     shared: Shared,

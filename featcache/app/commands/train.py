@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from featcache.app.results import leave_recipe_notes_out
-from featcache.app.shared_options import Configs, Shared, command
+from featcache.app.shared_options import CLUSTER, Configs, Shared, command
 
 if TYPE_CHECKING:
     from featcache.app.many_configs import Outcome
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from heads.runs import Run
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", *CLUSTER, "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def train(configs: Configs, shared: Shared) -> None:
     """One run for each config, on cached features (extracted first where rows are missing)."""
     outcome = train_all(shared.load(configs), shared)

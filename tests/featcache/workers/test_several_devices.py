@@ -5,36 +5,30 @@ from __future__ import annotations
 import csv
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import pytest
 import torch
 import worker_functions
-from conftest import write_digits
+from spread_runs import CPU, TINY, Make, assert_same_store, options_maker, session, write_images
 
 from featcache.errors import OptionsError, WorkError
 from featcache.extraction import extract_backbone, spread_backbones
 from featcache.options import parse_options
 from featcache.records import Silent
-from featcache.session import Session
-from featcache.workers import Done, Failed, Job, Workers
+from featcache.workers import Done, Failed, Job, ProcessWorkers, Workers
 from heads.finetune import TuningPlan, fine_tune_run
 from heads.finetune.distributed import meeting_place
 from heads.search import SweepOptions
 from heads.search.sweep_run import search
 
-CPU = torch.device("cpu")
-TINY = "resume_networks:plain"  # of a module that workers import in no time
-
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Workers]:
     """Two, which take seconds to import PyTorch: once for all tests here."""
-    made = Workers([CPU, CPU])
+    made = ProcessWorkers([CPU, CPU])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield made
@@ -46,56 +40,12 @@ def workers() -> Iterator[Workers]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images, in numbers that nothing divides, one of which is none and one of which is there twice."""
-    root = write_digits(tmp_path_factory.mktemp("images") / "digits", {"train": 33, "val": 7, "test": 4})
-    (root / "train" / "digit 1" / "broken.png").write_text("no image")
-    (root / "train" / "digit 2" / "again.png").write_bytes((root / "train" / "digit 2" / "000.png").read_bytes())
-    return root
-
-
-Make = Callable[..., dict[str, Any]]
+    return write_images(tmp_path_factory.mktemp("images") / "digits")
 
 
 @pytest.fixture
 def make(images: Path, tmp_path: Path) -> Make:
-    def options(cache: str, backbone: str = TINY, **sections: dict[str, Any]) -> dict[str, Any]:
-        base: dict[str, Any] = {
-            "experiment_name": "run",
-            "model": {"backbone": backbone, "input_size": 32, "classifier_dims": ["auto", 16, "auto"]},
-            "data": {"path": str(images), "batch_size": 16, "workers": 2, "max_bad_fraction": 0.1},
-            "training": {"epochs": 3, "learning_rate": 0.01},
-            "cache": {"dir": str(tmp_path / cache), "batch_size": 8, "dtype": "float32"},
-            "profile": {"iterations": 1, "warmup": 0},
-        }
-        base["model"]["pretrained"] = ":" in backbone
-        for section, values in sections.items():
-            base[section] = {**base[section], **values}
-        return base
-
-    return options
-
-
-def session(workers: Workers | None, **more: Any) -> Session:
-    return Session(CPU, allow_custom=True, workers=workers, **more)
-
-
-def arrays(file: Path) -> dict[str, np.ndarray]:
-    """Every array of a store, as it lies there."""
-    found = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = item[()]
-
-    with h5py.File(file) as store:
-        store.visititems(visit)
-    return found
-
-
-def assert_same_store(one: Path, other: Path) -> None:
-    a, b = arrays(one), arrays(other)
-    assert a.keys() == b.keys() and {"sha256", "features"} <= a.keys()
-    assert [name for name in a if not np.array_equal(a[name], b[name])] == []
+    return options_maker(images, tmp_path)
 
 
 def test_a_store_of_two_processes_is_that_of_one_row_for_row(workers: Workers, make: Make) -> None:
