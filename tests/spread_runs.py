@@ -30,7 +30,7 @@ def write_images(root: Path) -> Path:
 def options_maker(images: Path, folder: Path) -> Make:
     """Options of a quick run on `images`, its cache below `folder`."""
 
-    def options(cache: str, backbone: str = TINY, **sections: dict[str, Any]) -> dict[str, Any]:
+    def options(cache: str, backbone: str = TINY, /, **sections: dict[str, Any]) -> dict[str, Any]:
         base: dict[str, Any] = {
             "experiment_name": "run",
             "model": {"backbone": backbone, "input_size": 32, "classifier_dims": ["auto", 16, "auto"]},

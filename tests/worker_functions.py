@@ -64,8 +64,14 @@ def be_mortal(worker: Worker, mark: Path) -> int:
     return own_id(worker)
 
 
+def sleep_later(worker: Worker, seconds: float) -> None:
+    """The network `mortal` sleeps here once."""
+    os.environ["FEATCACHE_TEST_SLEEP"] = str(seconds)
+
+
 class Mortal(Stages):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(float(os.environ.pop("FEATCACHE_TEST_SLEEP", "0")))
         mark = os.environ.get("FEATCACHE_TEST_MARK")
         if mark is not None and x.any():
             try:

@@ -2,6 +2,16 @@
 
 from featcache.cluster.connection import Address, connected_workers, parse_address
 from featcache.cluster.ray_workers import RayWorkers
+from featcache.cluster.torch_training import train_together
 from featcache.cluster.worker_placement import Node, Share, place_workers
 
-__all__ = ["Address", "Node", "RayWorkers", "Share", "connected_workers", "parse_address", "place_workers"]
+__all__ = [
+    "Address",
+    "Node",
+    "RayWorkers",
+    "Share",
+    "connected_workers",
+    "parse_address",
+    "place_workers",
+    "train_together",
+]

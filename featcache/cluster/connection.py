@@ -59,11 +59,11 @@ def connected_workers(text: str, gpus: float | None = None, cpus: int | None = N
     with ExitStack() as stack:
         stack.callback(ray.shutdown)
         if address.workers is None:
-            share = _connect(ray, text, gpus, cpus)
+            share = _connect(ray, text, gpus, cpus, _code_that_travels(local=False))
         else:
             share = _begin_local(ray, address.workers, gpus, cpus, stack.enter_context(_folder()))
             stack.callback(ray.shutdown)  # before its folder goes
-        workers = RayWorkers(share, _code_that_travels(local=address.workers is not None))
+        workers = RayWorkers(share)
         stack.callback(workers.close)
         each = f"{counted(share.cpus, 'core')} and {share.gpus:g} GPUs" if share.gpus else counted(share.cpus, "core")
         log.info("--cluster %s: %s, each of %s", text, counted(share.workers, "worker"), each)
@@ -90,13 +90,14 @@ def _begin_local(ray: Any, workers: int, gpus: float | None, cpus: int | None, f
             f"--cluster local:{workers} --worker-gpus {gpus:g}: takes {gpus * workers:g} GPUs, and PyTorch sees {have} "
             "here. Take fewer workers, or less for each."
         )
-    resources = {"num_cpus": each * workers, "num_gpus": have, "object_store_memory": STORE_BYTES}
+    resources: dict[str, Any] = {"num_cpus": each * workers, "num_gpus": have, "object_store_memory": STORE_BYTES}
+    resources["runtime_env"] = _code_that_travels(local=True)
     _init(ray, **resources, include_dashboard=False, _temp_dir=folder)
     return Share(workers, each, gpus)
 
 
-def _connect(ray: Any, where: str, gpus: float | None, cpus: int | None) -> Share:
-    _init(ray, address=where)
+def _connect(ray: Any, where: str, gpus: float | None, cpus: int | None, code: dict[str, Any]) -> Share:
+    _init(ray, address=where, runtime_env=code)
     nodes = [
         Node(n["NodeManagerHostname"], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0))
         for n in ray.nodes()

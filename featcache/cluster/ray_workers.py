@@ -25,8 +25,8 @@ class RayWorkers(Workers):
 
     elastic = True
 
-    def __init__(self, share: Share, runtime_env: dict[str, Any]) -> None:
-        self._ray, self._share, self._runtime_env = import_ray(), share, runtime_env
+    def __init__(self, share: Share) -> None:
+        self._ray, self._share = import_ray(), share
         self._actors: dict[int, Any] = {}
         self._coming: dict[int, Any] = {}  # by worker: what tells that it is there
         self._where: dict[int, str] = {}
@@ -106,7 +106,6 @@ class RayWorkers(Workers):
             num_gpus=self._share.gpus,
             max_concurrency=CALLS,
             max_restarts=0,  # a new one knows nothing of the work: it is given out again, not done again unasked
-            runtime_env=self._runtime_env,
         )
         self._actors[rank] = made.remote(place, str(Path.cwd()))
         self._coming[rank] = self._actors[rank].where.remote()

@@ -1,6 +1,6 @@
 """Workers: several processes at one command, handed work, listened to and ended; here those of this machine."""
 
-from featcache.workers.messages import Asked, Done, Failed, Found, Lost, Message, Said
+from featcache.workers.messages import Asked, Done, Failed, Found, Lost, Message, Said, Went
 from featcache.workers.process_workers import ProcessWorkers
 from featcache.workers.worker_group import DEATHS, Job, Report, Workers, too_many_deaths
 from featcache.workers.worker_process import Piece, Place, Worker, begin, outcome
@@ -19,6 +19,7 @@ __all__ = [
     "ProcessWorkers",
     "Report",
     "Said",
+    "Went",
     "Worker",
     "Workers",
     "begin",

@@ -42,10 +42,11 @@ class Position:
 
 
 class Checkpoints:
-    """The checkpoints of one run in a folder of their own. `inputs` decide its result: others begin anew."""
+    """The checkpoints of one run in a folder of their own. `inputs` decide its result: others begin anew, but where the
+    processes are `elastic` for their number, which decides it by rounding alone."""
 
-    def __init__(self, folder: Path, inputs: dict[str, Any], writes: bool) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, inputs: dict[str, Any], writes: bool, elastic: bool = False) -> None:
+        self.folder, self._elastic = folder, elastic
         self._inputs, self._writes = inputs, writes
         self._last = folder / "last.pth"
 
@@ -113,6 +114,14 @@ class Checkpoints:
             return Position()
         try:
             value: dict[str, Any] = torch.load(self._last, map_location="cpu", weights_only=True)
+            before, now = value["inputs"], {"processes": self._inputs["processes"]} if self._elastic else {}
+            if {**before, **now} == self._inputs != before:
+                log.warning(
+                    "%s: was begun by %s processes and goes on with %s: what it comes to differs by rounding",
+                    self._last,
+                    *(before["processes"], self._inputs["processes"]),
+                )
+                value["inputs"] = self._inputs
             if value["inputs"] != self._inputs:
                 log.info("%s: is of other options or data; the run begins anew", self._last)
                 return Position()

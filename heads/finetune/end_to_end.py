@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from featcache.cluster import RayWorkers, train_together
 from featcache.devices import device_name, products_in
 from featcache.extraction import CachedFeatures, extract_all
 from featcache.options import Options, as_options
@@ -72,8 +74,9 @@ def fine_tune(
     return fine_tune_run(plan, Session.begin(**session), plain=plain)
 
 
-def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) -> Run:
-    """`fine_tune` within a session; of several devices each takes a share of each batch."""
+def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False, elastic: bool = False) -> Run:
+    """`fine_tune` within a session; of several devices each takes a share of each batch. A run of `elastic` processes
+    goes on where another number of them was stopped, to the same losses within rounding."""
     options = plan.options
     require_schedule(options)
     if session.workers is not None:
@@ -101,7 +104,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
         }
         # By options, not by the run's folder, which other options may have taken when a stopped run goes on.
         own = folder.with_name(f".{options.experiment_name}-{options.short}.checkpoint")
-        checkpoints = Checkpoints(own, inputs, writes=them.first)
+        checkpoints = Checkpoints(own, inputs, writes=them.first, elastic=elastic)
         if them.agreed(session.reuse and same_run(folder, inputs) is not None):
             checkpoints.discard()
             log.info("%s: finished before with the same options on the same rows", folder)
@@ -135,9 +138,11 @@ def _tune_spread(plan: TuningPlan, session: Session, plain: bool) -> Run:
     workers, progress = session.workers, session.progress
     assert workers is not None
     extract_all(plan.options, session)  # over all devices, where training would leave it to the first
+    if isinstance(workers, RayWorkers):
+        return _tune_on_cluster(plan, session, plain, workers)
     place = meeting_place()
     how = (session.allow_custom, session.results_dir, session.reuse, plain)
-    jobs = [Job(tune_share, (plan, place.port, *how))] * workers.count
+    jobs = [Job(tune_share, (place.port, plan, *how))] * workers.count
 
     def tell(rank: int, method: str, arguments: tuple[Any, ...]) -> None:
         if rank == 0:
@@ -149,15 +154,43 @@ def _tune_spread(plan: TuningPlan, session: Session, plain: bool) -> Run:
     return run
 
 
-def tune_share(
-    worker: Worker, plan: TuningPlan, port: int, allow_custom: bool, results_dir: Path, reuse: bool, plain: bool
+def _tune_on_cluster(plan: TuningPlan, session: Session, plain: bool, workers: RayWorkers) -> Run:
+    """The run by all workers of a cluster, the first of which writes; what is saved of it, all must see."""
+
+    def job(again: bool) -> Job:
+        how = (session.allow_custom, session.results_dir, session.reuse or again, plain, True)
+        return Job(tune_connected, (plan, *how))
+
+    def tell(method: str, arguments: tuple[Any, ...]) -> None:
+        getattr(session.progress, method)(*arguments)
+
+    folder = session.results_dir.absolute() / f".{plan.options.experiment_name}-{plan.options.short}.ray"
+    try:
+        run: Run = train_together(workers, job, tell, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return run
+
+
+def tune_share(worker: Worker, port: int, plan: TuningPlan, *how: Any) -> Run:
+    """In a process of one of several devices: its part of a run."""
+    with connected(torch.device(worker.device), worker.place.rank, worker.place.count, port):
+        return tune_connected(worker, plan, *how)
+
+
+def tune_connected(
+    worker: Worker,
+    plan: TuningPlan,
+    allow_custom: bool,
+    results_dir: Path,
+    reuse: bool,
+    plain: bool,
+    elastic: bool = False,
 ) -> Run:
-    """In a worker: its part of a run; the first one speaks and writes."""
-    rank = worker.place.rank
-    progress = worker.progress if rank == 0 else SILENT
+    """In a worker that is connected with the others: its part of a run; the first one speaks and writes."""
+    progress = worker.progress if worker.place.rank == 0 else SILENT
     session = Session(torch.device(worker.device), allow_custom, progress, None, results_dir, reuse)
-    with connected(session.device, rank, worker.place.count, port):
-        return fine_tune_run(plan, session, plain=plain)
+    return fine_tune_run(plan, session, plain=plain, elastic=elastic)
 
 
 @contextmanager

@@ -8,9 +8,12 @@ starts from exactly what was told.
 from __future__ import annotations
 
 import itertools
+import os
+import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,17 @@ from heads.search.point_keys import point_key
 from heads.search.samplers import find_sampler
 from heads.search.search_space import Space
 from heads.search.sweep_options import SweepOptions
+from heads.search.trial_claims import TrialClaims, claims_study
 from heads.search.trial_figures import Figures
 from heads.search.trial_outcomes import OUTCOMES_FOLDER
 
 IDENTITY = "featcache:sweep"
 SEEN = "featcache:seen"
 SAME_AS = "same_as"  # attribute of a trial at a point that was trained before: the number of the trial that was
+ELSEWHERE = "elsewhere"  # attribute of what was asked for in vain: another process trains it
+BY = "featcache:by"  # attribute of a trial of a shared study: who told it
+SERVERS = ("postgresql", "mysql")  # what storages begin with that several machines can share
+REDRAWS = 5  # of what others train, before this one waits
 STARTUP_TRIALS = 8  # finished ones that a pruner wants to have seen before it stops any
 
 
@@ -48,7 +56,7 @@ class SweepStudy:
         self._directions = [
             StudyDirection.MAXIMIZE if one.maximise else StudyDirection.MINIMIZE for one in self._objectives
         ]
-        url = sweep.storage or f"sqlite:///{(folder / 'study.db').absolute()}"
+        url = storage_url(sweep.storage) if sweep.storage else f"sqlite:///{(folder / 'study.db').absolute()}"
         try:
             self._stored = optuna.create_study(
                 storage=url, study_name=sweep.name, directions=self._directions, load_if_exists=True
@@ -57,11 +65,15 @@ class SweepStudy:
             raise _unopened(url, error) from None
         self._claim(digest(_identity(sweep, space, base, data)), url)
         self._memory: optuna.Study | None = None
+        self._url = url
+        self._claims: TrialClaims | None = None
+        self._known = 0  # trials of the storage that are in memory
 
     @property
     def trials(self) -> list[FrozenTrial]:
         """Every finished trial, in order."""
-        return self._live.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+        ended = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+        return [t for t in self._live.get_trials(deepcopy=False, states=ended) if ELSEWHERE not in t.user_attrs]
 
     @property
     def best(self) -> list[FrozenTrial]:
@@ -99,7 +111,19 @@ class SweepStudy:
         prune = self._sweep.pruner == "median" and len(self._directions) == 1
         pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS) if prune else optuna.pruners.NopPruner()
         self._memory = optuna.create_study(directions=self._directions, sampler=sampler, pruner=pruner)
-        self._memory.add_trials(self._stored.get_trials(deepcopy=False))
+        self._fetch()
+
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        """Others may work on the study too inside the block, where its storage can be shared by several machines."""
+        if not self._url.startswith(SERVERS):
+            yield
+            return
+        self._claims = TrialClaims(self._url, str(self._sweep.name))
+        try:
+            yield
+        finally:
+            self._claims.close()
 
     @property
     def results(self) -> dict[str, FrozenTrial]:
@@ -108,17 +132,61 @@ class SweepStudy:
         return {point_key(t.params): t for t in reversed(ended)}
 
     def count(self) -> int:
-        """Finished trials in the storage."""
+        """Finished trials in the storage; those of others are taken in."""
+        if self._claims is not None:
+            self._fetch()
         return len(self._stored.get_trials(deepcopy=False))
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may work on it too."""
+        return self._claims is not None
+
+    def open_elsewhere(self) -> int:
+        """How many points others train at the moment."""
+        return len(self._claims.elsewhere() - self.results.keys()) if self._claims is not None else 0
+
     def ask(self, count: int) -> list[Trial]:
-        """The next trials; of a grid its next points."""
+        """The next trials; of a grid its next points. Where others work on the study too, none that they train: fewer,
+        or none at all, for the moment."""
+        if self._claims is None:
+            return self._ask(count, set())
+        self._fetch()
+        found: list[Trial] = []
+        for redraw in range(REDRAWS):
+            asked = self._ask(count - len(found), self._claims.elsewhere())
+            mine = self._claims.take({point_key(t.params) for t in asked} - self.results.keys())
+            self._fetch()  # what was told between the asking and the claiming
+            told = self.results.keys()
+            wanted = told | mine if redraw == REDRAWS - 1 else mine - told  # in a small space all may be known
+            for trial in asked:
+                if point_key(trial.params) in wanted:
+                    found.append(trial)
+                else:
+                    trial.set_user_attr(ELSEWHERE, True)
+                    self._live.tell(trial, state=TrialState.FAIL)
+            if len(found) == count:
+                break
+        return found
+
+    def _ask(self, count: int, taken: Set[str]) -> list[Trial]:
         if self._lays_grid:
-            tried = {point_key(t.params) for t in self._live.get_trials(deepcopy=False)}
-            ahead = (p for p in self._space.points() if point_key(p) not in tried)
-            for point in itertools.islice(ahead, count):
+            trials = self._live.get_trials(deepcopy=False)
+            tried = {point_key(t.params) for t in trials if ELSEWHERE not in t.user_attrs}
+            points = list(
+                itertools.islice((p for p in self._space.points() if point_key(p) not in tried | taken), count)
+            )
+            for point in points:
                 self._live.enqueue_trial(point)
+            count = len(points)
         return [self._live.ask(self._space.distributions) for _ in range(count)]
+
+    def _fetch(self) -> None:
+        """Take in what is stored and not in memory yet: of before this process began, or of others."""
+        stored = self._stored.get_trials(deepcopy=False)
+        own = None if self._claims is None else self._claims.owner
+        self._live.add_trials([t for t in stored[self._known :] if own is None or t.user_attrs.get(BY) != own])
+        self._known = len(stored)
 
     def report(self, trial: Trial, epoch: int, figures: Figures) -> bool:
         """Tell of an epoch of a trial; whether it is hopeless."""
@@ -131,6 +199,8 @@ class SweepStudy:
         """A trial is over: with figures, pruned, or failed for the reason among its attributes. Stores it."""
         for name, value in attributes.items():
             trial.set_user_attr(name, value)
+        if self._claims is not None:
+            trial.set_user_attr(BY, self._claims.owner)
         if pruned:
             self._live.tell(trial, state=TrialState.PRUNED)
         elif figures is None:
@@ -181,14 +251,27 @@ def remove_study(sweep: SweepOptions, folder: Path) -> None:
         for file in folder.glob("study.db*"):
             file.unlink()
         return
+    url = storage_url(sweep.storage)
     try:
-        if sweep.name in optuna.get_all_study_names(sweep.storage):
-            optuna.delete_study(study_name=str(sweep.name), storage=sweep.storage)
+        known = optuna.get_all_study_names(url)
+        for name in (str(sweep.name), claims_study(str(sweep.name))):
+            if name in known:
+                optuna.delete_study(study_name=name, storage=url)
     except Exception as error:  # the database's own errors, whichever it is
-        raise _unopened(sweep.storage, error) from None
+        raise _unopened(url, error) from None
+
+
+def storage_url(given: str) -> str:
+    """A storage as a sweep's file names it, ${NAME} being what the environment says: passwords stay out of files.
+    Raises OptionsError where it says nothing."""
+    url = os.path.expandvars(given)
+    if (unset := re.search(r"\$\{(\w+)\}", url)) is not None:
+        raise OptionsError(f"storage {given}: the environment has no {unset[1]}. Set it, or take it out of the URL.")
+    return url
 
 
 def _unopened(url: str, error: Exception) -> OptionsError:
+    url = re.sub(r"(//[^/:@]*):[^/@]*@", r"\1:***@", url)  # a password is no matter of messages
     if "locked" in str(error):
         return OptionsError(f"storage {url}: another program keeps it locked. Try again when it is done.")
     return OptionsError(

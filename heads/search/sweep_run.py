@@ -87,7 +87,8 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
             extract_ahead(space, trainer)
         spread = trainer if session.workers is None else SpreadTrainer(trainer, session.workers)
         outcomes = OutcomeFiles(folder / OUTCOMES_FOLDER)
-        TrialLoop(sweep, space, study, spread, clock, outcomes).run(wanted, session.progress)
+        with study.claiming():
+            TrialLoop(sweep, space, study, spread, clock, outcomes).run(wanted, session.progress)
         seconds = {
             "total": time.perf_counter() - begin,
             "extract": trainer.extract_seconds,

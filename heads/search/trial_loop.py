@@ -28,6 +28,7 @@ from heads.search.trial_trainer import TrialResult, TrialTrainer
 
 log = logging.getLogger("featcache")
 
+WAIT = 1.0  # seconds, where all that is left is trained elsewhere
 KEPT = (*FIGURES, "best_epochs", "pruned_at", SEED_VALUES)  # what a trial at a point that is known says as well
 
 
@@ -65,7 +66,7 @@ class TrialLoop:
         progress.advance(done)
         while done < wanted:
             with self.clock.running():
-                trials = self.study.ask(min(self.sweep.batch_size, wanted - done))
+                trials = self.study.ask(max(0, min(self.sweep.batch_size, wanted - done - self.study.open_elsewhere())))
                 known = self.study.results
                 new = self._new(trials, known)
             # Trials are compared with those of earlier batches alone, so their order within a batch changes nothing.
@@ -81,6 +82,12 @@ class TrialLoop:
                         self._tell(trial, found[trial.number])
                     else:
                         self._tell_again(trial)
+            if self.study.shared:
+                if not trials:
+                    time.sleep(WAIT)  # the others are at the last ones
+                done, before = self.study.count(), done
+                progress.advance(done - before, self._note())
+                continue
             done += len(trials)
             progress.advance(len(trials), self._note())
         progress.end(self._note())
