@@ -136,6 +136,7 @@ def test_defaults() -> None:
             "mixup": 0.0,
             "cutmix": 0.0,
             "ema_decay": None,
+            "swa_from": None,
             "channels_last": True,
             "compile": False,
             "gradient_checkpointing": False,
@@ -436,6 +437,11 @@ def test_what_must_be_given() -> None:
         ({"training": {"seeds": [1, 2, 1]}}, "names one twice"),
         ({"training": {"unfreeze_schedule": [{"epoch": 3, "unfreeze": "all"}] * 2}}, "is out of order"),
         ({"training": {"unfreeze_schedule": [{"epoch": 50, "unfreeze": "all"}]}}, "epoch 50, past the end"),
+        ({"training": {"unfreeze_schedule": [{"epoch": 9, "unfreeze": "all"}], "swa_from": 8}}, "an epoch from 9"),
+        (
+            {"training": {"unfreeze_schedule": [{"epoch": 9, "unfreeze": 1}], "swa_from": 9, "ema_decay": 0.9}},
+            "two averages",
+        ),
         ({"training": {"mixup": 0.2}}, "training.mixup is of end-to-end training"),
         ({"training": {"distillation": {"teacher": "t"}}, "data": {"folds": 3}}, "Set data.folds to null"),
         (
