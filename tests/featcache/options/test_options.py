@@ -655,6 +655,25 @@ def test_config_files_of_a_folder_without_any(tmp_path: Path) -> None:
         config_files([tmp_path])
 
 
+def test_configs_that_are_not_in_this_folder_are_those_featcache_came_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = Path("configs").resolve()
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO", logger="featcache")
+    assert config_files(["configs/phase1"]) == sorted((shipped / "phase1").glob("*.json"))
+    assert load_options("configs/demo/resnet18.json") == load_options(shipped / "demo" / "resnet18.json")
+    assert "configs/phase1: is not in this folder" in caplog.text  # no silent fallback
+    own = tmp_path / "configs" / "phase1" / "own.json"
+    own.parent.mkdir(parents=True)
+    own.write_text(DESIGN_EXAMPLE)
+    caplog.clear()
+    assert config_files(["configs/phase1"]) == [Path("configs/phase1/own.json")] and not caplog.text
+    for name in ("configs/phase3.json", "other/phase1/resnet18.json", "configs/../configs/demo/resnet18.json"):
+        with pytest.raises(OptionsError, match="there is no such file"):
+            load_options(name)
+
+
 def test_base_config_can_be_changed_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the shipped one, wherever the user stands
     config = load_base_config()
