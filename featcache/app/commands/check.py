@@ -87,7 +87,7 @@ def _require_teacher(options: Options) -> None:
     from featcache.data import load_manifest
     from heads.distill import load_teacher
 
-    manifest, _ = load_manifest(options.data, options.cache.dir)
+    manifest, _ = load_manifest(options.data, options.cache.folder)
     load_teacher(Path(asked.teacher), manifest)
 
 
