@@ -115,7 +115,7 @@ def heads_result(
         cached.manifest.of("train"),
         cached.identities(),
         partial(read_plain, cached),
-        Path(options.cache.dir),
+        options.cache.folder,
         val=cached.manifest.of("val"),
     )
     scale = features_rms(features)

@@ -141,7 +141,7 @@ def _choices(search: RecipeSearch, key: str) -> Sequence[Any]:
 
 def _identity(plan: TuningPlan, search: RecipeSearch, space: RecipeSpace) -> str:
     """All that makes trials comparable: more of them, and more time, only go on."""
-    manifest, _ = load_manifest(plan.options.data, plan.options.cache.dir)
+    manifest, _ = load_manifest(plan.options.data, plan.options.cache.folder)
     start = None if plan.from_run is None else load_run_record(plan.from_run).summary["inputs"]
     asked = search.model_dump(mode="json", include={"space", "seed", "pruner"})
     return digest([asked, sorted(space.distributions), plan.options.short, manifest.fingerprint, start, plan.keep_head])
