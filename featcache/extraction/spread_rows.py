@@ -165,7 +165,7 @@ def extract_share(worker: Worker, setup: ShareSetup, tasks: Sequence[Task]) -> R
     """In a worker: hand over an Outcome for each task; how fast it was."""
     infer = make_inference(worker, setup)
     images = 0
-    decoder = make_decoder(setup, kept_scratch(worker, setup.options, Path(setup.options.cache.dir)))
+    decoder = make_decoder(setup, kept_scratch(worker, setup.options, setup.options.cache.folder))
     for block in decoded_blocks(decoder, tasks, infer):
         readable = [(one.task, one.images) for one in block if one.images is not None]
         known = {one.task.sha256: replace(one, images=None if one.images is None else ()) for one in block}

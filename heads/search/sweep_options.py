@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from featcache.errors import OptionsError
-from featcache.options import OneOf, listed, plain_name, read_json
+from featcache.options import OneOf, listed, or_shipped, plain_name, read_json
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SAMPLERS, find_sampler, sampler_names
 
@@ -94,7 +94,8 @@ class SweepOptions(_Section):
     pruner: Literal["median", "none"] = "median"
     """Stops trials that stand below the median of the finished ones; only with one objective."""
     storage: str | None = None
-    """Any Optuna storage URL; null: study.db, SQLite, in the sweep's folder."""
+    """Any Optuna storage URL, ${NAME} in it from the environment; null: study.db, SQLite, in the sweep's folder. Sweeps
+    on several machines may share one of PostgreSQL or MySQL."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepOptions:
@@ -147,7 +148,7 @@ def load_sweep(path: str | Path, trials: int | None = None) -> tuple[SweepOption
         raise OptionsError(f"{path}: {'; '.join(_faults(error))}.") from None
     if isinstance(sweep.base, dict):
         return sweep, sweep.base
-    places = [Path(sweep.base), path.parent / sweep.base]
+    places = [or_shipped(Path(sweep.base)), path.parent / sweep.base]
     found = next((p for p in places if p.is_file()), None)
     if found is None:
         looked = " nor ".join(str(p) for p in dict.fromkeys(places))

@@ -34,7 +34,7 @@ def show(
     with shared.telling() as progress:
         from featcache.data import look_over, survey
 
-        view = look_over(survey(options.data, options.cache.dir), options.data, progress)
+        view = look_over(survey(options.data, options.cache.folder), options.data, progress)
     if as_json:
         typer.echo(json.dumps(view.as_dict(), indent=1, ensure_ascii=False))
     else:
@@ -43,7 +43,7 @@ def show(
         with shared.telling():
             from heads.report import write_data_page
 
-            write_data_page(view, html, Path(options.cache.dir))
+            write_data_page(view, html, options.cache.folder)
         typer.echo(f"{html}: the page ({size_said(html.stat().st_size)})", err=as_json)
     if view.survey.refused:
         raise typer.Exit(DataError.exit_code)
