@@ -144,7 +144,9 @@ class SweepStudy:
 
     def open_elsewhere(self) -> int:
         """How many points others train at the moment."""
-        return len(self._claims.elsewhere() - self.results.keys()) if self._claims is not None else 0
+        if self._claims is None:
+            return 0
+        return len(self._claims.elsewhere() - {point_key(t.params) for t in self.trials})  # those that failed are over
 
     def ask(self, count: int) -> list[Trial]:
         """The next trials; of a grid its next points. Where others work on the study too, none that they train: fewer,

@@ -126,7 +126,7 @@ def test_a_command_that_is_ended_leaves_nothing_behind_and_goes_on(make: Make, t
         assert command.returncode == 130 and "run the same command again" in err and "Traceback" not in err, err
     start = time.monotonic()
     while left := [pid for pid in processes if Path(f"/proc/{pid}/exe").exists()]:
-        assert time.monotonic() - start < 60, left
+        assert time.monotonic() - start < 180, left  # Ray's agents look for their parent now and then
         time.sleep(0.1)
     again = begin("extract", tmp_path / "run.json", "--cluster", "local:2")
     out, err = again.communicate(timeout=SECONDS)
