@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ log = logging.getLogger("featcache")
 
 STORE_BYTES = 256 << 20  # of memory, for what the workers of this machine send: rows on their way, which are few
 CLIENT = "ray://"
+CONNECT_SECONDS = 10.0
 LONG_PATH = 30  # characters: those of a socket below it are 107 at most
 
 
@@ -97,6 +99,8 @@ def _begin_local(ray: Any, workers: int, gpus: float | None, cpus: int | None, f
 
 
 def _connect(ray: Any, where: str, gpus: float | None, cpus: int | None, code: dict[str, Any]) -> Share:
+    if where != "auto":
+        _require_listening(where)
     _init(ray, address=where, runtime_env=code)
     nodes = [
         Node(n["NodeManagerHostname"], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0))
@@ -104,6 +108,22 @@ def _connect(ray: Any, where: str, gpus: float | None, cpus: int | None, code: d
         if n["Alive"]
     ]
     return place_workers(nodes, gpus, cpus)
+
+
+def _require_listening(where: str) -> None:
+    """Raise InputError where nothing listens: Ray would look for it for minutes."""
+    host, _, port = where.removeprefix(CLIENT).rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _unreached(where, str(error)) from None
+
+
+def _unreached(where: str, reason: str) -> InputError:
+    return InputError(
+        f"--cluster {where}: no Ray can be reached there ({reason}). Is it running (`ray status`), with this version "
+        "of Ray and of Python? `ray start --head` begins one; local:N needs none."
+    )
 
 
 def _init(ray: Any, **how: Any) -> None:
@@ -114,10 +134,7 @@ def _init(ray: Any, **how: Any) -> None:
     except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "address" in how:
-            raise InputError(
-                f"--cluster {how['address']}: no Ray can be reached there ({line}). Is it running (`ray status`), with "
-                "this version of Ray and of Python? `ray start --head` begins one; local:N needs none."
-            ) from None
+            raise _unreached(how["address"], line) from None
         raise WorkError(f"--cluster: Ray does not begin on this machine: {line}") from None
 
 

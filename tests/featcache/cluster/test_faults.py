@@ -133,7 +133,9 @@ def test_a_command_that_is_ended_leaves_nothing_behind_and_goes_on(make: Make, t
     assert again.returncode == 0, err
     reused, new = (int(part.split()[0]) for part in out.partition(": ")[2].split(", ")[:2])
     assert reused > 0 and new > 0 and reused + new == 176
-    alone = extract_backbone(parse_options({**options, "cache": {**options["cache"], "dir": str(tmp_path / "alone")}}), session(None))
+    alone = extract_backbone(
+        parse_options({**options, "cache": {**options["cache"], "dir": str(tmp_path / "alone")}}), session(None)
+    )
     (store,) = (tmp_path / "together").glob("*.h5")
     assert_same_store(alone.store.path, store)
 
