@@ -35,18 +35,23 @@ class Address:
     """What `--cluster` says: workers on this machine, or where Ray is."""
 
     workers: int | None  # of a Ray of the command's own; None: one that is running
-    where: str  # auto, host:6379 or ray://host:10001
+    where: str  # auto or host:6379
 
 
 def parse_address(text: str) -> Address:
-    """`auto`, `local:N`, `host:6379` or `ray://host:10001`; raises InputError for anything else."""
+    """`auto`, `local:N` or `host:6379`; raises InputError for anything else."""
     if found := re.fullmatch(r"local:([1-9]\d{0,3})", text):
         return Address(int(found[1]), text)
-    if text == "auto" or (re.fullmatch(rf"({CLIENT})?[^\s/:]+:\d+", text) and not text.startswith("local:")):
+    if text.startswith(CLIENT):  # Ray Train has no such way, and a connection that breaks ends all
+        raise InputError(
+            f"--cluster {text}: a client from outside of the cluster is not supported. Run the command on a machine of "
+            "the cluster with --cluster auto, or send it there: ray job submit -- featcache .. --cluster auto"
+        )
+    if text == "auto" or (re.fullmatch(r"[^\s/:]+:\d+", text) and not text.startswith("local:")):
         return Address(None, text)
     raise InputError(
         f"--cluster {text}: expected auto (the Ray that runs on this machine), the address of a cluster such as "
-        "head:6379 or ray://head:10001, or local:N for N workers on this machine alone."
+        "head:6379, or local:N for N workers on this machine alone."
     )
 
 
@@ -112,7 +117,7 @@ def _connect(ray: Any, where: str, gpus: float | None, cpus: int | None, code: d
 
 def _require_listening(where: str) -> None:
     """Raise InputError where nothing listens: Ray would look for it for minutes."""
-    host, _, port = where.removeprefix(CLIENT).rpartition(":")
+    host, _, port = where.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except OSError as error:
