@@ -39,6 +39,7 @@ from featcache.workers import (
 log = logging.getLogger("featcache")
 
 LISTEN = 0.5  # seconds
+START_SECONDS = 600  # until all workers are there, where Ray Train would give them one minute
 CUT_OFF = ("gloo", "NCCL", "DistBackendError", "DistNetworkError")  # in what those say whose partner is gone
 DAYS = 12 * 3600  # seconds that one worker may wait for another
 
@@ -130,7 +131,9 @@ class _Attempt:
         """That a worker has died; raises what else came between."""
         if self._failed is not None and not _cut_off(self._failed):
             raise self._failed.error
-        if not isinstance(error, Exception):
+        from ray.train import TrainingFailedError
+
+        if not isinstance(error, TrainingFailedError | self._ray.exceptions.RayError):
             raise error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return Lost(f"a worker of the {self._share.workers} is gone: {lines[-1] if lines else error!r}")
@@ -151,6 +154,7 @@ def _trainer(share: Share, job: Job, folder: Path, channel: Any) -> Any:
             "machine of the cluster: pip install 'featcache[cluster]'"
         ) from None
     logging.getLogger("ray.train").setLevel(logging.ERROR)
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(START_SECONDS))
     each = {"CPU": share.cpus, **({"GPU": share.gpus} if share.gpus else {})}
     level, cwd = log.getEffectiveLevel(), str(Path.cwd())
     return TorchTrainer(

@@ -25,7 +25,10 @@ from featcache.options import parse_options
 from featcache.records import Silent
 from heads.finetune import TuningPlan, fine_tune_run
 
-pytestmark = pytest.mark.slow  # Ray Train takes half a minute to begin
+pytestmark = [
+    pytest.mark.slow,  # Ray Train takes half a minute to begin
+    pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning"),  # of Ray, by itself
+]
 
 
 @pytest.fixture(scope="module")
