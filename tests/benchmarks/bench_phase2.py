@@ -1,8 +1,9 @@
 """What each recipe of Phase 2 reaches: on small data and large for it, with networks that are pretrained or random.
 
 Data sets: the built-in digits, every folder of images that is given, and of each a hard form (other colours, less
-contrast, noise, fewer images). Of each, five splits; every recipe trains on the same images and starts from the same networks,
-and test is answered once, by the epoch that val chose. A recipe is a file of configs/: its training, its augmentations.
+contrast, noise, fewer images). Of each, five splits; every recipe trains on the same images and starts from the same
+networks, and test is answered once, by the epoch that val chose. A recipe is a file of configs/: its training, its
+augmentations.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
