@@ -19,6 +19,7 @@ from featcache.app.commands.cache import cache
 from featcache.app.commands.check import check
 from featcache.app.commands.combine import combine
 from featcache.app.commands.curve import curve
+from featcache.app.commands.demo import demo
 from featcache.app.commands.distill import distill
 from featcache.app.commands.export import export
 from featcache.app.commands.extract import extract
@@ -36,7 +37,22 @@ from featcache.app.commands.train import train
 
 # In the order that `--help` lists them: from images to results, then what looks after things.
 COMMANDS = (
-    *(benchmark, extract, train, sweep, finetune, combine, soup, distill, report, predict, serve, export, profile),
+    *(
+        demo,
+        benchmark,
+        extract,
+        train,
+        sweep,
+        finetune,
+        combine,
+        soup,
+        distill,
+        report,
+        predict,
+        serve,
+        export,
+        profile,
+    ),
     *(curve, audit, show, split, check, backbones, schema),
 )
 

@@ -18,7 +18,7 @@ from featcache.options.distillation_options import Distillation
 from featcache.options.faults import known_keys, nearest_key
 from featcache.options.group_options import GroupRule
 from featcache.options.head_options import HeadOptions, Normalise
-from featcache.options.json_files import read_json
+from featcache.options.json_files import or_shipped, read_json, shipped_config
 from featcache.options.json_schema import options_schema
 from featcache.options.known_names import OneOf, listed
 from featcache.options.loading import (
@@ -27,7 +27,6 @@ from featcache.options.loading import (
     load_base_config,
     load_options,
     parse_options,
-    shipped_config,
 )
 from featcache.options.model_options import SOURCE_PLUGINS, ModelOptions, source_names
 from featcache.options.option_types import Precision, plain_name
@@ -83,6 +82,7 @@ __all__ = [
     "merged_names",
     "nearest_key",
     "options_schema",
+    "or_shipped",
     "parse_options",
     "plain_name",
     "put",

@@ -22,6 +22,7 @@ from featcache.errors import OptionsError, OutputError, WorkError
 from featcache.options import MAX_NAME, load_options, parse_options
 from featcache.records import digest
 from featcache.session import Session
+from heads.distill import require_lesson
 from heads.finetune import TuningPlan, fine_tune_run, recipe_trials
 from heads.recipes.recipe_space import RecipeSpace, make_recipe_space
 from heads.recipes.recipe_study import RecipeStudy
@@ -54,6 +55,7 @@ def search_recipe(plan: TuningPlan, search: RecipeSearch, session: Session) -> S
     cannot be searched, WorkError where every trial failed.
     """
     space = _space(plan, search)
+    require_lesson(plan.options)
     with results_folder(session.results_dir):
         folder = session.results_dir / FOLDER / plan.options.experiment_name
         with _held(folder):

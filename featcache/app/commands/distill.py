@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heads.students import Distilled
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
 def distill(
     shared: Shared,
     teacher: Annotated[

@@ -51,7 +51,11 @@ def finetune(
         typer.Option("--search", min=1, help="Try so many recipes first, and train the best with fresh seeds."),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Of the search, shared by all runs: 2h, 90m; no trial beyond it.")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Of the search's trials, shared by all runs: 2h, 90m; the training with fresh seeds comes after it.",
+        ),
     ] = None,
     space: Annotated[
         str | None,

@@ -137,6 +137,7 @@ def test_defaults() -> None:
             "mixup": 0.0,
             "cutmix": 0.0,
             "ema_decay": None,
+            "swa_from": None,
             "channels_last": True,
             "compile": False,
             "gradient_checkpointing": False,
@@ -439,6 +440,11 @@ def test_what_must_be_given() -> None:
         ({"training": {"seeds": [1, 2, 1]}}, "names one twice"),
         ({"training": {"unfreeze_schedule": [{"epoch": 3, "unfreeze": "all"}] * 2}}, "is out of order"),
         ({"training": {"unfreeze_schedule": [{"epoch": 50, "unfreeze": "all"}]}}, "epoch 50, past the end"),
+        ({"training": {"unfreeze_schedule": [{"epoch": 9, "unfreeze": "all"}], "swa_from": 8}}, "an epoch from 9"),
+        (
+            {"training": {"unfreeze_schedule": [{"epoch": 9, "unfreeze": 1}], "swa_from": 9, "ema_decay": 0.9}},
+            "two averages",
+        ),
         ({"training": {"mixup": 0.2}}, "training.mixup is of end-to-end training"),
         ({"training": {"distillation": {"teacher": "t"}}, "data": {"folds": 3}}, "Set data.folds to null"),
         (
@@ -665,6 +671,25 @@ def test_config_files_of_a_folder_without_any(tmp_path: Path) -> None:
     (tmp_path / "options.schema.json").write_text("{}")
     with pytest.raises(OptionsError, match="holds no"):
         config_files([tmp_path])
+
+
+def test_configs_that_are_not_in_this_folder_are_those_featcache_came_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = Path("configs").resolve()
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO", logger="featcache")
+    assert config_files(["configs/phase1"]) == sorted((shipped / "phase1").glob("*.json"))
+    assert load_options("configs/demo/resnet18.json") == load_options(shipped / "demo" / "resnet18.json")
+    assert "configs/phase1: is not in this folder" in caplog.text  # no silent fallback
+    own = tmp_path / "configs" / "phase1" / "own.json"
+    own.parent.mkdir(parents=True)
+    own.write_text(DESIGN_EXAMPLE)
+    caplog.clear()
+    assert config_files(["configs/phase1"]) == [Path("configs/phase1/own.json")] and not caplog.text
+    for name in ("configs/phase3.json", "other/phase1/resnet18.json", "configs/../configs/demo/resnet18.json"):
+        with pytest.raises(OptionsError, match="there is no such file"):
+            load_options(name)
 
 
 def test_base_config_can_be_changed_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
