@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -15,7 +14,7 @@ from featcache.errors import OptionsError
 Weights = Literal["equal", "fitted"]
 
 
-@command("results_dir", "verbose", "quiet")
+@command("results_dir", "json_file", "verbose", "quiet")
 def combine(
     shared: Shared,
     runs: Annotated[
@@ -34,10 +33,6 @@ def combine(
         int | None, typer.Option(min=1, help="Of the greedy selection that fits weights; default: 25.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the folder below results/; default: the runs' names.")] = None,
-    json_: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write what is shown there too; -: to standard output."),
-    ] = None,
 ) -> None:
     """Average the probabilities of several runs; no network is asked."""
     if (top is None) == (not runs):
@@ -50,15 +45,12 @@ def combine(
         )
     with shared.telling():
         from featcache.app.combination_table import show_average
-        from featcache.atomic import require_writable
         from heads.combine import ROUNDS, combine_runs, runs_on_top
         from heads.leaderboard import Ranking
 
-        if json_ not in (None, "-"):
-            require_writable(Path(str(json_)), "--json")  # before any work
         if top is None:
             folders = [named_run(one, shared.results_dir, combinations=False) for one in runs or []]
         else:
             folders = runs_on_top(shared.results_dir, top, Ranking(heads=heads, rank_by=rank_by))
         run = combine_runs(folders, shared.results_dir, name=name, weights=weights, rounds=rounds or ROUNDS)
-    show_average(run, "combination", json_)
+    show_average(run, "combination", shared)
