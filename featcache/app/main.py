@@ -47,7 +47,6 @@ COMMANDS = (
 app = typer.Typer(
     help="Which pretrained backbone separates your image classes best, and at what latency?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

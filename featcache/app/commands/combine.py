@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from featcache.app.named_run import named_run
+from featcache.app.named_run import named_run, run_names
 from featcache.app.results import Heads, RankBy
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
@@ -20,7 +20,9 @@ def combine(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN", help="Finished runs: a folder, its name below results/, or place on the leaderboard."
+            metavar="RUN",
+            help="Finished runs: a folder, its name below results/, or place on the leaderboard.",
+            autocompletion=run_names,
         ),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="The leaderboard's best N runs instead.")] = None,

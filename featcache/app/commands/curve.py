@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.app.named_run import run_folder
+from featcache.app.named_run import run_folder, run_names
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OutputError, RunError
 
@@ -28,6 +28,7 @@ def curve(
         typer.Argument(
             metavar="RUN|CONFIG...",
             help="Finished runs (a folder, its name below results/, or place on the leaderboard), or options files.",
+            autocompletion=run_names,
         ),
     ],
     draws: Annotated[int, typer.Option(min=2, help="How often each share of the images is drawn.")] = 3,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.app.named_run import named_run, run_folder
+from featcache.app.named_run import named_run, run_folder, run_names
 from featcache.app.shared_options import Shared, command
 
 if TYPE_CHECKING:
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 def distill(
     shared: Shared,
     teacher: Annotated[
-        str, typer.Option(metavar="RUN", help="A run or a combination: its folder, name, or place on the leaderboard.")
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="A run or a combination: its folder, name, or place on the leaderboard.",
+            autocompletion=run_names,
+        ),
     ],
     student: Annotated[
         str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.app.named_run import run_names
 from featcache.app.shared_options import Shared, command
 from featcache.atomic import make_folder, write_text
 from featcache.errors import InputError
@@ -39,6 +40,7 @@ def profile(
         str,
         typer.Argument(
             metavar="FILE.onnx|RUN",
+            autocompletion=run_names,
             help="An ONNX file, as `featcache export` writes it; or a run: its folder, its name, `best`, its rank.",
         ),
     ],

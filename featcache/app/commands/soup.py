@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from featcache.app.named_run import named_run
+from featcache.app.named_run import named_run, run_names
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
 
@@ -19,6 +19,7 @@ def soup(
         typer.Argument(
             metavar="RUN",
             help="Fine-tuned runs: a folder, its name below results/, or place on the leaderboard.",
+            autocompletion=run_names,
         ),
     ] = None,
     top: Annotated[
