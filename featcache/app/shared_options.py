@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
 
 
+def _cache_folder(text: str) -> Path:
+    from featcache.options import cache_folder
+
+    return cache_folder(text)
+
+
 @dataclass(frozen=True)
 class Shared:
     """What was given for the shared options; one that a command does not take has its default."""
@@ -43,7 +49,12 @@ class Shared:
         typer.Option(metavar="all|LIST", help="Several at once, each with a process: all GPUs, or cuda:0,cuda:2."),
     ] = None
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Where features are kept; default: what the options say, else cache.")
+        Path | None,
+        typer.Option(
+            parser=_cache_folder,
+            metavar="PATH|URL",
+            help="Where features are kept; default: what the options say, else cache.",
+        ),
     ] = None
     results_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("results")
     allow_custom: Annotated[
@@ -73,8 +84,11 @@ class Shared:
     @property
     def overrides(self) -> list[str]:
         """Every `--set`, `--cache-dir` being one of them."""
-        place = [f"cache.dir={json.dumps(str(self.cache_dir))}"] if self.cache_dir is not None else []
-        return [*(self.set_ or []), *place]
+        if self.cache_dir is None:
+            return list(self.set_ or [])
+        from featcache.options import cache_url
+
+        return [*(self.set_ or []), f"cache.dir={json.dumps(cache_url(self.cache_dir) or str(self.cache_dir))}"]
 
     def load(self, configs: list[str]) -> list[Options]:
         """Every options file that is meant, all checked before any work."""

@@ -8,6 +8,7 @@ from featcache.options import augmentation_options
 from featcache.options.adapter_options import Adapter
 from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_names, take_apart
+from featcache.options.cache_folder import cache_folder, cache_name, cache_url, is_url
 from featcache.options.cache_options import CacheOptions
 from featcache.options.class_options import Classes, SplitLimits, merged_names
 from featcache.options.class_weight_options import require_class_names
@@ -68,7 +69,11 @@ __all__ = [
     "apply_overrides",
     "as_options",
     "augmentation_options",
+    "cache_folder",
+    "cache_name",
+    "cache_url",
     "config_files",
+    "is_url",
     "joined_names",
     "known_keys",
     "listed",

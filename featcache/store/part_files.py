@@ -61,7 +61,11 @@ class Parts:
 
     def read(self) -> Iterator[Part]:
         """The parts one by one; one that a power cut left torn is passed over: its rows are extracted again."""
-        for file in self.files():
+        return self.read_of(self.files())
+
+    def read_of(self, files: Sequence[Path]) -> Iterator[Part]:
+        """Those in these files."""
+        for file in files:
             part = read_part(file)
             if part is not None:
                 yield part
@@ -76,6 +80,12 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def spec_of(file: Path) -> str:
+    """The spec of a part, by its name."""
+    spec = file.name.split("-")[1]
+    return "" if spec == "base" else spec
+
+
 def hash_bytes(hashes: Sequence[str]) -> NDArray[np.uint8]:
     """Content hashes as `[N, 32]`."""
     return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32)
@@ -85,10 +95,9 @@ def read_part(file: Path) -> Part | None:
     """A part's rows; None when it is torn or damaged. Raises OSError where the disk gives no answer."""
     data = file.read_bytes()
     try:
-        spec = file.name.split("-")[1]
         # From memory: numpy leaves a file open when its archive is torn.
         with np.load(io.BytesIO(data)) as archive:
             hashes = tuple(row.tobytes().hex() for row in archive["sha256"])
-            return Part("" if spec == "base" else spec, hashes, archive["features"])
+            return Part(spec_of(file), hashes, archive["features"])
     except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, *MALFORMED):
         return None

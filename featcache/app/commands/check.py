@@ -60,9 +60,10 @@ def _predict(options: Options, session: Session) -> PredictedTimes:
     """Every part of a run is timed a little."""
     from featcache.app.predicted_times import PredictedTimes
     from featcache.extraction import estimate_costs
+    from heads.distill import require_lesson
 
+    require_lesson(options)
     estimates = estimate_costs(options, session)
-    _require_teacher(options)
     if options.training.unfreeze_schedule is not None:
         from heads.finetune import time_fine_tuning
 
@@ -70,20 +71,6 @@ def _predict(options: Options, session: Session) -> PredictedTimes:
     from heads.head_times import time_heads
 
     return PredictedTimes(tuple(estimates), time_heads(options, estimates[0], session.device), None)
-
-
-def _require_teacher(options: Options) -> None:
-    """Raise what a run would of a teacher that may not teach."""
-    asked = options.training.distillation
-    if asked is None:
-        return
-    from pathlib import Path
-
-    from featcache.data import load_manifest
-    from heads.distill import load_teacher
-
-    manifest, _ = load_manifest(options.data, options.cache.dir)
-    load_teacher(Path(asked.teacher), manifest)
 
 
 def _lines(options: Options, times: PredictedTimes, session: Session) -> list[str]:

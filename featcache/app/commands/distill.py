@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from heads.students import Distilled
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "fresh", "json_file", "verbose", "quiet")
+@command(
+    "set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json_file", "verbose", "quiet"
+)
 def distill(
     shared: Shared,
     teacher: Annotated[

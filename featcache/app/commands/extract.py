@@ -29,7 +29,7 @@ def extract(configs: Configs, shared: Shared) -> None:
     for e in outcome.done:
         latency = e.profile.latency_ms
         typer.echo(
-            f"{e.store.path}: {counted(e.reused, 'row')} reused, {e.new} new, {len(e.bad)} bad; {latency.mean:.1f} ms "
+            f"{e.store.where}: {counted(e.reused, 'row')} reused, {e.new} new, {len(e.bad)} bad; {latency.mean:.1f} ms "
             f"(p95 {latency.p95:.1f}) on {e.profile.device}, {e.profile.macs / 1e9:.3f} GMACs"
         )
     outcome.raise_if_failed()

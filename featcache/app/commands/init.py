@@ -88,7 +88,7 @@ def _look(images: str, shared: Shared) -> str:
     with shared.telling() as progress:
         from featcache.data import look_over, survey
 
-        view = look_over(survey(options.data, options.cache.dir), options.data, progress)
+        view = look_over(survey(options.data, options.cache.folder), options.data, progress)
     print_view(view)
     if view.survey.refused:
         raise DataError(view.survey.refused)

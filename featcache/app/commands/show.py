@@ -32,14 +32,14 @@ def show(
     with shared.telling() as progress:
         from featcache.data import look_over, survey
 
-        view = look_over(survey(options.data, options.cache.dir), options.data, progress)
+        view = look_over(survey(options.data, options.cache.folder), options.data, progress)
     shared.answer(view.as_dict())
     print_view(view)
     if html is not None:  # last: what was found is seen in any case
         with shared.telling():
             from heads.report import write_data_page
 
-            write_data_page(view, html, Path(options.cache.dir))
+            write_data_page(view, html, options.cache.folder)
         typer.echo(f"{html}: the page ({size_said(html.stat().st_size)})", err=shared.json)
     if view.survey.refused:
         raise typer.Exit(DataError.exit_code)

@@ -26,7 +26,7 @@ def split(
         from featcache.data import load_manifest, write_split_table
         from featcache.records import SPLITS
 
-        manifest, _ = load_manifest(options.data, options.cache.dir)
+        manifest, _ = load_manifest(options.data, options.cache.folder)
         root = write_split_table(manifest, options.data, out)
         for notice in manifest.notices:
             consoles()[1].print(notice, markup=False)

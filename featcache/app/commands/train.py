@@ -44,7 +44,8 @@ def train_all(configs: list[Options], shared: Shared, ranked_after: bool = False
 
         end_to_end = [TuningPlan(one) for one in configs if one.training.unfreeze_schedule is not None]
         require_sound(end_to_end, session.allow_custom)
-        spread_backbones(configs, session)
+        # Whether a teacher may teach is looked at when its student's turn comes, and nothing is extracted before that.
+        spread_backbones([one for one in configs if one.training.distillation is None], session)
         with session.sharing_images(configs) as sharing:
             if not tuned:
                 return run_each(configs, partial(train_run, session=sharing), session.progress)
