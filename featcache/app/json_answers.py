@@ -53,6 +53,8 @@ ANSWERS = {
     "cache list": "`stores` with their rows, bytes, data sets and seconds since they were used; `folder`, `bytes`",
     "cache verify": "`stores` with what is damaged in each; `damaged`: how many are",
     "cache prune": "`stores` with what became of each, why, and its bytes; `bytes` that are free",
+    "cache merge": "`store`: the file with its `rows`",
+    "cache split": "`store` with its `rows` and `parts`",
 }
 WITHOUT = {
     "init": "asks, and shows what `show --json` has",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -53,8 +54,7 @@ def cache_verify(
     for path in every:
         verdict = verify(path)
         typer.echo(describe(verdict))
-        found.append({"store": path, "ok": verdict.ok, "rows": verdict.rows, "damaged": verdict.damaged})
-        found[-1] |= {"unreadable": verdict.unreadable or None, "torn_parts": verdict.torn_parts}
+        found.append({"store": path, "ok": verdict.ok, **{f.name: getattr(verdict, f.name) for f in fields(verdict)}})
         damaged += not verdict.ok
         if repair and not verdict.ok:
             done = run_repair(verdict)
@@ -107,17 +107,19 @@ def cache_prune(
 
 
 @cache.command("merge")
-@command("cache_dir", "verbose", "quiet")
+@command("cache_dir", "json", "verbose", "quiet")
 def cache_merge(shared: Shared, store: Store, to: To = None) -> None:
     """Make a store that is in parts one file, here or in another cache."""
     from featcache.store import merge
 
     made = merge(_named(store, _cache_folder(shared)), to)
-    typer.echo(f"{made.where}: {counted(len(made.rows()), 'row')} in one file")
+    rows = len(made.rows())
+    shared.answer({"store": made.where, "rows": rows, "parts": 1})
+    typer.echo(f"{made.where}: {counted(rows, 'row')} in one file")
 
 
 @cache.command("split")
-@command("cache_dir", "verbose", "quiet")
+@command("cache_dir", "json", "verbose", "quiet")
 def cache_split(
     shared: Shared,
     store: Store,
@@ -128,8 +130,9 @@ def cache_split(
     from featcache.store import split
 
     made = split(_named(store, _cache_folder(shared)), rows, to)
-    parts = made.every_part()
-    typer.echo(f"{made.where}: {counted(len(made.rows()), 'row')} in {counted(len(parts), 'part')}")
+    parts, held = len(made.every_part()), len(made.rows())
+    shared.answer({"store": made.where, "rows": held, "parts": parts})
+    typer.echo(f"{made.where}: {counted(held, 'row')} in {counted(parts, 'part')}")
 
 
 def _named(name: str, folder: Path) -> Path:
