@@ -14,7 +14,10 @@ cache = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_mar
 
 
 @cache.command("list")
-@command("cache_dir", "json", "verbose")
+@command(
+    *("cache_dir", "json", "verbose"),
+    answers="`stores` with their rows, bytes, data sets and seconds since they were used; `folder`, `bytes`",
+)
 def cache_list(shared: Shared) -> None:
     """Every store: rows, size, data sets, when it was last used."""
     from featcache.app.progress import consoles
@@ -31,7 +34,10 @@ def cache_list(shared: Shared) -> None:
 
 
 @cache.command("verify")
-@command("cache_dir", "json", "verbose")
+@command(
+    *("cache_dir", "json", "verbose"),
+    answers="`stores` with what is damaged in each; `damaged`: how many are",
+)
 def cache_verify(
     shared: Shared,
     repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged; it is extracted again.")] = False,
@@ -70,7 +76,10 @@ def cache_verify(
 
 
 @cache.command("prune")
-@command("cache_dir", "results_dir", "json", "verbose")
+@command(
+    *("cache_dir", "results_dir", "json", "verbose"),
+    answers="`stores` with what became of each, why, and its bytes; `bytes` that are free",
+)
 def cache_prune(
     shared: Shared,
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
