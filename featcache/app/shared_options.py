@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
 
 
-def _cache_folder(text: str) -> Path:
+def cache_folder_of(text: str) -> Path:
+    """The folder on this machine of the cache that `--cache-dir` names."""
     from featcache.options import cache_folder
 
     return cache_folder(text)
@@ -51,7 +52,7 @@ class Shared:
     cache_dir: Annotated[
         Path | None,
         typer.Option(
-            parser=_cache_folder,
+            parser=cache_folder_of,
             metavar="PATH|URL",
             help="Where features are kept; default: what the options say, else cache.",
         ),

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from featcache.app.error_reporting import printable
+from featcache.counted_nouns import counted
 
 if TYPE_CHECKING:
     from featcache.data import DataView
@@ -129,7 +130,7 @@ def stores_table(entries: Sequence[Any]) -> Table:
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for entry in entries:
         table.add_row(
-            Text(entry.path.name),
+            Text(f"{entry.path.stem} ({counted(entry.parts, 'part')})" if entry.where else entry.path.name),
             Text(entry.backbone),
             str(entry.input_size or "-"),
             Text(entry.weights),
