@@ -59,8 +59,7 @@ def cache_verify(
     for path in every:
         verdict = verify(path)
         typer.echo(describe(verdict))
-        found.append({"store": path, "ok": verdict.ok, "rows": verdict.rows, "damaged": verdict.damaged})
-        found[-1] |= {"unreadable": verdict.unreadable or None, "torn_parts": verdict.torn_parts}
+        found.append({"store": path, "ok": verdict.ok, **vars(verdict)})
         damaged += not verdict.ok
         if repair and not verdict.ok:
             done = run_repair(verdict)
@@ -116,17 +115,18 @@ def cache_prune(
 
 
 @cache.command("merge")
-@command("cache_dir", "verbose", "quiet")
+@command("cache_dir", "json", "verbose", "quiet", answers="`store` that was made, its `rows`")
 def cache_merge(shared: Shared, store: Store, to: To = None) -> None:
     """Make a store that is in parts one file, here or in another cache."""
     from featcache.store import merge
 
     made = merge(_named(store, _cache_folder(shared)), to)
+    shared.answer({"store": made.where, "rows": len(made.rows())})
     typer.echo(f"{made.where}: {counted(len(made.rows()), 'row')} in one file")
 
 
 @cache.command("split")
-@command("cache_dir", "verbose", "quiet")
+@command("cache_dir", "json", "verbose", "quiet", answers="`store` that was made, its `rows` and `parts`")
 def cache_split(
     shared: Shared,
     store: Store,
@@ -138,6 +138,7 @@ def cache_split(
 
     made = split(_named(store, _cache_folder(shared)), rows, to)
     parts = made.every_part()
+    shared.answer({"store": made.where, "rows": len(made.rows()), "parts": len(parts)})
     typer.echo(f"{made.where}: {counted(len(made.rows()), 'row')} in {counted(len(parts), 'part')}")
 
 

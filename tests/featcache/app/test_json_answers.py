@@ -77,7 +77,8 @@ class Asked:
 
     def __call__(self, line: str, code: int = 0) -> Any:
         """The JSON on standard output, read; `line` names places below the folder as `@..`."""
-        given = [part.replace("@", f"{self.place}/") for part in line.split()]
+        store = next((self.place / "cache").glob("conftest*.h5")).stem
+        given = [part.replace("@", f"{self.place}/").replace("STORE", store) for part in line.split()]
         answered = featcache(*given, "--json")
         assert answered.exit_code == code, answered.output
         return json.loads(answered.stdout)  # which fails for anything beside it
@@ -107,6 +108,9 @@ LINES = {
     "cache list": "cache list --cache-dir @cache",
     "cache verify": "cache verify --cache-dir @cache",
     "cache prune": "cache prune --max-gb 0 --dry-run --cache-dir @cache",
+    # Last: what they make, others need not see.
+    "cache split": "cache split STORE --rows 8 --to @parts --cache-dir @cache",
+    "cache merge": "cache merge STORE --to @merged --cache-dir @parts",
 }
 ELSEWHERE = {  # whose own tests read their JSON, or that are others by another name
     "check": "test_commands.py",
