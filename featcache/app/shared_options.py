@@ -11,13 +11,14 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from featcache.app.error_reporting import exiting
+from featcache.app.json_answers import STDOUT, AsJson, JsonFile, answering
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +31,8 @@ CLUSTER = ("cluster", "worker_gpus", "worker_cpus")  # of the commands that comp
 Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
 
 
-def _cache_folder(text: str) -> Path:
+def cache_folder_of(text: str) -> Path:
+    """The folder on this machine of the cache that `--cache-dir` names."""
     from featcache.options import cache_folder
 
     return cache_folder(text)
@@ -62,7 +64,7 @@ class Shared:
     cache_dir: Annotated[
         Path | None,
         typer.Option(
-            parser=_cache_folder,
+            parser=cache_folder_of,
             metavar="PATH|URL",
             help="Where features are kept; default: what the options say, else cache.",
         ),
@@ -74,6 +76,23 @@ class Shared:
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew: use no run and no trial from before.")] = False
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")] = False
+    json: AsJson = False
+    json_file: JsonFile = None
+    answers: list[Any] = field(default_factory=list)  # no option: what --json writes at the end
+
+    @property
+    def json_to(self) -> str | None:
+        """Where --json writes: a file, "-" for standard output, None where it was not given."""
+        return STDOUT if self.json else self.json_file
+
+    @property
+    def speaks_json(self) -> bool:
+        """Whether standard output is for JSON alone."""
+        return self.json_to == STDOUT
+
+    def answer(self, document: Any) -> None:
+        """What this command found, for --json: numbers, texts, paths, dataclasses and collections of them."""
+        self.answers.append(document)
 
     @property
     def overrides(self) -> list[str]:
@@ -153,8 +172,9 @@ class Shared:
             log.setLevel(before[2])
 
 
-def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A function with parameters of its own and `shared` becomes a command that takes these shared options too.
+def command(*taken: str, answers: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A function with parameters of its own and `shared` becomes a command that takes these shared options too;
+    `answers` says, for the reference, what its JSON has.
 
     Its errors become one paragraph and an exit code.
     """
@@ -178,9 +198,14 @@ def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             from featcache.app.progress import consoles
 
             shared = Shared(**{name: arguments.pop(name) for name in taken})
-            with exiting(shared.verbose), shared.noticing(consoles()[1], shared.quiet):
+            with (
+                exiting(shared.verbose),
+                shared.noticing(consoles()[1], shared.quiet),
+                answering(shared.json_to, shared.answers),
+            ):
                 function(shared=shared, **arguments)
 
+        run.answers = answers  # type: ignore[attr-defined]
         parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
         run.__annotations__ = {p.name: p.annotation for p in parameters}

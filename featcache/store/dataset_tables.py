@@ -67,6 +67,36 @@ def read_dataset(file: h5py.File, fingerprint: str, path: str = "") -> Manifest 
     return Manifest(root.name or "data", root, classes, tuple(i for split in SPLITS for i in images(split)))
 
 
+def names_in_order(file: h5py.File) -> list[str]:
+    """The data sets of a file, the one that was written last at the end."""
+    groups = file.get("datasets", {})
+    return sorted(groups, key=lambda name: _number(groups[name]))
+
+
+def contents(file: h5py.File, name: str) -> list[str]:
+    """The content hashes that a data set's table points at."""
+    rows = np.unique(np.concatenate([file[f"datasets/{name}/{split}/row"][:] for split in SPLITS]))
+    return [one.tobytes().hex() for one in file["sha256"][:][rows]]
+
+
+def copy_dataset(source: h5py.File, name: str, target: h5py.File, number: int) -> None:
+    """Write a data set's table into another file, which has rows of its own; not where it lacks some of them: the next
+    command that uses the data set writes its table."""
+    old, rows = source[f"datasets/{name}"], base_rows(target)
+    hashes = [one.tobytes().hex() for one in source["sha256"][:]]
+    if any(one not in rows for one in contents(source, name)):
+        return
+    group = target.create_group(f"datasets/{name}")
+    for key, value in old.attrs.items():
+        group.attrs[key] = value
+    group.attrs["number"] = number
+    for split in SPLITS:
+        part = group.create_group(split)
+        part["row"] = np.array([rows[hashes[row]] for row in old[split]["row"][:]], dtype=np.int64)
+        part["label"] = old[split]["label"][:]
+        part.create_dataset("path", data=old[split]["path"].asstr()[:], dtype=h5py.string_dtype())
+
+
 def _dataset(file: h5py.File, fingerprint: str, root: Path) -> h5py.Group | None:
     found = [group for group in file.get("datasets", {}).values() if group.attrs["fingerprint"] == fingerprint]
     return max(found, key=lambda one: (one.attrs["root"] == text_of(root), _number(one)), default=None)

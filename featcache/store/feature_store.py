@@ -130,6 +130,10 @@ class FeatureStore:
         """How the last extraction went: images, seconds, images_per_second, device."""
         return dict(self._json("extraction"))
 
+    def precision_loss(self) -> dict[str, float]:
+        """What rounding rows to float16 changed: max_abs, max_relative_error; empty where none is rounded."""
+        return dict(self._json("float16"))
+
     def dtype(self) -> str:
         """The type of the stored rows: float16 or float32."""
         with open_file(self.path) as file:

@@ -9,8 +9,9 @@ from featcache.records import BackboneInfo
 from featcache.store.feature_store import FeatureStore
 from featcache.store.object_storage import ObjectStorage
 from featcache.store.part_copies import MOST_GB
+from featcache.store.place_choice import place_of
 from featcache.store.shard_manifest import FOLDER, ShardManifest
-from featcache.store.sharded_store import ROWS_A_PART, ShardedStore, place_of
+from featcache.store.sharded_store import ROWS_A_PART, ShardedStore
 
 
 def open_store(cache: CacheOptions, info: BackboneInfo) -> FeatureStore:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,26 +30,32 @@ _READ = 1 << 20
 
 
 class StagedParts(Parts):
-    """Rows that wait in a folder of this machine until there are enough of a spec for a part; then `ripe` is told."""
+    """Rows that wait in a folder of this machine until there are enough of a spec for a part; then `ripe` is told, by
+    whoever writes."""
 
-    def __init__(self, folder: Path, rows_a_part: int, ripe: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, rows_a_part: int) -> None:
         super().__init__(folder)
         self._rows_a_part = rows_a_part
-        self._ripe = ripe
-        self._waiting: dict[str, int] = {}
+        self.ripe: Callable[[str], None] = lambda _: None
+        self._waiting = Counter[str]()
 
     def write(self, spec: str, sha256: Sequence[str], features: Features) -> None:
         """These rows survive a kill from here on; exactly `rows_a_part` of them make a part."""
         start = 0
         while start < len(sha256):
-            waiting = self._waiting.get(spec) or 0
+            waiting = self._waiting[spec] % self._rows_a_part
             stop = min(len(sha256), start + self._rows_a_part - waiting)
             super().write(spec, sha256[start:stop], features[start:stop])
-            self._waiting[spec] = waiting + stop - start
+            self._waiting[spec] += stop - start
             start = stop
-            if self._waiting[spec] == self._rows_a_part:
-                self._ripe(spec)
-                self._waiting[spec] = 0
+            if self._waiting[spec] % self._rows_a_part == 0:
+                self.ripe(spec)
+
+    def clear(self, files: Sequence[Path]) -> None:
+        """These are put."""
+        for file in files:
+            self._waiting[spec_of(file)] = 0
+        super().clear(files)
 
     def of(self, spec: str) -> list[Path]:
         """The files that wait, of one spec."""
@@ -88,11 +95,16 @@ def temporary_file(folder: Path, name: str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def build_part(file: Path, info: BackboneInfo, parts: Iterable[Part], known: set[str]) -> BuiltPart | None:
-    """Write the rows of `parts`, all of one spec, without those that are `known`; None where none is left."""
+def build_part(
+    file: Path, info: BackboneInfo, parts: Iterable[Part], known: set[str], made: str | None = None
+) -> BuiltPart | None:
+    """Write the rows of `parts`, all of one spec, without those that are `known`; None where none is left. `made` is
+    the provenance of rows that were made before."""
     hashes: list[str] = []
     views, dtype = 0, ""
     with editing(file) as (target, _):
+        if made is not None:
+            target.attrs["provenance"] = made
         layout.start_file(target, info)
         appender = layout.Appender(target)
         for part in parts:

@@ -101,3 +101,13 @@ def read_part(file: Path) -> Part | None:
             return Part(spec_of(file), hashes, archive["features"])
     except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, *MALFORMED):
         return None
+
+
+def is_torn(file: Path) -> bool:
+    """Whether a part's rows are lost."""
+    try:
+        return read_part(file) is None
+    except FileNotFoundError:  # folded in this moment
+        return False
+    except OSError:
+        return True

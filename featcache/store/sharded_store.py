@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featcache.errors import StoreError
-from featcache.options import cache_url
 from featcache.records import BackboneInfo, Manifest
 from featcache.store import dataset_tables
 from featcache.store.feature_store import FeatureStore, checked_rows, open_file
-from featcache.store.object_storage import ObjectStorage
 from featcache.store.part_building import StagedParts, build_dataset, build_part, identity_of, temporary_file
 from featcache.store.part_commit import commit_dataset, commit_notes, commit_part, rows_name
 from featcache.store.part_copies import MOST_GB, PartCopies
 from featcache.store.part_files import Parts, spec_of
 from featcache.store.part_records import NOT_PUT, DatasetRecord, NotesRecord, RowsRecord, Shard
+from featcache.store.place_choice import place_of
 from featcache.store.row_index import RowIndex
 from featcache.store.row_writer import RowWriter
 from featcache.store.shard_manifest import ShardManifest
-from featcache.store.shared_place import SharedFolder, SharedPlace
 
 ROWS_A_PART = 100_000
 COPIES = "copies"  # below the folder of a cache that is at a URL
@@ -50,7 +48,7 @@ class ShardedStore(FeatureStore):
         self.place = place_of(self.path)
         self.manifest = ShardManifest(self.place)
         self.copies = PartCopies(self.place, folder / COPIES / self.path.stem, most_gb)
-        self.parts: StagedParts = StagedParts(self.parts.folder, rows_a_part, self._put_staged)
+        self.parts: StagedParts = StagedParts(self.parts.folder, rows_a_part)
         self._indexes: dict[str, tuple[tuple[RowsRecord, ...], RowIndex]] = {}
         self._most_gb = most_gb
 
@@ -75,11 +73,19 @@ class ShardedStore(FeatureStore):
 
     def committed(self, spec: str | None = None) -> tuple[RowsRecord, ...]:
         """The parts that count, in order: of view 0, or those of an augmentation spec."""
-        return tuple(r for r in self.manifest.listed().of(RowsRecord, self.info) if r.spec == (spec or ""))
+        return tuple(r for r in self.every_part() if r.spec == (spec or ""))
+
+    def every_part(self) -> tuple[RowsRecord, ...]:
+        """The parts that count, of every spec."""
+        return self.manifest.listed().of(RowsRecord, self.info)
+
+    def every_dataset(self) -> tuple[DatasetRecord, ...]:
+        """The data sets that the store knows."""
+        return self.manifest.listed().of(DatasetRecord, self.info)
 
     def exists(self) -> bool:
         """Whether any rows are committed."""
-        return bool(self.manifest.listed().of(RowsRecord, self.info))
+        return bool(self.every_part())
 
     def hold(self) -> None:
         """Nobody on this machine prunes the store while this object lives; in a folder it counts as used now."""
@@ -149,13 +155,24 @@ class ShardedStore(FeatureStore):
         known = self._dataset(manifest.fingerprint, str(manifest.root))
         if known is not None and known.title == title:
             return
-        number = 1 + max((r.number for r in self.manifest.listed().of(DatasetRecord, self.info)), default=0)
+        number = 1 + max((r.number for r in self.every_dataset()), default=0)
         with temporary_file(self.parts.folder.parent, f"{self.path.stem}-dataset") as file:
             build_dataset(file, self.info, manifest, number)
-            record = DatasetRecord(
-                "", NOT_PUT, title, manifest.fingerprint, dataset_tables.text_of(manifest.root), number
-            )
+            root = dataset_tables.text_of(manifest.root)
+            record = DatasetRecord("", NOT_PUT, title, manifest.fingerprint, root, number)
             commit_dataset(self.manifest, self.info, file, record)
+
+    @contextmanager
+    def writing(self, waiting: Callable[[str], None] = lambda _: None) -> Iterator[RowWriter]:
+        """The one writer of this machine, or of a shared folder; see FeatureStore. Writers of shards may be at work
+        beside it."""
+        with super().writing(waiting) as writer:
+            self.parts.ripe = self._put_staged  # in here only: a store that refers to itself would be kept too long
+            try:
+                yield writer
+                writer.commit()
+            finally:
+                self.parts.ripe = lambda _: None
 
     def has(self, shard: Shard, spec: str | None = None) -> bool:
         """Whether the part of a shard is committed: one look, whatever the size of the store."""
@@ -195,9 +212,10 @@ class ShardedStore(FeatureStore):
         for spec in self.parts.specs():
             self._put_staged(spec, leftover=writer is None)
         if writer is not None and (writer.profiles or writer.committed):
-            commit_notes(
-                self.manifest, self.info, NotesRecord("", writer.profiles, writer.extraction, writer.precision_loss)
-            )
+            notes = NotesRecord("", writer.profiles, writer.extraction, writer.precision_loss)
+            commit_notes(self.manifest, self.info, notes)
+        if writer is not None and writer.manifest is not None:
+            self.save_dataset(writer.manifest)
 
     def _put_staged(self, spec: str, leftover: bool = False) -> None:
         """Make a part of what waits of a spec; a killed process may have put some of its `leftover` before."""
@@ -265,7 +283,7 @@ class ShardedStore(FeatureStore):
 
     def _dataset(self, fingerprint: str, path: str) -> DatasetRecord | None:
         root = dataset_tables.text_of(Path(path))
-        found = [r for r in self.manifest.listed().of(DatasetRecord, self.info) if r.fingerprint == fingerprint]
+        found = [r for r in self.every_dataset() if r.fingerprint == fingerprint]
         return max(found, key=lambda one: (one.root == root, one.number), default=None)
 
     def _json(self, name: str) -> Any:
@@ -274,9 +292,3 @@ class ShardedStore(FeatureStore):
             value = getattr(notes, name)
             found |= {k: max(v, found.get(k, v)) for k, v in value.items()} if name == "float16" else value
         return found
-
-
-def place_of(path: Path) -> SharedPlace:
-    """Where the parts of the store lie that is called `path` in a cache's folder."""
-    url = cache_url(path.parent)
-    return SharedFolder(path.with_suffix("")) if url is None else ObjectStorage(f"{url}/{path.stem}")

@@ -122,7 +122,7 @@ def require_lesson(options: Options) -> None:
     asked = options.training.distillation
     if asked is None:
         return
-    manifest, _ = load_manifest(options.data, options.cache.dir)
+    manifest, _ = load_manifest(options.data, options.cache.folder)
     require_teacher(Path(asked.teacher), manifest)
     if asked.unlabelled is not None:
         find_unlabelled(asked.unlabelled, options, manifest)

@@ -73,7 +73,8 @@ def main() -> None:
                     if not arguments.networks or network.backbone in arguments.networks:
                         for recipe in (HEAD, *(arguments.recipes or network.recipes)):
                             train(arguments.out, network, recipe, name, table, seed)
-    for table_text in tables([o for f in sorted(arguments.out.glob("*.jsonl")) for o in outcomes(f)]):
+    order = [f"{data}-{network.backbone}" for network in NETWORKS for data in data_sets(arguments.images)]
+    for table_text in tables([o for name in order for o in outcomes(arguments.out / f"{name}.jsonl")]):
         print(f"\n{table_text}")
 
 

@@ -51,7 +51,7 @@ def _table(title: str, found: Sequence[Outcome], cell: Callable[[list[Outcome], 
 def _lead(one: list[Outcome], users: list[Outcome]) -> str:
     of_seed = {o.seed: o.test_top1 for o in users}
     pairs = [o.test_top1 - of_seed[o.seed] for o in one if o.seed in of_seed]
-    return _interval(pairs, "+.3f") if pairs and any(pairs) else ""
+    return _interval(pairs, "+.3f") if pairs and one[0].recipe != USERS else ""
 
 
 def _interval(values: Sequence[float], form: str) -> str:

@@ -1,4 +1,4 @@
-"""featcache: everything end to end by configs/phase2-small.json, its steps at the same parts of what there is time for."""
+"""featcache: by configs/phase2-small.json, its steps at the same parts of the epochs that there is time for."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,28 +95,6 @@ def kill_one(results: Path) -> None:
     while not list(results.glob(".run-*.checkpoint/last.pth")):
         time.sleep(0.02)
     os.kill(ray_processes("TrainWorker")[-1], signal.SIGKILL)
-
-
-def test_a_run_goes_on_with_fewer_workers(
-    workers: RayWorkers, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One that was stopped after its first epoch by another cause: there is room for one worker now."""
-    slowly = plan(make, "resume_networks:slow", epochs=6)
-    whole = fine_tune_run(slowly, session(workers, results_dir=tmp_path / "whole"))
-    stopped = tmp_path / "stopped"
-    smaller = RayWorkers(replace(workers.share, workers=1))
-
-    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO, "featcache"):
-        patch.setattr("featcache.cluster.torch_training.DEATHS", 1)
-        killer = threading.Thread(target=kill_one, args=(stopped,), daemon=True)
-        killer.start()
-        with pytest.raises(WorkError, match="is gone"):
-            fine_tune_run(slowly, session(workers, results_dir=stopped))
-        killer.join()
-        run = fine_tune_run(slowly, session(smaller, results_dir=stopped, reuse=True))
-    assert "was begun by 2 processes and goes on with 1" in caplog.text
-    assert run.summary["inputs"]["processes"] == 1
-    assert run.metrics["val_loss"] == pytest.approx(whole.metrics["val_loss"], rel=1e-3)
 
 
 def test_what_fails_is_said_once(workers: RayWorkers, make: Make, tmp_path: Path) -> None:
