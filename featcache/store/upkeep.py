@@ -14,6 +14,7 @@ import h5py
 
 from featcache.records import FORMAT_VERSION, Identity
 from featcache.store.locks import StoreLocks
+from featcache.store.plain_structure import reading
 
 SECONDS_PER_DAY = 86_400
 LEFTOVER_SECONDS = 3600  # a temporary file that has not changed for so long has no living writer
@@ -100,7 +101,7 @@ def why_new(cache_dir: Path, identity: Identity) -> str | None:
         if not path.name.startswith(identity.stem.rsplit("-", 2)[0] + "-"):
             continue
         try:
-            with h5py.File(path, "r") as file:
+            with reading(path) as file:
                 has = _flat(json.loads(file.attrs["identity"]))
         except (OSError, RuntimeError, KeyError, ValueError):
             continue
@@ -134,7 +135,7 @@ def _entry(path: Path) -> Entry:
     size = sum(s.st_size for s in stats)
     idle = max(0.0, time.time() - max((s.st_mtime for s in stats), default=0.0))
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             identity = json.loads(file.attrs["identity"])
             version = file.attrs.get("format_version")
             groups = file["augmented"].values() if "augmented" in file else []

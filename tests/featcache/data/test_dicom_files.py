@@ -20,7 +20,8 @@ from pydicom.uid import (
 )
 
 from featcache.data import file_formats
-from featcache.data.image_files import UnreadableImageError, decode_image, read_picture
+from featcache.data.image_files import decode_image, read_picture
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.records import Depth
 
 TWELVE = ramp(20, 10, 4095)
