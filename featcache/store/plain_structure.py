@@ -97,7 +97,8 @@ def _odd_dataset(data: h5py.Dataset, here: str, depth: int) -> Iterator[str]:
 def _has_its_shape(data: h5py.Dataset, depth: int) -> bool:
     name = data.name.rpartition("/")[2]
     views = name == "features" and depth > 0
-    return data.ndim == RANKS.get(name, data.ndim) + views and (name != "sha256" or data.shape[1] == 32)
+    rank = RANKS.get(name, data.ndim) + views
+    return bool(data.ndim == rank and (name != "sha256" or data.shape[1] == 32))
 
 
 def _is_text(data: h5py.Dataset) -> bool:

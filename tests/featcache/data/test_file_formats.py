@@ -117,7 +117,7 @@ def test_without_its_package_the_reason_names_the_extra(
     with pytest.raises(
         UnreadableImageError, match=rf"{package}, which is not installed: pip install 'featcache\[images\]'"
     ):
-        decode_image(data)
+        read_picture(data, timeout_s=None)
 
 
 def test_what_can_be_read_is_known_by_every_package_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
