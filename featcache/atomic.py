@@ -28,10 +28,20 @@ def replacing(path: Path) -> Iterator[Path]:
         raise in_the_way(path)
     temporary = _beside(path)
     try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
+        with raising_disk_full(path):
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def raising_disk_full(path: Path) -> Iterator[None]:
+    """DiskFullError, with what to do, where `path` could not be written for want of room."""
+    try:
+        yield
     except (OSError, RuntimeError) as error:  # HDF5 raises either
         if not _no_room(error):
             raise
@@ -40,8 +50,6 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{path}: no room to write it ({free / 1e6:.0f} MB are free on that disk, unless a quota or a limit on the "
             "size of files says less). Free some space, or choose another place with --cache-dir or --results-dir."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def in_the_way(path: Path) -> OutputError:

@@ -95,7 +95,7 @@ class Session:
         if self.scratch is not None:
             yield self
             return
-        with closing(Scratch(Path(cache.dir), int(cache.max_decoded_gb * 1e9))) as scratch:
+        with closing(Scratch(cache.folder, int(cache.max_decoded_gb * 1e9))) as scratch:
             yield replace(self, scratch=scratch)
 
     @contextmanager

@@ -17,7 +17,7 @@ from featcache.options import Options, as_options
 from featcache.records import Split
 from featcache.separability import measure_separability
 from featcache.session import Session, SessionKeywords
-from heads.distill import Lesson, lesson_of
+from heads.distill import Lesson, lesson_of, require_lesson
 from heads.finetune import TuningPlan, fine_tune_run
 from heads.runs import (
     Predictions,
@@ -62,6 +62,7 @@ def train_run(options: Options, session: Session) -> Run:
     if options.training.unfreeze_schedule is not None:
         return fine_tune_run(TuningPlan(options), session)
     with results_folder(session.results_dir), recording() as log_lines:
+        require_lesson(options)
         cached = extract_all(options, session)
         lesson = lesson_of(options, cached)
         folder = run_folder(session.results_dir, options)  # which may tell of it: not before the options are sound
@@ -114,7 +115,7 @@ def heads_result(
         cached.manifest.of("train"),
         cached.identities(),
         partial(read_plain, cached),
-        Path(options.cache.dir),
+        options.cache.folder,
         val=cached.manifest.of("val"),
     )
     scale = features_rms(features)

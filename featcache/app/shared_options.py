@@ -11,13 +11,14 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from featcache.app.error_reporting import exiting
+from featcache.app.json_answers import STDOUT, AsJson, JsonFile, answering
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from featcache.session import Session
 
 Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
+
+
+def cache_folder_of(text: str) -> Path:
+    """The folder on this machine of the cache that `--cache-dir` names."""
+    from featcache.options import cache_folder
+
+    return cache_folder(text)
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,12 @@ class Shared:
         typer.Option(metavar="all|LIST", help="Several at once, each with a process: all GPUs, or cuda:0,cuda:2."),
     ] = None
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Where features are kept; default: what the options say, else cache.")
+        Path | None,
+        typer.Option(
+            parser=cache_folder_of,
+            metavar="PATH|URL",
+            help="Where features are kept; default: what the options say, else cache.",
+        ),
     ] = None
     results_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("results")
     allow_custom: Annotated[
@@ -51,12 +64,32 @@ class Shared:
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew: use no run and no trial from before.")] = False
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")] = False
+    json: AsJson = False
+    json_file: JsonFile = None
+    answers: list[Any] = field(default_factory=list)  # no option: what --json writes at the end
+
+    @property
+    def json_to(self) -> str | None:
+        """Where --json writes: a file, "-" for standard output, None where it was not given."""
+        return STDOUT if self.json else self.json_file
+
+    @property
+    def speaks_json(self) -> bool:
+        """Whether standard output is for JSON alone."""
+        return self.json_to == STDOUT
+
+    def answer(self, document: Any) -> None:
+        """What this command found, for --json: numbers, texts, paths, dataclasses and collections of them."""
+        self.answers.append(document)
 
     @property
     def overrides(self) -> list[str]:
         """Every `--set`, `--cache-dir` being one of them."""
-        place = [f"cache.dir={json.dumps(str(self.cache_dir))}"] if self.cache_dir is not None else []
-        return [*(self.set_ or []), *place]
+        if self.cache_dir is None:
+            return list(self.set_ or [])
+        from featcache.options import cache_url
+
+        return [*(self.set_ or []), f"cache.dir={json.dumps(cache_url(self.cache_dir) or str(self.cache_dir))}"]
 
     def load(self, configs: list[str]) -> list[Options]:
         """Every options file that is meant, all checked before any work."""
@@ -147,7 +180,11 @@ def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             from featcache.app.progress import consoles
 
             shared = Shared(**{name: arguments.pop(name) for name in taken})
-            with exiting(shared.verbose), shared.noticing(consoles()[1], shared.quiet):
+            with (
+                exiting(shared.verbose),
+                shared.noticing(consoles()[1], shared.quiet),
+                answering(shared.json_to, shared.answers),
+            ):
                 function(shared=shared, **arguments)
 
         parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common]

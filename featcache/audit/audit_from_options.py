@@ -15,7 +15,7 @@ from featcache.extraction import extract_backbone
 from featcache.options import Options
 from featcache.records import BadImage, Manifest, Progress
 from featcache.session import Session
-from featcache.store import FeatureStore
+from featcache.store import open_store
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def audit_views(views: Sequence[BackboneView], progress: Progress, *, folds: boo
 
 def data_folder(options: Options) -> Path:
     """Where the images lie, or will lie: the demo's are written below the cache."""
-    return Path(options.cache.dir, "demo") if options.data.path == DEMO_DIGITS else resolved(options.data.path)
+    return options.cache.folder / "demo" if options.data.path == DEMO_DIGITS else resolved(options.data.path)
 
 
 def resolved(name: str) -> Path:
@@ -79,13 +79,13 @@ def resolved(name: str) -> Path:
 
 def _of_the_rest(options: Options, session: Session, refusal: DataError) -> BackboneView:
     """What there is beside the unreadable files; raises the `refusal` where it was for another reason."""
-    manifest, _ = load_manifest(options.data, options.cache.dir)  # raises what the extraction did, if that was here
-    bad = quarantined(manifest, Path(options.cache.dir))
+    manifest, _ = load_manifest(options.data, options.cache.folder)  # raises what the extraction did, if that was here
+    bad = quarantined(manifest, options.cache.folder)
     readable = manifest.without({one.sha256 for one in bad})
     if not bad or not readable.images:
         raise refusal
     info, _ = describe_backbone(options, allow_custom=session.allow_custom)
-    return BackboneView(FeatureStore(options.cache.dir, info.at_depth(manifest.depth)).path, readable, bad)
+    return BackboneView(open_store(options.cache, info.at_depth(manifest.depth)).path, readable, bad)
 
 
 def _data(options: Options) -> dict[str, object]:

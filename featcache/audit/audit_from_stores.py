@@ -9,7 +9,7 @@ from pathlib import Path
 from featcache.audit.audit_from_features import audit
 from featcache.audit.audit_records import Audit, AuditedBackbone
 from featcache.records import SILENT, BadImage, Manifest, Progress
-from featcache.store import FeatureStore
+from featcache.store import store_at
 
 
 def audit_stores(
@@ -25,7 +25,7 @@ def audit_stores(
 
     Raises StoreError where a store is missing or damaged, or lacks some of the images.
     """
-    stores = [FeatureStore.at(path) for path in paths]
+    stores = [store_at(path) for path in paths]
     hashes = [i.sha256 for i in manifest.images]
     counted = Counter(s.info.identity.backbone for s in stores)
     # Two stores of one backbone differ by its weights or input size: their files' names tell them apart.

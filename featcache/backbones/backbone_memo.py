@@ -33,7 +33,7 @@ def describe_backbone(options: Options, *, allow_custom: bool = False) -> tuple[
     model = options.model
     source = find_source(model.backbone, model.source, allow_custom)
     origin, _ = resolve(model, source, model.backbone)
-    memo = Path(options.cache.dir) / "memo" / "backbones.json"
+    memo = options.cache.folder / "memo" / "backbones.json"
     key = digest(_recipe(options, source, origin))
     known = _read_memo(memo)
     # Others' code may change without a version that is known here.

@@ -93,7 +93,7 @@ def untrained_backbone(options: Options, session: Session) -> Backbone:
 def _estimate(options: Options, session: Session) -> CostEstimate:
     """What the run of one backbone would take."""
     begun = time.perf_counter()
-    manifest, _ = load_manifest(options.data, options.cache.dir)
+    manifest, _ = load_manifest(options.data, options.cache.folder)
     require_class_names(options.training.class_weights, manifest.classes)
     source = find_source(options.model.backbone, options.model.source, session.allow_custom)
     weights = describe(options.model, source, options.model.backbone)

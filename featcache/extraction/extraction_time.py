@@ -181,7 +181,7 @@ def _store_seconds(backbone: Backbone, manifest: Manifest, options: Options, wor
     names = (every + [f"{number:064x}" for number in range(tried)])[:tried]
     known = set(names)
     table = replace(manifest, images=tuple(i for i in manifest.images if i.sha256 in known))
-    with tempfile.TemporaryDirectory(prefix=".timed-", dir=nearest_folder(Path(options.cache.dir))) as folder:
+    with tempfile.TemporaryDirectory(prefix=".timed-", dir=nearest_folder(options.cache.folder)) as folder:
         store = FeatureStore(folder, backbone.info)
         began = time.perf_counter()
         with store.writing() as writer:

@@ -36,7 +36,7 @@ def extract_more(
 def _fill(
     store: FeatureStore, options: Options, images: Sequence[ImageRecord], session: Session, backbone: Backbone | None
 ) -> tuple[ImageRecord, ...]:
-    manifest, memo = load_manifest(options.data, options.cache.dir)
+    manifest, memo = load_manifest(options.data, options.cache.folder)
     wanted = replace(manifest, images=tuple(images))
     fill = StoreFill(options, wanted, memo, store)
     if fill.missing():

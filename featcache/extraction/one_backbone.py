@@ -28,7 +28,7 @@ from featcache.extraction.store_fill import StoreFill
 from featcache.options import Options, as_options, require_class_names
 from featcache.records import SILENT, BackboneInfo, BadImage, Manifest, Profile, Progress
 from featcache.session import Session
-from featcache.store import FeatureStore, why_new
+from featcache.store import FeatureStore, open_store, why_new
 
 log = logging.getLogger("featcache")
 
@@ -76,7 +76,7 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
             "use featcache.extraction.extract_all."
         )
     require_precisions(options, session.device)
-    manifest, memo = load_manifest(options.data, options.cache.dir)
+    manifest, memo = load_manifest(options.data, options.cache.folder)
     for notice in manifest.notices:
         log.info("%s: %s", manifest.name, notice)
     require_class_names(options.training.class_weights, manifest.classes)
@@ -86,7 +86,7 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
     if info.origin.fell_back:
         session.random_weights_stand_in(name)
     dims = resolve_dims(options.model.classifier_dims, name, info.features, len(manifest.classes))
-    store = FeatureStore(options.cache.dir, info)
+    store = open_store(options.cache, info)
     fill = StoreFill(options, manifest, memo, store)
     key = profile_key(fill, dims, session.device)
     store.hold()
@@ -97,8 +97,8 @@ def extract_backbone(options: Options, session: Session) -> Extraction:
     if store.rows() and known_profile(fill, key) is None:
         measured = measure_profile(fill, dims, backbone or _load(fill, session), session.device)
         store.save_profiles(key.entries(measured))
-    readable, bad = quarantine(manifest, memo, options.data, Path(options.cache.dir))
-    list_repaired(readable, memo, Path(options.cache.dir))
+    readable, bad = quarantine(manifest, memo, options.data, options.cache.folder)
+    list_repaired(readable, memo, options.cache.folder)
     store.save_dataset(readable)
     profile = known_profile(fill, key)
     assert profile is not None  # measured above, where it was not there
@@ -120,8 +120,8 @@ def fill_store(backbone: Backbone, options: Options, manifest: Manifest, session
 
     Raises what `extract` does once it has begun.
     """
-    _, memo = load_manifest(options.data, options.cache.dir)
-    fill = StoreFill(options, manifest, memo, FeatureStore(options.cache.dir, backbone.info))
+    _, memo = load_manifest(options.data, options.cache.folder)
+    fill = StoreFill(options, manifest, memo, open_store(options.cache, backbone.info))
     fill.store.hold()
     if fill.missing():
         with fill.store.writing(log.warning) as writer:
@@ -141,8 +141,7 @@ def _extract_and_measure(
     """Commit the rows and the profile that the store lacks; returns how many images were extracted, and the backbone
     where it is still as `load_model` gives it."""
     store, identity = fill.store, fill.store.info.identity
-    begun = store.path.exists() or store.parts.files()
-    if not begun and (reason := why_new(store.path.parent, identity)) is not None:
+    if not store.begun() and (reason := why_new(store.path.parent, identity)) is not None:
         log.info("%s: extracted anew: %s", identity.stem, reason)
     with store.writing(log.warning) as writer:
         tasks = fill.missing()

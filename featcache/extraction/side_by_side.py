@@ -85,7 +85,7 @@ def extract_all(options: Options, session: Session) -> CachedFeatures:
     whatever is wrong with any of several backbones is found before the first of them does any work.
     """
     if len(options.parts) > 1:
-        manifest, _ = load_manifest(options.data, options.cache.dir)
+        manifest, _ = load_manifest(options.data, options.cache.folder)
         infos = [describe_backbone(part, allow_custom=session.allow_custom)[0] for part in options.parts]
         _dims(options, [i.features for i in infos], manifest)
     parts = tuple(extract_backbone(part, session) for part in options.parts)

@@ -22,7 +22,7 @@ from featcache.extraction.store_fill import StoreFill
 from featcache.options import Options
 from featcache.records import Manifest, digest
 from featcache.session import Session
-from featcache.store import FeatureStore
+from featcache.store import open_store
 from featcache.workers import Failed, Job, Worker
 
 log = logging.getLogger("featcache")
@@ -74,11 +74,11 @@ def _unfilled(configs: Sequence[Options], session: Session) -> Iterator[_Wanted]
         try:
             data = digest([options.data.model_dump(mode="json"), options.cache.dir])
             if data not in manifests:
-                manifests[data] = load_manifest(options.data, options.cache.dir)
+                manifests[data] = load_manifest(options.data, options.cache.folder)
             manifest, memo = manifests[data]
             info, _ = describe_backbone(options, allow_custom=session.allow_custom)
             info = info.at_depth(manifest.depth)
-            fill = StoreFill(options, manifest, memo, FeatureStore(options.cache.dir, info))
+            fill = StoreFill(options, manifest, memo, open_store(options.cache, info))
             missing = len(fill.missing())
         except FeatcacheError:
             continue
@@ -95,10 +95,10 @@ def fill_whole(worker: Worker, options: Options, allow_custom: bool) -> int:
         progress=worker.progress,
         scratch=kept_scratch(worker, options),
     )
-    manifest, memo = load_manifest(options.data, options.cache.dir)
+    manifest, memo = load_manifest(options.data, options.cache.folder)
     (backbone,) = load_parts(options, allow_custom=allow_custom)
     backbone = backbone.at_depth(manifest.depth)
-    store = FeatureStore(options.cache.dir, backbone.info)
+    store = open_store(options.cache, backbone.info)
     fill = StoreFill(options, manifest, memo, store)
     store.hold()
     look_for_truncated(manifest, memo, options.data, store.rows())

@@ -9,7 +9,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -200,6 +199,6 @@ def kept_scratch(worker: Worker, options: Options) -> Scratch:
     """Where this worker keeps decoded images for the next backbone."""
     if "scratch" not in worker.kept:
         limit = int(options.cache.max_decoded_gb * 1e9) // worker.place.count
-        worker.kept["scratch"] = Scratch(Path(options.cache.dir), limit)
+        worker.kept["scratch"] = Scratch(options.cache.folder, limit)
     kept: Scratch = worker.kept["scratch"]
     return kept

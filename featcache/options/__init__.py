@@ -8,6 +8,7 @@ from featcache.options import augmentation_options
 from featcache.options.adapter_options import Adapter
 from featcache.options.augmentation_options import AugmentationSpec
 from featcache.options.backbone_names import CONFIGURED, FOLDER, HUB, joined_names, take_apart
+from featcache.options.cache_folder import cache_folder, cache_name, cache_url, is_url
 from featcache.options.cache_options import CacheOptions
 from featcache.options.class_options import Classes, SplitLimits, merged_names
 from featcache.options.class_weight_options import require_class_names
@@ -17,7 +18,7 @@ from featcache.options.distillation_options import Distillation
 from featcache.options.faults import known_keys, nearest_key
 from featcache.options.group_options import GroupRule
 from featcache.options.head_options import HeadOptions, Normalise
-from featcache.options.json_files import read_json
+from featcache.options.json_files import or_shipped, read_json, shipped_config
 from featcache.options.json_schema import options_schema
 from featcache.options.known_names import OneOf, listed
 from featcache.options.loading import (
@@ -26,7 +27,6 @@ from featcache.options.loading import (
     load_base_config,
     load_options,
     parse_options,
-    shipped_config,
 )
 from featcache.options.model_options import SOURCE_PLUGINS, ModelOptions, source_names
 from featcache.options.option_types import Precision, plain_name
@@ -69,7 +69,11 @@ __all__ = [
     "apply_overrides",
     "as_options",
     "augmentation_options",
+    "cache_folder",
+    "cache_name",
+    "cache_url",
     "config_files",
+    "is_url",
     "joined_names",
     "known_keys",
     "listed",
@@ -78,6 +82,7 @@ __all__ = [
     "merged_names",
     "nearest_key",
     "options_schema",
+    "or_shipped",
     "parse_options",
     "plain_name",
     "put",

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from featcache.errors import OptionsError
 
+log = logging.getLogger("featcache")
+
+CONFIGS = "configs"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shipped_config(name: str) -> Path:
+    """The file or folder `name` of `configs/`: that in the current folder, else the one featcache came with."""
+    own = Path(CONFIGS) / name
+    came_with = (ROOT / "featcache" / CONFIGS / name, ROOT / CONFIGS / name)  # of a wheel, of a clone
+    return next((p for p in (own, *came_with) if p.exists()), own)
+
+
+def or_shipped(path: Path) -> Path:
+    """`path`; where it is not there and begins with `configs/`, what featcache came with of that name, which is said:
+    the commands of the documents work in any folder."""
+    if path.parts[:1] != (CONFIGS,) or ".." in path.parts or path.exists():
+        return path
+    found = shipped_config(str(path.relative_to(CONFIGS)))
+    if found != path:
+        log.info("%s: is not in this folder; the one that featcache came with is read", path)
+    return found
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; raises OptionsError that says what is wrong and where."""
+    """The JSON object in `path`, or in what was shipped of that name; raises OptionsError that says what is wrong and
+    where."""
+    path = or_shipped(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from featcache.errors import OptionsError
 from featcache.options.faults import faults
-from featcache.options.json_files import plain_number, read_json
+from featcache.options.json_files import or_shipped, plain_number, read_json, shipped_config
 from featcache.options.overrides import apply_overrides
 from featcache.options.run_options import Options
 
@@ -67,17 +67,11 @@ def load_base_config(path: str | Path | None = None) -> dict[str, Any]:
     return read_json(Path(path) if path is not None else shipped_config("base.json"))
 
 
-def shipped_config(name: str) -> Path:
-    """The file `name` of `configs/`: that in the current folder, else the one featcache came with."""
-    here = Path(__file__).resolve().parents[1]
-    shipped = [Path("configs") / name, here / name, here.parent / "configs" / name]
-    return next((p for p in shipped if p.is_file()), shipped[0])
-
-
 def config_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Every options file meant by `paths`: files as they are, folders by their *.json, sorted, recursively."""
+    """Every options file meant by `paths`: files as they are, folders by their *.json, sorted, recursively; of
+    `configs/..` what featcache came with where the current folder has none."""
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(or_shipped, map(Path, paths)):
         if path.is_dir():
             found = sorted(p for p in path.rglob("*.json") if not p.name.endswith(".schema.json"))
             if not found:

@@ -47,6 +47,7 @@ END_TO_END = (
     "mixup",
     "cutmix",
     "ema_decay",
+    "swa_from",
     "channels_last",
     "compile",
     "gradient_checkpointing",
@@ -66,6 +67,7 @@ LATER_TRAINING_OPTIONS = (
     "frozen_batch_norms",
     "l2_to_start",
     "adapter",
+    "swa_from",
 )
 
 
@@ -118,6 +120,10 @@ class TrainingOptions(Section):
     """End to end: alpha of CutMix (Yun et al. 2019); 0: none. With mixup too, each batch draws one of the two."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """End to end: weights are judged and kept as their moving average with this decay, shorter in the first updates."""
+    swa_from: Annotated[int, Field(ge=0)] | None = None
+    """End to end: from this epoch on (counted from 0) the equal average of the weights at the ends of epochs is judged
+    and kept, batch norms with statistics of its own (SWA, Izmailov et al. 2018); null: none. Not before the last step
+    of the schedule, and not with ema_decay."""
     channels_last: bool = True
     """End to end: the memory layout that convolutions are fastest in on most devices."""
     compile: bool = False
@@ -169,6 +175,23 @@ class TrainingOptions(Section):
             raise ValueError(
                 f"training.unfreeze_schedule has a step at epoch {epochs[-1]}, past the end: training.epochs is "
                 f"{self.epochs}, and epochs count from 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _average_can_be_taken(self) -> TrainingOptions:
+        since, steps = self.swa_from, self.unfreeze_schedule
+        if since is None or steps is None:
+            return self
+        if self.ema_decay is not None:
+            raise ValueError(
+                "training.swa_from and training.ema_decay are two averages of the weights, of which one is kept: set "
+                "one of them to null"
+            )
+        if not steps[-1].epoch <= since < self.epochs:
+            raise ValueError(
+                f"training.swa_from is {since}: expected an epoch from {steps[-1].epoch} (the last step of the "
+                f"schedule, from which on the same weights train) to {self.epochs - 1} (the last one, counted from 0)"
             )
         return self
 

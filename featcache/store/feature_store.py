@@ -23,7 +23,7 @@ from featcache.atomic import replacing
 from featcache.counted_nouns import are, counted
 from featcache.errors import DiskFullError, FeatcacheError, StoreError
 from featcache.records import FORMAT_VERSION, BackboneInfo, Manifest
-from featcache.store import layout
+from featcache.store import dataset_tables, layout
 from featcache.store.file_seal import seal
 from featcache.store.hdf5_io import UnfailingFile, editing
 from featcache.store.locks import StoreLocks
@@ -43,7 +43,7 @@ class FeatureStore:
     def __init__(self, cache_dir: str | Path, info: BackboneInfo) -> None:
         self.info = info
         self.path = Path(cache_dir) / f"{info.identity.stem}.h5"
-        self.parts = Parts(self.path.with_suffix(".parts"))
+        self.parts: Parts = Parts(self.path.with_suffix(".parts"))
         self.locks = StoreLocks(self.path)
 
     def __reduce__(self) -> tuple[type[FeatureStore], tuple[Path, BackboneInfo]]:
@@ -68,12 +68,25 @@ class FeatureStore:
         """The data set with this fingerprint, as the store wrote it down: of several sources that have the same images
         under other names that of `path`, else the last. Raises StoreError where there is none."""
         with open_file(self.path) as file:
-            manifest = layout.read_dataset(file, fingerprint, path)
+            manifest = dataset_tables.read_dataset(file, fingerprint, path)
         if manifest is None:
             raise StoreError(
                 f"{self.path}: knows no data set {fingerprint[:8]}. Run `featcache extract` with the run's options."
             )
         return replace(manifest, depth=self.info.identity.preprocessing.depth)
+
+    @property
+    def where(self) -> str:
+        """The store as a message names it."""
+        return str(self.path)
+
+    def exists(self) -> bool:
+        """Whether anything can be read."""
+        return self.path.exists()
+
+    def begun(self) -> bool:
+        """Whether anything is committed, be it for the next writer only."""
+        return self.exists() or bool(self.parts.files())
 
     def hold(self) -> None:
         """Nobody prunes the store while this object lives, and it counts as used now."""
@@ -88,27 +101,27 @@ class FeatureStore:
         with open_file(self.path) as file:
             return layout.spec_rows(file, spec) if spec else layout.base_rows(file)
 
+    def lacking(self, sha256: Sequence[str], spec: str | None = None) -> list[str]:
+        """Those of these contents that have no row."""
+        rows = self.rows(spec)
+        return [s for s in sha256 if s not in rows]
+
     def read(self, sha256: Sequence[str], spec: str | None = None) -> NDArray[np.float32]:
         """The features of these contents, in their order: float32 `[N, F]`, or `[N, V-1, F]` with a spec."""
         rows = self.rows(spec)
-        missing = [s for s in sha256 if s not in rows]
-        if missing:
-            raise StoreError(
-                f"{self.path}: has no row for {len(missing)} of {counted(len(sha256), 'image')}. Run `featcache "
-                "extract` first."
-            )
+        self._require_none(sum(s not in rows for s in sha256), len(sha256))
         wanted = np.array([rows[s] for s in sha256], dtype=np.int64)
         order = np.unique(wanted)  # HDF5 reads in order or crawls
-        with open_file(self.path) as file:
-            group = file[layout.group_name(spec or "")]
-            values = layout.read_rows(group["features"], order)
-            expected = group["crc32"][:][order]
         names = {r: s for s, r in rows.items()}
-        hashes = hash_bytes([names[int(r)] for r in order])
-        damaged = int((layout.row_crcs(hashes, values) != expected).sum())
-        if damaged:
-            raise StoreError(f"{self.path}: {damaged} of {counted(len(order), 'row')} {are(damaged)} damaged. {REMEDY}")
+        with open_file(self.path) as file:
+            values = checked_rows(file, spec, order, hash_bytes([names[int(r)] for r in order]))
         return values[np.searchsorted(order, wanted)].astype(np.float32)
+
+    def _require_none(self, missing: int, images: int) -> None:
+        if missing:
+            raise StoreError(
+                f"{self.where}: has no row for {missing} of {counted(images, 'image')}. Run `featcache extract` first."
+            )
 
     def profiles(self) -> dict[str, Any]:
         """What was measured with this backbone: key -> profile as JSON values."""
@@ -117,6 +130,10 @@ class FeatureStore:
     def extraction(self) -> dict[str, Any]:
         """How the last extraction went: images, seconds, images_per_second, device."""
         return dict(self._json("extraction"))
+
+    def precision_loss(self) -> dict[str, float]:
+        """What rounding rows to float16 changed: max_abs, max_relative_error; empty where none is rounded."""
+        return dict(self._json("float16"))
 
     def dtype(self) -> str:
         """The type of the stored rows: float16 or float32."""
@@ -132,9 +149,9 @@ class FeatureStore:
         if not self.path.exists():
             return
         with open_file(self.path) as file:
-            if layout.knows_dataset(file, manifest):
+            if dataset_tables.knows_dataset(file, manifest):
                 return
-        self._rewrite(lambda file, _: layout.write_dataset(file, manifest))
+        self._rewrite(lambda file, _: dataset_tables.write_dataset(file, manifest))
 
     @contextmanager
     def writing(self, waiting: Callable[[str], None] = lambda _: None) -> Iterator[RowWriter]:
@@ -145,7 +162,7 @@ class FeatureStore:
         """
         with self.locks.extracting(waiting):
             self._fold()
-            stored = self.dtype() if self.path.exists() else self.info.identity.dtype
+            stored = self.dtype() if self.exists() else self.info.identity.dtype
             writer = RowWriter(self.parts, self.info.identity.dtype, stored)
             writer.extraction = self.extraction()
             try:
@@ -197,6 +214,19 @@ class FeatureStore:
             return layout.get_json(file, name, {})
 
 
+def checked_rows(
+    file: h5py.File, spec: str | None, order: NDArray[np.int64], hashes: NDArray[np.uint8]
+) -> NDArray[Any]:
+    """The rows `order` (ascending), as stored, of the contents `hashes` `[N, 32]`; raises StoreError where a row is
+    not what was written."""
+    group = file[layout.group_name(spec or "")]
+    values = layout.read_rows(group["features"], order)
+    damaged = int((layout.row_crcs(hashes, values) != group["crc32"][:][order]).sum())
+    if damaged:
+        raise StoreError(f"{file.filename}: {damaged} of {counted(len(order), 'row')} {are(damaged)} damaged. {REMEDY}")
+    return values
+
+
 @contextmanager
 def open_file(path: Path) -> Iterator[h5py.File]:
     """A store's file for reading; raises StoreError, with what to do, when it is damaged or not ours."""
@@ -227,7 +257,7 @@ def _add_notes(file: h5py.File, writer: RowWriter) -> None:
     if writer.profiles:
         _add_profiles(file, writer.profiles)
     if writer.manifest is not None and "features" in file:
-        layout.write_dataset(file, writer.manifest)
+        dataset_tables.write_dataset(file, writer.manifest)
 
 
 def _add_profiles(file: h5py.File, profiles: Mapping[str, Any]) -> None:

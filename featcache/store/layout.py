@@ -7,28 +7,20 @@ HDF5's own Fletcher-32.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from featcache.places import FilePlace
 from featcache.records import (
     FORMAT_VERSION,
-    SPLITS,
     BackboneInfo,
     Identity,
-    ImageRecord,
-    Manifest,
-    Split,
     WeightsOrigin,
-    digest,
 )
 from featcache.store.part_files import Features, Part, hash_bytes
 from featcache.store.versions import provenance
@@ -112,6 +104,14 @@ class Appender:
             fresh.setdefault(name, row)
         self.rows(part.spec, list(fresh), list(fresh.values()))
 
+    def names(self, hashes: Sequence[str]) -> None:
+        """Add content hashes that views or tables of this file point at, where plain rows lie in another."""
+        base = self._rows[""]
+        new = [h for h in dict.fromkeys(hashes) if h not in base]
+        if new:
+            _grow(self._file, "sha256", hash_bytes(new))
+            base |= {h: len(base) + i for i, h in enumerate(new)}
+
     def rows(self, spec: str, hashes: Sequence[str], features: Sequence[Features] | Features) -> None:
         """Add rows, but for those that are there. Base rows come first: augmented ones point at them."""
         base = self._rows[""]
@@ -172,74 +172,6 @@ def blocks(data: h5py.Dataset) -> Iterable[tuple[int, int]]:
     return ((start, min(start + rows, len(data))) for start in range(0, len(data), rows))
 
 
-def dataset_name(manifest: Manifest) -> str:
-    """The group of a data set: the same images in another place, or called otherwise, have one of their own."""
-    names = digest([_text_of(manifest.root), *(i.name for i in manifest.images)])
-    return f"datasets/{_safe(manifest.name)}-{manifest.fingerprint[:8]}-{names[:8]}"
-
-
-def knows_dataset(file: h5py.File, manifest: Manifest) -> bool:
-    """Whether `read_dataset` gives this data set for its path, not one of before files were renamed there."""
-    name = dataset_name(manifest)
-    return name in file and file[name] == _dataset(file, manifest.fingerprint, manifest.root)
-
-
-def write_dataset(file: h5py.File, manifest: Manifest) -> None:
-    """Which rows make up a data set, so that the file explains itself to anyone with h5py."""
-    name = dataset_name(manifest)
-    number = 1 + max((_number(group) for group in file.get("datasets", {}).values()), default=0)
-    if name in file:
-        file[name].attrs["number"] = number
-        return
-    rows = base_rows(file)
-    group = file.create_group(name)
-    group.attrs["number"] = number  # in the order that they were last written in
-    group.attrs["classes"] = list(manifest.classes)
-    group.attrs["root"] = _text_of(manifest.root)
-    group.attrs["fingerprint"] = manifest.fingerprint
-    for split in SPLITS:
-        images = manifest.of(split)
-        part = group.create_group(split)
-        part["row"] = np.array([rows[i.sha256] for i in images], dtype=np.int64)
-        part["label"] = np.array([i.label for i in images], dtype=np.int64)
-        part.create_dataset("path", data=[i.name for i in images], dtype=h5py.string_dtype())
-
-
-def read_dataset(file: h5py.File, fingerprint: str, path: str = "") -> Manifest | None:
-    """What `write_dataset` wrote of the data set with this fingerprint, of several sources of it that of `path`, else
-    the last; None where it is not there."""
-    group = _dataset(file, fingerprint, Path(path))
-    if group is None:
-        return None
-    root = Path(group.attrs["root"])
-    hashes = file["sha256"][:]
-
-    def images(split: Split) -> list[ImageRecord]:
-        part = group[split]
-        columns = zip(part["path"].asstr()[:], part["row"][:], part["label"][:], strict=True)
-        return [
-            ImageRecord(FilePlace.at(root / n), n, hashes[row].tobytes().hex(), int(label), split)
-            for n, row, label in columns
-        ]
-
-    classes = tuple(str(c) for c in group.attrs["classes"])
-    return Manifest(root.name or "data", root, classes, tuple(i for split in SPLITS for i in images(split)))
-
-
-def _dataset(file: h5py.File, fingerprint: str, root: Path) -> h5py.Group | None:
-    found = [group for group in file.get("datasets", {}).values() if group.attrs["fingerprint"] == fingerprint]
-    return max(found, key=lambda one: (one.attrs["root"] == _text_of(root), _number(one)), default=None)
-
-
-def _number(group: h5py.Group) -> int:
-    """When it was written, beside others; earlier versions noted nothing."""
-    return int(group.attrs.get("number", 0))
-
-
-def _text_of(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def set_json(file: h5py.File, name: str, value: Any) -> None:
     """An attribute of the file as JSON text."""
     file.attrs[name] = json.dumps(value, sort_keys=True)
@@ -291,7 +223,3 @@ def _widen(group: h5py.Group, name: str, dtype: np.dtype[Any]) -> None:
         group["crc32"][start:stop] = row_crcs(hashes[start:stop], values)
     del group[name]
     group.move("wider", name)
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)

@@ -62,7 +62,11 @@ class Parts:
 
     def read(self) -> Iterator[Part]:
         """The parts one by one; one that a power cut left torn is passed over: its rows are extracted again."""
-        for file in self.files():
+        return self.read_of(self.files())
+
+    def read_of(self, files: Sequence[Path]) -> Iterator[Part]:
+        """Those in these files."""
+        for file in files:
             part = read_part(file)
             if part is not None:
                 yield part
@@ -77,6 +81,12 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def spec_of(file: Path) -> str:
+    """The spec of a part, by its name."""
+    spec = file.name.split("-")[1]
+    return "" if spec == "base" else spec
+
+
 def hash_bytes(hashes: Sequence[str]) -> NDArray[np.uint8]:
     """Content hashes as `[N, 32]`."""
     return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(-1, 32)
@@ -86,11 +96,20 @@ def read_part(file: Path) -> Part | None:
     """A part's rows; None when it is torn or damaged. Raises OSError where the disk gives no answer."""
     data = file.read_bytes()
     try:
-        spec = file.name.split("-")[1]
         # From memory: numpy leaves a file open when its archive is torn.
         require_bounded(io.BytesIO(data))
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             hashes = tuple(row.tobytes().hex() for row in archive["sha256"])
-            return Part("" if spec == "base" else spec, hashes, archive["features"])
+            return Part(spec_of(file), hashes, archive["features"])
     except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, *MALFORMED):
         return None
+
+
+def is_torn(file: Path) -> bool:
+    """Whether a part's rows are lost."""
+    try:
+        return read_part(file) is None
+    except FileNotFoundError:  # folded in this moment
+        return False
+    except OSError:
+        return True

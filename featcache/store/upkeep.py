@@ -13,34 +13,14 @@ from typing import Any
 import h5py
 
 from featcache.records import FORMAT_VERSION, Identity
+from featcache.store.entries import Entry
 from featcache.store.locks import StoreLocks
+from featcache.store.opening import is_sharded, stores
 from featcache.store.plain_structure import reading
+from featcache.store.sharded_store import ShardedStore
+from featcache.store.sharded_upkeep import remove_sharded, remove_uncommitted, sharded_entry
 
-SECONDS_PER_DAY = 86_400
 LEFTOVER_SECONDS = 3600  # a temporary file that has not changed for so long has no living writer
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One store as `cache list` shows it."""
-
-    path: Path
-    backbone: str
-    input_size: int | None
-    weights: str
-    dtype: str
-    rows: int
-    views: int  # rows of augmented views
-    datasets: tuple[str, ...]
-    size_bytes: int  # with rows that are committed and not yet folded in
-    created: str
-    idle_seconds: float  # since a command last used it
-    fault: str  # why it cannot be read; "" where it can
-
-    @property
-    def idle_days(self) -> float:
-        """Days since a command last used it."""
-        return self.idle_seconds / SECONDS_PER_DAY
 
 
 @dataclass(frozen=True)
@@ -52,15 +32,10 @@ class Pruned:
     kept: bool
 
 
-def stores(cache_dir: Path) -> list[Path]:
-    """The files of every store, those with nothing but committed parts included."""
-    stems = {p.stem for p in cache_dir.glob("*.h5")} | {p.stem for p in cache_dir.glob("*.parts")}
-    return sorted(cache_dir / f"{stem}.h5" for stem in stems)
-
-
 def list_stores(cache_dir: Path) -> list[Entry]:
     """Every store, the one used last first."""
-    return sorted(map(_entry, stores(cache_dir)), key=lambda e: e.idle_seconds)
+    entries = (sharded_entry(path) if is_sharded(path) else _entry(path) for path in stores(cache_dir))
+    return sorted(entries, key=lambda e: e.idle_seconds)
 
 
 def prune(
@@ -101,8 +76,7 @@ def why_new(cache_dir: Path, identity: Identity) -> str | None:
         if not path.name.startswith(identity.stem.rsplit("-", 2)[0] + "-"):
             continue
         try:
-            with reading(path) as file:
-                has = _flat(json.loads(file.attrs["identity"]))
+            has = _flat(_identity(path))
         except (OSError, RuntimeError, KeyError, ValueError):
             continue
         if has.get("backbone") != identity.backbone:
@@ -114,6 +88,14 @@ def why_new(cache_dir: Path, identity: Identity) -> str | None:
     if nearest is None:
         return None
     return f"the nearest store, {nearest[1].name}, does not match: {'; '.join(nearest[0])}"
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    if is_sharded(path):
+        return ShardedStore.at(path).info.identity.as_dict()
+    with reading(path) as file:
+        identity: dict[str, Any] = json.loads(file.attrs["identity"])
+        return identity
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -162,13 +144,18 @@ def _remove(path: Path, dry_run: bool) -> bool:
     """Remove a store, unless a process works with it."""
     with StoreLocks(path).alone() as alone:
         if alone and not dry_run:
+            if is_sharded(path):
+                remove_sharded(path)
             path.unlink(missing_ok=True)
             shutil.rmtree(path.with_suffix(".parts"), ignore_errors=True)
         return alone
 
 
 def _remove_leftovers(cache_dir: Path) -> None:
-    """Temporary files of killed processes."""
+    """Temporary files of killed processes, and parts that they put and did not commit."""
+    for path in stores(cache_dir):
+        if is_sharded(path):
+            remove_uncommitted(path, LEFTOVER_SECONDS)
     for file in cache_dir.rglob(".*.tmp"):
         try:
             if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:

@@ -20,7 +20,7 @@ from featcache.store import layout
 from featcache.store.file_seal import is_whole, seal
 from featcache.store.hdf5_io import editing
 from featcache.store.locks import StoreLocks
-from featcache.store.part_files import Features, Parts, read_part
+from featcache.store.part_files import Features, Parts, is_torn, read_part
 from featcache.store.plain_structure import reading
 
 SHOWN_ROWS = 20
@@ -71,7 +71,7 @@ class _Rows:
 
 def verify(path: Path) -> Verdict:
     """Read every byte of a store and every row's checksum; changes nothing."""
-    torn = tuple(p for p in Parts(path.with_suffix(".parts")).files() if _is_torn(p))
+    torn = tuple(p for p in Parts(path.with_suffix(".parts")).files() if is_torn(p))
     if not path.exists():
         parts = (read_part(p) for p in Parts(path.with_suffix(".parts")).files() if p not in torn)
         return Verdict(path, sum(len(p.sha256) for p in parts if p is not None), (), True, "", torn, folded=False)
@@ -167,15 +167,6 @@ def _rebuild(path: Path) -> int:
             count = len(new["sha256"])
         seal(temporary)
     return count
-
-
-def _is_torn(part: Path) -> bool:
-    try:
-        return read_part(part) is None
-    except FileNotFoundError:  # folded in this moment
-        return False
-    except OSError:
-        return True
 
 
 def _belongs_elsewhere(file: h5py.File, path: Path) -> str:

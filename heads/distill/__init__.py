@@ -1,6 +1,6 @@
 """What a teacher, a finished run or a combination, answers to the images that a student learns from."""
 
-from heads.distill.lesson import Lesson, lesson_of
+from heads.distill.lesson import Lesson, lesson_of, require_lesson
 from heads.distill.teacher import Teacher, TeacherMember, load_teacher
 from heads.distill.unlabelled_images import UnlabelledImages, find_unlabelled
 
@@ -12,4 +12,5 @@ __all__ = [
     "find_unlabelled",
     "lesson_of",
     "load_teacher",
+    "require_lesson",
 ]

@@ -39,7 +39,7 @@ class AnswersFile:
         images = [[i.sha256, i.split, i.label, i.group] for i in pool.images]
         decides = [teacher.inputs, images, pool.views.tolist(), pool.only.tolist(), views_spec(options.data)]
         made_by = [asked.out_of_fold, device_name(session.device), __version__, str(torch.__version__)]
-        return cls(Path(options.cache.dir) / FOLDER / f"{teacher.name[:40]}-{digest([decides, made_by])[:16]}.pth")
+        return cls(options.cache.folder / FOLDER / f"{teacher.name[:40]}-{digest([decides, made_by])[:16]}.pth")
 
     def read(self) -> NDArray[np.float32] | None:
         """Logarithms `[R, C]`; None where they are not there, or damaged, which is said."""

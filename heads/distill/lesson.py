@@ -12,13 +12,14 @@ import numpy as np
 
 from featcache.backbones import Backbone
 from featcache.counted_nouns import counted, nouns
+from featcache.data import load_manifest
 from featcache.errors import DataError
 from featcache.extraction import CachedFeatures, Indices, StoreRows, extract_more
 from featcache.options import Distillation, Options
 from featcache.records import ImageRecord, digest
 from featcache.session import Session
 from heads.distill.answers_file import AnswersFile
-from heads.distill.teacher import Teacher, load_teacher
+from heads.distill.teacher import Teacher, load_teacher, require_teacher
 from heads.distill.teacher_answers import Pool, answers_of
 from heads.distill.unlabelled_images import UnlabelledImages, find_unlabelled
 from heads.training import Features, Fold, SoftTargets
@@ -114,6 +115,17 @@ class Lesson:
         first = np.cumsum(views) - views
         guessed: Indices = logs[first[only]].argmax(axis=1)
         return SoftTargets(logs, only), guessed
+
+
+def require_lesson(options: Options) -> None:
+    """Raise what `lesson_of` would, before anything is extracted, as far as that can be known."""
+    asked = options.training.distillation
+    if asked is None:
+        return
+    manifest, _ = load_manifest(options.data, options.cache.folder)
+    require_teacher(Path(asked.teacher), manifest)
+    if asked.unlabelled is not None:
+        find_unlabelled(asked.unlabelled, options, manifest)
 
 
 def lesson_of(options: Options, cached: CachedFeatures) -> Lesson | None:

@@ -18,6 +18,7 @@ from heads.runs import (
     member_folder,
     members_of,
     model_digest,
+    predictions_of,
 )
 
 
@@ -52,7 +53,28 @@ def load_teacher(folder: Path, student: Manifest) -> Teacher:
     know what the student is judged by, or is a combination of runs that have changed.
     """
     run = load_run_record(folder)
-    _require_same_images(run, student)
+    _require_same_classes(run, student)
+    if run.summary["data"]["fingerprint"] != student.fingerprint:
+        raise _of_other_images(run, student)
+    return _read(run)
+
+
+def require_teacher(folder: Path, student: Manifest) -> None:
+    """Raise RunError, before anything is extracted, for a teacher that `load_teacher` would refuse.
+
+    Which images can be read is not known yet, so that of the data the teacher's validation images are looked for.
+    """
+    run = load_run_record(folder)
+    _require_same_classes(run, student)
+    answered = predictions_of(run.folder, "val")
+    here = {i.sha256 for i in student.of("val")}
+    if answered is not None and not here.issuperset(answered.contents or ()):
+        raise _of_other_images(run, student)
+    _read(run)
+
+
+def _read(run: Run) -> Teacher:
+    folder = run.folder
     load_run_model(folder)  # raises where a combination is stale
     calibration = calibration_of(folder, run.summary)
     own = 1.0 if calibration is None else calibration.temperature
@@ -71,18 +93,12 @@ def load_teacher(folder: Path, student: Manifest) -> Teacher:
     return Teacher(run, members, own, {"models": models, "answers": digest([told, own, recipes])})
 
 
-def _require_same_images(run: Run, student: Manifest) -> None:
+def _require_same_classes(run: Run, student: Manifest) -> None:
     summary = run.summary
     if tuple(summary["classes"]) != student.classes:
         raise RunError(
             f"{run.folder}: the teacher tells {summary['classes']} apart, and the student's data has "
             f"{list(student.classes)}. Name a teacher with the same classes."
-        )
-    if summary["data"]["fingerprint"] != student.fingerprint:
-        raise RunError(
-            f"{run.folder}: the teacher was trained on other images (then in {summary['data']['path']}), or on another "
-            f"cut of them, than {student.root} has for the student: it may know the images that the student is judged "
-            "by. Name a teacher on the same data."
         )
     if summary["data"]["folds"]:
         raise RunError(
@@ -90,3 +106,11 @@ def _require_same_images(run: Run, student: Manifest) -> None:
             "student's epoch. Train it without data.folds; training.distillation.out_of_fold has its training images "
             "answered by heads that have not seen them."
         )
+
+
+def _of_other_images(run: Run, student: Manifest) -> RunError:
+    return RunError(
+        f"{run.folder}: the teacher was trained on other images (then in {run.summary['data']['path']}), or on another "
+        f"cut of them, than {student.root} has for the student: it may know the images that the student is judged by. "
+        "Name a teacher on the same data."
+    )

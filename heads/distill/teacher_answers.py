@@ -133,7 +133,7 @@ def _require_same_features(model: RunModel, cached: CachedFeatures) -> None:
 def _tuned_store(model: RunModel, options: Options, extra: Sequence[ImageRecord], session: Session) -> FeatureStore:
     """The store of a network that was fine-tuned: its weights are part of what it is called by."""
     (backbone,) = model.backbones(allow_custom=session.allow_custom)
-    manifest, _ = load_manifest(options.data, options.cache.dir)
+    manifest, _ = load_manifest(options.data, options.cache.folder)
     wanted = replace(manifest, images=(*manifest.of("train"), *extra))
     return fill_store(backbone, options, wanted, session)
 

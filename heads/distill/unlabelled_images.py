@@ -27,7 +27,7 @@ def find_unlabelled(named: str, options: Options, data: Manifest) -> UnlabelledI
     found = images_below(path) if path.exists() else None
     if found is None:
         raise DataError(f"{named}: training.distillation.unlabelled is no folder. Name one, or a zip or tar of images.")
-    _, memo = load_manifest(options.data, options.cache.dir)
+    _, memo = load_manifest(options.data, options.cache.folder)
     try:
         hashes = memo.sha256([place for _, place in found], options.data.workers or os.cpu_count() or 1)
     except OSError as error:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from heads.finetune.batch_inputs import Batch, InputSource
+from heads.finetune.forward_path import ForwardPath
+from heads.finetune.run_setup import RunSetup
 
 STATISTICS = ("running_mean", "running_var")
 
@@ -62,3 +67,20 @@ def estimate_statistics(
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.eval()
+
+
+def estimate_from_images(norms: Sequence[_BatchNorm], path: ForwardPath, source: InputSource, setup: RunSetup) -> None:
+    """`estimate_statistics` from plain views of the training images, in batches from all over the data set, which lies
+    sorted by class; of several processes each takes a share of each batch."""
+    train, them = setup.dataset.train, setup.processes
+    count = -(-len(train) // setup.micro_batches.size)
+    shares = [them.share(train[k::count]) for k in range(count)]
+    inputs = source.inputs([Batch(mine, np.zeros(len(mine), np.int64)) for mine, _ in shares])
+
+    def batches() -> Iterator[Tensor]:
+        for (_, weight), x in zip(shares, inputs, strict=True):
+            them.copies[0] = round(1 / weight)
+            yield x
+
+    path.eval()
+    estimate_statistics(norms, batches(), path)

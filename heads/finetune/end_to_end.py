@@ -18,7 +18,7 @@ from featcache.options import Options, as_options
 from featcache.records import SILENT
 from featcache.session import Session, SessionKeywords
 from featcache.workers import Done, Job, Worker
-from heads.distill import lesson_of
+from heads.distill import lesson_of, require_lesson
 from heads.finetune.checkpoints import Checkpoints, Finished, Position
 from heads.finetune.distributed import Processes, connected, meeting_place, processes
 from heads.finetune.epoch_choice import EpochChoice
@@ -76,6 +76,7 @@ def fine_tune_run(plan: TuningPlan, session: Session, *, plain: bool = False) ->
     """`fine_tune` within a session; of several devices each takes a share of each batch."""
     options = plan.options
     require_schedule(options)
+    require_lesson(options)
     if session.workers is not None:
         return _tune_spread(plan, session, plain)
     with ExitStack() as stack:

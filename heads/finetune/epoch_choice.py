@@ -45,7 +45,8 @@ class EpochChoice:
         """Train from epoch `begin` on, -1 being the start. `commit` is told after every epoch: the name, weights and
         val logits of a new best one, or an empty name."""
         setup, training = self.setup, self.setup.training
-        since = setup.schedule.stages[-1].epoch  # patience does not run out before the last blocks have had a chance
+        # Patience does not run out before the last blocks, and the average of epochs, have had a chance.
+        since = max(setup.schedule.stages[-1].epoch, training.swa_from or 0)
         for epoch in range(begin, training.epochs):
             if self.result.curve and self.result.over(training, since):
                 break

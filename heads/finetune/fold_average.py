@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from heads.finetune.averaged_weights import average_weights, estimate_statistics, moved_norms
-from heads.finetune.batch_inputs import Batch, DecodedInputs
+from heads.finetune.averaged_weights import average_weights, estimate_from_images, moved_norms
+from heads.finetune.batch_inputs import DecodedInputs
 from heads.finetune.seed_trainer import BACKBONE, HEAD, Trainer
 from heads.training import Fit
 
@@ -27,19 +26,9 @@ def put_average(trainer: Trainer, folds: Sequence[dict[str, Tensor]], fits: Sequ
     prefix = f"{BACKBONE}network."
     norms = moved_norms(network, [{**pristine, **_without(own, prefix)} for own in folds])
     if norms:
-        _estimate(trainer, norms)
-
-
-def _estimate(trainer: Trainer, norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> None:
-    """From plain views, in batches of images from all over the data set: it lies sorted by class."""
-    setup = trainer.setup
-    train = setup.dataset.train
-    count = -(-len(train) // min(setup.options.data.batch_size, len(train)))
-    batches = [Batch(own, np.zeros(len(own), np.int64)) for own in (train[k::count] for k in range(count))]
-    path = trainer.whole()
-    path.eval()
-    source = DecodedInputs(setup.decoder(), setup.dataset.images, setup.device)
-    estimate_statistics(norms, source.inputs(batches), path)
+        setup = trainer.setup
+        source = DecodedInputs(setup.decoder(), setup.dataset.images, setup.device)
+        estimate_from_images(norms, trainer.whole(), source, setup)
 
 
 def _without(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

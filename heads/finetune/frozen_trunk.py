@@ -70,7 +70,7 @@ def keep_trunk(backbone: Backbone, first: int, setup: RunSetup) -> tuple[InputSo
     needed = replace(setup.extraction.manifest, images=dataset.images)
     store = fill_store(front, setup.options, needed, setup.session)
     source = KeptInStore(store, setup.extraction.spec, dataset.images, setup.device)
-    return source, found.rest, f"what comes before them, {size / 1e9:.1f} GB in {store.path}"
+    return source, found.rest, f"what comes before them, {size / 1e9:.1f} GB in {store.where}"
 
 
 def _front(backbone: Backbone, found: Split, block: str) -> Backbone:

@@ -47,7 +47,7 @@ def require_parity(backbone: Backbone, head: nn.Sequential, setup: RunSetup) -> 
             f"{identity.backbone}: the network does not give what is in the cache: on {counted(len(images), 'image')} "
             f"logits differ by up to {difference:.3g}, where the largest is {largest:.3g}; expected at most "
             f"{tolerance:.3g}. "
-            f"Run `featcache cache verify`; or remove {setup.extraction.store.path} and extract again, unless the "
+            f"Run `featcache cache verify`; or remove {setup.extraction.store.where} and extract again, unless the "
             "network draws random numbers in evaluation mode, which no cache can follow."
         )
     log.info("%s: parity: logits of the network and of its cached features differ by %.2g at most (largest %.2g)",

@@ -56,7 +56,7 @@ def load_phase1_start(folder: Path, options: Options, backbone: Backbone, keep_h
             f"{folder}: its head has trained on images that data.folds holds out here. Begin with a fresh head "
             "(--from-run with --fresh-head, --top without --with-heads), or set data.folds to null."
         )
-    manifest, _ = load_manifest(options.data, options.cache.dir)
+    manifest, _ = load_manifest(options.data, options.cache.folder)
     readable = manifest.without({bad["sha256"] for bad in run.summary["data"]["bad"]})
     if run.summary["backbone"] != options.model.backbone:
         raise RunError(

@@ -16,14 +16,15 @@ from torch.nn.parallel import DistributedDataParallel
 from featcache.backbones import Backbone, train_from
 from featcache.extraction import Indices
 from heads.finetune.adapters import hold_the_rest
+from heads.finetune.averaged_weights import STATISTICS, estimate_from_images
 from heads.finetune.batch_inputs import Batch, DecodedInputs, InputSource
-from heads.finetune.ema import WeightEMA
 from heads.finetune.evaluation import evaluate_logits
 from heads.finetune.forward_path import ForwardPath, hidden_units, modules_to_checkpoint
 from heads.finetune.frozen_trunk import keep_trunk, pooled_source
 from heads.finetune.kept_inputs import Kept
 from heads.finetune.network_training import Passed, not_finite
 from heads.finetune.run_setup import RunSetup
+from heads.finetune.running_average import RunningAverage, equal, exponential
 from heads.finetune.seeding import dropout, seeded
 from heads.finetune.training_step import BatchShare, OptimiserStep
 from heads.finetune.unfreezing import Stage
@@ -43,8 +44,10 @@ class Trainer:
         named = dict(backbone.named_parameters())
         groups = [[named[n] for n in block.parameters] for block in setup.blocks]
         self._updates = OptimiserStep(setup, [*groups, list(head.parameters())])
-        decay = setup.training.ema_decay
-        self._average = WeightEMA(decay) if decay is not None else None
+        decay, since = setup.training.ema_decay, setup.training.swa_from
+        self._ema = RunningAverage(exponential(decay)) if decay is not None else None
+        self._swa = RunningAverage(equal) if since is not None else None
+        self._average = self._ema or self._swa
         self._units = hidden_units(head)
         self._stage: Stage | None = None
         self._labels = torch.from_numpy(setup.dataset.labels).to(setup.device)
@@ -81,6 +84,7 @@ class Trainer:
         """Train for an epoch; what it came to, by the weights that are judged."""
         with seeded(self.seed, epoch, self.setup.processes.rank, self.setup.device):
             train = self._train(epoch)
+            self._end_epoch(epoch)
             with self._averaged():
                 return Passed(train, self._evaluate())
 
@@ -100,6 +104,23 @@ class Trainer:
     def whole(self) -> ForwardPath:
         """The whole network, from images on."""
         return self._path(self.backbone.network)
+
+    def _end_epoch(self, epoch: int) -> None:
+        """The end of an epoch is one more in the equal average (`training.swa_from`), whose batch norms that train have
+        statistics of its own: those of one epoch alone are right as they are."""
+        since = self.setup.training.swa_from
+        if self._swa is None or since is None or epoch < since:
+            return
+        self._swa.update(self._live)
+        moved = [n for n in self._live if n.rpartition(".")[2] in STATISTICS]
+        if moved and self._swa.updates > 1 and not self.setup.training.frozen_batch_norms:
+            modules = dict(self.backbone.named_modules())
+            owners = dict.fromkeys(_owner(n) for n in moved)
+            norms = [norm for norm in (modules[n] for n in owners) if isinstance(norm, _BatchNorm)]
+            assert self._source is not None
+            with self._averaged():
+                estimate_from_images(norms, self._bare, self._source, self.setup)
+                self._swa.put({n: self._live[n] for n in moved})
 
     def _follow(self, stage: Stage) -> bool:
         """Prepare for the blocks that train in a stage; whether there was anything to do."""
@@ -177,8 +198,8 @@ class Trainer:
             counts, taught = updates.counts(images), updates.teaching(batches[step])
             share = BatchShare(x, self._labels[images], keep, weight, len(whole), mass, counts, taught)
             sums.append(torch.stack(updates.step(self._model, share)))
-            if self._average is not None:
-                self._average.update(self._live)
+            if self._ema is not None:
+                self._ema.update(self._live)
             if setup.device.type == "cpu" or step % LOOK_EVERY == 0 or step + 1 == len(batches):
                 self._look(sums, epoch, step, len(batches))
         seen = torch.stack(sums).double().sum(dim=0).cpu()

@@ -207,7 +207,7 @@ class _Timed:
         trains += sum(a * b + b for a, b in zip(self.estimate.dims, self.estimate.dims[1:], strict=False))
         moments = 1 if self.options.training.optimizer == "sgd" else 2
         numbers = trains * (1 + moments)
-        with tempfile.TemporaryDirectory(prefix=".timed-", dir=nearest_folder(Path(self.options.cache.dir))) as folder:
+        with tempfile.TemporaryDirectory(prefix=".timed-", dir=nearest_folder(self.options.cache.folder)) as folder:
             begin = time.perf_counter()
             save_tensors(Path(folder) / "last.pth", {"x": torch.zeros(min(numbers, SAVED))})
             return (time.perf_counter() - begin) * numbers / min(numbers, SAVED)

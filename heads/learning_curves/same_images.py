@@ -18,7 +18,7 @@ def require_same_images(every: Sequence[Options]) -> None:
     found: list[tuple[str, Manifest]] = []
     for one in reversed(named.values()):
         try:
-            found.append((one.experiment_name, load_manifest(one.data, one.cache.dir)[0]))
+            found.append((one.experiment_name, load_manifest(one.data, one.cache.folder)[0]))
         except FeatcacheError:
             continue
     for name, manifest in found[1:]:

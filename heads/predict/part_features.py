@@ -133,7 +133,7 @@ class PartFeatures:
     def _inference(self) -> Inference:
         cache, device = self._options.cache, self._session.device
         found = self._images_a_pass
-        if found is None and cache.batch_size == "auto" and self.store is not None and self.store.path.exists():
+        if found is None and cache.batch_size == "auto" and self.store is not None and self.store.exists():
             found = batch_on_record(self.store.extraction(), device)
         backbone = self._backbone
         if backbone.info.identity.precision == "tf32" and not has_tf32(device):
@@ -148,6 +148,6 @@ class PartFeatures:
 
 def _stored_dtype(identity: Identity, store: FeatureStore | None) -> np.dtype[np.floating[Any]]:
     """The type of rows in the store; "auto" is decided by rows that are there."""
-    if store is not None and store.path.exists():
+    if store is not None and store.exists():
         return np.dtype(store.dtype())
     return np.dtype("float32" if identity.dtype == "auto" else identity.dtype)

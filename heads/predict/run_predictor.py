@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featcache.backbones import Backbone
 from featcache.session import Session
-from featcache.store import FeatureStore
+from featcache.store import has_store, store_at, store_in
 from heads.predict.part_features import PartFeatures
 from heads.predict.predictor import Predictor
 from heads.predict.space_of_run import TunedNetwork, space_of_run
@@ -56,12 +56,12 @@ def _parts(
 
     if model.tuned is not None:
         (tuned,) = build()
-        store = FeatureStore(place, tuned.info)
+        store = store_in(place, tuned.info)
         return [PartFeatures(tuned.info.identity, store, lambda: tuned, model.options, session, images_a_pass)], tuned
     parts = []
     for number, identity in enumerate(model.identities):
         file = place / f"{identity.stem}.h5"
-        known = FeatureStore.at(file) if file.exists() else None
+        known = store_at(file) if has_store(file) else None
         built = partial(_nth, build, number)
         parts.append(PartFeatures(identity, known, built, model.options, session, images_a_pass))
     return parts, None

@@ -22,6 +22,7 @@ from featcache.errors import OptionsError, OutputError, WorkError
 from featcache.options import MAX_NAME, load_options, parse_options
 from featcache.records import digest
 from featcache.session import Session
+from heads.distill import require_lesson
 from heads.finetune import TuningPlan, fine_tune_run, recipe_trials
 from heads.recipes.recipe_space import RecipeSpace, make_recipe_space
 from heads.recipes.recipe_study import RecipeStudy
@@ -54,6 +55,7 @@ def search_recipe(plan: TuningPlan, search: RecipeSearch, session: Session) -> S
     cannot be searched, WorkError where every trial failed.
     """
     space = _space(plan, search)
+    require_lesson(plan.options)
     with results_folder(session.results_dir):
         folder = session.results_dir / FOLDER / plan.options.experiment_name
         with _held(folder):
@@ -139,7 +141,7 @@ def _choices(search: RecipeSearch, key: str) -> Sequence[Any]:
 
 def _identity(plan: TuningPlan, search: RecipeSearch, space: RecipeSpace) -> str:
     """All that makes trials comparable: more of them, and more time, only go on."""
-    manifest, _ = load_manifest(plan.options.data, plan.options.cache.dir)
+    manifest, _ = load_manifest(plan.options.data, plan.options.cache.folder)
     start = None if plan.from_run is None else load_run_record(plan.from_run).summary["inputs"]
     asked = search.model_dump(mode="json", include={"space", "seed", "pruner"})
     return digest([asked, sorted(space.distributions), plan.options.short, manifest.fingerprint, start, plan.keep_head])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from featcache.errors import RunError
-from heads.recipes.recipe_space import RecipeSpace
+from heads.recipes.recipe_space import HEAD, RecipeSpace
 from heads.recipes.search_options import RecipeSearch
 
 IDENTITY = "featcache:recipes"
@@ -60,10 +61,23 @@ class RecipeStudy:
                 self._live.enqueue_trial(self._space.given())
             trial = self._live.ask(dict(self._space.distributions))
             if self._space.key(trial.params) not in tried:
-                return trial
+                return self._among_its_like(trial)
         self._begin(before, ANEW)
         if self._space.size is not None:  # few are left, which a sampler may never come upon
             self._live.enqueue_trial(next(p for p in self._space.points() if self._space.key(p) not in tried))
+        return self._among_its_like(self._live.ask(dict(self._space.distributions)))
+
+    def _among_its_like(self, trial: Trial) -> Trial:
+        """The same trial, where those that began with the other kind of head have no say in whether it goes on: a head
+        that was trained before is ahead of a fresh one in the first epochs, whatever becomes of the two."""
+        if HEAD not in trial.params:
+            return trial
+        before = [copy.copy(one) for one in self.trials]
+        for one in before:
+            if one.params[HEAD] != trial.params[HEAD]:
+                one.system_attrs = {}  # where the pruner keeps what it compares
+        self._begin(before, ANEW)
+        self._live.enqueue_trial(trial.params)
         return self._live.ask(dict(self._space.distributions))
 
     def _begin(self, before: list[FrozenTrial], again: int) -> None:

@@ -38,10 +38,11 @@ class RecipeSearch(BaseModel):
     trials: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Recipes that are tried; the first is the one that was given."""
     budget: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(seconds_of)] = None
-    """Seconds, or 2h, 90m: no trial goes on beyond so much time of trials in all; null: no limit."""
+    """Seconds, or 2h, 90m: no trial goes on beyond so much time of trials in all; the training with fresh seeds comes
+    after it; null: no limit."""
     pruner: Literal["asha", "hyperband", "none"] = "asha"
-    """Which trials stop early: those not in the best third after a ninth and a third of the epochs (asha, Li et al.
-    2020); in some brackets later (hyperband, Li et al. 2018)."""
+    """Which trials stop early: those not in the best third of those with the same kind of head, after a ninth and a
+    third of the epochs (asha, Li et al. 2020); in some brackets later (hyperband, Li et al. 2018)."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Of the sampler (TPE)."""
     confirm_seeds: Annotated[int, Field(ge=1, le=100)] = 3

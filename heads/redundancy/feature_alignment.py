@@ -19,7 +19,7 @@ from featcache.atomic import write_text
 from featcache.errors import FeatcacheError
 from featcache.records import Manifest, digest
 from featcache.separability import FEWEST_ALIGNED, unit_gram
-from featcache.store import FeatureStore
+from featcache.store import store_at
 from heads.runs import Run, cache_of
 
 log = logging.getLogger("featcache")
@@ -120,7 +120,7 @@ def _manifest(paths: Sequence[Path], fingerprint: str) -> Manifest | None:
     """The data set as the first store knows it that is there and whole."""
     for path in dict.fromkeys(paths):
         try:
-            return FeatureStore.at(path).dataset(fingerprint)
+            return store_at(path).dataset(fingerprint)
         except FeatcacheError as error:
             log.info("%s", error)
     return None
@@ -136,7 +136,7 @@ def _compared(stores: Mapping[str, Path], images: Sequence[str]) -> dict[str, fl
 
     def gram(name: str) -> Vector | None:
         try:
-            return None if name in lost else unit_gram(FeatureStore.at(stores[name]).read(images))
+            return None if name in lost else unit_gram(store_at(stores[name]).read(images))
         except FeatcacheError as error:
             log.warning("not compared with other feature maps: %s", error)
             lost.add(name)

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from featcache.atomic import write_text
 from featcache.errors import FeatcacheError
 from featcache.records import ImageRecord, Manifest, digest
-from featcache.store import FeatureStore
+from featcache.store import store_at
 
 log = logging.getLogger("featcache")
 
@@ -83,7 +83,7 @@ def feature_map(stores: Sequence[Path], images: Sequence[ImageRecord], cache_dir
         return known
     try:
         with READING:
-            parts = [FeatureStore.at(path).read(hashes) for path in stores]
+            parts = [store_at(path).read(hashes) for path in stores]
     except FeatcacheError as error:
         log.warning("no map: %s", error)
         return None

@@ -182,6 +182,8 @@ def taught_by(run: Run) -> list[tuple[str, str]]:
     one = run.summary.get("distillation")
     if one is None:
         return []
+    if run.summary.get("soup") is not None:
+        return [("learned from", f"{one['teacher']}, as those of its members did that had a teacher")]
     unseen = f"training images answered by heads of {one['out_of_fold']} folds" if one["out_of_fold"] else "as it is"
     said = f"{one['teacher']}, temperature {one['temperature']:g}, weight {one['weight']:g}, {unseen}"
     more = f", and {counted(one['unlabelled'], 'image')} without label" if one["unlabelled"] else ""

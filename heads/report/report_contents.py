@@ -13,7 +13,7 @@ from featcache.counted_nouns import counted
 from featcache.data import locate
 from featcache.errors import FeatcacheError
 from featcache.records import SILENT, ImageRecord, Manifest, Progress, Split
-from featcache.store import FeatureStore
+from featcache.store import store_at
 from heads.leaderboard import (
     Agreement,
     Leaderboard,
@@ -130,7 +130,7 @@ def _manifest(paths: Sequence[Path], fingerprint: str, source: str) -> Manifest 
     """The data set as the first store knows it that is there and whole, by the names that its `source` gives."""
     for path in dict.fromkeys(paths):
         try:
-            return FeatureStore.at(path).dataset(fingerprint, source)
+            return store_at(path).dataset(fingerprint, source)
         except FeatcacheError as error:
             log.warning("%s", error)
     return None

@@ -12,7 +12,7 @@ from featcache.audit import Audit, audit_stores, find_audit, is_complete
 from featcache.data import group_images, quarantined, regroup
 from featcache.options import DataOptions, GroupRule
 from featcache.records import Progress
-from featcache.store import FeatureStore
+from featcache.store import store_at
 from heads.runs.run import Run, cache_of
 
 
@@ -26,7 +26,7 @@ def audit_runs(runs: Sequence[Run], cache_dir: Path | None, progress: Progress, 
     paths = list(dict.fromkeys(path for run in runs for path in _stores(run, cache_dir)))
     of = runs[0].summary["data"]
     fingerprint = str(of["fingerprint"])
-    manifest = FeatureStore.at(paths[0]).dataset(fingerprint, str(of["path"]))
+    manifest = store_at(paths[0]).dataset(fingerprint, str(of["path"]))
     data = data_options_of(runs[0])
     if data is not None and data.groups is None:
         manifest = regroup(manifest, data, paths[0].parent)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from featcache.errors import StoreError
 from featcache.records import ImageRecord, Manifest
-from featcache.store import FeatureStore
+from featcache.store import store_at
 from heads.runs.run import Run
 
 
@@ -15,7 +15,7 @@ def manifest_of(run: Run, cache: Path) -> Manifest:
     path = str(run.summary["data"]["path"])
     for name in run.summary["stores"]:
         try:
-            return FeatureStore.at(cache / name).dataset(run.summary["inputs"]["data"], path)
+            return store_at(cache / name).dataset(run.summary["inputs"]["data"], path)
         except StoreError:
             continue
     raise StoreError(f"no store in {cache} knows the images of {run.folder.name}; --cache-dir names a cache that moved")

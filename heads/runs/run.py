@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import RunError
+from featcache.options import cache_folder, cache_url
 from heads.runs.own_files import require_own_files
 
 log = logging.getLogger("featcache")
@@ -152,7 +153,9 @@ def finished_runs(results_dir: Path) -> list[Run]:
 
 def cache_of(run: Run) -> Path:
     """The cache that the run's features were kept in: where it says, or beside the results where both were moved."""
-    said = Path(run.summary["cache_dir"])
+    said = cache_folder(run.summary["cache_dir"])
+    if cache_url(said) is not None:
+        return said
     beside = run.folder.resolve().parent.parent / said.name
     return said if said.is_dir() or not beside.is_dir() else beside
 

@@ -16,7 +16,7 @@ from featcache.atomic import save_tensors
 from featcache.data import weights_digest
 from featcache.devices import device_name
 from featcache.extraction import CachedFeatures
-from featcache.options import Options
+from featcache.options import Options, cache_name
 from featcache.records import ImageRecord, Split, digest
 from featcache.relatives import has_groups
 from featcache.separability import Answered, Separation
@@ -144,7 +144,7 @@ def _summary(options: Options, cached: CachedFeatures, inputs: dict[str, Any], r
             "groups": len({i.group for i in cached.manifest.images if i.group is not None}) or None,
         },
         "stores": cached.stores,
-        "cache_dir": str(cached.parts[0].store.path.parent.resolve()),
+        "cache_dir": cache_name(cached.parts[0].store.path.parent),
         "head_seconds": result.seconds,
         "inputs": inputs,
         **({"of_folds": result.of_folds} if result.of_folds else {}),

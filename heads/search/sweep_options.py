@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from featcache.errors import OptionsError
-from featcache.options import OneOf, listed, plain_name, read_json
+from featcache.options import OneOf, listed, or_shipped, plain_name, read_json
 from heads.search.objectives import OBJECTIVES
 from heads.search.samplers import SAMPLERS, find_sampler, sampler_names
 
@@ -147,7 +147,7 @@ def load_sweep(path: str | Path, trials: int | None = None) -> tuple[SweepOption
         raise OptionsError(f"{path}: {'; '.join(_faults(error))}.") from None
     if isinstance(sweep.base, dict):
         return sweep, sweep.base
-    places = [Path(sweep.base), path.parent / sweep.base]
+    places = [or_shipped(Path(sweep.base)), path.parent / sweep.base]
     found = next((p for p in places if p.is_file()), None)
     if found is None:
         looked = " nor ".join(str(p) for p in dict.fromkeys(places))

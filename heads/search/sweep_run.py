@@ -60,7 +60,7 @@ def search(sweep: SweepOptions, base: Mapping[str, Any], session: Session) -> Sw
     space = make_space(sweep, base)
     options = parse_options(space.base, str(sweep.name))
     require_frozen(options)
-    manifest, _ = load_manifest(options.data, options.cache.dir)
+    manifest, _ = load_manifest(options.data, options.cache.folder)
     folder = session.results_dir / "sweeps" / str(sweep.name)
     make_folder(folder)
     begin, clock = time.perf_counter(), OptunaClock()
@@ -144,7 +144,7 @@ def _data_seen(manifest: Manifest) -> str:
 def _data_fingerprint(space: Space) -> str:
     """The fingerprint of the images that trials saw: those that can be read, as runs have it."""
     options = parse_options(space.base)
-    manifest, memo = load_manifest(options.data, options.cache.dir)
+    manifest, memo = load_manifest(options.data, options.cache.folder)
     return readable(manifest, memo).fingerprint
 
 

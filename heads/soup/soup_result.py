@@ -56,7 +56,15 @@ def soup_result(members: Sequence[Member], options: Options, soup: Soup) -> Resu
         from_run=from_run,
         from_inputs=from_inputs,
         soup=told,
+        distillation=_taught([m.run.summary.get("distillation") for m in taken]),
     )
+
+
+def _taught(lessons: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """What the members learned from: a soup of students is one, of every teacher that they had."""
+    had = [lesson for lesson in lessons if lesson is not None]
+    names = dict.fromkeys(str(lesson["teacher"]) for lesson in had)
+    return {**had[0], "teacher": ", ".join(names)} if had else None
 
 
 def _answered(member: Member, split: Split, logits: NDArray[np.float32]) -> Predictions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +18,10 @@ if TYPE_CHECKING:
 
 
 Tuned = Annotated[bool, typer.Option("--tuned", help="Say what `benchmark --tuned` would add: heads and seconds.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON: seconds of each part, and of whole commands.")]
 
 
-@command("set_", "device", "cache_dir", "allow_custom", "verbose", "quiet")
-def check(configs: Configs, shared: Shared, tuned: Tuned = False, as_json: AsJson = False) -> None:
+@command("set_", "device", "cache_dir", "allow_custom", "json", "verbose", "quiet")
+def check(configs: Configs, shared: Shared, tuned: Tuned = False) -> None:
     """Validate, and say what would be computed, how long and how much disk; runs nothing but a short calibration."""
     options = shared.load(configs)
     if tuned:
@@ -43,7 +41,7 @@ def check(configs: Configs, shared: Shared, tuned: Tuned = False, as_json: AsJso
         def work(one: Options) -> None:
             times = _predict(one, session)
             found.append(times)
-            if as_json:
+            if shared.json:
                 return
             for line in _lines(one, times, session):  # said as it comes: of many large networks the last takes minutes
                 typer.echo(line)
@@ -53,11 +51,8 @@ def check(configs: Configs, shared: Shared, tuned: Tuned = False, as_json: AsJso
         outcome = run_each(options, work)
         seconds = predicted_times.command_seconds(found, start)
         if found:
-            typer.echo(
-                json.dumps(predicted_times.as_json(found, seconds), indent=2)
-                if as_json
-                else predicted_times.commands_line(seconds, len(found))
-            )
+            shared.answer({"seconds": seconds, "configs": found})
+            typer.echo(predicted_times.commands_line(seconds, len(found)))
     outcome.raise_if_failed()
 
 
@@ -65,9 +60,10 @@ def _predict(options: Options, session: Session) -> PredictedTimes:
     """Every part of a run is timed a little."""
     from featcache.app.predicted_times import PredictedTimes
     from featcache.extraction import estimate_costs
+    from heads.distill import require_lesson
 
+    require_lesson(options)
     estimates = estimate_costs(options, session)
-    _require_teacher(options)
     if options.training.unfreeze_schedule is not None:
         from heads.finetune import time_fine_tuning
 
@@ -75,20 +71,6 @@ def _predict(options: Options, session: Session) -> PredictedTimes:
     from heads.head_times import time_heads
 
     return PredictedTimes(tuple(estimates), time_heads(options, estimates[0], session.device), None)
-
-
-def _require_teacher(options: Options) -> None:
-    """Raise what a run would of a teacher that may not teach."""
-    asked = options.training.distillation
-    if asked is None:
-        return
-    from pathlib import Path
-
-    from featcache.data import load_manifest
-    from heads.distill import load_teacher
-
-    manifest, _ = load_manifest(options.data, options.cache.dir)
-    load_teacher(Path(asked.teacher), manifest)
 
 
 def _lines(options: Options, times: PredictedTimes, session: Session) -> list[str]:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from heads.runs import Run
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
 def train(configs: Configs, shared: Shared) -> None:
     """One run for each config, on cached features (extracted first where rows are missing)."""
     outcome = train_all(shared.load(configs), shared)
     from heads.training import best_epoch_said
 
+    runs = [{"run": r.folder, **r.metrics, "best_epoch": r.best_epoch, "reused": r.reused} for r in outcome.done]
+    shared.answer({"runs": runs, "failed": outcome.failed()})
     for run in outcome.done:
         metrics = ", ".join(f"{k} {v:.4f}" for k, v in run.metrics.items())
         before = " (finished before)" if run.reused else ""
@@ -42,7 +44,8 @@ def train_all(configs: list[Options], shared: Shared, ranked_after: bool = False
 
         end_to_end = [TuningPlan(one) for one in configs if one.training.unfreeze_schedule is not None]
         require_sound(end_to_end, session.allow_custom)
-        spread_backbones(configs, session)
+        # Whether a teacher may teach is looked at when its student's turn comes, and nothing is extracted before that.
+        spread_backbones([one for one in configs if one.training.distillation is None], session)
         with session.sharing_images(configs) as sharing:
             if not tuned:
                 return run_each(configs, partial(train_run, session=sharing), session.progress)

@@ -7,8 +7,18 @@ import sys
 import sysconfig
 from pathlib import Path
 
-PACKAGES = {"featcache": None, "featcache_head": None, "timm": None, "fastai": "fastai", "lightning": "lightning"}
+PACKAGES = {
+    "featcache": None,
+    "featcache_small": None,
+    "featcache_head": None,
+    "timm": None,
+    "fastai": "fastai",
+    "lightning": "lightning",
+    "autogluon": "autogluon.multimodal",
+}
 """What each tool needs beside featcache's own packages."""
+OLDER_TORCH = {"autogluon"}
+"""Tools that install a torch of their own, older than featcache's: they run with featcache's as all do."""
 
 
 def interpreter(tool: str, folder: Path) -> Path:
@@ -24,6 +34,8 @@ def interpreter(tool: str, folder: Path) -> Path:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         (home / "lib" / version / "site-packages" / "featcache.pth").write_text(sysconfig.get_path("purelib") + "\n")
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", package], check=True)
+        if tool in OLDER_TORCH:
+            subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "-y", "torch", "torchvision"], check=True)
         (home / "ready").touch()
     return python
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_runs import featcache
+from command_runs import done, featcache
 
 from featcache.store.upkeep import stores
 
@@ -21,8 +21,8 @@ def cache(tmp_path: Path, config: Config) -> Path:
     for name, size in (("first", 32), ("second", 40)):
         file = tmp_path / f"{name}.json"
         file.write_text(json.dumps(config(name, model={"input_size": size})))
-    done = featcache("train", tmp_path / "first.json", "--results-dir", tmp_path / "results")
-    assert done.exit_code == 0, done.output
+    result = featcache("train", tmp_path / "first.json", "--results-dir", tmp_path / "results")
+    assert result.exit_code == 0, result.output
     assert featcache("extract", tmp_path / "second.json").exit_code == 0
     return tmp_path / "cache"
 
@@ -47,8 +47,8 @@ def test_list_verify_repair_and_extract_again(cache: Path, tmp_path: Path) -> No
 
 
 def test_prune_needs_to_be_told_what(cache: Path) -> None:
-    done = featcache("cache", "prune", "--cache-dir", cache)
-    assert done.exit_code == 2 and "--unused" in done.output
+    result = featcache("cache", "prune", "--cache-dir", cache)
+    assert result.exit_code == 2 and "--unused" in result.output
     assert len(stores(cache)) == 2
 
 
@@ -56,20 +56,20 @@ def test_prune_what_no_run_was_trained_on(cache: Path, tmp_path: Path) -> None:
     arguments = ("cache", "prune", "--unused", "--cache-dir", cache, "--results-dir", tmp_path / "results")
     dry = featcache(*arguments, "--dry-run")
     assert dry.exit_code == 0 and "would go" in dry.output and len(stores(cache)) == 2
-    done = featcache(*arguments)
-    assert done.exit_code == 0 and "removed" in done.output
+    result = featcache(*arguments)
+    assert result.exit_code == 0 and "removed" in result.output
     (left,) = stores(cache)
     assert left.name.startswith("squeezenet1_1-32-")
 
 
 def test_prune_does_not_take_a_mistyped_folder_for_no_run_at_all(cache: Path, tmp_path: Path) -> None:
     arguments = ("cache", "prune", "--unused", "--cache-dir", cache, "--results-dir")
-    done = featcache(*arguments, tmp_path / "reslts")
-    assert done.exit_code == 2 and "holds no finished run" in done.output
+    result = featcache(*arguments, tmp_path / "reslts")
+    assert result.exit_code == 2 and "holds no finished run" in result.output
     (tmp_path / "results" / "torn").mkdir()
     (tmp_path / "results" / "torn" / "summary.json").write_text("{")
-    done = featcache(*arguments, tmp_path / "results")
-    assert done.exit_code == 2 and "cannot be read" in done.output
+    result = featcache(*arguments, tmp_path / "results")
+    assert result.exit_code == 2 and "cannot be read" in result.output
     assert len(stores(cache)) == 2
 
 
@@ -81,14 +81,45 @@ def test_prune_by_size(cache: Path) -> None:
 def test_a_cache_that_is_not_there(tmp_path: Path) -> None:
     for command in ("list", "verify", "prune"):
         extra = ("--max-gb", "1") if command == "prune" else ()
-        done = featcache("cache", command, "--cache-dir", tmp_path / "nowhere", *extra)
-        assert done.exit_code == 2 and "nowhere" in done.output
+        result = featcache("cache", command, "--cache-dir", tmp_path / "nowhere", *extra)
+        assert result.exit_code == 2 and "nowhere" in result.output
+
+
+def test_a_cache_at_a_url_serves_every_command_as_a_folder_does(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    place = f"memory://{tmp_path.name}/cache"
+    there = ("--cache-dir", place)
+    first, again = tmp_path / "results", tmp_path / "again"
+    train = ("train", tmp_path / "first.json", *there, "--set", "cache.shard_rows=30", "--results-dir", again)
+    for said in ("84 new", "0 new"):
+        extracted = done("extract", tmp_path / "first.json", *there, "--set", "cache.shard_rows=30")
+        assert f"{place}/squeezenet1_1-32-" in extracted.output and said in extracted.output
+    done(*train)
+    here, remote = (json.loads((folder / "first" / "summary.json").read_text()) for folder in (first, again))
+    assert here["val"] == remote["val"] and here["test"] == remote["test"] and remote["cache_dir"] == place
+    assert "leaderboard" in done("report", "--results-dir", again).output
+    name = remote["stores"][0].removesuffix(".h5")
+    assert "3 parts" in done("cache", "list", *there).output
+    assert "whole, 84 rows in 3 parts" in done("cache", "verify", *there).output
+    assert "84 rows in one file" in done("cache", "merge", name, *there, "--to", tmp_path / "merged").output
+    assert (tmp_path / "merged" / f"{name}.h5").exists()
+    assert "84 rows in 2 parts" in done("cache", "split", name, "--rows", "50", "--cache-dir", cache).output
+    assert "84 rows reused, 0 new" in done("extract", tmp_path / "first.json").output
+    unknown = featcache("cache", "merge", "resnet", *there)
+    assert unknown.exit_code == 2 and f"Expected one of {name}" in " ".join(unknown.output.split())
+    pruned = done("cache", "prune", "--unused", *there, "--results-dir", again)
+    assert "removed" not in pruned.output
+    assert "84 rows" in done("cache", "verify", *there).output  # a run was trained on it
+    assert featcache("extract", tmp_path / "first.json", "--cache-dir", "ftp://host/x").exit_code == 2
 
 
 def test_check_says_what_views_cost(tmp_path: Path, config: Config) -> None:
     file = tmp_path / "views.json"
     file.write_text(json.dumps(config(data={"augmentations": ["horizontal_flip", "random_crop"]})))
-    done = featcache("check", file)
-    assert done.exit_code == 0, done.output
-    assert "228 forward passes" in done.output  # 84 images, and 3 views of each of 48
-    assert "144 for data.views 4 (3 augmented views of each training image)" in done.output
+    result = featcache("check", file)
+    assert result.exit_code == 0, result.output
+    assert "228 forward passes" in result.output  # 84 images, and 3 views of each of 48
+    assert "144 for data.views 4 (3 augmented views of each training image)" in result.output

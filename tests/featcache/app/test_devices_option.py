@@ -264,3 +264,29 @@ def test_benchmark_and_sweep_take_devices(config: Config, tmp_path: Path) -> Non
         tables.append([{k: r[k] for k in ("backbone", "val_top1", "val_top3", "test_top1", "run")} for r in rows])
     assert tables[0] == tables[1] and len(tables[0]) == 2
     assert "squeezenet1_1" in err and "2 backbones on 2 devices: 2 backbones extracted" in err
+
+
+@pytest.mark.slow
+def test_a_student_learns_the_same_on_several_devices(config: Config, tmp_path: Path) -> None:
+    """Its head bit for bit; the whole network, whose batches are shared, within rounding."""
+    data = {"batch_size": 9, "workers": 1, "augmentations": ["horizontal_flip"], "views": 2}
+    teacher = config("teacher", model={"backbone": "networks:four_stages", "input_size": 32}, data=data)
+    (tmp_path / "teacher.json").write_text(json.dumps(teacher))
+    phase2 = make_tuning(config, tmp_path, "phase2", "steady")
+    kept: list[dict[str, Any]] = []
+    for name, how in (("one", ("--device", "cpu")), ("two", ("--devices", "cpu,cpu"))):
+        place = ("--results-dir", tmp_path / name, "--cache-dir", tmp_path / f"cache {name}", *how)
+        for command in (
+            ("train", tmp_path / "teacher.json"),
+            ("distill", phase2, "--teacher", "teacher", "--student", "resume_networks:steady", "--name", "student"),
+        ):
+            code, _, err = Command(*command, *place).finish()
+            assert code == 0, err
+        head, whole = (
+            torch.load(tmp_path / name / run / "best_model.pth", weights_only=True)
+            for run in ("student", "student-phase2")
+        )
+        kept.append({"head": head["head"], "whole": {**whole["network"], **whole["head"]}})
+    one, two = kept
+    assert all(torch.equal(two["head"][n], t) for n, t in one["head"].items())
+    assert all(torch.allclose(two["whole"][n], t, rtol=0, atol=1e-4) for n, t in one["whole"].items())

@@ -12,6 +12,7 @@ import pytest
 
 from featcache.errors import OptionsError
 from featcache.options.augmentation_options import AUGMENTATIONS
+from featcache.options.cache_folder import cache_url
 from featcache.options.json_schema import options_schema
 from featcache.options.loading import config_files, load_base_config, load_options, parse_options
 from featcache.options.run_options import Options
@@ -136,6 +137,7 @@ def test_defaults() -> None:
             "mixup": 0.0,
             "cutmix": 0.0,
             "ema_decay": None,
+            "swa_from": None,
             "channels_last": True,
             "compile": False,
             "gradient_checkpointing": False,
@@ -147,6 +149,8 @@ def test_defaults() -> None:
         },
         "cache": {
             "dir": "cache",
+            "shard_rows": None,
+            "max_copies_gb": 64.0,
             "dtype": "auto",
             "batch_size": 32,
             "compile": False,
@@ -436,6 +440,11 @@ def test_what_must_be_given() -> None:
         ({"training": {"seeds": [1, 2, 1]}}, "names one twice"),
         ({"training": {"unfreeze_schedule": [{"epoch": 3, "unfreeze": "all"}] * 2}}, "is out of order"),
         ({"training": {"unfreeze_schedule": [{"epoch": 50, "unfreeze": "all"}]}}, "epoch 50, past the end"),
+        ({"training": {"unfreeze_schedule": [{"epoch": 9, "unfreeze": "all"}], "swa_from": 8}}, "an epoch from 9"),
+        (
+            {"training": {"unfreeze_schedule": [{"epoch": 9, "unfreeze": 1}], "swa_from": 9, "ema_decay": 0.9}},
+            "two averages",
+        ),
         ({"training": {"mixup": 0.2}}, "training.mixup is of end-to-end training"),
         ({"training": {"distillation": {"teacher": "t"}}, "data": {"folds": 3}}, "Set data.folds to null"),
         (
@@ -622,12 +631,27 @@ def test_short_differs_by_what_changes_the_result(sections: dict[str, Any]) -> N
     [
         {"experiment_name": "another"},
         {"cache": {"dir": "elsewhere"}},
+        {"cache": {"dir": "s3://bucket/cache", "shard_rows": 1000, "max_copies_gb": 1}},
         {"data": {"workers": 3}},
         {"training": {"learning_rate": 1e-4}},  # the default, written out
     ],
 )
 def test_short_is_the_same_whatever_the_name_and_the_place(sections: dict[str, Any]) -> None:
     assert options(**sections).short == options().short
+
+
+def test_a_cache_at_a_url_has_a_folder_on_this_machine_that_knows_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    remote = options(cache={"dir": "s3://bucket/some cache/"}).cache
+    assert remote.folder.parent == tmp_path / "featcache" and cache_url(remote.folder) == "s3://bucket/some cache"
+    assert remote.rows_a_part == 100_000
+    assert options(cache={"dir": str(remote.folder)}).cache.folder == remote.folder  # as what is handed on names it
+    assert options(cache={"dir": "file:///shared/a%20b"}).cache.folder == Path("/shared/a b")
+    assert cache_url(options().cache.folder) is None and options().cache.rows_a_part is None
+    with pytest.raises(OptionsError, match="no place for a cache"):
+        options(cache={"dir": "ftp://host/cache"})
 
 
 # --- finding options files
@@ -647,6 +671,25 @@ def test_config_files_of_a_folder_without_any(tmp_path: Path) -> None:
     (tmp_path / "options.schema.json").write_text("{}")
     with pytest.raises(OptionsError, match="holds no"):
         config_files([tmp_path])
+
+
+def test_configs_that_are_not_in_this_folder_are_those_featcache_came_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = Path("configs").resolve()
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO", logger="featcache")
+    assert config_files(["configs/phase1"]) == sorted((shipped / "phase1").glob("*.json"))
+    assert load_options("configs/demo/resnet18.json") == load_options(shipped / "demo" / "resnet18.json")
+    assert "configs/phase1: is not in this folder" in caplog.text  # no silent fallback
+    own = tmp_path / "configs" / "phase1" / "own.json"
+    own.parent.mkdir(parents=True)
+    own.write_text(DESIGN_EXAMPLE)
+    caplog.clear()
+    assert config_files(["configs/phase1"]) == [Path("configs/phase1/own.json")] and not caplog.text
+    for name in ("configs/phase3.json", "other/phase1/resnet18.json", "configs/../configs/demo/resnet18.json"):
+        with pytest.raises(OptionsError, match="there is no such file"):
+            load_options(name)
 
 
 def test_base_config_can_be_changed_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from command_runs import done, featcache
 from conftest import write_digits
 
 from featcache import load_run
-from featcache.errors import DataError, OptionsError, RunError
+from featcache.errors import DataError, InputError, OptionsError, RunError
 from featcache.extraction import extract_all
 from featcache.options import parse_options
 from featcache.session import Session
@@ -180,6 +180,34 @@ def test_who_may_not_teach_is_said(root: Path, tmp_path: Path) -> None:
             train_model(options(root, "x", FAST, distillation={"teacher": str(results / "slow")}), **place(root))
     with pytest.raises(OptionsError, match="mixed anew"):
         options(root, "x", FAST, distillation={"teacher": "t"}, mixup=0.2, unfreeze_schedule=ALL)
+
+
+@pytest.mark.parametrize("training", [{}, {"unfreeze_schedule": ALL}], ids=["head", "whole network"])
+@pytest.mark.parametrize("wrong", ["missing", "damaged", "classes", "images", "unlabelled"])
+def test_a_bad_teacher_is_refused_before_anything_is_extracted(
+    root: Path, tmp_path: Path, wrong: str, training: dict[str, Any]
+) -> None:
+    teacher = tmp_path / "teacher"
+    if wrong != "missing":
+        shutil.copytree(root / "results" / "slow", teacher)
+    if wrong == "damaged":
+        (teacher / "best_model.pth").write_bytes(b"torn")
+    if wrong == "classes":
+        summary = json.loads((teacher / "summary.json").read_text())
+        (teacher / "summary.json").write_text(json.dumps({**summary, "classes": ["a", "b"]}))
+    asked = {"teacher": str(teacher), **({"unlabelled": str(tmp_path / "none")} if wrong == "unlabelled" else {})}
+    own = options(root, "x", FAST, distillation=asked, **training).as_dict()
+    own["cache"]["dir"] = str(tmp_path / "cache")
+    if wrong == "images":
+        for split in ("train", "val"):  # which have changed places
+            other = {"train": "val", "val": "train"}[split]
+            shutil.copytree(root / "digits" / other, tmp_path / "digits" / split)
+        shutil.copytree(root / "digits" / "test", tmp_path / "digits" / "test")
+        own["data"]["path"] = str(tmp_path / "digits")
+    said = {"missing": "no finished run", "damaged": "best_model", "classes": "tells", "images": "another cut"}
+    with pytest.raises(InputError, match=said.get(wrong, "is no folder")):
+        train_model(own, device="cpu", allow_custom=True, results_dir=tmp_path / "results")
+    assert not list((tmp_path / "cache").glob("*.h5")) and not list((tmp_path / "cache").glob("*.parts"))
 
 
 def test_its_own_best_had_no_teacher_nor_came_from_one_that_had(root: Path, tmp_path: Path) -> None:

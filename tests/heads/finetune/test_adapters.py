@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,22 @@ def test_lora_merged_answers_as_it_did_unmerged(root: Path) -> None:
     again = load_options(run.folder / "options.json").as_dict() | {"experiment_name": "again"}
     twin = fine_tune(again, results_dir=root / "results", device="cpu")
     assert all(torch.equal(t, kept[n]) for n, t in (load_run_model(twin.folder).tuned or {}).items())
+
+
+@pytest.mark.slow  # a minute of compiling
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_lora_is_compiled_to_the_same_losses(root: Path) -> None:
+    pytest.importorskip("peft")
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("there is no C++ compiler")
+    plain = options(root, "lora", TRANSFORMER, LAST, rank=4).as_dict()
+    found = []
+    for how in (False, True):
+        asked = {**plain, "experiment_name": f"compiled {how}", "training": {**plain["training"], "compile": how}}
+        run = fine_tune(asked, results_dir=root / "results", device="cpu")
+        with (run.folder / "metrics.csv").open() as file:
+            found.append([float(row["val_loss"]) for row in csv.DictReader(file)])
+    assert len(set(found[0])) == 4 and found[1] == pytest.approx(found[0], rel=1e-4)
 
 
 def test_recipes_that_are_searched_have_room_for_their_adapter(root: Path) -> None:

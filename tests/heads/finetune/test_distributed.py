@@ -213,8 +213,9 @@ def test_images_that_only_keep_a_process_company_have_no_part_in_batch_norms(
         {"optimizer": "adamw", "learning_rate": 0.003, "unfreeze_schedule": [{"epoch": 0, "unfreeze": "all"}]},
         {"label_smoothing": 0.1, "lr_decay_per_block": 0.5, "clip_norm": 0.05, "seeds": 2},
         {"gradient_checkpointing": True},
+        {"ema_decay": None, "swa_from": 2},
     ],
-    ids=["adamw", "two seeds", "gradient checkpointing"],
+    ids=["adamw", "two seeds", "gradient checkpointing", "average of epochs"],
 )
 def test_whatever_the_training_processes_agree(tmp_path: Path, make: Make, training: dict[str, Any]) -> None:
     options = make("run", "steady", 10, **training)

@@ -162,10 +162,11 @@ def test_planted_copies_give_nothing_away(config: Config, tmp_path: Path, monkey
     assert last["val_top1"] < 0.75
 
 
+@pytest.mark.parametrize("average", [{"ema_decay": 0.5}, pytest.param({"swa_from": 3}, marks=pytest.mark.slow)])
 def test_a_run_that_is_stopped_ends_as_if_it_was_not(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: dict[str, Any]
 ) -> None:
-    training = {"selection_metric": "val_loss", "ema_decay": 0.5}
+    training = {"selection_metric": "val_loss", **average}
     views = {"augmentations": ["horizontal_flip"], "views": 2}
     chosen = options(config, "run", "with_dropout", training=training, data=views)
     whole = tune(chosen, tmp_path / "whole")

@@ -486,8 +486,9 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
         {"precision": "bfloat16", "warmup_epochs": 2, "scheduler": "step", "channels_last": False},
         {"unfreeze_schedule": [{"epoch": 0, "unfreeze": "all"}], "optimizer": "adam", "selection_metric": "val_loss"},
         {"adapter": {"kind": "norm"}},
+        {"ema_decay": None, "swa_from": 2, "unfreeze_schedule": [{"epoch": 1, "unfreeze": "all"}]},
     ],
-    ids=["sgd", "mixed", "bfloat16", "all at once", "adapter"],
+    ids=["sgd", "mixed", "bfloat16", "all at once", "adapter", "average of epochs"],
 )
 def test_whatever_the_training_it_goes_on_the_same(
     processes: Processes, command: Command, tmp_path: Path, training: dict[str, Any]

@@ -18,6 +18,7 @@ import torch
 from networks import FOUR
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import update_bn
 
 from featcache.backbones import build_head, load_backbone
 from featcache.data.transforms import EvalTransform
@@ -236,6 +237,30 @@ def test_the_average_is_what_is_judged_and_kept(
     assert run.best_epoch >= 2
     assert close(kept(run), judged[run.best_epoch], atol=1e-5)
     assert not close(kept(run), checkpoints[run.best_epoch]["every"], atol=1e-4)
+
+
+def test_the_average_of_epochs_is_what_is_judged_and_kept_with_statistics_of_its_own(
+    config: Config, tmp_path: Path, checkpoints: list[dict[str, Any]]
+) -> None:
+    schedule = [{"epoch": 1, "unfreeze": "last_block"}]
+    chosen = options(
+        config, "four_stages", batch=WHOLE, epochs=8, unfreeze_schedule=schedule, swa_from=3, learning_rate=0.01
+    )
+    run = tune(chosen, tmp_path / "results")
+    assert run.best_epoch >= 4
+    own, ends = kept(run), [c["every"] for c in checkpoints[3 : run.best_epoch + 1]]
+    trained = [n for n in own if n.startswith(("layer4.conv", "head."))]
+    for name in trained:
+        assert torch.allclose(own[name], torch.stack([one[name] for one in ends]).mean(0), atol=1e-6)
+        assert not torch.allclose(own[name], ends[-1][name], atol=1e-4)
+    network, _, x, _ = whole_train_set(chosen)
+    network.load_state_dict({n: t for n, t in own.items() if not n.startswith("head.")})
+    network.eval()
+    with torch.no_grad():
+        before = network.layer3(network.layer2(network.layer1(x)))
+        update_bn([before], network.layer4)
+    anew = {n: t for n, t in network.state_dict().items() if n.startswith("layer4.") and "running" in n}
+    assert anew and all(torch.allclose(own[n], t, rtol=1e-4, atol=1e-5) for n, t in anew.items())
 
 
 def test_only_what_trained_has_optimiser_state(

@@ -218,6 +218,23 @@ def test_hyperband_deals_its_brackets_out_alike_in_every_process(config: Config,
     assert len(set(first)) > 1 and stops(tmp_path / "1") == stops(tmp_path / "2") == first
 
 
+@pytest.mark.parametrize("pruner", ["asha", pytest.param("hyperband", marks=pytest.mark.slow)])
+def test_a_fresh_head_is_not_stopped_by_those_that_had_a_start(config: Config, tmp_path: Path, pruner: str) -> None:
+    """Warm heads are at 0.9 from the first epoch on, fresh ones far below, the later the better."""
+    both = {"head": ["fresh", "warm"], "training.learning_rate": Range(low=1e-4, high=1e-2)}
+    _, made = study(unrun(config, 27), tmp_path / "study", pruner, space=both)
+    stops: dict[str, list[int]] = {"fresh": [], "warm": []}
+    for number in range(24):
+        trial = made.ask()
+        head = trial.params["head"]
+        value = number / 100 if head == "fresh" else 0.9 - number / 100
+        stop = next((e for e in range(1, 27) if made.hopeless(trial, e, value)), 27)
+        stops[head].append(stop)
+        made.tell(trial, value, stop < 27, {})
+    assert len(stops["fresh"]) > 5 and set(stops["fresh"]) == {27}  # each the best of its like
+    assert len(stops["warm"]) > 5 and min(stops["warm"]) < 27  # which are compared with each other as ever
+
+
 def test_trials_begin_with_what_the_run_would(config: Config, tmp_path: Path) -> None:
     """Of a run that was fine-tuned its network; a search whose start is none says so before it tries anything."""
     of = plan(config, tmp_path)

@@ -24,7 +24,7 @@ from featcache.options import load_options, parse_options
 from heads.experiment import train_model
 from heads.finetune import fine_tune
 from heads.leaderboard import rank_results
-from heads.report.html_page import origin
+from heads.report.html_page import origin, taught_by
 from heads.runs import Run, load_run_model, load_run_record, predictions_of
 from heads.soup import soup_runs
 from heads.soup.shared_start import in_order_of_images, read_members
@@ -162,6 +162,17 @@ def test_a_soup_of_one_run_is_that_run_bit_for_bit(place: Path, uniform: bool) -
         assert run.summary[split] == member.summary[split]
     assert run.summary["calibration"] == member.summary["calibration"]
     assert run.performance["macs"] == member.performance["macs"]
+
+
+def test_a_soup_of_students_has_their_teacher(place: Path) -> None:
+    taught = shutil.copytree(place / "results" / "two", place / "results" / "taught")
+    summary = json.loads((taught / "summary.json").read_text())
+    (taught / "summary.json").write_text(json.dumps({**summary, "distillation": {"teacher": "best3"}}))
+    run = soup(place, "one", "taught", name="students", uniform=True)
+    (row,) = [row for row in rank_results(place / "results").board.rows if row.run == "students"]
+    assert row.teacher == "best3"
+    assert any("best3" in said for _, said in taught_by(run))
+    shutil.rmtree(taught)
 
 
 def test_runs_that_share_no_start_are_refused_with_what_differs(place: Path) -> None:
