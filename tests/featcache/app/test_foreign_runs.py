@@ -249,7 +249,7 @@ def test_names_are_shown_and_obeyed_nowhere(made: Path, tmp_path: Path) -> None:
         ("=1+1", "'=1+1"),
         ("@a", "'@a"),
         ("-x", "'-x"),
-        ("\tx", "'\tx"),
+        ("\x1b[2J", "\\x1b[2J"),
         ("-1.5", "-1.5"),
         ("+3e4", "+3e4"),
         ("a=b", "a=b"),
