@@ -104,7 +104,8 @@ def test_a_cache_at_a_url_serves_every_command_as_a_folder_does(
     name = remote["stores"][0].removesuffix(".h5")
     assert "3 parts" in done("cache", "list", *there).output
     assert "whole, 84 rows in 3 parts" in done("cache", "verify", *there).output
-    assert "84 rows in one file" in done("cache", "merge", name, *there, "--to", tmp_path / "merged").output
+    merged = json.loads(done("cache", "merge", name, *there, "--to", tmp_path / "merged", "--json").stdout)
+    assert merged == {"store": str(tmp_path / "merged" / f"{name}.h5"), "rows": 84}
     assert (tmp_path / "merged" / f"{name}.h5").exists()
     assert "84 rows in 2 parts" in done("cache", "split", name, "--rows", "50", "--cache-dir", cache).output
     assert "84 rows reused, 0 new" in done("extract", tmp_path / "first.json").output
