@@ -167,6 +167,7 @@ def extract_share(worker: Worker, setup: ShareSetup, tasks: Sequence[Task]) -> R
         data.workers,
         kept_scratch(worker, setup.options),
         processes=data.decoders == "processes",
+        timeout_s=data.decode_timeout_s,
     )
     for block in decoded_blocks(decoder, tasks, infer):
         readable = [(one.task, one.images) for one in block if one.images is not None]
