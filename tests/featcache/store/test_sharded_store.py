@@ -200,6 +200,7 @@ RACE = """
 """
 
 
+@pytest.mark.parametrize("cache", ["folder", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
 def test_two_processes_that_commit_at_once_both_land(cache: Path) -> None:
     store = sharded(cache)
     run_script(RACE, store.where.removesuffix(f"/{store.path.stem}"))
