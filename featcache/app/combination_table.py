@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -12,28 +10,23 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from featcache.app.shared_options import Shared
     from heads.runs import Run
 
 
-def show_average(run: Run, kind: Literal["combination", "soup"], json_: str | None) -> None:
-    """Print what came of it, or write it as JSON: to the file `json_`, or for "-" to standard output instead."""
+def show_average(run: Run, kind: Literal["combination", "soup"], shared: Shared) -> None:
+    """What came of it, for people and for --json."""
     from featcache.app.progress import consoles
-    from featcache.atomic import write_named
 
     average = run.summary[kind]
     cost = {name: run.performance[name] for name in ("latency_ms", "macs", "params_backbone", "params_head", "device")}
     figures = {split: run.summary[split] for split in ("val", "test")}
-    document = json.dumps({"run": run.folder.name, **figures, **cost, **average}, indent=1, ensure_ascii=False)
-    if json_ == "-":
-        typer.echo(document)
-    else:
-        out = consoles()[0]
-        out.print({"combination": combination_table, "soup": soup_table}[kind](run))
-        for line in average["said"]:
-            out.print(f"- {line}", markup=False, highlight=False)
-    if json_ not in (None, "-"):
-        write_named(Path(str(json_)), document + "\n", "--json")
-    typer.echo(f"{run.folder}: predict, serve, export and report take it as any run", err=json_ == "-")
+    shared.answer({"run": run.folder.name, **figures, **cost, **average})
+    out = consoles()[0]
+    out.print({"combination": combination_table, "soup": soup_table}[kind](run))
+    for line in average["said"]:
+        out.print(f"- {line}", markup=False, highlight=False)
+    typer.echo(f"{run.folder}: predict, serve, export and report take it as any run", err=shared.speaks_json)
 
 
 def combination_table(run: Run) -> Table:

@@ -24,6 +24,7 @@ from featcache.app.commands.distill import distill
 from featcache.app.commands.export import export
 from featcache.app.commands.extract import extract
 from featcache.app.commands.finetune import finetune
+from featcache.app.commands.init import init
 from featcache.app.commands.predict import predict
 from featcache.app.commands.profile import profile
 from featcache.app.commands.report import report
@@ -34,38 +35,24 @@ from featcache.app.commands.soup import soup
 from featcache.app.commands.split import split
 from featcache.app.commands.sweep import sweep
 from featcache.app.commands.train import train
+from featcache.app.json_answers import Command
 
 # In the order that `--help` lists them: from images to results, then what looks after things.
 COMMANDS = (
-    *(
-        demo,
-        benchmark,
-        extract,
-        train,
-        sweep,
-        finetune,
-        combine,
-        soup,
-        distill,
-        report,
-        predict,
-        serve,
-        export,
-        profile,
-    ),
-    *(curve, audit, show, split, check, backbones, schema),
+    *(demo, init, benchmark, extract, train, sweep, finetune, combine, soup, distill),
+    *(report, predict, serve, export, profile, curve, audit),
+    *(show, split, check, backbones, schema),
 )
 
 app = typer.Typer(
     help="Which pretrained backbone separates your image classes best, and at what latency?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for one in COMMANDS:
-    app.command()(one)
+    app.command(cls=Command)(one)
 app.add_typer(cache, name="cache")
 
 

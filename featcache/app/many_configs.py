@@ -33,6 +33,10 @@ class Outcome(Generic[T]):
     done: tuple[T, ...]
     failures: tuple[Failure, ...]
 
+    def failed(self) -> list[dict[str, str]]:
+        """The failures as JSON has them."""
+        return [{"name": one.name, "error": str(one.error)} for one in self.failures]
+
     def raise_if_failed(self) -> None:
         """Raise the failure of a lone config as it is, and of several one WorkError that lists those that failed.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import typer
+
 from featcache.counted_nouns import counted
 from featcache.errors import RunError
 
@@ -23,6 +25,13 @@ def named_run(wanted: str, results_dir: Path, *, combinations: bool = True) -> P
             f"{BEST!r}, or a place on the leaderboard."
         )
     return folder
+
+
+def run_names(context: typer.Context, incomplete: str) -> list[str]:
+    """What a shell completes a run's name to: those in the results folder that the line names, and `best`."""
+    folder = Path(context.params.get("results_dir") or "results")
+    found = sorted(summary.parent.name for summary in folder.glob("*/summary.json"))
+    return [name for name in ([BEST, *found] if found else []) if name.startswith(incomplete)]
 
 
 def run_folder(wanted: str, results_dir: Path, *, combinations: bool = True) -> Path | None:

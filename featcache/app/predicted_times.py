@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featcache.counted_nouns import counted
 
@@ -88,10 +88,3 @@ def commands_line(seconds: dict[str, float], configs: int) -> str:
     """The whole commands, for people."""
     each = ", ".join(f"`{name}` about {value:.0f} s" for name, value in seconds.items())
     return f"from an empty cache, {'all of them' if configs > 1 else 'in all'}: {each}"
-
-
-def as_json(configs: list[PredictedTimes], seconds: dict[str, float]) -> dict[str, Any]:
-    """All of it as JSON values."""
-    from dataclasses import asdict
-
-    return {"seconds": seconds, "configs": [asdict(config) for config in configs]}

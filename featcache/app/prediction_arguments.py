@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder or name, best, or a place on the leaderboard.")]
+from featcache.app.named_run import run_names
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run's folder or name, best, or a place on the leaderboard.", autocompletion=run_names
+    ),
+]
 FalseAlarms = Annotated[
     float,
     typer.Option(min=0, max=1, help="Flag images unlike the training ones, and at most this share of others."),

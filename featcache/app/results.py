@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -136,3 +136,19 @@ def write_page(ranked: RankedResults, shared: Shared, form: Literal["html", "md"
     typer.echo(f"{written.report}: the report ({size_said(written.report.stat().st_size)})")
     typer.echo(f"{written.figures[0].parent}: {counted(len(written.figures), 'figure')} as SVG and PNG")
     return written.report
+
+
+def answer_board(shared: Shared, ranked: RankedResults, **more: Any) -> None:
+    """The leaderboard for --json, and what else a command has to say."""
+    if not shared.json:
+        return
+    from heads.leaderboard import verdict
+
+    board = ranked.board
+    document: dict[str, Any] = {
+        "rows": [row.values() for row in board.rows],
+        "top": [row.run for row in board.top],
+        "said": [*verdict(ranked), *board.gains()],
+        "leaderboard": ranked.results_dir / "leaderboard.csv",
+    }
+    shared.answer({**document, **more})

@@ -11,13 +11,14 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from featcache.app.error_reporting import exiting
+from featcache.app.json_answers import STDOUT, AsJson, JsonFile, answering
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +64,23 @@ class Shared:
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew: use no run and no trial from before.")] = False
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show tracebacks.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings, errors and results.")] = False
+    json: AsJson = False
+    json_file: JsonFile = None
+    answers: list[Any] = field(default_factory=list)  # no option: what --json writes at the end
+
+    @property
+    def json_to(self) -> str | None:
+        """Where --json writes: a file, "-" for standard output, None where it was not given."""
+        return STDOUT if self.json else self.json_file
+
+    @property
+    def speaks_json(self) -> bool:
+        """Whether standard output is for JSON alone."""
+        return self.json_to == STDOUT
+
+    def answer(self, document: Any) -> None:
+        """What this command found, for --json: numbers, texts, paths, dataclasses and collections of them."""
+        self.answers.append(document)
 
     @property
     def overrides(self) -> list[str]:
@@ -162,7 +180,11 @@ def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             from featcache.app.progress import consoles
 
             shared = Shared(**{name: arguments.pop(name) for name in taken})
-            with exiting(shared.verbose), shared.noticing(consoles()[1], shared.quiet):
+            with (
+                exiting(shared.verbose),
+                shared.noticing(consoles()[1], shared.quiet),
+                answering(shared.json_to, shared.answers),
+            ):
                 function(shared=shared, **arguments)
 
         parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common]

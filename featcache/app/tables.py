@@ -76,6 +76,12 @@ def trials_table(trials: Sequence[Any], keys: Sequence[str], objectives: Sequenc
     return table
 
 
+def trial_values(trial: Any, objectives: Sequence[str]) -> dict[str, Any]:
+    """One of them for --json: the options that were searched by their names, its figures beside them."""
+    told = dict(zip(objectives, trial.values, strict=True))
+    return {"trial": trial.number, **told, **trial.user_attrs, "params": trial.params}
+
+
 def data_table(view: DataView) -> Table:
     """Images by class and split, and of all classes together."""
     columns = view.columns
@@ -108,6 +114,14 @@ def catalogue_table(listed: Sequence[Any]) -> Table:
     return table
 
 
+def catalogue_values(row: Any) -> dict[str, Any]:
+    """One of them for --json, by the names of the table's columns."""
+    return {
+        **{"backbone": row.name, "source": row.source, "features": row.features, "input": row.input_size},
+        **{"weights": row.weights, "at_hand": row.place or None},
+    }
+
+
 def stores_table(entries: Sequence[Any]) -> Table:
     """The stores of a cache folder."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -128,6 +142,15 @@ def stores_table(entries: Sequence[Any]) -> Table:
             Text(entry.fault or ", ".join(entry.datasets), style="bold yellow" if entry.fault else ""),
         )
     return table
+
+
+def store_values(entry: Any) -> dict[str, Any]:
+    """One of them for --json, by the names of the table's columns; bytes and seconds in full."""
+    return {
+        **{"store": entry.path, "backbone": entry.backbone, "input": entry.input_size, "weights": entry.weights},
+        **{"rows": entry.rows, "views": entry.views, "type": entry.dtype, "bytes": entry.size_bytes},
+        **{"idle_seconds": entry.idle_seconds, "data_sets": entry.datasets, "fault": entry.fault or None},
+    }
 
 
 def age(seconds: float) -> str:

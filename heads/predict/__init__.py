@@ -2,7 +2,7 @@
 
 from heads.predict.asked_images import AskedImage, asked_images
 from heads.predict.labelling_order import DOUBTS, most_worth_labelling
-from heads.predict.prediction_files import FORMATS, Write, format_of, prediction_file, text_writer
+from heads.predict.prediction_files import FORMATS, Write, format_of, prediction_file, row_values, text_writer
 from heads.predict.prediction_rows import PredictionRow, row_of
 from heads.predict.predictor import Prediction, Predictor, PreparedImage
 from heads.predict.run_predictor import load_predictor
@@ -27,6 +27,7 @@ __all__ = [
     "most_worth_labelling",
     "prediction_file",
     "row_of",
+    "row_values",
     "text_writer",
     "training_images",
 ]

@@ -47,7 +47,7 @@ def text_writer(stream: TextIO, form: str, top: int) -> Write:
     if form == "jsonl":
 
         def write_line(row: PredictionRow) -> None:
-            stream.write(json.dumps(_nested(row), ensure_ascii=False) + "\n")
+            stream.write(json.dumps(row_values(row), ensure_ascii=False) + "\n")
 
         return write_line
     table = csv.writer(stream, lineterminator="\n")
@@ -76,7 +76,8 @@ def _flat(row: PredictionRow, top: int) -> dict[str, Any]:
     return flat
 
 
-def _nested(row: PredictionRow) -> dict[str, Any]:
+def row_values(row: PredictionRow) -> dict[str, Any]:
+    """A row as JSON has it."""
     return {
         "image": row.image,
         "class": row.label,

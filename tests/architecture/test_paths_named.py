@@ -15,6 +15,8 @@ NAMED = re.compile(r"`([\w/]+\.py)` `(\w+)`")  # `featcache/data/manifest.py` `l
 
 # Rooms that docs/architecture.md keeps a place for.
 TO_COME = {"featcache/cluster/", "featcache/statistics/"}
+# What `featcache init` makes for a user.
+MADE = {"configs/photos", "configs/NAME"}
 # The keys of an `{a,b,c}` in a path are not paths of their own.
 ENDINGS = ".,:;-"
 
@@ -22,7 +24,7 @@ ENDINGS = ".,:;-"
 def missing(text: str) -> list[str]:
     """The paths in `text` that are not there, nor to come."""
     found = dict.fromkeys(match.rstrip(ENDINGS) for match in PATH.findall(text))
-    return [path for path in found if path not in TO_COME and not all(map(_exists, _alternatives(path)))]
+    return [path for path in found if path not in TO_COME | MADE and not all(map(_exists, _alternatives(path)))]
 
 
 def unknown(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from typer.main import get_command
 
+from featcache.app.json_answers import ANSWERS, WITHOUT
 from featcache.app.main import app
 from featcache.audit.findings import FINDINGS
 from featcache.options import options_schema
@@ -29,6 +30,11 @@ HEAD = """# Reference
 Written by `bin/reference` from the code; a test holds that it is up to date. Where a table says so, installed packages
 bring further entries by the entry point that it names ([CONTRIBUTING.md](../CONTRIBUTING.md)).
 """
+JSON_RULE = """`--json` at the end of a command prints its answer as JSON, alone on standard output: what is shown for
+people is left out, notices and progress are on standard error, exit codes stay. Numbers are in full (bytes, seconds,
+fractions); what is no finite number is `null`. A command that fails for some of its configs answers for the others,
+with `failed` beside. `combine`, `soup`, `distill` and `curve` also take `--json FILE`, which writes the same beside
+what is shown; `--json -` is as without FILE."""
 
 
 def reference() -> str:
@@ -46,7 +52,22 @@ def _commands() -> list[str]:
         flags = [o for p in command.params if p.param_type_name == "option" for o in p.opts if o.startswith("--")]
         flags = [o for o in flags if o != "--help"]
         rows.append((f"`{name}`", command.help or "", " ".join(f"`{f}`" for f in flags)))
-    return [*lines, *_table(("command", "does", "takes"), rows), ""]
+    return [*lines, *_table(("command", "does", "takes"), rows), "", *_json()]
+
+
+def _json() -> list[str]:
+    rows = [(f"`{name}`", answer) for name, answer in ANSWERS.items()]
+    without = "; ".join(f"`{name}` {why}" for name, why in WITHOUT.items())
+    return [
+        "### As JSON",
+        "",
+        JSON_RULE,
+        "",
+        *_table(("command", "its JSON has"), rows),
+        "",
+        f"Without: {without}.",
+        "",
+    ]
 
 
 def _leaves(command: Any, path: str) -> Iterable[tuple[str, Any]]:

@@ -42,7 +42,7 @@ class _Output:
             require_groups_target(self.groups, data, given)
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
+@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet")
 def audit(
     shared: Shared,
     configs: Annotated[
@@ -90,7 +90,7 @@ def _audit_options(options: list[Options], shared: Shared, output: _Output) -> N
         with session.sharing_images(options) as sharing:
             outcome = run_each(options, partial(view_data, session=sharing), session.progress)
         if outcome.done:
-            _show(audit_views(outcome.done, session.progress, folds=output.folds), output)
+            _show(audit_views(outcome.done, session.progress, folds=output.folds), output, shared)
     outcome.raise_if_failed()
 
 
@@ -110,16 +110,18 @@ def _audit_results(shared: Shared, output: _Output) -> None:
             ) from None
         output.require([Path(run.summary["data"]["path"]) for run in runs], groups_of(runs[0]))
         found = audit_runs(runs, shared.cache_dir, progress)
-        _show(found, replace(output, exclude=exclude_of(runs[0])))
+        _show(found, replace(output, exclude=exclude_of(runs[0])), shared)
 
 
-def _show(found: Audit, output: _Output) -> None:
+def _show(found: Audit, output: _Output, shared: Shared) -> None:
     """Print the audit before anything is written: what was found is seen in any case."""
     from featcache.app.audit_tables import print_audit, print_clean_list
     from featcache.app.progress import consoles
     from featcache.audit import audit_file, clean_list, emptied, resolved, write_audit, write_clean_list
 
     out, err = consoles()
+    file = audit_file(found, output.results_dir)
+    shared.answer({**found.as_dict(), "written": [one for one in (file, output.clean, output.groups) if one]})
     print_audit(found, out)
     excluded = clean_list(found, output.with_suspects)
     if output.clean is not None:
@@ -135,7 +137,6 @@ def _show(found: Audit, output: _Output) -> None:
         )
     if output.groups is not None:
         _write_groups(found, output.groups, out)
-    file = audit_file(found, output.results_dir)
     try:
         write_audit(found, file)
     except OSError as error:

@@ -9,7 +9,7 @@ import typer
 from featcache.app.shared_options import Shared, command
 
 
-@command("allow_custom", "verbose")
+@command("allow_custom", "json", "verbose")
 def backbones(
     shared: Shared,
     pattern: Annotated[str, typer.Argument(help="A name or a glob such as 'resnet*'; timm is listed when given.")] = "",
@@ -19,10 +19,11 @@ def backbones(
 ) -> None:
     """What model.backbone can name: feature size, input size, where on this machine its weights are."""
     from featcache.app.progress import consoles
-    from featcache.app.tables import catalogue_table
+    from featcache.app.tables import catalogue_table, catalogue_values
     from featcache.backbones import catalogue
 
     listed = catalogue(pattern, shared.allow_custom, at_hand)
+    shared.answer({"backbones": [catalogue_values(one) for one in listed]})
     if at_hand and not listed and pattern:
         typer.echo(
             f"No pretrained weights of {pattern} are on this machine. `featcache backbones --at-hand` lists all."

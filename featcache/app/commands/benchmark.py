@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from featcache.app.commands.train import train_all
-from featcache.app.results import Heads, RankBy, audit_data, show_leaderboard, show_recipe_notes, write_page
+from featcache.app.results import (
+    Heads,
+    RankBy,
+    answer_board,
+    audit_data,
+    show_leaderboard,
+    show_recipe_notes,
+    write_page,
+)
 from featcache.app.shared_options import Configs, Shared, command
 
 if TYPE_CHECKING:
@@ -22,13 +30,12 @@ Tuned = Annotated[
 ]
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
 def benchmark(
     configs: Configs, shared: Shared, tuned: Tuned = False, heads: Heads = "auto", rank_by: RankBy = None
 ) -> None:
     """Phase 1 in one go: extract with every config, train its heads, rank them all."""
-    outcome, _ = rank_all(shared.load(configs), shared, tuned=tuned, heads=heads, rank_by=rank_by)
-    outcome.raise_if_failed()
+    rank_all(shared.load(configs), shared, tuned=tuned, heads=heads, rank_by=rank_by)[0].raise_if_failed()
 
 
 def rank_all(
@@ -37,6 +44,7 @@ def rank_all(
     """The run of each, leaderboard, audit and page; and where the page is, if any run came to its end."""
     outcome = train_all(options, shared, ranked_after=True, tuned=tuned)
     if not outcome.done:
+        shared.answer({"rows": [], "failed": outcome.failed()})
         return outcome, None
     from heads.leaderboard import Ranking
 
@@ -45,4 +53,6 @@ def rank_all(
     ranked = show_leaderboard(shared.results_dir, Ranking(data, heads, rank_by, shared.cache_dir))
     audit_data(ranked, shared)
     show_recipe_notes(ranked)
-    return outcome, write_page(ranked, shared)
+    page = write_page(ranked, shared)
+    answer_board(shared, ranked, report=page, failed=outcome.failed())
+    return outcome, page

@@ -19,22 +19,24 @@ cache = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_mar
 
 
 @cache.command("list")
-@command("cache_dir", "verbose")
+@command("cache_dir", "json", "verbose")
 def cache_list(shared: Shared) -> None:
     """Every store: rows, size, data sets, when it was last used."""
     from featcache.app.progress import consoles
-    from featcache.app.tables import stores_table
+    from featcache.app.tables import store_values, stores_table
     from featcache.store import list_stores
 
     folder = _cache_folder(shared)
     entries = list_stores(folder)
+    size = sum(one.size_bytes for one in entries)
+    shared.answer({"stores": [store_values(one) for one in entries], "folder": _said(folder), "bytes": size})
     if entries:
         consoles()[0].print(stores_table(entries))
-    typer.echo(f"{_said(folder)}: {counted(len(entries), 'store')}, {size_said(sum(e.size_bytes for e in entries))}")
+    typer.echo(f"{_said(folder)}: {counted(len(entries), 'store')}, {size_said(size)}")
 
 
 @cache.command("verify")
-@command("cache_dir", "verbose")
+@command("cache_dir", "json", "verbose")
 def cache_verify(
     shared: Shared,
     repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged; it is extracted again.")] = False,
@@ -45,16 +47,21 @@ def cache_verify(
     from featcache.store import repair as run_repair
 
     damaged = left = 0
+    found: list[dict[str, object]] = []
     folder = _cache_folder(shared)
     every = stores(folder)
     for path in every:
         verdict = verify(path)
         typer.echo(describe(verdict))
+        found.append({"store": path, "ok": verdict.ok, "rows": verdict.rows, "damaged": verdict.damaged})
+        found[-1] |= {"unreadable": verdict.unreadable or None, "torn_parts": verdict.torn_parts}
         damaged += not verdict.ok
         if repair and not verdict.ok:
             done = run_repair(verdict)
             left += not done
+            found[-1]["repaired"] = done
             typer.echo("  repaired" if done else "  left as it is: a process works with it")
+    shared.answer({"stores": found, "damaged": damaged, "folder": _said(folder)})
     typer.echo(f"{_said(folder)}: {counted(len(every), 'store')}, {damaged} of them damaged")
     if damaged and not repair:
         raise StoreError(
@@ -68,7 +75,7 @@ def cache_verify(
 
 
 @cache.command("prune")
-@command("cache_dir", "results_dir", "verbose")
+@command("cache_dir", "results_dir", "json", "verbose")
 def cache_prune(
     shared: Shared,
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
@@ -88,10 +95,14 @@ def cache_prune(
         used = _used_stores(shared.results_dir) if unused else None
         folder = _cache_folder(shared)
         pruned = prune(folder, older_than_days=older_than_days, max_gb=max_gb, used=used, dry_run=dry_run)
+    found: list[dict[str, object]] = []
     for one in pruned:
         what = "kept, a process works with it" if one.kept else "would go" if dry_run else "removed"
-        typer.echo(f"{one.entry.where or one.entry.path}: {what} ({size_said(one.entry.size_bytes)}; {one.reason})")
+        store = one.entry.where or one.entry.path
+        typer.echo(f"{store}: {what} ({size_said(one.entry.size_bytes)}; {one.reason})")
+        found.append({"store": store, "became": what, "why": one.reason, "bytes": one.entry.size_bytes})
     gone = sum(one.entry.size_bytes for one in pruned if not one.kept)
+    shared.answer({"stores": found, "bytes": gone, "dry_run": dry_run, "folder": _said(folder)})
     typer.echo(f"{_said(folder)}: {size_said(gone)} {'would be freed' if dry_run else 'freed'}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +18,10 @@ if TYPE_CHECKING:
 
 
 Tuned = Annotated[bool, typer.Option("--tuned", help="Say what `benchmark --tuned` would add: heads and seconds.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON: seconds of each part, and of whole commands.")]
 
 
-@command("set_", "device", "cache_dir", "allow_custom", "verbose", "quiet")
-def check(configs: Configs, shared: Shared, tuned: Tuned = False, as_json: AsJson = False) -> None:
+@command("set_", "device", "cache_dir", "allow_custom", "json", "verbose", "quiet")
+def check(configs: Configs, shared: Shared, tuned: Tuned = False) -> None:
     """Validate, and say what would be computed, how long and how much disk; runs nothing but a short calibration."""
     options = shared.load(configs)
     if tuned:
@@ -43,7 +41,7 @@ def check(configs: Configs, shared: Shared, tuned: Tuned = False, as_json: AsJso
         def work(one: Options) -> None:
             times = _predict(one, session)
             found.append(times)
-            if as_json:
+            if shared.json:
                 return
             for line in _lines(one, times, session):  # said as it comes: of many large networks the last takes minutes
                 typer.echo(line)
@@ -53,11 +51,8 @@ def check(configs: Configs, shared: Shared, tuned: Tuned = False, as_json: AsJso
         outcome = run_each(options, work)
         seconds = predicted_times.command_seconds(found, start)
         if found:
-            typer.echo(
-                json.dumps(predicted_times.as_json(found, seconds), indent=2)
-                if as_json
-                else predicted_times.commands_line(seconds, len(found))
-            )
+            shared.answer({"seconds": seconds, "configs": found})
+            typer.echo(predicted_times.commands_line(seconds, len(found)))
     outcome.raise_if_failed()
 
 

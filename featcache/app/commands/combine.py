@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from featcache.app.named_run import named_run
+from featcache.app.named_run import named_run, run_names
 from featcache.app.results import Heads, RankBy
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
@@ -15,13 +14,15 @@ from featcache.errors import OptionsError
 Weights = Literal["equal", "fitted"]
 
 
-@command("results_dir", "verbose", "quiet")
+@command("results_dir", "json_file", "verbose", "quiet")
 def combine(
     shared: Shared,
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN", help="Finished runs: a folder, its name below results/, or place on the leaderboard."
+            metavar="RUN",
+            help="Finished runs: a folder, its name below results/, or place on the leaderboard.",
+            autocompletion=run_names,
         ),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, help="The leaderboard's best N runs instead.")] = None,
@@ -34,10 +35,6 @@ def combine(
         int | None, typer.Option(min=1, help="Of the greedy selection that fits weights; default: 25.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the folder below results/; default: the runs' names.")] = None,
-    json_: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write what is shown there too; -: to standard output."),
-    ] = None,
 ) -> None:
     """Average the probabilities of several runs; no network is asked."""
     if (top is None) == (not runs):
@@ -50,15 +47,12 @@ def combine(
         )
     with shared.telling():
         from featcache.app.combination_table import show_average
-        from featcache.atomic import require_writable
         from heads.combine import ROUNDS, combine_runs, runs_on_top
         from heads.leaderboard import Ranking
 
-        if json_ not in (None, "-"):
-            require_writable(Path(str(json_)), "--json")  # before any work
         if top is None:
             folders = [named_run(one, shared.results_dir, combinations=False) for one in runs or []]
         else:
             folders = runs_on_top(shared.results_dir, top, Ranking(heads=heads, rank_by=rank_by))
         run = combine_runs(folders, shared.results_dir, name=name, weights=weights, rounds=rounds or ROUNDS)
-    show_average(run, "combination", json_)
+    show_average(run, "combination", shared)

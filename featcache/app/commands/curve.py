@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from featcache.app.named_run import run_folder
+from featcache.app.named_run import run_folder, run_names
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OutputError, RunError
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 LONGEST = 80  # characters of names that are joined to the name of a file
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
+@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "json_file", "verbose", "quiet")
 def curve(
     shared: Shared,
     wanted: Annotated[
@@ -29,6 +28,7 @@ def curve(
         typer.Argument(
             metavar="RUN|CONFIG...",
             help="Finished runs (a folder, its name below results/, or place on the leaderboard), or options files.",
+            autocompletion=run_names,
         ),
     ],
     draws: Annotated[int, typer.Option(min=2, help="How often each share of the images is drawn.")] = 3,
@@ -38,21 +38,14 @@ def curve(
     name: Annotated[
         str | None, typer.Option(help="Of the files below results/curves; default: the runs' names.")
     ] = None,
-    json_: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write the whole study there too; -: to standard output."),
-    ] = None,
 ) -> None:
     """What more training images would buy: heads on growing shares of them, on the cache, for each backbone."""
     options = _options(wanted, shared)
     called = _name(options, name)
     with shared.working() as session:
         from featcache.app.many_configs import run_each
-        from featcache.atomic import require_writable, write_named
         from heads.learning_curves import measure_curve, require_same_images, study_of, write_curves
 
-        if json_ not in (None, "-"):
-            require_writable(Path(str(json_)), "--json")  # before any work
         require_same_images(options)
         with session.sharing_images(options) as sharing:
             work = partial(measure_curve, session=sharing, draws=draws, noise=noise)
@@ -60,14 +53,10 @@ def curve(
         if outcome.done:
             study = study_of(outcome.done, session, draws, noise)
             document = study.document(called)
-            if json_ == "-":
-                typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
-            else:
-                _show(study)
+            shared.answer(document)
+            _show(study)
             files = write_curves(document, session.results_dir)
-            if json_ not in (None, "-"):
-                write_named(Path(str(json_)), json.dumps(document, indent=1, ensure_ascii=False) + "\n", "--json")
-            typer.echo(f"{files[0]}, {files[1].name}: the whole study", err=json_ == "-")
+            typer.echo(f"{files[0]}, {files[1].name}: the whole study", err=shared.speaks_json)
     outcome.raise_if_failed()
 
 

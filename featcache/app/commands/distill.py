@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featcache.app.named_run import named_run, run_folder
+from featcache.app.named_run import named_run, run_folder, run_names
 from featcache.app.shared_options import Shared, command
 
 if TYPE_CHECKING:
     from heads.students import Distilled
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command(
+    "set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json_file", "verbose", "quiet"
+)
 def distill(
     shared: Shared,
     teacher: Annotated[
-        str, typer.Option(metavar="RUN", help="A run or a combination: its folder, name, or place on the leaderboard.")
+        str,
+        typer.Option(
+            metavar="RUN",
+            help="A run or a combination: its folder, name, or place on the leaderboard.",
+            autocompletion=run_names,
+        ),
     ],
     student: Annotated[
         str,
@@ -43,20 +49,13 @@ def distill(
         str | None, typer.Option(metavar="FOLDER", help="Images without labels to learn from beside those with.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of the folder below results/; default: <run>-distilled.")] = None,
-    json_: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write what is shown there too; -: to standard output."),
-    ] = None,
 ) -> None:
     """Train a fast network on the answers of a slow run or a combination, and say what it came to."""
     given = {"temperature": temperature, "weight": weight, "out_of_fold": out_of_fold, "unlabelled": unlabelled}
     asked: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     with shared.working() as session:
-        from featcache.atomic import require_writable
         from heads.students import DistillPlan, distill_run
 
-        if json_ not in (None, "-"):
-            require_writable(Path(str(json_)), "--json")  # before any work
         run = run_folder(student, shared.results_dir)
         plan = DistillPlan(
             named_run(teacher, shared.results_dir),
@@ -68,14 +67,11 @@ def distill(
             tuple(shared.overrides),
         )
         found = distill_run(plan, session)
-    _show(found, json_)
+    _show(found, shared)
 
 
-def _show(found: Distilled, json_: str | None) -> None:
-    import json
-
+def _show(found: Distilled, shared: Shared) -> None:
     from featcache.app.progress import consoles
-    from featcache.atomic import write_named
 
     run = found.run
     document = {
@@ -87,12 +83,7 @@ def _show(found: Distilled, json_: str | None) -> None:
         "ahead_of": found.differences,
         "said": found.sentences,
     }
-    text = json.dumps(document, indent=1, ensure_ascii=False)
-    if json_ == "-":
-        typer.echo(text)
-    else:
-        for line in found.sentences:
-            consoles()[0].print(f"- {line}", markup=False, highlight=False)
-    if json_ not in (None, "-"):
-        write_named(Path(str(json_)), text + "\n", "--json")
-    typer.echo(f"{run.folder}: predict, serve, export, finetune and report take it as any run", err=json_ == "-")
+    shared.answer(document)
+    for line in found.sentences:
+        consoles()[0].print(f"- {line}", markup=False, highlight=False)
+    typer.echo(f"{run.folder}: predict, serve, export, finetune and report take it as any run", err=shared.speaks_json)

@@ -12,7 +12,7 @@ from featcache.app.prediction_arguments import Run
 from featcache.app.shared_options import Shared, command
 
 
-@command("cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
+@command("cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet")
 def export(
     run: Run,
     shared: Shared,
@@ -56,9 +56,16 @@ def export(
         )
         exported = export_run(load_run_record(folder), request, session, cache_dir=shared.cache_dir)
     parity = exported.parity
+    files = sorted(exported.folder.iterdir())
+    shared.answer(
+        {
+            **{"folder": exported.folder, "parity": parity, "opset": exported.opset, "notes": exported.notes},
+            "files": {file.name: file.stat().st_size for file in files},
+        }
+    )
     opset_text = f" (opset {exported.opset})" if exported.opset is not None else ""
     typer.echo(f"{exported.folder}{opset_text}")
-    for file in sorted(exported.folder.iterdir()):
+    for file in files:
         typer.echo(f"  {file.name:<20} {file.stat().st_size / 1e6:9.3f} MB")
     typer.echo(
         f"On {parity.compared_on}, in {parity.runtime}: top-1 agrees for {parity.agreement:.2%}, logits differ by "

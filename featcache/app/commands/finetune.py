@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from featcache.app.results import Heads, RankBy, show_leaderboard
+from featcache.app.results import Heads, RankBy, answer_board, show_leaderboard
 from featcache.app.shared_options import Shared, command
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 By = Literal["accuracy", "pareto", "separability"]
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
 def finetune(
     shared: Shared,
     configs: Annotated[
@@ -73,12 +73,22 @@ def finetune(
             outcome = _fine_tune_all(plans, session)
         else:
             outcome = _search_all(plans, session, Asked(space, search, budget))
-    if outcome.done and first:
-        from heads.leaderboard import Ranking
-
-        show_leaderboard(shared.results_dir, Ranking(outcome.done[-1].summary["data"]["fingerprint"], heads, rank_by))
-        typer.echo(f"`featcache report --results-dir {shared.results_dir}` writes the page anew.")
+    if first:
+        _show(outcome, shared, heads, rank_by)
     outcome.raise_if_failed()
+
+
+def _show(outcome: Outcome[Run], shared: Shared, heads: Heads, rank_by: str | None) -> None:
+    """The leaderboard, Phase 2 beside Phase 1."""
+    if not outcome.done:
+        shared.answer({"rows": [], "failed": outcome.failed()})
+        return
+    from heads.leaderboard import Ranking
+
+    data = outcome.done[-1].summary["data"]["fingerprint"]
+    ranked = show_leaderboard(shared.results_dir, Ranking(data, heads, rank_by))
+    answer_board(shared, ranked, failed=outcome.failed())
+    typer.echo(f"`featcache report --results-dir {shared.results_dir}` writes the page anew.")
 
 
 def _fine_tune_all(plans: list[TuningPlan], session: Session) -> Outcome[Run]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError, OutputError
 
 
-@command("device", "cache_dir", "results_dir", "allow_custom", "verbose", "quiet")
+@command("device", "cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet")
 def predict(
     run: Run,
     images: Annotated[
@@ -41,10 +41,10 @@ def predict(
 ) -> None:
     """What images are, by the model of a finished run; what cannot be read is listed, and the rest is done."""
     folder = named_run(run, shared.results_dir)
-    _require_known(by, form, out)
+    _require_known(by, form, out, shared)
     with shared.working() as session:
         from featcache.app.shown_predictions import PredictionTally, writing
-        from heads.predict import SortedCopies, asked_images, load_predictor, most_worth_labelling, row_of
+        from heads.predict import SortedCopies, asked_images, load_predictor, most_worth_labelling, row_of, row_values
         from heads.runs import load_run_record
 
         listed = sys.stdin if "-" in images else ()
@@ -59,20 +59,24 @@ def predict(
         classes = predictor.classes
         copies = None if copy_to is None else SortedCopies(copy_to, classes, [n for n in images if n != "-"])
         tally = PredictionTally(predictor, false_alarms)
+        answers: list[dict[str, Any]] = []
         with writing(out, form, min(top, len(classes))) as write:
             found = tally.counting(predictor.predict(asked))
             for one in most_worth_labelling(found, uncertain, by) if uncertain else found:
                 row = row_of(one, classes, top, false_alarms)
                 write(row)
+                if shared.json:
+                    answers.append(row_values(row))
                 if copies is not None and row.label is not None:
                     tally.copied(one, copies.copy(one, row.label))
+        shared.answer({"predictions": answers})
         tally.say()
         if copies is not None:
             typer.echo(f"{copy_to}: {copies.copied} copied, {copies.there} there already", err=True)
     tally.raise_if_unreadable()
 
 
-def _require_known(by: str, form: str | None, out: Path | None) -> None:
+def _require_known(by: str, form: str | None, out: Path | None, shared: Shared) -> None:
     """Find out before any work what cannot be written."""
     from heads.predict import DOUBTS, FORMATS
 
@@ -80,5 +84,7 @@ def _require_known(by: str, form: str | None, out: Path | None) -> None:
         raise OptionsError(f"--by {by}: expected {' or '.join(DOUBTS)}.")
     if form is not None and form not in FORMATS:
         raise OutputError(f"--format {form}: expected {', '.join(FORMATS)}.")
+    if form is not None and out is None and shared.json:
+        raise OutputError(f"--format {form} and --json: got both for what is printed, expected one. Leave one out.")
     if form == "parquet" and out is None:
         raise OutputError("--format parquet: a file is needed. Name it with --out.")

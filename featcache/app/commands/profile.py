@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from featcache.app.named_run import run_names
 from featcache.app.shared_options import Shared, command
 from featcache.atomic import make_folder, write_text
 from featcache.errors import InputError
@@ -33,12 +34,13 @@ class WaysWanted:
     warmup: int
 
 
-@command("device", "results_dir", "allow_custom", "verbose", "quiet")
+@command("device", "results_dir", "allow_custom", "json", "verbose", "quiet")
 def profile(
     target: Annotated[
         str,
         typer.Argument(
             metavar="FILE.onnx|RUN",
+            autocompletion=run_names,
             help="An ONNX file, as `featcache export` writes it; or a run: its folder, its name, `best`, its rank.",
         ),
     ],
@@ -65,7 +67,6 @@ def profile(
     threads: Annotated[
         list[int] | None, typer.Option(min=1, help="Of the CPU; of a run repeatable; default: as PyTorch has them.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """The latency of a run in each way that PyTorch can run it, or of an exported model in onnxruntime; both are kept
     beside what was timed, and the report shows them."""
@@ -77,14 +78,14 @@ def profile(
             from featcache.profiling import OnnxTiming
 
             timing = OnnxTiming(iterations, warmup, threads[0] if threads else None)
-            _profile_file(Path(target), batch_size or [1], timing, provider, as_json)
+            _profile_file(Path(target), batch_size or [1], timing, provider, shared)
         return
     _refuse("a run", {"--provider": provider})
     wanted = WaysWanted(batch_size or BATCHES, precision, compiled, threads or [], iterations, warmup)
-    _profile_run(target, shared, wanted, as_json)
+    _profile_run(target, shared, wanted)
 
 
-def _profile_run(target: str, shared: Shared, asked: WaysWanted, as_json: bool) -> None:
+def _profile_run(target: str, shared: Shared, asked: WaysWanted) -> None:
     with shared.working() as session:
         from featcache.app.named_run import named_run
         from featcache.profiling import WaysAsked, require_precisions
@@ -94,9 +95,7 @@ def _profile_run(target: str, shared: Shared, asked: WaysWanted, as_json: bool) 
         ways = WaysAsked(**asdict(asked))
         folder = named_run(target, shared.results_dir)
         found = time_deployed(folder, ways, session.device, allow_custom=session.allow_custom)
-    if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found], indent=2))
-        return
+    shared.answer(found)
     from featcache.app.deployed_table import ways_table
     from featcache.app.progress import consoles
 
@@ -110,7 +109,7 @@ def _refuse(what: str, given: dict[str, Any]) -> None:
             raise InputError(f"profile: {name} goes with {'a run' if what != 'a run' else 'an ONNX file'}, not {what}.")
 
 
-def _profile_file(file: Path, batches: list[int], timing: Any, provider: list[str] | None, as_json: bool) -> None:
+def _profile_file(file: Path, batches: list[int], timing: Any, provider: list[str] | None, shared: Shared) -> None:
     if not file.is_file():
         raise InputError(f"{file}: there is no such file. Expected an ONNX file, as `featcache export` writes it.")
     from featcache.profiling import profile_onnx
@@ -122,9 +121,7 @@ def _profile_file(file: Path, batches: list[int], timing: Any, provider: list[st
     kept: dict[str, Any] = {"file": file.name, "measurements": [asdict(one) for one in found]}
     if exported:
         write_text(file.parent / KEPT, json.dumps(kept, indent=2) + "\n")
-    if as_json:
-        typer.echo(json.dumps(kept, indent=2))
-        return
+    shared.answer(kept)
     from featcache.app.deployed_table import onnx_table
     from featcache.app.progress import consoles
 

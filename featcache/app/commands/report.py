@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from featcache.app.results import Heads, RankBy, show_leaderboard, warn_of_leakage, write_page
+from featcache.app.results import Heads, RankBy, answer_board, show_leaderboard, warn_of_leakage, write_page
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
 
 Form = Literal["html", "md"]
 
 
-@command("results_dir", "cache_dir", "verbose", "quiet")
+@command("results_dir", "cache_dir", "json", "verbose", "quiet")
 def report(
     shared: Shared,
     data: Annotated[
@@ -34,6 +34,7 @@ def report(
     ranked = show_leaderboard(shared.results_dir, Ranking(fingerprint, heads, rank_by, shared.cache_dir))
     warn_of_leakage(ranked)
     file = write_page(ranked, shared, form)
+    answer_board(shared, ranked, report=file)
     if open_:
         import webbrowser
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,12 +18,11 @@ if TYPE_CHECKING:
 SHOWN = 10  # odd files on a terminal
 
 
-@command("set_", "cache_dir", "verbose", "quiet")
+@command("set_", "cache_dir", "json", "verbose", "quiet")
 def show(
     data: Data,
     shared: Shared,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with pictures too.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Look at the data: images by class and split, sizes, formats, odd files; nothing is trained or changed.
 
@@ -35,21 +33,20 @@ def show(
         from featcache.data import look_over, survey
 
         view = look_over(survey(options.data, options.cache.folder), options.data, progress)
-    if as_json:
-        typer.echo(json.dumps(view.as_dict(), indent=1, ensure_ascii=False))
-    else:
-        _print(view)
+    shared.answer(view.as_dict())
+    print_view(view)
     if html is not None:  # last: what was found is seen in any case
         with shared.telling():
             from heads.report import write_data_page
 
             write_data_page(view, html, options.cache.folder)
-        typer.echo(f"{html}: the page ({size_said(html.stat().st_size)})", err=as_json)
+        typer.echo(f"{html}: the page ({size_said(html.stat().st_size)})", err=shared.json)
     if view.survey.refused:
         raise typer.Exit(DataError.exit_code)
 
 
-def _print(view: DataView) -> None:
+def print_view(view: DataView) -> None:
+    """Images by class and split, what they are, and what is odd."""
     from featcache.app.progress import consoles
     from featcache.app.tables import data_table
 

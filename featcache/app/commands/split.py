@@ -13,7 +13,7 @@ from featcache.app.shared_options import Shared, command
 from featcache.counted_nouns import counted
 
 
-@command("set_", "cache_dir", "verbose", "quiet")
+@command("set_", "cache_dir", "json", "verbose", "quiet")
 def split(
     data: Data,
     shared: Shared,
@@ -30,9 +30,11 @@ def split(
         root = write_split_table(manifest, options.data, out)
         for notice in manifest.notices:
             consoles()[1].print(notice, markup=False)
-    counts = ", ".join(f"{len(manifest.of(s))} {s}" for s in SPLITS)
+    values = [f"data.path={out}", *([f"data.root={root}"] if root is not None else [])]
+    images = {split: len(manifest.of(split)) for split in SPLITS}
+    shared.answer({"table": out, "images": images, "classes": manifest.classes, "set": values})
+    counts = ", ".join(f"{n} {s}" for s, n in images.items())
     typer.echo(
         f"{out}: {counted(len(manifest.images), 'image')} of {counted(len(manifest.classes), 'class')}, {counts}"
     )
-    values = [f"data.path={out}", *([f"data.root={root}"] if root is not None else [])]
     typer.echo(f"Use it with {' '.join(f'--set {shlex.quote(value)}' for value in values)}")

@@ -10,7 +10,7 @@ import typer
 from featcache.app.shared_options import Shared, command
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
 def sweep(
     space: Annotated[Path, typer.Argument(metavar="SPACE.json", help="What is searched, around which base options.")],
     shared: Shared,
@@ -21,7 +21,7 @@ def sweep(
     """Search any options, heads trained in bulk on the cache; a sweep that was stopped goes on."""
     with shared.working() as session:
         from featcache.app.progress import consoles
-        from featcache.app.tables import trials_table
+        from featcache.app.tables import trial_values, trials_table
         from featcache.errors import OptionsError
         from featcache.options import apply_overrides
         from heads.search import load_sweep, search
@@ -32,6 +32,14 @@ def sweep(
             raise OptionsError(f"--set {searched[0]}: the sweep searches that option. Take it out of the space.")
         apply_overrides(base, shared.overrides)
         result = search(options, base, session)
+    shared.answer(
+        {
+            "folder": result.folder,
+            "trials": [trial_values(one, result.objectives) for one in result.leading()],
+            "importances": result.importances,
+            "said": result.lines(),
+        }
+    )
     out = consoles()[0]
     out.print(trials_table(result.leading(), list(result.importances), result.objectives))
     for line in result.lines():

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from heads.runs import Run
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "verbose", "quiet")
+@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
 def train(configs: Configs, shared: Shared) -> None:
     """One run for each config, on cached features (extracted first where rows are missing)."""
     outcome = train_all(shared.load(configs), shared)
     from heads.training import best_epoch_said
 
+    runs = [{"run": r.folder, **r.metrics, "best_epoch": r.best_epoch, "reused": r.reused} for r in outcome.done]
+    shared.answer({"runs": runs, "failed": outcome.failed()})
     for run in outcome.done:
         metrics = ", ".join(f"{k} {v:.4f}" for k, v in run.metrics.items())
         before = " (finished before)" if run.reused else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,13 @@ def test_it_ranks_what_featcache_came_with_and_says_what_is_next(
     page = tmp_path / "results" / "report.html"
     monkeypatch.setattr(benchmark, "write_page", lambda *_: page)  # other tests write it
     monkeypatch.setattr(benchmark, "audit_data", lambda *_: None)
-    shown = done("demo", "--small", "-q", "--device", "cpu", *(one for key in QUICK for one in ("--set", key))).stdout
+    set_ = [part for key in QUICK for part in ("--set", key)]
+    shown = done("demo", "--small", "-q", "--device", "cpu", *set_).stdout
     rows = csv.DictReader(Path("results/leaderboard.csv").read_text().splitlines())
     assert [row["run"] for row in rows] == ["demo_squeezenet1_1"]
     end = shown[shown.index("Next") :]
+    told = json.loads(done("demo", "--small", "--device", "cpu", *set_, "--json").stdout)  # what was done is kept
+    assert [row["run"] for row in told["rows"]] == ["demo_squeezenet1_1"] and told["report"] == str(page)
     for words in (f"Open {page}", "featcache init", "featcache demo", "configs/phase1 --set data.path=FOLDER"):
         assert words in end
 

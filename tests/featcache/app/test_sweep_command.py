@@ -57,7 +57,11 @@ def test_a_sweep_goes_on_and_begins_anew(tmp_path: Path, write: Callable[..., Pa
         table = tmp_path / "results" / "sweeps" / "search" / "trials.csv"
         return list(csv.DictReader(table.read_text().splitlines()))
 
-    assert featcache("sweep", write(), *arguments, "--trials", "2").exit_code == 0
+    told = json.loads(featcache("sweep", write(), *arguments, "--trials", "2", "--json").stdout)
+    assert all(
+        0 < one["params"][RATE] < 1 and {"trial", "val_top3", "latency_ms"} <= set(one) for one in told["trials"]
+    )
+    assert told["folder"] == str(tmp_path / "results" / "sweeps" / "search") and {"importances", "said"} <= set(told)
     first = trials()
     assert len(first) == 2
     done = featcache("sweep", write(), *arguments)

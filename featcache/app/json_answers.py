@@ -1,0 +1,132 @@
+"""`--json`, the same in every command: its answer as JSON, alone on standard output or in a file beside what is shown.
+
+A command takes the shared option "json" (or "json_file", where it has always taken a FILE) and says what it found
+once, by `Shared.answer`. What it prints for people is left out where the JSON is on standard output; notices and
+progress are on standard error as ever. `Command` lets `--json FILE` stand without its FILE at the end of a line, so
+that one rule holds for all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import fields, is_dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+STDOUT = "-"
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
+JsonFile = Annotated[
+    str | None,
+    typer.Option("--json", metavar="[FILE]", help="As JSON there too; without FILE, or -: printed, and nothing else."),
+]
+
+_BOARD = "`rows`: each run with every column of leaderboard.csv; `top`, `said` (sentences), `leaderboard` (the file)"
+ANSWERS = {
+    "demo": "as `benchmark`",
+    "benchmark": f"{_BOARD}, `report` (the page), `failed`: each config that was, with its error",
+    "extract": "`stores`: each file with its rows, latency and MACs; `failed`",
+    "train": "`runs`: each folder with every metric of val and test, `best_epoch`, `reused`; `failed`",
+    "sweep": "`trials`: the leading ones with what they are in order of, their figures and the options that were "
+    "searched; `importances`, `said`, `folder`",
+    "finetune": f"{_BOARD}, `failed`",
+    "combine": "`run`, `members`, `val`, `test`, what it costs, `said`",
+    "soup": "`run`, `members`, `val`, `test`, what it costs, `said`",
+    "distill": "`run`, `alone`, `val`, `test`, `latency_ms`, `ahead_of`, `said`",
+    "report": f"{_BOARD}, `report` (the page)",
+    "predict": "`predictions`: a line of `--format jsonl` each; of very many images that format is the better one",
+    "export": "`folder`, `files` with their bytes, `parity` with the run, `opset`, `notes`",
+    "profile": "of a run a list of its ways, of an ONNX file `file` and `measurements`",
+    "curve": "the whole study, as results/curves keeps it",
+    "audit": "the whole audit, as results/audit keeps it; `written`: the files with their lines",
+    "show": "`classes` with their images by split, `sizes`, `formats`, `modes`, `odd` files",
+    "split": "`table` (the file), `images` by split, `classes`, `set`: how to use it",
+    "check": "`seconds` of whole commands, `configs` with each part",
+    "backbones": "`backbones` with `source`, `features`, `input`, `weights`, `at_hand`",
+    "cache list": "`stores` with their rows, bytes, data sets and seconds since they were used; `folder`, `bytes`",
+    "cache verify": "`stores` with what is damaged in each; `damaged`: how many are",
+    "cache prune": "`stores` with what became of each, why, and its bytes; `bytes` that are free",
+}
+WITHOUT = {
+    "init": "asks, and shows what `show --json` has",
+    "schema": "is JSON in any case",
+    "serve": "answers by HTTP, in JSON",
+}
+
+
+class Command(TyperCommand):
+    """A command whose `--json FILE` may leave FILE out, at the end or in front of another option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer does, once the FILE that was left out is named as standard output."""
+        if any("--json" in p.opts and not getattr(p, "is_flag", False) for p in self.params):
+            args = [part for place, one in enumerate(args) for part in (one, *_left_out(one, args[place + 1 :]))]
+        return super().parse_args(ctx, args)
+
+
+def _left_out(one: str, behind: Sequence[str]) -> tuple[str, ...]:
+    bare = one == "--json" and (not behind or (behind[0].startswith("-") and behind[0] != STDOUT))
+    return (STDOUT,) if bare else ()
+
+
+@contextmanager
+def answering(to: str | None, answers: list[Any]) -> Iterator[None]:
+    """Inside, nothing reaches standard output where that is for JSON; at the end, however it comes, the last of
+    `answers` is written `to` its place. Raises OutputError, before any work, where that file cannot be written."""
+    if to is None:
+        yield
+        return
+    from featcache.atomic import require_writable, write_named
+
+    if to != STDOUT:
+        require_writable(Path(to), "--json")
+    out = sys.stdout
+    try:
+        with redirect_stdout(_Nobody()) if to == STDOUT else nullcontext():
+            yield
+    finally:
+        if answers:
+            text = json.dumps(plain(answers[-1]), indent=1, allow_nan=False) + "\n"
+            if to == STDOUT:
+                out.write(text)
+            else:
+                write_named(Path(to), text, "--json")
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it, every number in full; what is no finite number is null. Raises TypeError for what is none of
+    numbers, texts, paths, dataclasses and collections of them."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int | float) and type(value) in (int, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "tolist"):  # numpy's
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, set | frozenset):
+        return [plain(one) for one in sorted(value)]
+    raise TypeError(f"{type(value).__name__} {value!r:.80}")
+
+
+class _Nobody(io.TextIOBase):
+    """A standard output that nobody reads."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        """Nothing is kept."""
+        return len(text)
