@@ -52,6 +52,8 @@ ANSWERS = {
     "backbones": "`backbones` with `source`, `features`, `input`, `weights`, `at_hand`",
     "cache list": "`stores` with their rows, bytes, data sets and seconds since they were used; `folder`, `bytes`",
     "cache verify": "`stores` with what is damaged in each; `damaged`: how many are",
+    "cache merge": "`store` (the file) and its `rows`",
+    "cache split": "`store` (its place), its `rows` and `parts`",
     "cache prune": "`stores` with what became of each, why, and its bytes; `bytes` that are free",
 }
 WITHOUT = {

@@ -107,17 +107,19 @@ def cache_prune(
 
 
 @cache.command("merge")
-@command("cache_dir", "verbose", "quiet")
+@command("cache_dir", "json", "verbose", "quiet")
 def cache_merge(shared: Shared, store: Store, to: To = None) -> None:
     """Make a store that is in parts one file, here or in another cache."""
     from featcache.store import merge
 
     made = merge(_named(store, _cache_folder(shared)), to)
-    typer.echo(f"{made.where}: {counted(len(made.rows()), 'row')} in one file")
+    rows = len(made.rows())
+    shared.answer({"store": made.where, "rows": rows})
+    typer.echo(f"{made.where}: {counted(rows, 'row')} in one file")
 
 
 @cache.command("split")
-@command("cache_dir", "verbose", "quiet")
+@command("cache_dir", "json", "verbose", "quiet")
 def cache_split(
     shared: Shared,
     store: Store,
@@ -128,8 +130,9 @@ def cache_split(
     from featcache.store import split
 
     made = split(_named(store, _cache_folder(shared)), rows, to)
-    parts = made.every_part()
-    typer.echo(f"{made.where}: {counted(len(made.rows()), 'row')} in {counted(len(parts), 'part')}")
+    count, parts = len(made.rows()), len(made.every_part())
+    shared.answer({"store": made.where, "rows": count, "parts": parts})
+    typer.echo(f"{made.where}: {counted(count, 'row')} in {counted(parts, 'part')}")
 
 
 def _named(name: str, folder: Path) -> Path:
