@@ -53,7 +53,7 @@ def cache_verify(
     for path in every:
         verdict = verify(path)
         typer.echo(describe(verdict))
-        found.append({"store": path, "ok": verdict.ok, "rows": verdict.rows, "damaged": verdict.damaged})
+        found.append({"store": verdict.where, "ok": verdict.ok, "rows": verdict.rows, "damaged": verdict.damaged})
         found[-1] |= {"unreadable": verdict.unreadable or None, "torn_parts": verdict.torn_parts}
         damaged += not verdict.ok
         if repair and not verdict.ok:

@@ -311,6 +311,10 @@ def test_a_network_that_is_gone_is_waited_for_and_then_named(s3: str, monkeypatc
     failures += [ConnectionError("cut")] * 3
     with pytest.raises(StoreError, match=r"s3://bucket/network/.*ConnectionError: cut.*AWS_ENDPOINT_URL"):
         store.rows()
+    failures.clear()
+    monkeypatch.setattr(system, "get_file", lambda *_: _raise(ConnectionError("cut")))
+    with pytest.raises(StoreError, match="ConnectionError: cut"):  # a part that cannot be asked for is not damaged
+        verify(store.path)
 
 
 def _raise(error: Exception) -> None:
