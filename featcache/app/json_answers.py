@@ -1,9 +1,9 @@
 """`--json`, the same in every command: its answer as JSON, alone on standard output or in a file beside what is shown.
 
 A command takes the shared option "json" (or "json_file", where it has always taken a FILE) and says what it found
-once, by `Shared.answer`. What it prints for people is left out where the JSON is on standard output; notices and
-progress are on standard error as ever. `Command` lets `--json FILE` stand without its FILE at the end of a line, so
-that one rule holds for all.
+once, by `Shared.answer`; what that has its decorator says in words (`answers`). What it prints for people is left out
+where the JSON is on standard output; notices and progress are on standard error as ever. `Command` lets `--json FILE`
+stand without its FILE at the end of a line, so that one rule holds for all.
 """
 
 from __future__ import annotations
@@ -28,34 +28,6 @@ JsonFile = Annotated[
     typer.Option("--json", metavar="[FILE]", help="As JSON there too; without FILE, or -: printed, and nothing else."),
 ]
 
-_BOARD = "`rows`: each run with every column of leaderboard.csv; `top`, `said` (sentences), `leaderboard` (the file)"
-ANSWERS = {
-    "demo": "as `benchmark`",
-    "benchmark": f"{_BOARD}, `report` (the page), `failed`: each config that was, with its error",
-    "extract": "`stores`: each file with its rows, latency and MACs; `failed`",
-    "train": "`runs`: each folder with every metric of val and test, `best_epoch`, `reused`; `failed`",
-    "sweep": "`trials`: the leading ones with what they are in order of, their figures and the options that were "
-    "searched; `importances`, `said`, `folder`",
-    "finetune": f"{_BOARD}, `failed`",
-    "combine": "`run`, `members`, `val`, `test`, what it costs, `said`",
-    "soup": "`run`, `members`, `val`, `test`, what it costs, `said`",
-    "distill": "`run`, `alone`, `val`, `test`, `latency_ms`, `ahead_of`, `said`",
-    "report": f"{_BOARD}, `report` (the page)",
-    "predict": "`predictions`: a line of `--format jsonl` each; of very many images that format is the better one",
-    "export": "`folder`, `files` with their bytes, `parity` with the run, `opset`, `notes`",
-    "profile": "of a run a list of its ways, of an ONNX file `file` and `measurements`",
-    "curve": "the whole study, as results/curves keeps it",
-    "audit": "the whole audit, as results/audit keeps it; `written`: the files with their lines",
-    "show": "`classes` with their images by split, `sizes`, `formats`, `modes`, `odd` files",
-    "split": "`table` (the file), `images` by split, `classes`, `set`: how to use it",
-    "check": "`seconds` of whole commands, `configs` with each part",
-    "backbones": "`backbones` with `source`, `features`, `input`, `weights`, `at_hand`",
-    "cache list": "`stores` with their rows, bytes, data sets and seconds since they were used; `folder`, `bytes`",
-    "cache verify": "`stores` with what is damaged in each; `damaged`: how many are",
-    "cache merge": "`store` (the file) and its `rows`",
-    "cache split": "`store` (its place), its `rows` and `parts`",
-    "cache prune": "`stores` with what became of each, why, and its bytes; `bytes` that are free",
-}
 WITHOUT = {
     "init": "asks, and shows what `show --json` has",
     "schema": "is JSON in any case",

@@ -28,6 +28,9 @@ RankBy = Annotated[
         help="Rank by a metric of val, such as balanced_accuracy, instead of top-3, then top-1, then loss.",
     ),
 ]
+BOARD_ANSWER = (  # what `answer_board` has
+    "`rows`: each run with every column of leaderboard.csv; `top`, `said` (sentences), `leaderboard` (the file)"
+)
 AUDITED = 20_000  # images, at most, that `benchmark` audits: time grows with their square, 30 s for 10,000
 AUDIT_BACKBONES = 3  # of the leaderboard, that an audit of finished runs asks
 

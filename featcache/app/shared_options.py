@@ -155,8 +155,9 @@ class Shared:
             log.setLevel(before[2])
 
 
-def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A function with parameters of its own and `shared` becomes a command that takes these shared options too.
+def command(*taken: str, answers: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A function with parameters of its own and `shared` becomes a command that takes these shared options too;
+    `answers` says, for the reference, what its JSON has.
 
     Its errors become one paragraph and an exit code.
     """
@@ -187,6 +188,7 @@ def command(*taken: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             ):
                 function(shared=shared, **arguments)
 
+        run.answers = answers  # type: ignore[attr-defined]
         parameters = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
         run.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -47,12 +47,6 @@ class ShardedVerdict:
     faults: tuple[PartFault, ...]
     leftovers: int  # files that no record names
     torn_parts: tuple[Path, ...]  # committed rows on this machine that a power cut tore
-    unreadable: str = ""  # a store without one sound part has no rows
-
-    @property
-    def damaged(self) -> tuple[PartFault, ...]:
-        """What is wrong, part by part."""
-        return self.faults
 
     @property
     def ok(self) -> bool:

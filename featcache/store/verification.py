@@ -51,11 +51,6 @@ class Verdict:
     foreign: bool = False  # nothing that repair may touch: another version's, renamed, or not readable by this user
 
     @property
-    def where(self) -> str:
-        """The file, as a message names it."""
-        return str(self.path)
-
-    @property
     def ok(self) -> bool:
         """Nothing is wrong that repair could mend."""
         return self.foreign or (self.whole and not (self.damaged or self.unreadable or self.torn_parts))

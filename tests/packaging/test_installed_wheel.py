@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from conftest import write_digits
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_ALL = """
@@ -74,3 +75,16 @@ def test_every_config_is_there_by_the_name_that_the_documents_have(installed: Pa
     assert phase1 == len(list((ROOT / "configs" / "phase1").glob("*.json"))) > 10
     said = run(installed / "featcache", "schema", "--sweep", cwd=tmp_path)
     assert json.loads(said) == json.loads((ROOT / "configs" / "sweep.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_options_for_ones_own_images_are_written_and_run(installed: Path, tmp_path: Path) -> None:
+    write_digits(tmp_path / "photos", {"": 12})
+    featcache = installed / "featcache"
+    run(featcache, "init", "--images", "photos", "--networks", "small", "--device", "cpu", "--yes", "-q", cwd=tmp_path)
+    quick = ("model.pretrained=false", "model.input_size=32", "training.epochs=2", "profile.iterations=2")
+    sets = [part for one in quick for part in ("--set", one)]
+    said = run(featcache, "benchmark", "configs/photos", "-q", "--device", "cpu", *sets, "--json", cwd=tmp_path)
+    assert {row["run"] for row in json.loads(said)["rows"]} == {
+        f"photos_{name}" for name in ("mobilenet_v3_large", "efficientnet_b0", "resnet18", "resnet50")
+    }

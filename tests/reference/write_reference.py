@@ -13,7 +13,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from featcache.app.json_answers import ANSWERS, WITHOUT
+from featcache.app.json_answers import WITHOUT
 from featcache.app.main import app
 from featcache.audit.findings import FINDINGS
 from featcache.options import options_schema
@@ -56,7 +56,8 @@ def _commands() -> list[str]:
 
 
 def _json() -> list[str]:
-    rows = [(f"`{name}`", answer) for name, answer in ANSWERS.items()]
+    found = _leaves(get_command(app), "")
+    rows = [(f"`{name}`", one.callback.answers) for name, one in found if one.callback.answers]
     without = "; ".join(f"`{name}` {why}" for name, why in WITHOUT.items())
     return [
         "### As JSON",

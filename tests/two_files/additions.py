@@ -243,7 +243,7 @@ ADDITIONS = {
                     "from featcache.app.commands.report import report",
                     "from featcache.app.commands.planted import planted\nfrom featcache.app.commands.report import report",
                 ),
-                ("    *(benchmark,", "    *(planted, benchmark,"),
+                ("    *(demo, init,", "    *(planted, demo, init,"),
             ],
         }
     ),

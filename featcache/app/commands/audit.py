@@ -42,7 +42,10 @@ class _Output:
             require_groups_target(self.groups, data, given)
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet")
+@command(
+    *("set_", "device", "cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet"),
+    answers="the whole audit, as results/audit keeps it; `written`: the files with their lines",
+)
 def audit(
     shared: Shared,
     configs: Annotated[

@@ -9,7 +9,10 @@ import typer
 from featcache.app.shared_options import Shared, command
 
 
-@command("allow_custom", "json", "verbose")
+@command(
+    *("allow_custom", "json", "verbose"),
+    answers="`backbones` with `source`, `features`, `input`, `weights`, `at_hand`",
+)
 def backbones(
     shared: Shared,
     pattern: Annotated[str, typer.Argument(help="A name or a glob such as 'resnet*'; timm is listed when given.")] = "",

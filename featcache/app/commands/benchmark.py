@@ -9,6 +9,7 @@ import typer
 
 from featcache.app.commands.train import train_all
 from featcache.app.results import (
+    BOARD_ANSWER,
     Heads,
     RankBy,
     answer_board,
@@ -30,7 +31,10 @@ Tuned = Annotated[
 ]
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
+@command(
+    *("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet"),
+    answers=BOARD_ANSWER + ", `report` (the page), `failed`: each config that was, with its error",
+)
 def benchmark(
     configs: Configs, shared: Shared, tuned: Tuned = False, heads: Heads = "auto", rank_by: RankBy = None
 ) -> None:

@@ -19,7 +19,10 @@ cache = typer.Typer(help="Look after the store.", no_args_is_help=True, rich_mar
 
 
 @cache.command("list")
-@command("cache_dir", "json", "verbose")
+@command(
+    *("cache_dir", "json", "verbose"),
+    answers="`stores` with their rows, bytes, data sets and seconds since they were used; `folder`, `bytes`",
+)
 def cache_list(shared: Shared) -> None:
     """Every store: rows, size, data sets, when it was last used."""
     from featcache.app.progress import consoles
@@ -36,7 +39,10 @@ def cache_list(shared: Shared) -> None:
 
 
 @cache.command("verify")
-@command("cache_dir", "json", "verbose")
+@command(
+    *("cache_dir", "json", "verbose"),
+    answers="`stores` with what is damaged in each; `damaged`: how many are",
+)
 def cache_verify(
     shared: Shared,
     repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged; it is extracted again.")] = False,
@@ -53,8 +59,7 @@ def cache_verify(
     for path in every:
         verdict = verify(path)
         typer.echo(describe(verdict))
-        found.append({"store": verdict.where, "ok": verdict.ok, "rows": verdict.rows, "damaged": verdict.damaged})
-        found[-1] |= {"unreadable": verdict.unreadable or None, "torn_parts": verdict.torn_parts}
+        found.append({"store": path, "ok": verdict.ok, **vars(verdict)})
         damaged += not verdict.ok
         if repair and not verdict.ok:
             done = run_repair(verdict)
@@ -75,7 +80,10 @@ def cache_verify(
 
 
 @cache.command("prune")
-@command("cache_dir", "results_dir", "json", "verbose")
+@command(
+    *("cache_dir", "results_dir", "json", "verbose"),
+    answers="`stores` with what became of each, why, and its bytes; `bytes` that are free",
+)
 def cache_prune(
     shared: Shared,
     older_than_days: Annotated[float | None, typer.Option(min=0, help="Not used for so many days.")] = None,
@@ -107,19 +115,18 @@ def cache_prune(
 
 
 @cache.command("merge")
-@command("cache_dir", "json", "verbose", "quiet")
+@command("cache_dir", "json", "verbose", "quiet", answers="`store` that was made, its `rows`")
 def cache_merge(shared: Shared, store: Store, to: To = None) -> None:
     """Make a store that is in parts one file, here or in another cache."""
     from featcache.store import merge
 
     made = merge(_named(store, _cache_folder(shared)), to)
-    rows = len(made.rows())
-    shared.answer({"store": made.where, "rows": rows})
-    typer.echo(f"{made.where}: {counted(rows, 'row')} in one file")
+    shared.answer({"store": made.where, "rows": len(made.rows())})
+    typer.echo(f"{made.where}: {counted(len(made.rows()), 'row')} in one file")
 
 
 @cache.command("split")
-@command("cache_dir", "json", "verbose", "quiet")
+@command("cache_dir", "json", "verbose", "quiet", answers="`store` that was made, its `rows` and `parts`")
 def cache_split(
     shared: Shared,
     store: Store,
@@ -130,9 +137,9 @@ def cache_split(
     from featcache.store import split
 
     made = split(_named(store, _cache_folder(shared)), rows, to)
-    count, parts = len(made.rows()), len(made.every_part())
-    shared.answer({"store": made.where, "rows": count, "parts": parts})
-    typer.echo(f"{made.where}: {counted(count, 'row')} in {counted(parts, 'part')}")
+    parts = made.every_part()
+    shared.answer({"store": made.where, "rows": len(made.rows()), "parts": len(parts)})
+    typer.echo(f"{made.where}: {counted(len(made.rows()), 'row')} in {counted(len(parts), 'part')}")
 
 
 def _named(name: str, folder: Path) -> Path:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 Tuned = Annotated[bool, typer.Option("--tuned", help="Say what `benchmark --tuned` would add: heads and seconds.")]
 
 
-@command("set_", "device", "cache_dir", "allow_custom", "json", "verbose", "quiet")
+@command(
+    *("set_", "device", "cache_dir", "allow_custom", "json", "verbose", "quiet"),
+    answers="`seconds` of whole commands, `configs` with each part",
+)
 def check(configs: Configs, shared: Shared, tuned: Tuned = False) -> None:
     """Validate, and say what would be computed, how long and how much disk; runs nothing but a short calibration."""
     options = shared.load(configs)

@@ -14,7 +14,10 @@ from featcache.errors import OptionsError
 Weights = Literal["equal", "fitted"]
 
 
-@command("results_dir", "json_file", "verbose", "quiet")
+@command(
+    *("results_dir", "json_file", "verbose", "quiet"),
+    answers="`run`, `members`, `val`, `test`, what it costs, `said`",
+)
 def combine(
     shared: Shared,
     runs: Annotated[

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 LONGEST = 80  # characters of names that are joined to the name of a file
 
 
-@command("set_", "device", "cache_dir", "results_dir", "allow_custom", "json_file", "verbose", "quiet")
+@command(
+    *("set_", "device", "cache_dir", "results_dir", "allow_custom", "json_file", "verbose", "quiet"),
+    answers="the whole study, as results/curves keeps it",
+)
 def curve(
     shared: Shared,
     wanted: Annotated[

@@ -14,7 +14,10 @@ from featcache.app.shared_options import Shared, command
 SMALL = ("tf_efficientnet_lite0", "tf_efficientnet_lite0_random", "mobilenet_v3_large", "squeezenet1_1")
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "fresh", "json", "verbose", "quiet")
+@command(
+    *("set_", "device", "devices", "cache_dir", "results_dir", "fresh", "json", "verbose", "quiet"),
+    answers="as `benchmark`",
+)
 def demo(
     shared: Shared,
     small: Annotated[

@@ -14,7 +14,19 @@ if TYPE_CHECKING:
 
 
 @command(
-    "set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json_file", "verbose", "quiet"
+    *(
+        "set_",
+        "device",
+        "devices",
+        "cache_dir",
+        "results_dir",
+        "allow_custom",
+        "fresh",
+        "json_file",
+        "verbose",
+        "quiet",
+    ),
+    answers="`run`, `alone`, `val`, `test`, `latency_ms`, `ahead_of`, `said`",
 )
 def distill(
     shared: Shared,

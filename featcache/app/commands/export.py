@@ -12,7 +12,10 @@ from featcache.app.prediction_arguments import Run
 from featcache.app.shared_options import Shared, command
 
 
-@command("cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet")
+@command(
+    *("cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet"),
+    answers="`folder`, `files` with their bytes, `parity` with the run, `opset`, `notes`",
+)
 def export(
     run: Run,
     shared: Shared,

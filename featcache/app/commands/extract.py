@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from featcache.extraction import Extraction
 
 
-@command("set_", "device", "devices", "cache_dir", "allow_custom", "json", "verbose", "quiet")
+@command(
+    *("set_", "device", "devices", "cache_dir", "allow_custom", "json", "verbose", "quiet"),
+    answers="`stores`: each file with its rows, latency and MACs; `failed`",
+)
 def extract(configs: Configs, shared: Shared) -> None:
     """Stage one: fill the cache for each config, and measure latency and MACs."""
     options = [part for one in shared.load(configs) for part in one.parts]

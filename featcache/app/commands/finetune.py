@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from featcache.app.results import Heads, RankBy, answer_board, show_leaderboard
+from featcache.app.results import BOARD_ANSWER, Heads, RankBy, answer_board, show_leaderboard
 from featcache.app.shared_options import Shared, command
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 By = Literal["accuracy", "pareto", "separability"]
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
+@command(
+    *("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet"),
+    answers=BOARD_ANSWER + ", `failed`",
+)
 def finetune(
     shared: Shared,
     configs: Annotated[

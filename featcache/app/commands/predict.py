@@ -14,7 +14,10 @@ from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError, OutputError
 
 
-@command("device", "cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet")
+@command(
+    *("device", "cache_dir", "results_dir", "allow_custom", "json", "verbose", "quiet"),
+    answers="`predictions`: a line of `--format jsonl` each; of very many images that format is the better one",
+)
 def predict(
     run: Run,
     images: Annotated[

@@ -34,7 +34,10 @@ class WaysWanted:
     warmup: int
 
 
-@command("device", "results_dir", "allow_custom", "json", "verbose", "quiet")
+@command(
+    *("device", "results_dir", "allow_custom", "json", "verbose", "quiet"),
+    answers="of a run a list of its ways, of an ONNX file `file` and `measurements`",
+)
 def profile(
     target: Annotated[
         str,

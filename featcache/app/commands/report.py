@@ -6,14 +6,25 @@ from typing import Annotated, Literal
 
 import typer
 
-from featcache.app.results import Heads, RankBy, answer_board, show_leaderboard, warn_of_leakage, write_page
+from featcache.app.results import (
+    BOARD_ANSWER,
+    Heads,
+    RankBy,
+    answer_board,
+    show_leaderboard,
+    warn_of_leakage,
+    write_page,
+)
 from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
 
 Form = Literal["html", "md"]
 
 
-@command("results_dir", "cache_dir", "json", "verbose", "quiet")
+@command(
+    *("results_dir", "cache_dir", "json", "verbose", "quiet"),
+    answers=BOARD_ANSWER + ", `report` (the page)",
+)
 def report(
     shared: Shared,
     data: Annotated[

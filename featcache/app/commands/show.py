@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 SHOWN = 10  # odd files on a terminal
 
 
-@command("set_", "cache_dir", "json", "verbose", "quiet")
+@command(
+    *("set_", "cache_dir", "json", "verbose", "quiet"),
+    answers="`classes` with their images by split, `sizes`, `formats`, `modes`, `odd` files",
+)
 def show(
     data: Data,
     shared: Shared,

@@ -11,7 +11,10 @@ from featcache.app.shared_options import Shared, command
 from featcache.errors import OptionsError
 
 
-@command("device", "cache_dir", "results_dir", "allow_custom", "json_file", "verbose", "quiet")
+@command(
+    *("device", "cache_dir", "results_dir", "allow_custom", "json_file", "verbose", "quiet"),
+    answers="`run`, `members`, `val`, `test`, what it costs, `said`",
+)
 def soup(
     shared: Shared,
     runs: Annotated[

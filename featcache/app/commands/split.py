@@ -13,7 +13,10 @@ from featcache.app.shared_options import Shared, command
 from featcache.counted_nouns import counted
 
 
-@command("set_", "cache_dir", "json", "verbose", "quiet")
+@command(
+    *("set_", "cache_dir", "json", "verbose", "quiet"),
+    answers="`table` (the file), `images` by split, `classes`, `set`: how to use it",
+)
 def split(
     data: Data,
     shared: Shared,

@@ -10,7 +10,11 @@ import typer
 from featcache.app.shared_options import Shared, command
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
+@command(
+    *("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet"),
+    answers="`trials`: the leading ones with what they are in order of, their figures and the options "
+    "that were searched; `importances`, `said`, `folder`",
+)
 def sweep(
     space: Annotated[Path, typer.Argument(metavar="SPACE.json", help="What is searched, around which base options.")],
     shared: Shared,

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from heads.runs import Run
 
 
-@command("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet")
+@command(
+    *("set_", "device", "devices", "cache_dir", "results_dir", "allow_custom", "fresh", "json", "verbose", "quiet"),
+    answers="`runs`: each folder with every metric of val and test, `best_epoch`, `reused`; `failed`",
+)
 def train(configs: Configs, shared: Shared) -> None:
     """One run for each config, on cached features (extracted first where rows are missing)."""
     outcome = train_all(shared.load(configs), shared)
