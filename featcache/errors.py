@@ -56,6 +56,12 @@ class StoreError(WorkError):
     """A cache file that is damaged or not ours."""
 
 
+class ForeignStoreError(StoreError):
+    """A cache file that featcache did not write: with links to other files, say. Nothing of it has been read."""
+
+    exit_code = 2
+
+
 class DiskFullError(WorkError):
     """The disk, or a quota on it, has no room left."""
 

@@ -15,7 +15,7 @@ BUCKET = "bucket"
 @contextmanager
 def s3_server() -> Iterator[str]:
     """`s3://bucket` answers inside the block, in child processes too."""
-    pytest.importorskip("s3fs")
+    s3fs = pytest.importorskip("s3fs")
     server_module = pytest.importorskip("moto.server")
     import boto3
 
@@ -42,4 +42,5 @@ def s3_server() -> Iterator[str]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+        s3fs.S3FileSystem.clear_instance_cache()  # fsspec keeps clients, and the next server has another port
         server.stop()

@@ -147,7 +147,13 @@ def stores_table(entries: Sequence[Any]) -> Table:
 def store_values(entry: Any) -> dict[str, Any]:
     """One of them for --json, by the names of the table's columns; bytes and seconds in full."""
     return {
-        **{"store": entry.path, "backbone": entry.backbone, "input": entry.input_size, "weights": entry.weights},
+        **{
+            "store": entry.where or entry.path,
+            "parts": entry.parts,
+            "backbone": entry.backbone,
+            "input": entry.input_size,
+            "weights": entry.weights,
+        },
         **{"rows": entry.rows, "views": entry.views, "type": entry.dtype, "bytes": entry.size_bytes},
         **{"idle_seconds": entry.idle_seconds, "data_sets": entry.datasets, "fault": entry.fault or None},
     }

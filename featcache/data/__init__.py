@@ -10,7 +10,7 @@ from featcache.data.demo_digits import DEMO_DIGITS
 from featcache.data.exclude_list import names_listed
 from featcache.data.file_formats import READER
 from featcache.data.found_again import locate, regroup
-from featcache.data.image_files import UnreadableImageError, decode_image
+from featcache.data.image_files import decode_image
 from featcache.data.image_groups import group_images
 from featcache.data.image_weights import relative_weights, weights_digest
 from featcache.data.manifest import load_manifest
@@ -21,6 +21,7 @@ from featcache.data.split_cutting import require_folds
 from featcache.data.split_table import write_split_table
 from featcache.data.survey import Survey, survey
 from featcache.data.transforms import EvalTransform, normalise
+from featcache.data.unreadable_image import GivenUpError, UnreadableImageError
 
 __all__ = [
     "DEMO_DIGITS",
@@ -32,6 +33,7 @@ __all__ = [
     "Decoded",
     "Decoder",
     "EvalTransform",
+    "GivenUpError",
     "HashMemo",
     "Listing",
     "OddFile",

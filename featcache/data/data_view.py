@@ -137,9 +137,10 @@ def look_over(surveyed: Survey, options: DataOptions, progress: Progress = SILEN
     sums = np.zeros((len(manifest.classes), SIDE, SIDE, 3))
     seen = np.zeros(len(manifest.classes), dtype=np.int64)
     progress.begin("looking", len(manifest.images), "images")
+    look = partial(look_at, depth=manifest.depth, timeout_s=options.decode_timeout_s)
     with ThreadPoolExecutor(options.workers or os.cpu_count() or 1) as pool:
         for batch in _batches(manifest.images):
-            for image, (one, small) in zip(batch, pool.map(partial(look_at, depth=manifest.depth), batch), strict=True):
+            for image, (one, small) in zip(batch, pool.map(look, batch), strict=True):
                 facts.append(one)
                 if small is not None:
                     sums[image.label] += small

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from featcache.data.augmentations import view
 from featcache.data.content_hashes import ContentNote
-from featcache.data.image_files import UnreadableImageError, read_picture
+from featcache.data.guarded_decoding import DECODE_TIMEOUT_S
+from featcache.data.image_files import read_picture
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.options import AugmentationSpec
 from featcache.places import ImagePlace
 from featcache.records import Preprocessing
@@ -34,7 +36,10 @@ class ChangedFileError(UnreadFileError):
 
 
 def decode_file(
-    task: Task, preprocessing: Preprocessing, augmentations: Sequence[AugmentationSpec]
+    task: Task,
+    preprocessing: Preprocessing,
+    augmentations: Sequence[AugmentationSpec],
+    timeout_s: float | None = DECODE_TIMEOUT_S,
 ) -> tuple[tuple[Tensor, ...], ContentNote]:
     """The views of one image, each uint8 `[3, S, S]`, and what there is to say of its file; raises
     UnreadableImageError."""
@@ -44,6 +49,6 @@ def decode_file(
         raise UnreadFileError(error.strerror or str(error)) from None
     if hashlib.sha256(data).hexdigest() != task.sha256:
         raise ChangedFileError("the file changed after it was scanned; run again")
-    picture = read_picture(data, preprocessing.depth)
+    picture = read_picture(data, preprocessing.depth, timeout_s)
     views = tuple(view(picture.image, task.sha256, v, augmentations, preprocessing) for v in task.views)
     return views, ContentNote(picture.pages, picture.repaired, picture.truncated)

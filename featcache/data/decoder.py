@@ -24,8 +24,9 @@ from featcache.data.content_hashes import ContentNote
 from featcache.data.decoded_image import Task, decode_file
 from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoding_processes import decoded_in_process, forget_processes
-from featcache.data.image_files import UnreadableImageError
+from featcache.data.guarded_decoding import DECODE_TIMEOUT_S
 from featcache.data.transforms import functional
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.options import AugmentationSpec
 from featcache.records import Preprocessing, digest
 
@@ -53,9 +54,11 @@ class Decoder:
         scratch: Scratch | None = None,
         *,
         processes: bool = False,
+        timeout_s: float | None = DECODE_TIMEOUT_S,
     ) -> None:
         # A process that may have no children of its own, such as one of several devices, has its own Python anyway.
         self._processes = processes and not multiprocessing.current_process().daemon
+        self._timeout_s = timeout_s
         self._preprocessing = preprocessing
         self._augmentations = tuple(augmentations)
         self.workers = workers or os.cpu_count() or 1
@@ -126,7 +129,9 @@ class Decoder:
         """By a process, for which this thread waits, or here."""
         if self._processes:
             try:
-                pixels, note = decoded_in_process(self.workers, self._preprocessing, self._augmentations, task)
+                pixels, note = decoded_in_process(
+                    self.workers, self._preprocessing, self._augmentations, task, self._timeout_s
+                )
                 return tuple(map(torch.from_numpy, pixels)), note
             except BrokenProcessPool:
                 if self._processes:
@@ -135,7 +140,7 @@ class Decoder:
                     log.warning(
                         "a process that decodes images died (was it killed?): threads go on, with the same rows"
                     )
-        return decode_file(task, self._preprocessing, self._augmentations)
+        return decode_file(task, self._preprocessing, self._augmentations, self._timeout_s)
 
 
 def _outcome(task: Task, future: Future[Decoded]) -> Decoded:

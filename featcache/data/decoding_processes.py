@@ -31,13 +31,17 @@ Pixels = tuple[tuple[NDArray[np.uint8], ...], ContentNote]  # each view [3, S, S
 
 
 def decoded_in_process(
-    workers: int, preprocessing: Preprocessing, augmentations: Sequence[AugmentationSpec], task: Task
+    workers: int,
+    preprocessing: Preprocessing,
+    augmentations: Sequence[AugmentationSpec],
+    task: Task,
+    timeout_s: float | None,
 ) -> Pixels:
     """The views of an image by one of `workers` processes, which is waited for; raises as `decode_file` does, and
     BrokenProcessPool."""
     with _LOCK:
         pool = _processes(workers)
-    return pool.submit(_decode, preprocessing, tuple(augmentations), task).result()
+    return pool.submit(_decode, preprocessing, tuple(augmentations), task, timeout_s).result()
 
 
 def forget_processes() -> None:
@@ -66,6 +70,8 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _decode(preprocessing: Preprocessing, augmentations: Sequence[AugmentationSpec], task: Task) -> Pixels:
-    views, note = decode_file(task, preprocessing, augmentations)
+def _decode(
+    preprocessing: Preprocessing, augmentations: Sequence[AugmentationSpec], task: Task, timeout_s: float | None
+) -> Pixels:
+    views, note = decode_file(task, preprocessing, augmentations, timeout_s)
     return tuple(view.numpy() for view in views), note

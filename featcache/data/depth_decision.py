@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from featcache.data.content_hashes import HashMemo
 from featcache.data.file_formats import READER
 from featcache.data.high_bits import FULL
-from featcache.data.image_files import UnreadableImageError, read_samples
+from featcache.data.image_files import read_samples
 from featcache.data.sample_range import Samples, value_range
+from featcache.data.unreadable_image import GivenUpError, UnreadableImageError
 from featcache.options import DataOptions
 from featcache.records import PLAIN_DEPTH, Depth, ImageRecord
 
@@ -46,7 +48,7 @@ def decide_depth(images: Sequence[ImageRecord], memo: HashMemo, options: DataOpt
     depend on the decision, it is PLAIN_DEPTH.
     """
     contents = {i.sha256: i for i in images if memo.may_exceed_8_bits(i.sha256)}
-    _look(contents.values(), memo, options.workers or os.cpu_count() or 1)
+    _look(contents.values(), memo, options.workers or os.cpu_count() or 1, options.decode_timeout_s)
     ranges = {}
     for sha256 in contents:
         _, known = memo.value_range(sha256, READER)
@@ -70,26 +72,30 @@ def decide_depth(images: Sequence[ImageRecord], memo: HashMemo, options: DataOpt
     return chosen, [notice + _change(memo, chosen) if options.depth == "auto" else notice]
 
 
-def _look(contents: Iterable[ImageRecord], memo: HashMemo, workers: int) -> None:
+def _look(contents: Iterable[ImageRecord], memo: HashMemo, workers: int, timeout_s: float | None) -> None:
     """Have `memo` know the values of all these contents."""
     new = [i for i in contents if not memo.value_range(i.sha256, READER)[0]]
     if not new:
         return
     with ThreadPoolExecutor(workers) as pool:
-        for image, known in zip(new, pool.map(_range_of, new), strict=True):
-            if known != {}:
+        for image, known in zip(new, pool.map(partial(_range_of, timeout_s), new), strict=True):
+            if isinstance(known, GivenUpError):
+                memo.remember_unread(image.sha256, str(known))  # once is enough for this command
+            elif known != {}:
                 memo.remember_range(image.sha256, READER, known)
 
 
-def _range_of(image: ImageRecord) -> dict[str, Any] | None:
-    """None for 8 bits, or no image; empty where the file cannot be read just now."""
+def _range_of(timeout_s: float | None, image: ImageRecord) -> dict[str, Any] | GivenUpError | None:
+    """None for 8 bits, or no image; empty where the file cannot be read just now; why its decoder was stopped."""
     try:
         data = image.place.read()
         if hashlib.sha256(data).hexdigest() != image.sha256:
             return {}
-        samples = read_samples(data)
+        samples = read_samples(data, timeout_s)
     except OSError:
         return {}
+    except GivenUpError as error:
+        return error
     except UnreadableImageError:
         return None
     return asdict(ValueRange.of(samples)) if samples is not None else None

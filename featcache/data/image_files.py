@@ -15,13 +15,16 @@ from PIL import ExifTags, Image, ImageCms
 from featcache.counted_nouns import counted
 from featcache.data.dicom_files import read_dicom
 from featcache.data.file_formats import HEAD_BYTES, MissingPackageError, is_dicom
+from featcache.data.guarded_decoding import DECODE_TIMEOUT_S, is_suspect, within_limits
 from featcache.data.high_bits import FULL, colour_samples, grey_samples, has_high_bits, may_state_range
 from featcache.data.pillow_files import Loaded, SizeError, load_image, open_image
 from featcache.data.png_chunks import SIGNATURE, without_broken, without_descriptions
 from featcache.data.sample_range import NoRangeError, Samples, to_8_bit
+from featcache.data.tiff_directory import count_pages
 from featcache.data.tiff_layouts import SIGNATURES as TIFF_SIGNATURES
 from featcache.data.tiff_layouts import is_garbled, is_tiff, read_tiff
 from featcache.data.truncated_files import MAX_MISSING, read_truncated
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.records import PLAIN_DEPTH, Depth
 
 TURNED = {  # EXIF's orientation -> what makes the picture upright
@@ -40,10 +43,6 @@ POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # what an EPS file begins with, wit
 PAGED = {"PNG", "WEBP", "AVIF", "HEIF"}  # a camera's MPO has previews beside its picture, no pages
 
 
-class UnreadableImageError(Exception):
-    """This file is no image that can be read; the message is the reason. It goes to the quarantine list."""
-
-
 @dataclass(frozen=True, eq=False)
 class Picture:
     """What could be read of a file."""
@@ -59,15 +58,23 @@ def decode_image(source: str | Path | bytes, depth: Depth = PLAIN_DEPTH) -> Imag
     return read_picture(source, depth).image
 
 
-def read_picture(source: str | Path | bytes, depth: Depth = PLAIN_DEPTH) -> Picture:
+def read_picture(
+    source: str | Path | bytes, depth: Depth = PLAIN_DEPTH, timeout_s: float | None = DECODE_TIMEOUT_S
+) -> Picture:
     """The image in a file (or its bytes), and what is to be said of it; docs/images.md has every rule.
 
     The content decides the format, not the name. The first frame or page; EXIF orientation applied; transparency on
     white; more than 8 bits by what the file says of their range, else by `depth`; CMYK, LAB, grey and palette
     converted. What is broken without touching the pixels is passed over; up to 5% of them may be missing. Raises
-    UnreadableImageError.
+    UnreadableImageError, GivenUpError after `timeout_s` seconds (None: it may take any time, and memory).
     """
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if timeout_s is None or not is_suspect(data):
+        return _picture(data, depth)
+    return within_limits(_picture, (data, depth), timeout_s)
+
+
+def _picture(data: bytes, depth: Depth) -> Picture:
     with _reasons():
         values = _read_otherwise(data)
         if values is not None:
@@ -80,8 +87,14 @@ def read_picture(source: str | Path | bytes, depth: Depth = PLAIN_DEPTH) -> Pict
         return Picture(image, _pages(loaded), said, truncated)
 
 
-def read_samples(data: bytes) -> Samples | None:
-    """The values of a file's image, where they have more than 8 bits; raises UnreadableImageError."""
+def read_samples(data: bytes, timeout_s: float | None = DECODE_TIMEOUT_S) -> Samples | None:
+    """The values of a file's image, where they have more than 8 bits; raises as `read_picture` does."""
+    if timeout_s is None or not is_suspect(data):
+        return _high_samples(data)
+    return within_limits(_high_samples, (data,), timeout_s)
+
+
+def _high_samples(data: bytes) -> Samples | None:
     with _reasons():
         values = _read_otherwise(data)
         if values is not None:
@@ -222,7 +235,9 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
 def _pages(loaded: Loaded) -> int:
     """How many pages or frames the file has, as far as they can be counted."""
     image = loaded.image
-    if image.format in {"GIF", "TIFF"}:  # counting moves through the file
+    if image.format == "TIFF":
+        return count_pages(loaded.data)
+    if image.format == "GIF":  # counting moves through the file
         with contextlib.suppress(Exception), Image.open(io.BytesIO(loaded.data)) as again:
             return int(getattr(again, "n_frames", 1))
         return 1

@@ -8,14 +8,16 @@ import logging
 import os
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from featcache.atomic import write_text
 from featcache.counted_nouns import counted
 from featcache.data.content_hashes import ContentNote, HashMemo
 from featcache.data.file_formats import READER
-from featcache.data.image_files import UnreadableImageError, read_picture
+from featcache.data.image_files import read_picture
 from featcache.data.image_order import by_name
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.options import DataOptions
 from featcache.records import ImageRecord, Manifest, digest
 
@@ -69,16 +71,16 @@ def look_for_truncated(manifest: Manifest, memo: HashMemo, options: DataOptions,
     if not unsure:
         return
     with ThreadPoolExecutor(options.workers or os.cpu_count() or 1) as pool:
-        for image, note in zip(unsure, pool.map(_note_of, unsure), strict=True):
+        for image, note in zip(unsure, pool.map(partial(_note_of, options.decode_timeout_s), unsure), strict=True):
             if note is not None:
                 memo.remember_note(image.sha256, READER, note)
     memo.save()
 
 
-def _note_of(image: ImageRecord) -> ContentNote | None:
+def _note_of(timeout_s: float | None, image: ImageRecord) -> ContentNote | None:
     """None where the file cannot be read: its row says that its content can be."""
     try:
-        picture = read_picture(image.place.read())
+        picture = read_picture(image.place.read(), timeout_s=timeout_s)
     except (OSError, UnreadableImageError):
         return None
     return ContentNote(picture.pages, picture.repaired, picture.truncated)

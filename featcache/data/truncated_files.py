@@ -65,7 +65,7 @@ def _scans(data: bytes) -> tuple[bool, bool]:
     restarts = False
     exact: dict[int, set[int]] = {}
     every: set[int] = set()
-    for kind, body in _segments(data):
+    for kind, body in segments(data):
         if kind == RESTART_INTERVAL and len(body) >= 2:
             restarts = int.from_bytes(body[:2], "big") > 0
         elif kind in {0xC0, 0xC1, 0xC2} and len(body) >= 6:
@@ -78,7 +78,7 @@ def _scans(data: bytes) -> tuple[bool, bool]:
     return restarts, bool(every) and all(len(exact.get(c, ())) == 64 for c in every)
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and body of each segment of a JPEG."""
     at = 2
     while at + 4 <= len(data):

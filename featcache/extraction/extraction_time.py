@@ -145,7 +145,11 @@ def _decode_seconds(backbone: Backbone, infer: Inference, options: Options, work
             seconds[name] = 0.0
             continue
         decoder = Decoder(
-            backbone.preprocessing, data.augmentations, data.workers, processes=data.decoders == "processes"
+            backbone.preprocessing,
+            data.augmentations,
+            data.workers,
+            processes=data.decoders == "processes",
+            timeout_s=data.decode_timeout_s,
         )
         sample = _spread(tasks, max(1, MOST_FILES // views))
         done = 0

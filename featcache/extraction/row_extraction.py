@@ -11,7 +11,7 @@ from torch import Tensor
 
 from featcache.backbones import Backbone
 from featcache.counted_nouns import counted
-from featcache.data import READER, ChangedFileError, Decoded, Decoder, Task, UnreadFileError
+from featcache.data import READER, ChangedFileError, Decoded, Decoder, GivenUpError, Task, UnreadFileError
 from featcache.devices import device_name
 from featcache.errors import NonFiniteError
 from featcache.extraction.batch_search import fastest_batch
@@ -41,6 +41,7 @@ def extract_rows(
         data.workers,
         session.scratch,
         processes=data.decoders == "processes",
+        timeout_s=data.decode_timeout_s,
     )
     distinct = {i.sha256 for i in fill.manifest.images}
     images = new = 0
@@ -131,7 +132,7 @@ def set_bad_aside(block: Sequence[Decoded], fill: StoreFill) -> list[tuple[Task,
                 fill.memo.remember_note(task.sha256, READER, decoded.note)
             if not fill.unreadable(task.sha256):  # as it is where its end is missing and that is not allowed
                 readable.append((task, decoded.images))
-        elif isinstance(error, UnreadFileError):
+        elif isinstance(error, UnreadFileError | GivenUpError):
             fill.memo.remember_unread(task.sha256, str(error))
             if isinstance(error, ChangedFileError):
                 fill.memo.forget(task.place)

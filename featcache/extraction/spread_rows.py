@@ -186,6 +186,7 @@ def make_decoder(setup: ShareSetup, scratch: Scratch) -> Decoder:
         data.workers,
         scratch,
         processes=data.decoders == "processes",
+        timeout_s=data.decode_timeout_s,
     )
 
 

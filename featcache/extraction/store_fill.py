@@ -41,15 +41,16 @@ class StoreFill:
     def missing(self) -> list[Task]:
         """What the store lacks, each content once, in the order that it is read fastest in. Views are for images that
         train only."""
-        base = self.store.rows()
-        augmented = self.store.rows(self.spec) if self.spec else {}
+        readable = [s for s in dict.fromkeys(i.sha256 for i in self.manifest.images) if not self.unreadable(s)]
+        plain = set(self.store.lacking(readable))
+        augmented = set(self.store.lacking(readable, self.spec)) if self.spec else set()
         tasks: dict[str, Task] = {}
         for image in self.manifest.images:
-            if image.sha256 in tasks or self.unreadable(image.sha256):
+            if image.sha256 in tasks:
                 continue
-            views: tuple[int, ...] = () if image.sha256 in base else (0,)
+            views: tuple[int, ...] = (0,) if image.sha256 in plain else ()
             # The manifest has train first, so a content in several splits meets its training copy first.
-            if self.spec and image.split in self.options.data.training_splits and image.sha256 not in augmented:
+            if image.split in self.options.data.training_splits and image.sha256 in augmented:
                 views += tuple(range(1, self.options.data.view_count))
             if views:
                 tasks[image.sha256] = Task(image.sha256, image.place, views)

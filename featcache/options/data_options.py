@@ -41,6 +41,9 @@ class DataOptions(Section):
     decoders: Literal["threads", "processes"] = "threads"
     """What decodes images, to the same rows: processes where many cores feed a fast GPU, as threads wait for each other
     beyond a thousand images a second."""
+    decode_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = 60.0
+    """Seconds after which a decoder that may hang (TIFF, DICOM, HEIC, .., of a format with a bounded time none) is
+    killed and its image left out as bad; it has 6 GiB of memory. null: without limits, in the command's own process."""
     max_bad_fraction: Fraction = 0.01
     """The command fails when more than this fraction of the files cannot be read as images."""
     depth: Literal["auto", 8, 10, 12, 14, 16, "minmax", "percentile"] = "auto"

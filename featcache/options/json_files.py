@@ -47,6 +47,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise OptionsError(f"{path}: cannot be read: {error}.") from None
     try:
         value = json.loads(text, object_pairs_hook=no_repeats, parse_constant=no_constants)
+    except RecursionError:
+        raise OptionsError(f"{path}: objects or lists in each other, deeper than anybody writes them.") from None
     except json.JSONDecodeError as error:
         raise OptionsError(
             f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."

@@ -86,8 +86,8 @@ class Options(Section):
 
     @property
     def short(self) -> str:
-        """Eight hex digits that tell options apart (name, workers, the cache's place, parts and disk limits do not
-        count, nor does what came later while it is at its default: finished runs keep theirs)."""
+        """Eight hex digits that tell options apart. Name, workers, time limits, the cache's place, parts and disk
+        limits do not count, nor does what came later while it is at its default: finished runs keep theirs."""
         value = self.as_dict()
         for key in ("depth", "truncated", "groups", "root", "columns", "classes", "limit"):
             if value["data"][key] == DataOptions.model_fields[key].default:
@@ -102,7 +102,7 @@ class Options(Section):
         for key in ("dir", "shard_rows", "max_copies_gb", "max_decoded_gb"):
             del value["cache"][key]
         del value["experiment_name"]
-        del value["data"]["workers"], value["data"]["decoders"]
+        del value["data"]["workers"], value["data"]["decoders"], value["data"]["decode_timeout_s"]
         return digest(value)[:8]
 
 

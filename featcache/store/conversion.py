@@ -148,7 +148,7 @@ def _add_parts(store: FeatureStore, target: ShardedStore, spec: str) -> None:
     first = 1 + max((record.last for record in target.committed(spec)), default=-1)
     there, made = target.rows(spec), _provenance(store)
     for _, pieces in groupby(_pieces(store, spec, there, target.rows_a_part), key=itemgetter(0)):
-        with temporary_file(target.path.parent, f"{target.path.stem}-part") as file:
+        with temporary_file(target.path.parent, f"{target.path.stem}-split") as file:
             built = build_part(file, target.info, (part for _, part in pieces), set(), made)
             assert built is not None  # each piece has rows that are not there
             commit_part(target.manifest, target.info, built, spec, Shard.of(first, built.sha256))

@@ -28,6 +28,7 @@ from featcache.store.file_seal import seal
 from featcache.store.hdf5_io import UnfailingFile, editing
 from featcache.store.locks import StoreLocks
 from featcache.store.part_files import Parts, hash_bytes
+from featcache.store.plain_structure import reading
 from featcache.store.row_writer import RowWriter
 
 REMEDY = "Run `featcache cache verify --repair`: it drops what is damaged, and only that is extracted again."
@@ -230,7 +231,7 @@ def checked_rows(
 def open_file(path: Path) -> Iterator[h5py.File]:
     """A store's file for reading; raises StoreError, with what to do, when it is damaged or not ours."""
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             if file.attrs.get("format_version") != FORMAT_VERSION:
                 raise StoreError(
                     f"{path}: has the format {file.attrs.get('format_version')}, expected {FORMAT_VERSION}. "

@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 
 from featcache.store.file_seal import BLOCK
+from featcache.store.plain_structure import require_plain
 
 
 class UnfailingFile(io.RawIOBase):
@@ -101,6 +102,8 @@ def editing(path: Path) -> Iterator[tuple[h5py.File, UnfailingFile]]:
     with UnfailingFile(path) as target:
         # v112: checksums in the file's own structures.
         with h5py.File(target, "w" if new else "r+", libver="v112", userblock_size=BLOCK if new else None) as file:
+            if not new:
+                require_plain(file, path)
             yield file, target
         if target.error is not None:
             raise target.error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ def temporary_file(folder: Path, name: str) -> Iterator[Path]:
     """A path in `folder` that is gone when the block ends; `cache prune` removes those of killed processes. Raises
     DiskFullError where there is no room."""
     make_folder(folder)
-    temporary = folder / f".{name}.{os.getpid()}.tmp"
+    temporary = folder / f".{name}.{os.getpid()}-{threading.get_ident()}.tmp"
     temporary.unlink(missing_ok=True)
     try:
         with raising_disk_full(temporary):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featcache.array_archives import require_bounded
 from featcache.atomic import make_folder, replacing
 
 log = logging.getLogger("featcache")
@@ -96,7 +97,8 @@ def read_part(file: Path) -> Part | None:
     data = file.read_bytes()
     try:
         # From memory: numpy leaves a file open when its archive is torn.
-        with np.load(io.BytesIO(data)) as archive:
+        require_bounded(io.BytesIO(data))
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             hashes = tuple(row.tobytes().hex() for row in archive["sha256"])
             return Part(spec_of(file), hashes, archive["features"])
     except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, *MALFORMED):

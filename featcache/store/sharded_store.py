@@ -207,7 +207,7 @@ class ShardedStore(FeatureStore):
         """Put what waits on this machine, and what the writer knows beside it."""
         if writer is None:
             self.place.require_writable()
-            for left in self.path.parent.glob(f".{self.path.stem}*.tmp"):  # by a killed process
+            for left in self.path.parent.glob(f".{self.path.stem}-part.*.tmp"):  # by a killed writer
                 left.unlink(missing_ok=True)
         for spec in self.parts.specs():
             self._put_staged(spec, leftover=writer is None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from featcache.store.shard_manifest import Listed, ShardManifest
 from featcache.store.shared_place import SharedPlace, Stamp
 
 SHOWN = 20
+LOST = {errno.ENOENT, errno.EIO}  # gone this moment; a bad sector
 
 
 @dataclass(frozen=True)
@@ -129,28 +131,34 @@ def _fault(place: SharedPlace, stamps: dict[str, Stamp], signed: Signed, path: P
             return f"{stored.file} is gone"
         if stamps[stored.file].size != stored.size:
             return f"{stored.file} has {stamps[stored.file].size} bytes, {stored.size} were put there"
-    try:
-        return _content_fault(place, signed, path)
-    except (StoreError, OSError) as error:
-        return str(error)
+    return _content_fault(place, signed, path)
 
 
 def _content_fault(place: SharedPlace, signed: Signed, path: Path) -> str:
+    """A network that is gone is no fault of a part: what it raises ends the verification."""
     contents = {}
     for stored in _files(signed):
         with temporary_file(path.parent, f"{path.stem}-verify") as temporary:
-            file = place.file_of(stored.file)
-            if file is None:
-                place.fetch(stored.file, file := temporary)
-            if file_digest(file) != stored.sha256:
-                return f"{stored.file} is not what was put there"
+            try:
+                file = place.file_of(stored.file)
+                if file is None:
+                    place.fetch(stored.file, file := temporary)
+                if file_digest(file) != stored.sha256:
+                    return f"{stored.file} is not what was put there"
+            except OSError as error:
+                if error.errno not in LOST:
+                    raise
+                return f"{stored.file}: {error.strerror}"
             if not stored.file.endswith(".h5"):
                 contents["listed"] = file.read_bytes()
                 continue
-            with open_file(file) as opened:
-                if (stem := identity_of(opened)) != path.stem:
-                    return f"{stored.file} is of another store, {stem}"
-                contents["rows"] = np.asarray(opened["sha256"][:]).tobytes()
+            try:
+                with open_file(file) as opened:
+                    if (stem := identity_of(opened)) != path.stem:
+                        return f"{stored.file} is of another store, {stem}"
+                    contents["rows"] = np.asarray(opened["sha256"][:]).tobytes()
+            except StoreError as error:
+                return str(error)
     if "listed" in contents and contents["listed"] != contents["rows"]:
         return "the hashes beside the part are not those of its rows"
     return ""

@@ -16,6 +16,7 @@ from featcache.records import FORMAT_VERSION, Identity
 from featcache.store.entries import Entry
 from featcache.store.locks import StoreLocks
 from featcache.store.opening import is_sharded, stores
+from featcache.store.plain_structure import reading
 from featcache.store.sharded_store import ShardedStore
 from featcache.store.sharded_upkeep import remove_sharded, remove_uncommitted, sharded_entry
 
@@ -92,7 +93,7 @@ def why_new(cache_dir: Path, identity: Identity) -> str | None:
 def _identity(path: Path) -> dict[str, Any]:
     if is_sharded(path):
         return ShardedStore.at(path).info.identity.as_dict()
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         identity: dict[str, Any] = json.loads(file.attrs["identity"])
         return identity
 
@@ -116,7 +117,7 @@ def _entry(path: Path) -> Entry:
     size = sum(s.st_size for s in stats)
     idle = max(0.0, time.time() - max((s.st_mtime for s in stats), default=0.0))
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             identity = json.loads(file.attrs["identity"])
             version = file.attrs.get("format_version")
             groups = file["augmented"].values() if "augmented" in file else []

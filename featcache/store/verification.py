@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from featcache.atomic import replacing
 from featcache.counted_nouns import are, counted
+from featcache.errors import ForeignStoreError
 from featcache.records import FORMAT_VERSION, Identity
 from featcache.store import layout
 from featcache.store.file_seal import is_whole, seal
 from featcache.store.hdf5_io import editing
 from featcache.store.locks import StoreLocks
 from featcache.store.part_files import Features, Parts, is_torn, read_part
+from featcache.store.plain_structure import reading
 
 SHOWN_ROWS = 20
 FLETCHER_BYTES = 4  # HDF5 appends its checksum to each chunk
@@ -83,7 +85,7 @@ def verify(path: Path) -> Verdict:
         whole = False
     count, damaged = 0, []
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             if whole and (other := _belongs_elsewhere(file, path)):
                 return Verdict(path, 0, (), whole, other, torn, foreign=True)
             names = {} if whole else _names(file)
@@ -96,6 +98,8 @@ def verify(path: Path) -> Verdict:
                             rows.spec, rows.start + int(i), sha256, tuple(names.get(rows.hashes[i].tobytes(), ()))
                         )
                     )
+    except ForeignStoreError as error:  # with a right seal its maker meant it: repair leaves it to the user
+        return Verdict(path, 0, (), whole, str(error).removeprefix(f"{path}: "), torn, foreign=whole)
     except BROKEN as error:
         return Verdict(path, count, (), whole, f"HDF5 cannot read it: {error}", torn)
     return Verdict(path, count, tuple(damaged), whole, "", torn)
@@ -150,7 +154,7 @@ def repair(verdict: Verdict) -> bool:
 def _rebuild(path: Path) -> int:
     """Write the file anew from what matches its checksum; returns how many rows of view 0 that is."""
     with replacing(path) as temporary:
-        with h5py.File(path, "r") as old, editing(temporary) as (new, _):
+        with reading(path) as old, editing(temporary) as (new, _):
             # What is not sound here is written again by the next command that uses the store.
             for name in layout.sound_attributes(old):
                 new.attrs[name] = old.attrs[name]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from featcache.backbones import IMAGE_NORMALISATIONS, Backbone, resolve_dims
@@ -16,7 +15,7 @@ from featcache.data import load_manifest
 from featcache.errors import DataError, RunError, WeightsError
 from featcache.options import Options
 from featcache.records import digest
-from heads.runs import Run, load_run_model, load_run_record, members_of, normalisation_of
+from heads.runs import Run, load_run_model, load_run_record, members_of, normalisation_of, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,11 @@ def require_start(folder: Path) -> Run:
 
 
 def _head_of(folder: Path, options: Options, backbone: Backbone, classes: tuple[str, ...]) -> dict[str, Tensor]:
+    checkpoint = read_checkpoint(folder)
     try:
-        checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
         head, dims, (identity,) = checkpoint["head"], tuple(checkpoint["dims"]), checkpoint["identities"]
         normalise = normalisation_of(checkpoint)
-    except Exception as error:  # a torn or foreign file fails in pickle, zip, or by its keys
+    except Exception as error:  # a foreign file fails by its keys
         raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
     here = backbone.info.identity
     if identity["preprocessing"] != here.as_dict()["preprocessing"]:

@@ -75,4 +75,5 @@ class RunSetup:
             data.workers,
             None if fresh else self.session.scratch,
             processes=data.decoders == "processes",
+            timeout_s=data.decode_timeout_s,
         )

@@ -7,10 +7,12 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from featcache.atomic import write_text
 from featcache.counted_nouns import counted
 from featcache.statistics import Corrected
+from featcache.table_cells import inert
 from heads.leaderboard.chosen_among import chosen_among
 from heads.leaderboard.chosen_best import Correction
 from heads.leaderboard.columns import Row, columns
@@ -155,5 +157,10 @@ def write_leaderboard(board: Leaderboard, file: Path) -> None:
     table = csv.writer(text, lineterminator="\n")
     names = [column.name for column in columns()]
     table.writerow(names)
-    table.writerows([row.value(name) for name in names] for row in board.rows)
+    table.writerows([_cell(row.value(name)) for name in names] for row in board.rows)
     write_text(file, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    """A run from a stranger may call its backbone `=cmd|..`."""
+    return inert(value) if isinstance(value, str) else value

@@ -126,6 +126,7 @@ class PartFeatures:
             self._options.data.workers,
             self._session.scratch,
             processes=self._options.data.decoders == "processes",
+            timeout_s=self._options.data.decode_timeout_s,
         )
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from featcache.atomic import replacing, require_writable
 from featcache.errors import OutputError
+from featcache.table_cells import inert
 from heads.predict.prediction_rows import PredictionRow
 
 Write = Callable[[PredictionRow], None]
@@ -94,7 +95,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else inert(str(value))
 
 
 @contextmanager

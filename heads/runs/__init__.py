@@ -46,7 +46,7 @@ from heads.runs.run import (
 )
 from heads.runs.run_files import write_json
 from heads.runs.run_log import recording
-from heads.runs.run_model import RunModel, normalisation_of
+from heads.runs.run_model import RunModel, normalisation_of, read_checkpoint
 from heads.runs.run_record import make_inputs, write_record
 from heads.runs.run_writing import EXPORT, results_folder, run_folder, write_run, writing_folder
 from heads.runs.searched_recipe import SearchedRecipe, searched_recipe, write_searched
@@ -114,6 +114,7 @@ __all__ = [
     "predict_test",
     "predict_val",
     "predictions_of",
+    "read_checkpoint",
     "recording",
     "results_folder",
     "run_folder",

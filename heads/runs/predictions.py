@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featcache.array_archives import require_bounded
 from featcache.backbones import build_head
 from featcache.devices import products_in
 from featcache.extraction import CachedFeatures, Indices, StoreRows
@@ -190,8 +191,10 @@ def _contents(arrays: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
 def arrays_of(file: Path) -> Iterator[Any]:
     """The arrays of an .npz file; a damaged one is a ValueError, whichever way it is damaged."""
     try:
-        with file.open("rb") as stream, np.load(stream) as arrays:  # numpy leaves a damaged file open
-            yield arrays
+        with file.open("rb") as stream:  # numpy leaves a damaged file open
+            require_bounded(stream)
+            with np.load(stream, allow_pickle=False) as arrays:
+                yield arrays
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{file}: is damaged ({error})") from None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from featcache.errors import RunError
 from featcache.options import cache_folder, cache_url
+from heads.runs.own_files import require_own_files
 
 log = logging.getLogger("featcache")
 
@@ -69,10 +70,11 @@ class Run:
 
 def load_run_record(folder: Path) -> Run:
     """The run in `folder`; raises RunError when it is not whole."""
+    require_own_files(folder)
     try:
         summary = json.loads((folder / "summary.json").read_text())
         performance = json.loads((folder / "performance.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{folder}: is no finished run ({error}).") from None
     for name, value, keys in (("summary", summary, SUMMARY_KEYS), ("performance", performance, PERFORMANCE_KEYS)):
         missing = sorted(keys - set(value)) if isinstance(value, dict) else sorted(keys)
@@ -81,7 +83,39 @@ def load_run_record(folder: Path) -> Run:
     missing = sorted({"from_run", "from_inputs"} - set(summary)) if summary["phase"] == 2 else []
     if missing:
         raise RunError(f"{folder}: its summary.json is not one of featcache's: it lacks {', '.join(missing)}.")
+    _require_stores(folder, summary["stores"])
+    _require_kinds(folder, summary)
     return Run(folder, summary, performance)
+
+
+def _require_kinds(folder: Path, summary: dict[str, Any]) -> None:
+    """Raise RunError for values that nothing here writes, which whoever reads the run would stumble over."""
+    kinds = {"backbone": str, "weights": str, "cache_dir": str, "features": int, "phase": int}
+    odd = [name for name, kind in kinds.items() if not isinstance(summary[name], kind)]
+    odd += [split for split in ("val", "test") if not _has_figures(summary[split])]
+    if odd:
+        raise RunError(
+            f"{folder}: its summary.json has {', '.join(odd)} of another kind than featcache writes. Ask where the run "
+            "comes from, or train it again."
+        )
+
+
+def _has_figures(split: Any) -> bool:
+    """Whether a split's metrics are there, each with its mean (or none, of what cannot be had)."""
+    if not isinstance(split, dict) or not {"top1", "top3", "loss"} <= set(split):
+        return False
+    return all(isinstance(one, dict) and isinstance(one.get("mean"), int | float | None) for one in split.values())
+
+
+def _require_stores(folder: Path, stores: Any) -> None:
+    """Raise RunError for what would be looked for outside of the cache."""
+    names = stores if isinstance(stores, list) else [stores]
+    odd = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if odd:
+        raise RunError(
+            f"{folder}: its summary.json names {odd[0]!r:.200} among its stores. Expected names of files in the cache, "
+            "as featcache writes them. Ask where the run comes from, or train it again."
+        )
 
 
 def same_run(folder: Path, inputs: dict[str, Any]) -> Run | None:

@@ -15,6 +15,7 @@ from featcache.backbones import Backbone, build_head, load_parts, rebuild_backbo
 from featcache.errors import RunError, WeightsError
 from featcache.options import Normalise, Options, load_options
 from featcache.records import Identity, digest
+from heads.runs.own_files import require_own_files
 
 FIRST_NORMALISED = 4  # the first format of best_model.pth that says head.normalise
 
@@ -79,21 +80,33 @@ def read_run_model(folder: Path) -> RunModel:
             f"{folder}: holds no best_model.pth with its options.json. "
             "Expected a finished run's folder, such as results/<experiment_name>."
         )
+    require_own_files(folder)
     options = load_options(folder / "options.json")
+    checkpoint = read_checkpoint(folder)
     try:
-        checkpoint: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
         head = build_head(checkpoint["dims"], checkpoint["dropout"], normalisation_of(checkpoint))
         head.load_state_dict(checkpoint["head"])
         identities = tuple(map(Identity.from_dict, checkpoint["identities"]))
         classes, seed, tuned = tuple(checkpoint["classes"]), int(checkpoint["seed"]), checkpoint["network"]
+    except Exception as error:  # a foreign file fails by its keys
+        raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
+    return RunModel(folder, options, classes, identities, head.eval(), seed, tuned)
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """What the best_model.pth of the run in `folder` holds: tensors and plain values, nothing that runs. Raises
+    RunError."""
+    require_own_files(folder)
+    try:
+        found: dict[str, Any] = torch.load(folder / "best_model.pth", map_location="cpu", weights_only=True)
     except UnpicklingError:  # whose text tells people to load it with all that it may do
         raise RunError(
             f"{folder / 'best_model.pth'}: holds something else than tensors and plain values, which no run does; "
             "nothing of it was run. Train the run again, and ask where the file comes from."
         ) from None
-    except Exception as error:  # a torn or foreign file fails in zip, or by its keys
+    except Exception as error:  # a torn or foreign file fails in zip
         raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
-    return RunModel(folder, options, classes, identities, head.eval(), seed, tuned)
+    return found
 
 
 def normalisation_of(checkpoint: Mapping[str, Any]) -> Normalise:

@@ -62,6 +62,7 @@ class AveragedNetwork:
             data.workers,
             session.scratch,
             processes=data.decoders == "processes",
+            timeout_s=data.decode_timeout_s,
         )
         self._trained_on = DecodedInputs(decoder, self._dataset.images, session.device)
         self._tested_on = DecodedInputs(decoder, self._test, session.device)

@@ -120,8 +120,6 @@ ELSEWHERE = {  # whose own tests read their JSON, or that are others by another 
     "soup": "test_soup_runs.py",
     "profile": "test_export_command.py",
     "demo": "test_demo_command.py",
-    "cache merge": "test_cache_command.py",
-    "cache split": "test_cache_command.py",
 }
 
 

@@ -13,7 +13,8 @@ from made_images import chunk, noise, png16, ramp, saved, with_chunk
 from PIL import Image, PngImagePlugin
 
 from featcache.data import image_files
-from featcache.data.image_files import UnreadableImageError, read_picture
+from featcache.data.image_files import read_picture
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.records import Depth
 
 PICTURE = noise(160, 120)

@@ -19,7 +19,8 @@ from featcache.data import content_hashes
 from featcache.data.decoded_image import Task
 from featcache.data.decoded_scratch import Scratch
 from featcache.data.decoder import Decoder
-from featcache.data.image_files import UnreadableImageError, read_picture
+from featcache.data.image_files import read_picture
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.extraction.one_backbone import extract
 from featcache.options.augmentation_options import HorizontalFlip
 from featcache.options.loading import parse_options
@@ -35,9 +36,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each image that is decoded."""
     calls: list[int] = []
 
-    def counting(data: bytes, depth: Depth) -> Any:
+    def counting(data: bytes, depth: Depth, timeout_s: float | None) -> Any:
         calls.append(len(data))
-        return read_picture(data, depth)
+        return read_picture(data, depth, timeout_s)
 
     monkeypatch.setattr("featcache.data.decoded_image.read_picture", counting)
     return calls

@@ -20,7 +20,8 @@ from pydicom.uid import (
 )
 
 from featcache.data import file_formats
-from featcache.data.image_files import UnreadableImageError, decode_image, read_picture
+from featcache.data.image_files import decode_image, read_picture
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.records import Depth
 
 TWELVE = ramp(20, 10, 4095)
@@ -160,7 +161,7 @@ def test_a_compressed_data_set() -> None:
 def test_a_compressed_data_set_that_would_take_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("featcache.data.dicom_files.MAX_INFLATED", 1000)
     with pytest.raises(UnreadableImageError, match="more than 1000 bytes"):
-        decode_image(dicom(np.zeros((100, 100), "<u2"), DeflatedExplicitVRLittleEndian))
+        read_picture(dicom(np.zeros((100, 100), "<u2"), DeflatedExplicitVRLittleEndian), timeout_s=None)
 
 
 def test_a_compressed_data_set_after_a_long_header_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +172,7 @@ def test_a_compressed_data_set_after_a_long_header_is_bounded(monkeypatch: pytes
     size = 8000 - 2 + int.from_bytes(data[140:144], "little")
     long = data[:140] + size.to_bytes(4, "little") + version + data[at + 14 :]
     with pytest.raises(UnreadableImageError, match="more than 100 bytes"):
-        decode_image(long)
+        read_picture(long, timeout_s=None)
 
 
 def test_limits_hold_before_anything_is_decoded() -> None:
@@ -198,4 +199,4 @@ def test_without_pydicom_the_reason_names_the_extra(monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         UnreadableImageError, match=r"pydicom, which is not installed: pip install 'featcache\[dicom\]'"
     ):
-        decode_image(dicom(TWELVE))
+        read_picture(dicom(TWELVE), timeout_s=None)

@@ -15,9 +15,10 @@ from PIL import Image
 
 from featcache.data import file_formats
 from featcache.data.file_formats import is_heif, is_jxl, may_exceed_8_bits
-from featcache.data.image_files import UnreadableImageError, decode_image, read_picture
+from featcache.data.image_files import decode_image, read_picture
 from featcache.data.jxl_header import jxl_size
 from featcache.data.sources.image_folder import list_folder
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.options import DataOptions
 
 PICTURE = noise(160, 120)
@@ -116,7 +117,7 @@ def test_without_its_package_the_reason_names_the_extra(
     with pytest.raises(
         UnreadableImageError, match=rf"{package}, which is not installed: pip install 'featcache\[images\]'"
     ):
-        decode_image(data)
+        read_picture(data, timeout_s=None)
 
 
 def test_what_can_be_read_is_known_by_every_package_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:

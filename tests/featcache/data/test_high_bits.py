@@ -11,7 +11,8 @@ import pytest
 from made_images import chunk, png16, ramp, saved, tiff
 from PIL import Image, ImageCms
 
-from featcache.data.image_files import UnreadableImageError, decode_image, read_samples
+from featcache.data.image_files import decode_image, read_samples
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.records import Depth
 
 W, H = 16, 12

@@ -18,8 +18,9 @@ from sklearn.datasets import load_sample_image
 from torchvision import models
 
 from featcache.backbones import find_source
-from featcache.data.image_files import UnreadableImageError, decode_image
+from featcache.data.image_files import decode_image
 from featcache.data.transforms import EvalTransform, normalise
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.records import Preprocessing
 
 SMALL = Preprocessing(input_size=24, resize_size=28)

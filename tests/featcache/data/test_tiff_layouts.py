@@ -14,7 +14,8 @@ from made_images import ramp, tiff
 
 from featcache.data import file_formats, tiff_layouts
 from featcache.data.depth_decision import ValueRange
-from featcache.data.image_files import UnreadableImageError, decode_image, read_picture, read_samples
+from featcache.data.image_files import decode_image, read_picture, read_samples
+from featcache.data.unreadable_image import UnreadableImageError
 from featcache.records import Depth
 
 W, H = 16, 12

@@ -200,6 +200,7 @@ RACE = """
 """
 
 
+@pytest.mark.parametrize("cache", ["folder", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
 def test_two_processes_that_commit_at_once_both_land(cache: Path) -> None:
     store = sharded(cache)
     run_script(RACE, store.where.removesuffix(f"/{store.path.stem}"))
@@ -310,6 +311,10 @@ def test_a_network_that_is_gone_is_waited_for_and_then_named(s3: str, monkeypatc
     failures += [ConnectionError("cut")] * 3
     with pytest.raises(StoreError, match=r"s3://bucket/network/.*ConnectionError: cut.*AWS_ENDPOINT_URL"):
         store.rows()
+    failures.clear()
+    monkeypatch.setattr(system, "get_file", lambda *_: _raise(ConnectionError("cut")))
+    with pytest.raises(StoreError, match="ConnectionError: cut"):  # a part that cannot be asked for is not damaged
+        verify(store.path)
 
 
 def _raise(error: Exception) -> None:
