@@ -187,5 +187,5 @@ def _cache_folder(shared: Shared) -> Path:
     if cache_url(folder) is None and not folder.is_dir():
         raise OptionsError(f"--cache-dir {folder}: is no folder. Name the one that cache.dir of the options names.")
     if cache_url(folder) is None and not os.access(folder, os.R_OK | os.X_OK):
-        raise OptionsError(f"--cache-dir {folder}: may not be read by this user. Ask for the right to, or name another.")
+        raise OptionsError(f"--cache-dir {folder}: may not be read by this user. Name another.")
     return folder
