@@ -21,6 +21,7 @@ import torch
 from featcache.cluster.ray_library import import_ray, living_nodes
 from featcache.cluster.ray_workers import RayWorkers
 from featcache.cluster.worker_placement import Share, place_workers
+from featcache.counted_nouns import counted
 from featcache.errors import FeatcacheError, InputError, WorkError
 from featcache.workers import (
     DEATHS,
@@ -60,7 +61,7 @@ def train_together(workers: RayWorkers, job: AgainJob, tell: Tell, folder: Path)
     while True:
         room = _room(workers.share)
         if room.workers < workers.count:
-            log.info("--cluster: there is room for %d workers of %d", room.workers, workers.count)
+            log.info("fine-tuning goes on %s: there is no room for %d", counted(room.workers, "worker"), workers.count)
         found = _Attempt(room, job(deaths > 0), tell, folder).run()
         if isinstance(found, Done):
             return found.value
