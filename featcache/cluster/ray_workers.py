@@ -11,6 +11,7 @@ from typing import Any
 from featcache.cluster.ray_library import import_ray
 from featcache.cluster.worker_actor import CALLS, WorkerActor
 from featcache.cluster.worker_placement import Share
+from featcache.counted_nouns import counted
 from featcache.errors import WorkError
 from featcache.workers import DEATHS, Done, Failed, Job, Lost, Message, Place, Report, Said, Workers
 
@@ -177,7 +178,7 @@ class RayWorkers(Workers):
         now = time.monotonic()
         if self._alone_since is None:
             self._alone_since = now
-            log.info("waiting for the cluster to have room for workers of %d cores each", self._share.cpus)
+            log.info("waiting for workers to begin, and for room for them: %s each", counted(self._share.cpus, "core"))
         if now - self._alone_since > PATIENCE:
             self.close()
             raise WorkError(
