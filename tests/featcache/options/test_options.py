@@ -101,6 +101,7 @@ def test_defaults() -> None:
             "views": None,
             "workers": None,
             "decoders": "threads",
+            "decode_timeout_s": 60.0,
             "max_bad_fraction": 0.01,
             "depth": "auto",
             "truncated": "read",
