@@ -1,8 +1,8 @@
 """Images whose decoders may hang, crash or eat the memory are decoded by processes of their own, which can be killed.
 
-JPEG, PNG, GIF, BMP, WebP and TIFF of one page in strips, whose decoders take a time that pixels and bytes bound, are decoded where
-they are asked for; everything else is sent here. A process starts in a quarter of a second, without torch, and serves
-again.
+JPEG, PNG, GIF, BMP, WebP and TIFF of one page in strips, whose decoders take a time that pixels and bytes bound, are
+decoded where they are asked for; everything else is sent here. A process starts in a quarter of a second, without
+torch, and serves again.
 """
 
 from __future__ import annotations
