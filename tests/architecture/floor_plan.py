@@ -7,7 +7,7 @@ ordered by the mean place of their neighbours. All imports of one room share a l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from import_graph import Import
@@ -60,8 +60,21 @@ def lay_out(rows: Sequence[Sequence[str]], imports: Iterable[Import], width: int
     ordered = _ordered(filled, links, last)
     real = {name for row in rows for name in row}
     places = _placed(ordered, links, {n: _width(n, row, real, width) for row in ordered for n in row}, width)
+    places |= _swapped(links, places)
     items = tuple(tuple(places[name] for name in row) for row in ordered)
     return Plan(items, tuple(_buses(upper, links, places) for upper in ordered[:-1]))
+
+
+def _swapped(links: Sequence[Link], places: Mapping[str, Item]) -> dict[str, Item]:
+    """Slots that two passing lines swap, each ending under the other: one of them stands a little aside, for else
+    neither line could keep above the other."""
+    passing = [(a, b) for a, b in links if places[a].width == places[b].width == SLOT]
+    crossed = {
+        max(b, d)
+        for (a, b), (c, d) in combinations(passing, 2)
+        if abs(places[a].x - places[d].x) < 6 and abs(places[c].x - places[b].x) < 6 and a != c and b != d
+    }
+    return {name: replace(places[name], x=places[name].x + GAP // 2) for name in crossed}
 
 
 def room_of(item: str) -> str:
