@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from featcache.errors import OptionsError, RunError
-from featcache.options import MAX_NAME, Options, apply_overrides, load_options, parse_options, read_json
+from featcache.options import MAX_NAME, Options, apply_overrides, load_options, of_heads_alone, parse_options, read_json
 from featcache.session import Session, SessionKeywords
 from heads.combine import Answered, in_order_of, paired_difference
 from heads.experiment import train_run
@@ -134,11 +134,12 @@ def _student_options(plan: DistillPlan, teacher: Run, results_dir: Path) -> Opti
         document["model"] |= {"backbone": plan.student, "weights": None, "source": "auto", "input_size": None}
         document["model"]["classifier_dims"] = ["auto", *document["model"]["classifier_dims"][1:]]
         document["experiment_name"] = NO_NAME.sub("-", plan.student)[:MAX_NAME]  # package:function, hf-hub:timm/..
+    document["training"] = of_heads_alone(document["training"])  # a teacher's may be of its whole network
     if plan.config is not None and not _has_schedule(plan.config):
         given = read_json(Path(plan.config))
         document |= {section: given[section] for section in ("training", "head") if section in given}
         document["data"] |= {k: given["data"][k] for k in ("augmentations", "views") if k in given.get("data", {})}
-    document["training"] |= {"unfreeze_schedule": None, "distillation": None}
+    document["training"] |= {"distillation": None}
     apply_overrides(document, [one for one in plan.overrides if not (_whole(plan) and _of_phase2(one))])
     return parse_options(document, f"the student {plan.student}")
 

@@ -100,7 +100,7 @@ LONG = (
     *("test_report_registry.py", "test_training_options.py", "test_head_normalise.py", "test_distributed.py"),
     *("test_profiling.py", "test_parity.py", "test_side_by_side.py", "test_export_run.py", "test_serve_command.py"),
     *("test_several_devices.py", "test_commands.py", "test_audit_command.py", "test_augmentations.py"),
-    *("test_export_command.py",),
+    *("test_cluster.py", "test_export_command.py"),
 )
 
 

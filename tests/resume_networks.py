@@ -80,6 +80,11 @@ def slow() -> tuple[nn.Module, Preprocessing]:
     return _made(Slow, True, 0.2)
 
 
+def slow_steady() -> tuple[nn.Module, Preprocessing]:
+    """`steady`, slow."""
+    return _made(Slow, True, 0.0)
+
+
 def failing() -> tuple[nn.Module, Preprocessing]:
     """`steady`, which fails in the second of several processes."""
     return _made(Failing, True, 0.0)

@@ -16,10 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import fields, is_dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperCommand
+
+from featcache.errors import OutputError
 
 STDOUT = "-"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
@@ -69,9 +71,20 @@ def answering(to: str | None, answers: list[Any]) -> Iterator[None]:
         if answers:
             text = json.dumps(plain(answers[-1]), indent=1, allow_nan=False) + "\n"
             if to == STDOUT:
-                out.write(text)
+                _print(out, text)
             else:
                 write_named(Path(to), text, "--json")
+
+
+def _print(out: TextIO, text: str) -> None:
+    """All of it, now: what cannot be written must not end as if it had been."""
+    try:
+        out.write(text)
+        out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"--json: standard output cannot be written ({error.strerror}). Name another file.") from None
 
 
 def plain(value: Any) -> Any:

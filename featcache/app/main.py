@@ -62,12 +62,24 @@ def main() -> None:
     What is left to do at the end is done, all but taking PyTorch's modules down piece by piece, which takes seconds.
     """
     code = 1
+    _open_closed_streams()
     atexit.register(lambda: _leave(code))  # the first to be registered is the last to be called
     try:
         app()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         raise
+
+
+def _open_closed_streams() -> None:
+    """Where the caller closed a standard stream (`<&-`, some services), nobody reads or writes it: before any other
+    file is opened, which would take its number and have printed into it what is for nobody."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False, encoding="utf-8")
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False, encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False, encoding="utf-8")
 
 
 def _leave(code: int) -> None:

@@ -3,7 +3,7 @@
 from featcache.cluster.connection import Address, connected_workers, parse_address
 from featcache.cluster.ray_workers import RayWorkers
 from featcache.cluster.torch_training import train_together
-from featcache.cluster.worker_placement import Node, Share, place_workers
+from featcache.cluster.worker_placement import Node, Share, place_workers, share_machine
 
 __all__ = [
     "Address",
@@ -13,5 +13,6 @@ __all__ = [
     "connected_workers",
     "parse_address",
     "place_workers",
+    "share_machine",
     "train_together",
 ]

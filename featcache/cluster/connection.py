@@ -16,17 +16,19 @@ from typing import Any
 
 import torch
 
-from featcache.cluster.ray_library import import_ray
+from featcache.cluster.ray_library import import_ray, living_nodes
 from featcache.cluster.ray_workers import RayWorkers
-from featcache.cluster.worker_placement import Node, Share, place_workers
+from featcache.cluster.worker_placement import Share, place_workers, share_machine
 from featcache.counted_nouns import counted
 from featcache.errors import InputError, WorkError
 
 log = logging.getLogger("featcache")
 
 STORE_BYTES = 256 << 20  # of memory, for what the workers of this machine send: rows on their way, which are few
+AUTO = "auto"
 CLIENT = "ray://"
 CONNECT_SECONDS = 10.0
+NEW = "local"  # Ray's word for one of its own, whatever RAY_ADDRESS says
 LONG_PATH = 30  # characters: those of a socket below it are 107 at most
 
 
@@ -47,7 +49,7 @@ def parse_address(text: str) -> Address:
             f"--cluster {text}: a client from outside of the cluster is not supported. Run the command on a machine of "
             "the cluster with --cluster auto, or send it there: ray job submit -- featcache .. --cluster auto"
         )
-    if text == "auto" or (re.fullmatch(r"[^\s/:]+:\d+", text) and not text.startswith("local:")):
+    if text == AUTO or (re.fullmatch(r"[^\s/:]+:\d+", text) and not text.startswith("local:")):
         return Address(None, text)
     raise InputError(
         f"--cluster {text}: expected auto (the Ray that runs on this machine), the address of a cluster such as "
@@ -89,39 +91,44 @@ def _folder() -> Iterator[str]:
 
 def _begin_local(ray: Any, workers: int, gpus: float | None, cpus: int | None, folder: str) -> Share:
     """A Ray of this command's own. Its cores are counted so that all workers fit; they share the real ones."""
-    have = torch.cuda.device_count()
-    gpus = (min(1.0, have / workers) if have else 0.0) if gpus is None else gpus
-    each = cpus or max(1, torch.get_num_threads() // workers)
-    if gpus * workers > have:
-        raise InputError(
-            f"--cluster local:{workers} --worker-gpus {gpus:g}: takes {gpus * workers:g} GPUs, and PyTorch sees {have} "
-            "here. Take fewer workers, or less for each."
-        )
-    resources: dict[str, Any] = {"num_cpus": each * workers, "num_gpus": have, "object_store_memory": STORE_BYTES}
-    resources["runtime_env"] = _code_that_travels(local=True)
-    _init(ray, **resources, include_dashboard=False, _temp_dir=folder)
-    return Share(workers, each, gpus)
+    share = share_machine(workers, torch.cuda.device_count(), torch.get_num_threads(), gpus, cpus)
+    _init(
+        ray,
+        address=NEW,
+        num_cpus=share.cpus * workers,
+        num_gpus=torch.cuda.device_count(),
+        object_store_memory=STORE_BYTES,
+        runtime_env=_code_that_travels(local=True),
+        include_dashboard=False,
+        _temp_dir=folder,
+    )
+    return share
 
 
 def _connect(ray: Any, where: str, gpus: float | None, cpus: int | None, code: dict[str, Any]) -> Share:
-    if where != "auto":
-        _require_listening(where)
-    _init(ray, address=where, runtime_env=code)
-    nodes = [
-        Node(n["NodeManagerHostname"], n["Resources"].get("CPU", 0.0), n["Resources"].get("GPU", 0.0))
-        for n in ray.nodes()
-        if n["Alive"]
-    ]
-    return place_workers(nodes, gpus, cpus)
+    address = _started_here() if where == AUTO else where
+    _require_listening(where, address)
+    _init(ray, address=address, runtime_env=code)
+    return place_workers(living_nodes(ray), gpus, cpus)
 
 
-def _require_listening(where: str) -> None:
+def _started_here() -> str:
+    """The address of the Ray that `ray start` began on this machine. Ray's own `auto` would do with any that it finds,
+    such as that of another command, which ends with it."""
+    folder = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+    try:
+        return os.environ.get("RAY_ADDRESS") or (folder / "ray" / "ray_current_cluster").read_text().strip()
+    except OSError:
+        raise _unreached(AUTO, "`ray start` has begun none here, and RAY_ADDRESS is not set") from None
+
+
+def _require_listening(where: str, address: str) -> None:
     """Raise InputError where nothing listens: Ray would look for it for minutes."""
-    host, _, port = where.rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise _unreached(where, str(error)) from None
+    except (OSError, OverflowError, ValueError) as error:  # no number, or beyond 65535
+        raise _unreached(where, f"{address}: {error}" if where == AUTO else str(error)) from None
 
 
 def _unreached(where: str, reason: str) -> InputError:
@@ -138,7 +145,7 @@ def _init(ray: Any, **how: Any) -> None:
         ray.init(log_to_driver=False, configure_logging=True, logging_level=logging.ERROR, **how)
     except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if "address" in how:
+        if how["address"] != NEW:
             raise _unreached(how["address"], line) from None
         raise WorkError(f"--cluster: Ray does not begin on this machine: {line}") from None
 

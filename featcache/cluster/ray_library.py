@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from featcache.cluster.worker_placement import Node
 from featcache.errors import InputError
 
 
@@ -20,3 +21,12 @@ def import_ray() -> Any:
             "cluster: pip install 'featcache[cluster]'"
         ) from None
     return ray
+
+
+def living_nodes(ray: Any) -> list[Node]:
+    """The machines of the cluster that Ray counts as alive, with what they have in all."""
+    return [
+        Node(one["NodeManagerHostname"], one["Resources"].get("CPU", 0.0), one["Resources"].get("GPU", 0.0))
+        for one in ray.nodes()
+        if one["Alive"]
+    ]

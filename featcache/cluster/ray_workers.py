@@ -11,8 +11,9 @@ from typing import Any
 from featcache.cluster.ray_library import import_ray
 from featcache.cluster.worker_actor import CALLS, WorkerActor
 from featcache.cluster.worker_placement import Share
+from featcache.counted_nouns import counted
 from featcache.errors import WorkError
-from featcache.workers import Done, Failed, Job, Lost, Message, Place, Report, Said, Workers
+from featcache.workers import DEATHS, Done, Failed, Job, Lost, Message, Place, Report, Said, Workers
 
 log = logging.getLogger("featcache")
 
@@ -34,6 +35,7 @@ class RayWorkers(Workers):
         self._busy: set[int] = set()
         self._abandoned: set[int] = set()
         self._alone_since: float | None = None
+        self._unborn = 0  # that died before they were there, since one last was
 
     @property
     def count(self) -> int:
@@ -141,24 +143,31 @@ class RayWorkers(Workers):
         try:
             self._where[rank] = self._ray.get(self._coming.pop(rank))
         except self._ray.exceptions.RayError as error:
-            self._replace(rank, error, began=False)
+            self._require_beginning(error)
+            self._replace(rank, error)
             return
-        self._alone_since = None
+        self._alone_since, self._unborn = None, 0
         log.debug("worker %s is there", self.name(rank))
 
-    def _replace(self, rank: int, error: Exception, began: bool = True) -> Lost:
+    def _require_beginning(self, error: Exception) -> None:
+        """Raise WorkError where a worker cannot begin, rather than having died on the way, as with its machine."""
+        self._unborn += 1
+        died = isinstance(error, self._ray.exceptions.RayActorError) and not error.actor_init_failed
+        if died and self._unborn < DEATHS:
+            return
+        self.close()
+        raise WorkError(
+            f"a worker cannot begin on the cluster: {_last_line(error)}. Is the same featcache installed on every "
+            "machine, with what it needs? What is committed is kept; run the same command again to go on."
+        )
+
+    def _replace(self, rank: int, error: Exception) -> Lost:
         """Another worker in the place of one that is gone; what is to be said of that."""
-        why = str(error).strip().splitlines()[0]
+        why = str(error).strip().splitlines()[0].rstrip(".")
         lost = Lost(f"the worker {self.name(rank)} is gone: {why}")
-        if not began:
-            self.close()
-            raise WorkError(
-                f"a worker cannot begin on the cluster: {_last_line(error)}. Is the same featcache installed on every "
-                "machine, with what it needs? What is committed is kept; run the same command again to go on."
-            )
         log.warning("%s. Its work goes to another", lost.text)
         self._ray.kill(self._actors[rank])  # where it is only out of reach, it is not to come back
-        self._where.pop(rank)
+        self._where.pop(rank, None)
         self._start(rank)
         return lost
 
@@ -169,7 +178,7 @@ class RayWorkers(Workers):
         now = time.monotonic()
         if self._alone_since is None:
             self._alone_since = now
-            log.info("waiting for the cluster to have room for workers of %d cores each", self._share.cpus)
+            log.info("waiting for workers to begin, and for room for them: %s each", counted(self._share.cpus, "core"))
         if now - self._alone_since > PATIENCE:
             self.close()
             raise WorkError(
@@ -181,4 +190,4 @@ class RayWorkers(Workers):
 def _last_line(error: Exception) -> str:
     """What the worker itself said, after Ray's own words."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    return lines[-1].strip().rstrip(".") if lines else type(error).__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import Any
 
 import torch
 
-from featcache.cluster.ray_library import import_ray
+from featcache.cluster.ray_library import import_ray, living_nodes
 from featcache.cluster.ray_workers import RayWorkers
-from featcache.cluster.worker_placement import Share
+from featcache.cluster.worker_placement import Share, place_workers
+from featcache.counted_nouns import counted
 from featcache.errors import FeatcacheError, InputError, WorkError
 from featcache.workers import (
     DEATHS,
@@ -41,6 +43,7 @@ log = logging.getLogger("featcache")
 LISTEN = 0.5  # seconds
 START_SECONDS = 600  # until all workers are there, where Ray Train would give them one minute
 CUT_OFF = ("gloo", "NCCL", "DistBackendError", "DistNetworkError")  # in what those say whose partner is gone
+NOTICE_SECONDS = 20.0  # by when Ray has noticed that a machine is gone, which has no room for the next attempt
 DAYS = 12 * 3600  # seconds that one worker may wait for another
 
 Tell = Callable[[str, tuple[Any, ...]], None]  # a call of the first worker's progress
@@ -56,26 +59,26 @@ def train_together(workers: RayWorkers, job: AgainJob, tell: Tell, folder: Path)
     workers.close()  # their room is wanted; they come again with the next work
     deaths = 0
     while True:
-        found = _Attempt(_room(workers.share), job(deaths > 0), tell, folder).run()
+        room = _room(workers.share)
+        if room.workers < workers.count:
+            log.info("fine-tuning goes on %s: there is no room for %d", counted(room.workers, "worker"), workers.count)
+        found = _Attempt(room, job(deaths > 0), tell, folder).run()
         if isinstance(found, Done):
             return found.value
         deaths += 1
         if deaths == DEATHS:
             raise too_many_deaths(found)
         log.warning("%s. All begin again from what was saved last", found.text)
+        time.sleep(NOTICE_SECONDS)
 
 
 def _room(share: Share) -> Share:
     """What is left of the workers where machines are gone; of GPUs each takes a whole one, as NCCL wants it."""
-    have = import_ray().cluster_resources()
     gpus = max(1.0, share.gpus) if share.gpus else 0.0
-    most = int(have.get("CPU", 0.0) // share.cpus)
-    if gpus:
-        most = min(most, int(have.get("GPU", 0.0) // gpus))
-    if not most:
-        raise WorkError(
-            "the cluster has no room for a single worker any more. What was saved is kept; run the same command again."
-        )
+    try:
+        most = place_workers(living_nodes(import_ray()), gpus, share.cpus).workers
+    except InputError as error:
+        raise WorkError(f"{error} What was saved is kept; run the same command again.") from None
     return replace(share, workers=min(share.workers, most), gpus=gpus)
 
 
@@ -91,8 +94,10 @@ class _Attempt:
     def run(self) -> Done | Lost:
         """What came of it; Lost where a worker has died. Raises the error of a worker that failed otherwise."""
         from ray.util.queue import Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        channel: Any = Queue(actor_options={"num_cpus": 0})
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        channel: Any = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # it outlives any other node
         # In a thread of its own: Ray Train takes Ctrl-C for itself otherwise, and this one has to listen.
         fitting = threading.Thread(target=self._fit, args=(channel,), name="ray-train", daemon=True)
         fitting.start()

@@ -52,6 +52,21 @@ def place_workers(nodes: Sequence[Node], gpus: float | None = None, cpus: int | 
     return Share(sum(room for _, room in used), each, gpus)
 
 
+def share_machine(workers: int, have: int, threads: int, gpus: float | None = None, cpus: int | None = None) -> Share:
+    """Exactly so many workers on one machine with `have` GPUs and so many `threads` of PyTorch: its GPUs and cores in
+    even parts unless said otherwise. Raises InputError where its GPUs do not do."""
+    each = cpus or max(1, threads // workers)
+    if gpus is None:
+        gpus = 1 / -(-workers // have) if have else 0.0  # no worker lies across two GPUs
+    machine = Node("this machine", each * workers, have)  # cores are counted so that all fit: they share the real ones
+    if gpus and (gpus * workers > have + ROUNDING or place_workers([machine], gpus, each).workers < workers):
+        raise InputError(
+            f"--cluster local:{workers} --worker-gpus {gpus:g}: takes {gpus * workers:g} GPUs, and PyTorch sees {have} "
+            "here. Take fewer workers, or less for each: a worker has whole GPUs, or a part of one."
+        )
+    return Share(workers, each, gpus)
+
+
 def _room(node: Node, gpus: float, cpus: int | None) -> int:
     """How many workers a machine takes."""
     by_cpus = int(node.cpus // (cpus or 1))

@@ -38,6 +38,7 @@ from featcache.options.training_options import (
     METRIC_PLUGINS,
     TrainingOptions,
     UnfreezeStep,
+    of_heads_alone,
 )
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "load_options",
     "merged_names",
     "nearest_key",
+    "of_heads_alone",
     "options_schema",
     "or_shipped",
     "parse_options",

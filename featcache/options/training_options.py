@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -227,3 +228,9 @@ class TrainingOptions(Section):
         if isinstance(self.seeds, tuple):
             return self.seeds
         return tuple(range(self.seed, self.seed + self.seeds))
+
+
+def of_heads_alone(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A `training` section for heads on cached features: what is of end-to-end training is at its default."""
+    defaults = {name: TrainingOptions.model_fields[name].default for name in ("unfreeze_schedule", *END_TO_END)}
+    return {**training, **defaults}

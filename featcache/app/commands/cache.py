@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +60,7 @@ def cache_verify(
     for path in every:
         verdict = verify(path)
         typer.echo(describe(verdict))
-        found.append({"store": path, "ok": verdict.ok, **vars(verdict)})
+        found.append({**vars(verdict), "store": getattr(verdict, "where", path), "ok": verdict.ok})
         damaged += not verdict.ok
         if repair and not verdict.ok:
             done = run_repair(verdict)
@@ -185,4 +186,6 @@ def _cache_folder(shared: Shared) -> Path:
     folder = shared.cache_dir or Path(CacheOptions.model_fields["dir"].default)
     if cache_url(folder) is None and not folder.is_dir():
         raise OptionsError(f"--cache-dir {folder}: is no folder. Name the one that cache.dir of the options names.")
+    if cache_url(folder) is None and not os.access(folder, os.R_OK | os.X_OK):
+        raise OptionsError(f"--cache-dir {folder}: may not be read by this user. Name another.")
     return folder

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @command(
     *("set_", "device", "devices", *CLUSTER, "cache_dir", "allow_custom", "json", "verbose", "quiet"),
-    answers="`stores`: each file with its rows, latency and MACs; `failed`",
+    answers="`stores`: each with its rows, latency and MACs; `failed`",
 )
 def extract(configs: Configs, shared: Shared) -> None:
     """Stage one: fill the cache for each config, and measure latency and MACs."""
@@ -41,7 +41,7 @@ def extract(configs: Configs, shared: Shared) -> None:
 def _stored(found: Extraction) -> dict[str, Any]:
     profile = found.profile
     return {
-        "store": found.store.path,
+        "store": found.store.where,
         "backbone": found.info.identity.backbone,
         "reused": found.reused,
         "new": found.new,

@@ -109,6 +109,8 @@ def test_a_cache_at_a_url_serves_every_command_as_a_folder_does(
     assert (tmp_path / "merged" / f"{name}.h5").exists()
     told = json.loads(done("cache", "verify", *there, "--json").stdout)["stores"]
     assert [(one["ok"], one["rows"], one["parts"], one["faults"]) for one in told] == [(True, 84, 3, [])]
+    extracted = json.loads(done("extract", tmp_path / "first.json", *there, "--json").stdout)["stores"]
+    assert [one["store"] for one in (*told, *extracted)] == [f"{place}/{name}"] * 2
     assert json.loads(done("cache", "list", *there, "--json").stdout)["stores"][0]["parts"] == 3
     assert "84 rows in 2 parts" in done("cache", "split", name, "--rows", "50", "--cache-dir", cache).output
     assert "84 rows reused, 0 new" in done("extract", tmp_path / "first.json").output

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,3 +38,27 @@ def test_names_of_every_script_are_shown_and_nothing_that_a_terminal_obeys() -> 
     for name in ("été", "می\u200cخواهم", "क्\u200dष", "👩\u200d🔬", "東\u3000京", "a\u00a0b", "two\nlines"):
         assert printable(name) == name
     assert printable("\x1b[2J\u202egnp\r\x07\ufeff\ud800") == r"\x1b[2J\u202egnp\r\x07\ufeff\ud800"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes them")
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("cache list --cache-dir . <&- >&- 2>&-", 0, ""),
+        ("cache list --cache-dir . --json >&-", 0, ""),
+        ("init <&-", 2, "standard input is no terminal"),
+        ("cache list --cache-dir . --json >/dev/full", 2, "No space left"),
+    ],
+)
+def test_streams_that_are_closed_or_full(line: str, code: int, said: str, tmp_path: Path) -> None:
+    if "/dev/full" in line and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    root = str(Path(__file__).resolve().parents[3])
+    ended = subprocess.run(
+        ["sh", "-c", f'"$0" -m featcache {line}', sys.executable],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == code and said in ended.stderr and "Traceback" not in ended.stderr

@@ -44,7 +44,7 @@ def tab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[s
 
 def test_tab_completes_commands_options_and_runs(tab: Callable[..., list[str]]) -> None:
     assert tab("be") == ["benchmark"]
-    assert tab("cache", "") == ["list", "verify", "prune"]
+    assert tab("cache", "") == ["list", "verify", "prune", "merge", "split"]
     assert tab("report", "--rank") == ["--rank-by"]
     assert tab("predict", "s") == ["squeeze", "swin"]
     assert tab("combine", "swin", "b") == ["best"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("ray")
@@ -17,6 +19,7 @@ from featcache.session import Session
         ("nowhere", None, "--cluster nowhere: expected auto"),
         ("ray://head:10001", None, "--cluster ray://head:10001: a client from outside of the cluster is not supported"),
         ("local:2", 100.0, "--cluster local:2 --worker-gpus 100: takes 200 GPUs, and PyTorch sees"),
+        ("127.0.0.1:99999", None, "--cluster 127.0.0.1:99999: no Ray can be reached there"),
         (None, 0.5, "--worker-gpus and --worker-cpus go with --cluster"),
     ],
 )
@@ -35,3 +38,15 @@ def test_torchrun_has_started_processes_already(monkeypatch: pytest.MonkeyPatch)
 def test_an_address_where_nothing_is() -> None:
     with pytest.raises(InputError, match="no Ray can be reached there"), connected_workers("127.0.0.1:9"):
         pass
+
+
+def test_no_ray_was_begun_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`auto` is not content with the Ray of another command, nor with one that is gone."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(InputError, match="`ray start` has begun none here, and RAY_ADDRESS"):
+        connected_workers("auto").__enter__()
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    with pytest.raises(InputError, match=r"no Ray can be reached there \(127\.0\.0\.1:9: .*refused"):
+        connected_workers("auto").__enter__()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,12 @@ from featcache.cluster import RayWorkers, connected_workers
 from featcache.extraction import Extraction, extract_backbone
 from featcache.options import parse_options
 from featcache.workers import Job
+from heads.finetune import TuningPlan, fine_tune_run
 
-pytestmark = pytest.mark.slow  # each begins a Ray of its own
+pytestmark = [
+    pytest.mark.slow,  # each begins a Ray of its own
+    pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning"),  # of Ray, by itself
+]
 
 TESTS = Path(__file__).parents[2]
 SECONDS = 300  # more than any of these takes
@@ -60,12 +66,15 @@ def check(make: Make, workers: RayWorkers, backbone: str = SLOW) -> Extraction:
 
 
 @contextmanager
-def later(act: Any, stores: Path) -> Iterator[None]:
-    """Do something once the first rows are committed."""
+def later(act: Any, folder: Path, pattern: str = "*.parts/*.npz", times: int = 1) -> Iterator[None]:
+    """Do something once the first rows are committed, or another file has been written so many times."""
 
     def wait_and_act() -> None:
-        while not list(stores.glob("*.parts/*.npz")):
+        seen: set[int] = set()
+        while len(seen) < times:
             time.sleep(0.01)
+            with suppress(FileNotFoundError):  # it is being replaced
+                seen |= {file.stat().st_mtime_ns for file in folder.glob(pattern)}
         act()
 
     thread = threading.Thread(target=wait_and_act, daemon=True)
@@ -93,6 +102,38 @@ def test_a_machine_that_is_lost_is_done_without(make: Make, tmp_path: Path, capl
         assert sum("is gone" in line for line in caplog.messages) == 1, caplog.text
     finally:
         cluster.shutdown()
+
+
+def test_fine_tuning_goes_on_with_fewer_workers(make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of two machines the second is killed once an epoch is saved; the first goes on after it, to the same network."""
+    from ray.cluster_utils import Cluster
+
+    schedule = [{"epoch": 1, "unfreeze": "last_block"}, {"epoch": 2, "unfreeze": "all", "lr_scale": 0.5}]
+    training = {"unfreeze_schedule": schedule, "epochs": 8, "optimizer": "sgd"}
+    plan = TuningPlan(parse_options(make("cache", "resume_networks:slow_steady", training=training)))
+    alone = fine_tune_run(plan, session(None, results_dir=tmp_path / "alone"))
+    each = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={**each, "include_dashboard": False})
+    try:
+        node = cluster.add_node(**each)
+        results = tmp_path / "together"
+        with (
+            caplog.at_level(logging.INFO, "featcache"),
+            connected_workers(cluster.address) as workers,
+            later(lambda: cluster.remove_node(node, allow_graceful=False), results, ".run-*.checkpoint/last.pth", 4),
+        ):
+            assert workers.count == 2
+            run = fine_tune_run(plan, session(workers, results_dir=results))
+    finally:
+        cluster.shutdown()
+    assert sum("All begin again" in line for line in caplog.messages) == 1, caplog.text
+    (begun,) = [int(found[1]) for line in caplog.messages if (found := re.search(r"goes on with epoch (\d+)", line))]
+    assert 2 <= begun < 8
+    assert run.summary["inputs"]["processes"] == 1
+    one, other = (list(csv.DictReader((r.folder / "metrics.csv").read_text().splitlines())) for r in (alone, run))
+    assert [row["epoch"] for row in one] == [row["epoch"] for row in other]
+    losses = ([float(row["val_loss"]) for row in rows if int(row["epoch"]) <= begun] for rows in (one, other))
+    assert next(losses) == pytest.approx(next(losses), rel=3e-3)  # and rounding grows with every epoch after it
 
 
 def test_what_a_slow_worker_has_is_given_to_another(make: Make) -> None:

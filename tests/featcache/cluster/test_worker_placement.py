@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from featcache.cluster import Node, Share, parse_address, place_workers
+from featcache.cluster import Node, Share, parse_address, place_workers, share_machine
 from featcache.errors import InputError
 
 CPU = [Node("a", 16, 0), Node("b", 16, 0)]
@@ -58,3 +58,26 @@ def test_addresses(text: str, workers: int | None) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected auto"):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("workers", "have", "gpus", "cpus", "share"),
+    [
+        (2, 0, None, None, Share(2, 8, 0)),
+        (32, 0, None, None, Share(32, 1, 0)),  # more workers than cores: they share them
+        (2, 0, None, 3, Share(2, 3, 0)),
+        (2, 4, None, None, Share(2, 8, 1)),
+        (3, 2, None, None, Share(3, 5, 0.5)),  # two thirds of a GPU would have room for two workers
+        (3, 1, None, None, Share(3, 5, 1 / 3)),
+        (2, 4, 2, None, Share(2, 8, 2)),
+        (2, 4, 0, None, Share(2, 8, 0)),
+    ],
+)
+def test_one_machine_in_even_parts(workers: int, have: int, gpus: float | None, cpus: int | None, share: Share) -> None:
+    assert share_machine(workers, have, 16, gpus, cpus) == share
+
+
+@pytest.mark.parametrize(("workers", "have", "gpus"), [(2, 0, 1), (3, 2, 0.6), (3, 4, 2), (2, 4, 1.5)])
+def test_workers_that_no_gpus_are_there_for_are_refused(workers: int, have: int, gpus: float) -> None:
+    with pytest.raises(InputError, match="--worker-gpus"):
+        share_machine(workers, have, 16, gpus)

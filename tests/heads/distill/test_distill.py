@@ -26,7 +26,7 @@ from heads.experiment import train_model
 from heads.finetune import fine_tune
 from heads.leaderboard import rank_results
 from heads.runs import load_run_record
-from heads.students import _own_runs
+from heads.students import DistillPlan, _own_runs, _student_options
 from heads.training import load_features
 
 ALL = [{"epoch": 1, "unfreeze": "all"}]
@@ -223,6 +223,16 @@ def test_its_own_best_had_no_teacher_nor_came_from_one_that_had(root: Path, tmp_
         file.write_text(json.dumps({**json.loads(file.read_text()), "from_run": None, "from_inputs": None, **change}))
     found = {run.folder.name for run in _own_runs(load_run_record(results / "all"), FAST, results)}
     assert found == {"fast", "plain", "loop"}
+
+
+def test_a_students_head_has_nothing_of_its_teachers_end_to_end_training(root: Path, tmp_path: Path) -> None:
+    teacher = shutil.copytree(root / "results" / "tuned", tmp_path / "tuned")
+    own = json.loads((teacher / "options.json").read_text())
+    own["training"] |= {"swa_from": 1, "clip_norm": 1.0, "mixup": 0.2, "weight_decay": 0.03}
+    (teacher / "options.json").write_text(json.dumps(own))
+    found = _student_options(DistillPlan(teacher, FAST), load_run_record(teacher), tmp_path)
+    assert found.model.backbone == FAST and found.training.weight_decay == 0.03
+    assert found.training.unfreeze_schedule is None and found.training.swa_from is None and found.training.mixup == 0
 
 
 def test_nothing_is_trained_where_the_teacher_is_refused(root: Path, tmp_path: Path) -> None:
