@@ -37,7 +37,7 @@ def _section(data: str) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     options = isinstance(document, dict) and isinstance(document.get("data"), dict) and "model" in document
     return document["data"] if options else None

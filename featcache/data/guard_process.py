@@ -9,19 +9,19 @@ import importlib
 import os
 import pickle
 import resource
-from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
 from featcache.data.unreadable_image import UnreadableImageError
 
 MEMORY_BYTES = 6 << 30  # 1.4 GB of values at most (featcache/data/pillow_files.py), and what is made of them on the way
+KEPT_BYTES = 64 << 20  # of the file that both write into: new pages for each image would cost more than their copies
 OUT_OF_MEMORY = 77  # the exit code
 
 
 def serve(descriptor: int, memory: int) -> None:
     """Answer what comes over the socket `descriptor` with (True, what a function returned) or (False, what it raised);
-    both lie in the file `memory`, and the socket says how long they are: pixels would take their time through it."""
+    both lie in the file `memory`, and the socket says when: pixels would take their time through it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     importlib.import_module("featcache.data.image_files")  # before the clock of the first image runs
@@ -29,14 +29,16 @@ def serve(descriptor: int, memory: int) -> None:
     connection.send(True)
     while True:
         try:
-            function, arguments, seconds = take(memory, connection.recv())
+            connection.recv()
+            function, arguments, seconds = take(memory)
             _limit_time(seconds)
             try:
                 answer = True, function(*arguments)
             except UnreadableImageError as error:
                 answer = False, error
             del arguments
-            connection.send(put(memory, answer))
+            put(memory, answer)
+            connection.send(True)
             del answer
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
@@ -44,30 +46,22 @@ def serve(descriptor: int, memory: int) -> None:
             return
 
 
-def put(memory: int, value: Any) -> int:
-    """Write `value` into the file `memory`; how many bytes that is."""
-    data = memoryview(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
-    done = 0
-    while done < len(data):  # the kernel takes 2 GiB at once
-        done += os.pwrite(memory, data[done:], done)
-    return done
+def put(memory: int, value: Any) -> None:
+    """Write `value` into the file `memory`. Pixels are copied once, into pages that are there
+    from the last image."""
+    with open(memory, "r+b", closefd=False) as file:
+        file.seek(0)
+        pickle.dump(value, file, pickle.HIGHEST_PROTOCOL)
 
 
-def take(memory: int, size: int) -> Any:
-    """What `put` wrote, which then takes no memory any more."""
-    data = b"".join(_pieces(memory, size))
-    os.ftruncate(memory, 0)
-    return pickle.loads(data)
-
-
-def _pieces(memory: int, size: int) -> Iterator[bytes]:
-    done = 0
-    while done < size:
-        piece = os.pread(memory, size - done, done)
-        if not piece:
-            raise EOFError
-        yield piece
-        done += len(piece)
+def take(memory: int) -> Any:
+    """What `put` wrote; of its memory no more than KEPT_BYTES stay in use."""
+    with open(memory, "rb", closefd=False) as file:
+        file.seek(0)
+        value = pickle.load(file)
+    if os.fstat(memory).st_size > KEPT_BYTES:
+        os.ftruncate(memory, 0)
+    return value
 
 
 def _limit_time(seconds: float) -> None:

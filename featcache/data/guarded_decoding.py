@@ -1,8 +1,8 @@
 """Images whose decoders may hang, crash or eat the memory are decoded by processes of their own, which can be killed.
 
-JPEG, PNG, GIF, BMP, WebP and plain TIFF, whose decoders take a time that pixels and bytes bound, are decoded where
-they are asked for; everything else is sent here. A process starts in a quarter of a second, without torch, and serves
-again.
+JPEG, PNG, GIF, BMP, WebP and TIFF of one page in strips, whose decoders take a time that pixels and bytes bound, are
+decoded where they are asked for; everything else is sent here. A process starts in a quarter of a second, without
+torch, and serves again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from featcache.data.guard_process import MEMORY_BYTES, OUT_OF_MEMORY, put, take
-from featcache.data.tiff_directory import is_plain_tiff
+from featcache.data.tiff_directory import is_bounded_tiff
 from featcache.data.truncated_files import START_OF_SCAN, segments
 from featcache.data.unreadable_image import GivenUpError
 from featcache.errors import WorkError
@@ -40,7 +40,7 @@ def is_suspect(data: bytes) -> bool:
     if data.startswith((b"GIF87a", b"GIF89a")):
         return len(data) > MAX_GIF_BYTES
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    bounded = webp or data.startswith((b"\x89PNG\r\n\x1a\n", b"BM")) or is_plain_tiff(data)
+    bounded = webp or data.startswith((b"\x89PNG\r\n\x1a\n", b"BM")) or is_bounded_tiff(data)
     return not bounded and len(data) > 0
 
 
@@ -101,10 +101,12 @@ class _Guard:
     def ask(self, function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float) -> tuple[bool, Any]:
         """Whether it returned or raised, and what; raises GivenUpError."""
         try:
-            self.connection.send(put(self.memory, (function, arguments, seconds)))
+            put(self.memory, (function, arguments, seconds))
+            self.connection.send(True)
             if not self.connection.poll(seconds):
                 raise GivenUpError(f"its decoder had not ended after {seconds:g} s (data.decode_timeout_s)")
-            answer: tuple[bool, Any] = take(self.memory, self.connection.recv())
+            self.connection.recv()
+            answer: tuple[bool, Any] = take(self.memory)
         except (EOFError, ConnectionError):
             raise GivenUpError(_why_it_died(self.process.wait())) from None
         return answer

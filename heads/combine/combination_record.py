@@ -205,5 +205,5 @@ def _options(name: str, combination: Combination, rounds: int) -> dict[str, Any]
     try:
         own = json.loads((combination.members[0].run.folder / "options.json").read_text(encoding="utf-8"))
         return {**found, "data": own["data"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return found

@@ -33,7 +33,7 @@ def _read(file: Path, images: int) -> list[DeployedLatency]:
             for one in measured
             if one["latency_ms"]["batch_size"] == images
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return []
 
 
@@ -70,7 +70,7 @@ def deployed_ways(run: Path) -> list[DeployedWays]:
             by_batch.setdefault(int(one["way"]["batch_size"]), []).append(one)
         plain = {n for n, every in by_batch.items() if not all(one["way"]["folded"] for one in every)}
         return [_of_batch(record["device"], n, by_batch[n]) for n in sorted(plain)]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return []
 
 

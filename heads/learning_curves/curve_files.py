@@ -52,7 +52,7 @@ def load_curves(results_dir: Path, data: str) -> list[SavedCurves]:
             one = SavedCurves(str(document["name"]), document)
             if document["format"] == FORMAT and document["data"]["fingerprint"] == data and one.runs:
                 found.append(one)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
             log.warning("%s: passed over, it is no learning curve of featcache's (%s)", file, type(error).__name__)
     return found
 

@@ -23,7 +23,7 @@ def load_recipe_searches(folder: Path, data: str) -> list[Sweep]:
         try:
             search = _load(document.parent)
             found += [search] if search.data == data else []
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
             log.warning(
                 "%s: passed over, it is no search of featcache's (%s: %s)", document, type(error).__name__, error
             )

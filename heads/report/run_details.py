@@ -134,7 +134,7 @@ def _curves(file: Path) -> list[Point]:
                     value = float(row[curve])
                     if np.isfinite(value):
                         by_epoch[curve, int(row["epoch"])].append(value)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return []
     return [
         Point(epoch, curve, float(np.mean(values)), min(values), max(values))
@@ -145,6 +145,6 @@ def _curves(file: Path) -> list[Point]:
 def _json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

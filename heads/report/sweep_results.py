@@ -63,7 +63,7 @@ def load_sweeps(folder: Path, data: str) -> list[Sweep]:
         try:
             sweep = _load(document.parent)
             found += [sweep] if sweep.data == data else []
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
             log.warning(
                 "%s: passed over, it is no sweep of featcache's (%s: %s)", document, type(error).__name__, error
             )

@@ -63,7 +63,7 @@ def data_options_of(run: Run) -> DataOptions | None:
     try:
         data = json.loads((run.folder / "options.json").read_text(encoding="utf-8"))["data"]
         return DataOptions.model_validate_json(json.dumps(data))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
 
 

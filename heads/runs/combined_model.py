@@ -71,7 +71,7 @@ def combined_model(folder: Path) -> RunModel | None:
 def _is_combination(folder: Path) -> bool:
     try:
         return json.loads((folder / "summary.json").read_text(encoding="utf-8")).get("combination") is not None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return False
 
 

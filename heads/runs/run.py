@@ -101,10 +101,16 @@ def _require_kinds(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def _has_figures(split: Any) -> bool:
-    """Whether a split's metrics are there, each with its mean (or none, of what cannot be had)."""
+    """Whether a split's metrics are there, each with its mean (or none, of what cannot be had) and its interval."""
     if not isinstance(split, dict) or not {"top1", "top3", "loss"} <= set(split):
         return False
-    return all(isinstance(one, dict) and isinstance(one.get("mean"), int | float | None) for one in split.values())
+    return all(isinstance(one, dict) and {"std", "ci95"} <= set(one) and _is_figure(one) for one in split.values())
+
+
+def _is_figure(one: dict[str, Any]) -> bool:
+    ends = one["ci95"]
+    numbers = [one["mean"], one["std"], *ends] if "mean" in one and isinstance(ends, list) and len(ends) == 2 else [""]
+    return all(isinstance(number, int | float | None) for number in numbers)
 
 
 def _require_stores(folder: Path, stores: Any) -> None:

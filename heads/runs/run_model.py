@@ -104,8 +104,9 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
             f"{folder / 'best_model.pth'}: holds something else than tensors and plain values, which no run does; "
             "nothing of it was run. Train the run again, and ask where the file comes from."
         ) from None
-    except Exception as error:  # a torn or foreign file fails in zip
-        raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({error}). Train the run again.") from None
+    except Exception as error:  # a torn or foreign file fails in zip; torch's advice is for who wrote it
+        said = type(error).__name__ if "weights_only" in str(error) else error
+        raise RunError(f"{folder / 'best_model.pth'}: cannot be read ({said}). Train the run again.") from None
     return found
 
 

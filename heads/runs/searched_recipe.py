@@ -52,6 +52,6 @@ def searched_recipe(run: Path) -> SearchedRecipe | None:
         value = json.loads(file.read_text(encoding="utf-8"))
         added = {str(metric): max(0.0, float(one)) for metric, one in value["added"].items()}
         return SearchedRecipe(int(value["among"]), added, str(value["reason"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s: cannot be read (%s); search the recipe again", file, error, extra={"once": str(file)})
         return None

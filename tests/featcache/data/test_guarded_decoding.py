@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import TINY
 from PIL import Image
 
@@ -38,6 +39,25 @@ def scan_bomb(side: int, scans: int) -> bytes:
     plain = saved(Image.new("L", (side, side), 128), "JPEG", progressive=True)
     end = plain.rindex(b"\xff\xd9")
     return plain[:end] + plain[plain.rindex(b"\xff\xda") : end] * scans + b"\xff\xd9"
+
+
+def overlapping_strips() -> bytes:
+    """A TIFF each of whose strips says that it has nearly all bytes of the file."""
+    data = bytearray(saved(GREY, "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 1}))
+    (at,) = struct.unpack_from("<I", data, 4)
+    for place in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", data, at)[0], 12):
+        tag, _, count, where = struct.unpack_from("<HHII", data, place)
+        if tag == 279:
+            assert count == 32
+            kind = data[place + 2]
+            struct.pack_into(f"<{count}{'H' if kind == 3 else 'I'}", data, where, *[len(data) - 8] * count)
+    return bytes(data)
+
+
+def tiled() -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.asarray(GREY), tile=(64, 64), metadata=None)
+    return file.getvalue()
 
 
 def tiff_pages(count: int) -> bytes:
@@ -82,8 +102,9 @@ def test_such_an_image_is_quarantined_and_the_others_have_their_rows(config: Con
 def test_an_image_that_hangs_before_it_is_decoded_is_left_out_too(config: Config, digits: Path) -> None:
     """Of 16 bits: its range is asked for first."""
     hostile = digits / "train" / "digit 0" / "hostile.tif"
-    values = np.zeros((12_000, 12_000), np.uint16)
-    hostile.write_bytes(saved(Image.fromarray(values), "TIFF", compression="tiff_adobe_deflate"))
+    values = np.zeros((8_000, 8_000), np.uint16)
+    pages = {"save_all": True, "append_images": [GREY]}
+    hostile.write_bytes(saved(Image.fromarray(values), "TIFF", compression="tiff_adobe_deflate", **pages))
     data = {"max_bad_fraction": 0.1, "decode_timeout_s": 0.05}
     options = parse_options(config(model={"backbone": TINY, "pretrained": True}, data=data))
     assert [b.name for b in extract(options, allow_custom=True).bad] == ["train/digit 0/hostile.tif"]
@@ -92,12 +113,12 @@ def test_an_image_that_hangs_before_it_is_decoded_is_left_out_too(config: Config
 def test_a_process_of_its_own_gives_the_same_pixels_and_reasons() -> None:
     deep = Image.fromarray(np.arange(48 * 32, dtype=np.uint16).reshape(32, 48) * 40)
     for image in (GREY, deep):
-        data = saved(image, "TIFF", compression="tiff_lzw")
+        data = saved(image, "TIFF", compression="tiff_lzw", save_all=True, append_images=[GREY])
         assert is_suspect(data)
         there, here = read_picture(data), read_picture(data, timeout_s=None)
         assert np.array_equal(np.asarray(there.image), np.asarray(here.image))
         assert (there.pages, there.repaired, there.truncated) == (here.pages, here.repaired, here.truncated)
-    found = read_samples(saved(deep, "TIFF", compression="tiff_lzw"))
+    found = read_samples(data)
     assert found is not None and np.array_equal(found.colours, np.asarray(deep))
     reasons = []
     for limit in (None, 60.0):
@@ -117,7 +138,11 @@ def test_a_process_of_its_own_gives_the_same_pixels_and_reasons() -> None:
         (saved(GREY, "WEBP"), False),
         (saved(GREY, "GIF"), False),
         (saved(GREY, "TIFF"), False),
-        (saved(GREY, "TIFF", compression="tiff_lzw"), True),
+        (saved(GREY.convert("RGB"), "TIFF", compression="tiff_lzw"), False),
+        (saved(GREY, "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 1}), False),
+        (overlapping_strips(), True),
+        (saved(GREY, "TIFF", compression="jpeg"), True),
+        (tiled(), True),
         (saved(GREY, "TIFF", save_all=True, append_images=[GREY]), True),
         (saved(GREY.convert("RGB"), "JPEG2000"), True),
         (b"", False),
