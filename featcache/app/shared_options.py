@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from featcache.session import Session
 
 CLUSTER = ("cluster", "worker_gpus", "worker_cpus")  # of the commands that compute: those of one name
+TRAINING = (  # of the commands that make runs
+    *("set_", "device", "devices", *CLUSTER, "cache_dir", "results_dir", "allow_custom", "fresh"),
+    *("json", "verbose", "quiet"),
+)
 Configs = Annotated[list[str], typer.Argument(metavar="CONFIG...", help="Options files, or folders of them.")]
 
 

@@ -18,7 +18,7 @@ from featcache.app.results import (
     show_recipe_notes,
     write_page,
 )
-from featcache.app.shared_options import CLUSTER, Configs, Shared, command
+from featcache.app.shared_options import TRAINING, Configs, Shared, command
 
 if TYPE_CHECKING:
     from featcache.app.many_configs import Outcome
@@ -32,19 +32,7 @@ Tuned = Annotated[
 
 
 @command(
-    *(
-        "set_",
-        "device",
-        "devices",
-        *CLUSTER,
-        "cache_dir",
-        "results_dir",
-        "allow_custom",
-        "fresh",
-        "json",
-        "verbose",
-        "quiet",
-    ),
+    *TRAINING,
     answers=BOARD_ANSWER + ", `report` (the page), `failed`: each config that was, with its error",
 )
 def benchmark(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from featcache.app.results import BOARD_ANSWER, Heads, RankBy, answer_board, show_leaderboard
-from featcache.app.shared_options import CLUSTER, Shared, command
+from featcache.app.shared_options import TRAINING, Shared, command
 
 if TYPE_CHECKING:
     from featcache.app.many_configs import Outcome
@@ -22,19 +22,7 @@ By = Literal["accuracy", "pareto", "separability"]
 
 
 @command(
-    *(
-        "set_",
-        "device",
-        "devices",
-        *CLUSTER,
-        "cache_dir",
-        "results_dir",
-        "allow_custom",
-        "fresh",
-        "json",
-        "verbose",
-        "quiet",
-    ),
+    *TRAINING,
     answers=BOARD_ANSWER + ", `failed`",
 )
 def finetune(

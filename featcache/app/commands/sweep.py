@@ -7,23 +7,11 @@ from typing import Annotated
 
 import typer
 
-from featcache.app.shared_options import CLUSTER, Shared, command
+from featcache.app.shared_options import TRAINING, Shared, command
 
 
 @command(
-    *(
-        "set_",
-        "device",
-        "devices",
-        *CLUSTER,
-        "cache_dir",
-        "results_dir",
-        "allow_custom",
-        "fresh",
-        "json",
-        "verbose",
-        "quiet",
-    ),
+    *TRAINING,
     answers="`trials`: the leading ones with what they are in order of, their figures and the options "
     "that were searched; `importances`, `said`, `folder`",
 )

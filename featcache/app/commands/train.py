@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from featcache.app.results import leave_recipe_notes_out
-from featcache.app.shared_options import CLUSTER, Configs, Shared, command
+from featcache.app.shared_options import TRAINING, Configs, Shared, command
 
 if TYPE_CHECKING:
     from featcache.app.many_configs import Outcome
@@ -17,19 +17,7 @@ if TYPE_CHECKING:
 
 
 @command(
-    *(
-        "set_",
-        "device",
-        "devices",
-        *CLUSTER,
-        "cache_dir",
-        "results_dir",
-        "allow_custom",
-        "fresh",
-        "json",
-        "verbose",
-        "quiet",
-    ),
+    *TRAINING,
     answers="`runs`: each folder with every metric of val and test, `best_epoch`, `reused`; `failed`",
 )
 def train(configs: Configs, shared: Shared) -> None:
