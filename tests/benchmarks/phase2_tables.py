@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import mean, median, stdev
+from statistics import median
 
-from scipy.stats import t
+from intervals import interval
 
 USERS = "phase2"  # the recipe that the others are compared with
 
@@ -32,7 +31,7 @@ def tables(found: Sequence[Outcome]) -> Iterator[str]:
     for backbone, weights in dict.fromkeys((o.backbone, o.weights) for o in found):
         own = [o for o in found if o.backbone == backbone]
         title = f"{backbone}, {weights} weights"
-        yield _table(f"{title}: test top-1", own, lambda one, _: _interval([o.test_top1 for o in one], ".3f"))
+        yield _table(f"{title}: test top-1", own, lambda one, _: interval([o.test_top1 for o in one], ".3f"))
         yield _table(f"{title}: test top-1, less that of {USERS}.json", own, _lead)
         yield _table(f"{title}: seconds of a run", own, lambda one, _: f"{median(o.seconds for o in one):.0f}")
 
@@ -51,12 +50,4 @@ def _table(title: str, found: Sequence[Outcome], cell: Callable[[list[Outcome], 
 def _lead(one: list[Outcome], users: list[Outcome]) -> str:
     of_seed = {o.seed: o.test_top1 for o in users}
     pairs = [o.test_top1 - of_seed[o.seed] for o in one if o.seed in of_seed]
-    return _interval(pairs, "+.3f") if pairs and one[0].recipe != USERS else ""
-
-
-def _interval(values: Sequence[float], form: str) -> str:
-    """Mean and the half width of its 95% interval (Student's t) over splits."""
-    if len(values) < 2:
-        return f"{mean(values):{form}}"
-    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return f"{mean(values):{form}} ± {half:.3f}"
+    return interval(pairs, "+.3f") if pairs and one[0].recipe != USERS else ""

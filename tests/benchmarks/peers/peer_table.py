@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 
 import torch
+from intervals import interval
 from peer_environments import PACKAGES, interpreter, version
 from peer_job import Image, Job, lines_between
-from scipy.stats import t
 from sklearn.model_selection import train_test_split
 
 from featcache import load_backbone
@@ -107,22 +106,14 @@ def print_table(found: dict[str, list[Outcome]], place: Path) -> None:
     for tool, outcomes_of in found.items():
         name = version(tool, interpreter(tool, place))
         val, test = ([getattr(o, key) for o in outcomes_of] for key in ("val_top1", "test_top1"))
-        lead = "" if tool == "featcache" else _interval([a - b for a, b in zip(ours, test, strict=True)], "+.3f")
+        lead = "" if tool == "featcache" else interval([a - b for a, b in zip(ours, test, strict=True)], "+.3f")
         files = ("tool_featcache", "featcache_answers") if tool.startswith("featcache") else (f"tool_{tool}",)
         written = sum(lines_between((HERE / f"{file}.py").read_text().splitlines()) for file in files)
         print(
-            f"| {name} | {_interval(val)} | {_interval(test)} | {lead} | {outcomes_of[0].epochs} | "
+            f"| {name} | {interval(val)} | {interval(test)} | {lead} | {outcomes_of[0].epochs} | "
             f"{median(o.seconds for o in outcomes_of):.0f} | {median(o.peak_mb for o in outcomes_of):.0f} | "
             f"{written} |"
         )
-
-
-def _interval(values: Sequence[float], form: str = ".3f") -> str:
-    middle = mean(values)
-    if len(values) < 2:
-        return f"{middle:{form}}"
-    half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return f"{middle:{form}} ± {half:.3f}"
 
 
 def write_weights(backbone: str, size: int, file: Path) -> Path:
